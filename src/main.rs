@@ -1,0 +1,3 @@
+//! The `portcullis` command: everything is in the library.
+
+fn main() {}

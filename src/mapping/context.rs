@@ -1,0 +1,93 @@
+//! What is known about an operation, in plain values.
+
+use std::collections::HashSet;
+use std::net::IpAddr;
+
+/// A value of the context. The decision point makes Cedar values of these, the record JSON.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    /// Cedar `Bool`.
+    Bool(bool),
+    /// Cedar `Long`.
+    Long(i64),
+    /// Cedar `String`.
+    String(Box<str>),
+    /// Cedar `Set<String>`.
+    Strings(Vec<Box<str>>),
+    /// Cedar `ipaddr`.
+    Ip(IpAddr),
+    /// Cedar `datetime`, in milliseconds since 1970-01-01T00:00:00Z.
+    Datetime(i64),
+    /// Cedar record.
+    Record(Vec<(&'static str, Value)>),
+    /// The request's headers by lower-case name: a Cedar entity of type `Headers` whose tags are `Set<String>`.
+    Headers(Vec<(Box<str>, Vec<Box<str>>)>),
+}
+
+impl From<bool> for Value {
+    fn from(value: bool) -> Self {
+        Self::Bool(value)
+    }
+}
+
+impl From<i64> for Value {
+    fn from(value: i64) -> Self {
+        Self::Long(value)
+    }
+}
+
+impl From<&str> for Value {
+    fn from(value: &str) -> Self {
+        Self::String(value.into())
+    }
+}
+
+/// The attributes of an operation's context, in the order of the schema. An absent attribute is not there at all.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Context(Vec<(&'static str, Value)>);
+
+impl Context {
+    /// Adds an attribute. Each is added once.
+    pub fn set(&mut self, name: &'static str, value: impl Into<Value>) {
+        debug_assert!(self.get(name).is_none(), "context attribute `{name}` is set twice");
+        self.0.push((name, value.into()));
+    }
+
+    /// Adds an attribute if there is a value for it.
+    pub fn set_some(&mut self, name: &'static str, value: Option<impl Into<Value>>) {
+        if let Some(value) = value {
+            self.set(name, value);
+        }
+    }
+
+    /// The value of an attribute.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        self.0.iter().find(|(known, _)| *known == name).map(|(_, value)| value)
+    }
+
+    /// All attributes.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &Value)> {
+        self.0.iter().map(|(name, value)| (*name, value))
+    }
+}
+
+/// Which request headers the policies in force can see, so that a mapper copies no others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HeadersRead {
+    /// A policy asks for a header whose name is only known when it runs.
+    All,
+    /// Only these, in lower case.
+    Only(HashSet<Box<str>>),
+}
+
+impl HeadersRead {
+    /// Whether a header of this lower-case name can matter.
+    #[must_use]
+    pub fn reads(&self, name: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(names) => names.contains(name),
+        }
+    }
+}

@@ -1,0 +1,2 @@
+//! The protocols that portcullis understands, one folder each.
+pub mod http;
