@@ -62,7 +62,8 @@ pub struct MeterRefusal {
 }
 
 impl MeterRefusal {
-    /// The refusal that made an error of hyper: it looks through all sources.
+    /// The refusal behind an error of the metered stream. Not to be asked for behind an error of hyper: h2 keeps only
+    /// the text of what its transport says, so there the [`MeterHandle`] knows.
     pub fn find<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Self> {
         super::guard::find_cause(error)
     }
@@ -197,7 +198,7 @@ impl Bucket {
 
     /// Up to 8 seconds' worth can be saved: what a peer that read a window of small frames answers at once.
     fn credit(&mut self, frames: u32) {
-        self.explained = (self.explained + frames).min(self.per_second.saturating_mul(8));
+        self.explained = self.explained.saturating_add(frames).min(self.per_second.saturating_mul(8));
     }
 }
 
@@ -303,3 +304,6 @@ impl Frames {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
