@@ -118,7 +118,7 @@ def run(client, step: dict) -> dict:
             "ok": False,
             "status": metadata.get("HTTPStatusCode"),
             "code": refused.response["Error"]["Code"],
-            "message": refused.response["Error"]["Message"],
+            "message": refused.response["Error"].get("Message"),
             "request_id": metadata.get("RequestId"),
             "decision": metadata.get("HTTPHeaders", {}).get("x-portcullis-decision"),
         }
