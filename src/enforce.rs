@@ -9,11 +9,11 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::audit::{Audit, AuditError, DecisionId, Kind, OperationRecord, Record};
+use crate::audit::{Audit, AuditError, DecisionId, Kind, OperationRecord, Record, new_decision_id};
 use crate::config::{Direction, OnAuditFailure};
 use crate::mapping::{Context, Operations, Value};
 use crate::policy::{Decision, Outcome, PolicyGeneration, PolicyStore, Principal};
-use crate::telemetry::metrics::ListenerMetrics;
+use crate::telemetry::ListenerMetrics;
 use crate::tls::Peer;
 
 /// What a listener needs to decide and to record.
@@ -42,14 +42,17 @@ pub struct EnforcementPoint {
 pub struct Asker {
     peer: Arc<Peer>,
     address: Option<SocketAddr>,
+    /// The same as records write it; made once.
+    address_text: Option<Box<str>>,
     principal: Mutex<Option<(u64, Arc<Principal>)>>,
 }
 
 impl Asker {
     /// The peer of a connection. `address` is none for a Unix socket.
     #[must_use]
-    pub const fn new(peer: Arc<Peer>, address: Option<SocketAddr>) -> Self {
-        Self { peer, address, principal: Mutex::new(None) }
+    pub fn new(peer: Arc<Peer>, address: Option<SocketAddr>) -> Self {
+        let address_text = address.map(|address| address.to_string().into());
+        Self { peer, address, address_text, principal: Mutex::new(None) }
     }
 
     /// The verified peer.
@@ -137,7 +140,7 @@ impl EnforcementPoint {
         let decisions: Vec<Decision> =
             operations.iter().map(|operation| generation.decide(&principal, operation, &facts)).collect();
         let authz = deciding.elapsed();
-        self.metrics.authz_seconds.record(authz.as_secs_f64());
+        self.metrics.authz_seconds(authz);
         for (operation, decision) in operations.iter().zip(&decisions) {
             self.metrics.decision(operation.action.as_str(), decision.outcome.as_str(), "enforce");
         }
@@ -146,7 +149,7 @@ impl EnforcementPoint {
             point: Arc::clone(self),
             asker: Arc::clone(asker),
             exchange,
-            id: DecisionId::new(time),
+            id: new_decision_id(),
             time,
             outcome,
             asked: Some(Asked { operations, decisions, facts, generation }),
@@ -167,12 +170,12 @@ impl EnforcementPoint {
         message: String,
     ) -> Denied {
         let time = SystemTime::now();
-        self.metrics.decision("none", Outcome::Refused.as_str(), "enforce");
+        self.metrics.decision("", Outcome::Refused.as_str(), "enforce");
         Denied(Entry {
             point: Arc::clone(self),
             asker: Arc::clone(asker),
             exchange,
-            id: DecisionId::new(time),
+            id: new_decision_id(),
             time,
             outcome: Outcome::Refused,
             asked: None,
@@ -309,6 +312,12 @@ struct Asked {
 impl Entry {
     fn settle(&mut self, settlement: &Settlement) -> Result<(), AuditError> {
         self.recorded = true;
+        let metrics = &self.point.metrics;
+        metrics.bytes_in(settlement.bytes_in);
+        metrics.bytes_out(settlement.bytes_out);
+        if let Some(status) = settlement.status {
+            metrics.request(status, self.exchange.started.elapsed());
+        }
         let written = self.write(Kind::Request, settlement);
         if self.point.on_audit_failure == OnAuditFailure::Allow { Ok(()) } else { written }
     }
@@ -322,6 +331,8 @@ impl Entry {
             kind,
             time: self.time,
             decision_id: self.id,
+            mode: "enforce",
+            peer_san: None,
             request_id: Some(&self.exchange.request_id),
             trace_id: self.exchange.trace_id.as_deref(),
             outcome: self.outcome.as_str(),
@@ -331,7 +342,7 @@ impl Entry {
             principal: Some(self.asker.peer.id().as_str()),
             peer_certificate_sha256: Some(svid.sha256()),
             peer_certificate_serial: Some(svid.serial()),
-            peer_address: self.asker.address,
+            peer_address: self.asker.address_text.as_deref().or(Some("unix")),
             action: deciding.map(|(operation, _)| operation.action.as_str()),
             resource: deciding.map(|(operation, _)| &operation.resource),
             context: deciding.map(|(operation, _)| &operation.context),
@@ -342,9 +353,9 @@ impl Entry {
             listener: &self.point.listener,
             upstream: Some(&self.point.upstream),
             method: self.exchange.method.as_deref(),
-            bytes_in: settlement.bytes_in,
-            bytes_out: settlement.bytes_out,
-            duration: self.exchange.started.elapsed(),
+            bytes_in: Some(settlement.bytes_in),
+            bytes_out: Some(settlement.bytes_out),
+            duration: Some(self.exchange.started.elapsed()),
             authz: Some(self.authz),
             status: settlement.status,
             reason: self.refusal.as_ref().map(|(rule, _)| *rule),
@@ -381,6 +392,7 @@ fn operation_records(asked: &Asked) -> Vec<OperationRecord<'_>> {
         context: &operation.context,
         outcome: decision.outcome.as_str(),
         policies: &decision.policies,
+        error: decision.error.as_deref(),
     })
     .collect()
 }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -10,14 +10,14 @@ use tokio::time::timeout;
 use super::Slots;
 use super::accept::Accepted;
 use super::ending::{self, Ending};
-use crate::audit::{DecisionId, Kind, Record};
+use crate::audit::{Kind, Record, new_decision_id};
 use crate::config::Limits;
 use crate::drain::DrainWatch;
 use crate::enforce::{Asker, EnforcementPoint};
 use crate::identity::{SpiffeId, X509Source};
 use crate::protocol::Downstream;
 use crate::protocol::http::{Closed, HttpListener, serve};
-use crate::telemetry::metrics::ListenerMetrics;
+use crate::telemetry::{ConnectionGuard, ListenerMetrics};
 use crate::tls::{HandshakeRefusal, Peer, ServerTls};
 
 /// What an ended connection's requests in flight are given to finish, when its right to be here has ended.
@@ -60,20 +60,32 @@ impl Listener {
             self.metrics().connection_refused("listener-full");
             return;
         };
-        let _open = self.metrics().connection();
+        let mut open = self.metrics().connection();
         match (accepted, &self.tls) {
-            (Accepted::Tcp(stream, address), Some(tls)) => self.inbound(stream, address, tls, drain).await,
+            (Accepted::Tcp(stream, address), Some(tls)) => {
+                self.inbound(stream, address, tls, (drain, &mut open)).await;
+            }
             (Accepted::Tcp(stream, address), None) => {
+                open.open();
                 self.outbound(Downstream::tcp(stream), Some(address), drain).await;
             }
-            (Accepted::Unix(stream), None) => self.outbound(Downstream::unix(stream), None, drain).await,
+            (Accepted::Unix(stream), None) => {
+                open.open();
+                self.outbound(Downstream::unix(stream), None, drain).await;
+            }
             // The configuration has no inbound Unix sockets: there is no TLS on one, so nobody to be the peer.
             (Accepted::Unix(_), Some(_)) => self.metrics().connection_refused("no-identity"),
         }
     }
 
     /// A peer that has to prove who it is.
-    async fn inbound(&self, stream: TcpStream, address: SocketAddr, tls: &ServerTls, drain: &DrainWatch) {
+    async fn inbound(
+        &self,
+        stream: TcpStream,
+        address: SocketAddr,
+        tls: &ServerTls,
+        (drain, open): (&DrainWatch, &mut ConnectionGuard),
+    ) {
         let trust = self.source.changed();
         let (stream, peer) = match timeout(self.limits.handshake_timeout, tls.accept(stream)).await {
             Ok(Ok(verified)) => verified,
@@ -81,6 +93,7 @@ impl Listener {
             Err(_elapsed) => return self.handshake_refused(address, &too_slow(&self.limits)),
         };
         self.metrics().handshake_done();
+        open.open();
         let Some(_slot) = self.slots.take_for(peer.id()) else {
             self.metrics().connection_refused("workload-full");
             return;
@@ -125,9 +138,9 @@ impl Listener {
     /// One record for a handshake that was refused: who came from where, and the rule that failed.
     fn handshake_refused(&self, address: SocketAddr, refusal: &HandshakeRefusal) {
         self.metrics().handshake_refused(refusal.rule);
-        let time = SystemTime::now();
-        let mut record = self.record(Kind::Handshake, time, Some(address));
-        record.principal = refusal.peer_san.as_deref();
+        let address = address.to_string();
+        let mut record = self.record(Kind::Handshake, Some(&address));
+        record.peer_san = refusal.peer_san.as_deref();
         record.reason = Some(refusal.rule);
         record.error = Some(&refusal.message);
         self.write(&record);
@@ -153,26 +166,26 @@ impl Listener {
             }
             (Closed::InOrder | Closed::Idle | Closed::Cut, _) => return,
         };
-        let mut record = self.record(Kind::Connection, SystemTime::now(), address);
+        let address = address.map_or_else(|| "unix".to_owned(), |address| address.to_string());
+        let mut record = self.record(Kind::Connection, Some(&address));
         if let Some(peer) = peer {
             record.principal = Some(peer.id().as_str());
             record.peer_certificate_sha256 = Some(peer.svid().sha256());
             record.peer_certificate_serial = Some(peer.svid().serial());
         }
-        record.duration = opened.elapsed();
+        record.duration = Some(opened.elapsed());
         record.reason = Some(reason);
         record.error = error;
         self.write(&record);
     }
 
-    fn record(&self, kind: Kind, time: SystemTime, address: Option<SocketAddr>) -> Record<'_> {
+    fn record<'a>(&'a self, kind: Kind, address: Option<&'a str>) -> Record<'a> {
         Record {
-            outcome: "refused",
             direction: self.point.direction.as_str(),
             protocol: self.point.protocol,
             listener: &self.point.listener,
             peer_address: address,
-            ..Record::new(kind, time, DecisionId::new(time))
+            ..Record::new(kind, new_decision_id(), "refused")
         }
     }
 

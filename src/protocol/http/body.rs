@@ -100,7 +100,6 @@ impl Streamed {
     fn settle(&mut self, failure: Option<&Failure>) -> Result<(), Failure> {
         let Some((permit, lease)) = self.unsettled.take() else { return Ok(()) };
         let bytes_in = self.upload.as_deref().map_or(0, Progress::bytes);
-        self.connection.listener.point.metrics.exchanged(bytes_in, self.bytes_out);
         if failure.is_none() {
             lease.finished();
         }

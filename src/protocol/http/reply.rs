@@ -133,9 +133,26 @@ impl Replier {
         Ok(self.failed(connection, failure))
     }
 
+    /// S3 XML of our own, with the decision it comes from.
+    pub(super) fn s3_xml(&self, status: u16, text: Bytes, decision: Option<&str>) -> Response<ResponseBody> {
+        let mut response = Response::new(ResponseBody::whole(text));
+        *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
+        let reply = Reply {
+            status,
+            code: "",
+            grpc_status: "",
+            title: "",
+            detail: "",
+            decision: decision.map(str::to_owned),
+            stage: None,
+        };
+        self.headers(response.headers_mut(), &reply, "application/xml");
+        response
+    }
+
     /// Something went wrong beside the decision.
     pub(super) fn failed(&self, connection: &Arc<HttpConnection>, failure: &Failure) -> Response<ResponseBody> {
-        connection.listener.point.metrics.failure(failure.stage());
+        connection.listener.point.metrics.upstream_failure(failure.stage());
         tracing::warn!(listener = %connection.listener.endpoint, stage = failure.stage(), %failure, request_id = %self.request_id, "request could not be served");
         let mut response = self.render(&Reply {
             status: failure.status(),

@@ -36,7 +36,10 @@ impl HttpListener {
             endpoint: Arc::clone(&config.name),
             direction: config.direction,
             protocol: config.protocol.clone(),
-            rules: HeadRules::of(&config.protocol),
+            rules: match &config.protocol {
+                ProtocolConfig::Http(http) => HeadRules::http(http, &config.limits),
+                ProtocolConfig::S3(s3) => HeadRules::s3(s3, &config.limits),
+            },
             limits: config.limits.clone(),
             point,
             upstream,

@@ -90,7 +90,6 @@ fn raw_mode(
                     Ended::Idle => Some(Failure::Stalled { limit_ms: timing::millis(idle) }.to_string()),
                     Ended::Failed(error) => Some(error.to_string()),
                 };
-                connection.listener.point.metrics.exchanged(relayed.forth, relayed.back);
             }
             Err(error) => settlement.error = Some(error.to_string()),
         }
