@@ -1,0 +1,1 @@
+//! Bad files: each row changes one thing in the good one, and says where and what is reported.

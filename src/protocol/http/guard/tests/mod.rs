@@ -1,0 +1,1 @@
+//! Raw bytes against the guard, alone and in front of hyper.
