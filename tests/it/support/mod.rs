@@ -27,7 +27,7 @@ pub(crate) use process::{DEADLINE, Output, Process, eventually, within};
 pub(crate) use raw::{Raw, RawAnswer, RawUpstream, Step};
 pub(crate) use recorder::{Behaviour, Recorder, Reply, Seen};
 pub(crate) use records::{Records, policies_of};
-pub(crate) use sidecar::{ALLOW_ALL, Pair, Sidecar, SidecarPlan, World};
+pub(crate) use sidecar::{ALLOW_ALL, Pair, Sidecar, SidecarPlan, World, portcullis};
 #[cfg(feature = "demo")]
 pub(crate) use store::S3Store;
 pub(crate) use tls::{TlsClient, refusal_alert, server_config};
