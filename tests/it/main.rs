@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod architecture;
+mod docs;
 mod examples;
 mod harness;
 #[allow(dead_code, unused_imports, reason = "a harness offers more than the tests of one feature set use")]
