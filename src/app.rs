@@ -15,7 +15,7 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::admin::{AdminError, AdminServer};
 use crate::audit::{Audit, AuditError};
-use crate::config::{Config, Direction, ListenerConfig};
+use crate::config::{Config, Direction, ListenerConfig, LogFormat};
 use crate::drain::{self, DrainTrigger, DrainWatch};
 use crate::enforce::EnforcementPoint;
 use crate::identity::{FileSource, FileSourcePaths, SourceError, X509Source};
@@ -113,7 +113,11 @@ impl App {
     /// # Errors
     /// Whatever is missing or wrong; nothing has been served then.
     pub fn start(config: Config) -> Result<Self, StartError> {
-        logs::init(config.log.format.into(), &config.log.filter)?;
+        let format = match config.log.format {
+            LogFormat::Json => logs::Format::Json,
+            LogFormat::Text => logs::Format::Text,
+        };
+        logs::init(format, &config.log.filter)?;
         let metrics = metrics::install()?;
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         let identity = Arc::new(FileSource::open(FileSourcePaths {

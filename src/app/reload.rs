@@ -7,7 +7,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::{Faults, Shared};
 use crate::config::Config;
-use crate::identity;
+use crate::identity::{self, X509Source as _};
 use crate::policy;
 use crate::telemetry::Reload;
 

@@ -2,10 +2,11 @@
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 
-use crate::config::Overrides;
+use crate::config::{LogFormat, Overrides, duration};
 
 /// Where the configuration is, and what outweighs it: flag, then environment, then file.
 #[derive(Debug, Clone, Args)]
@@ -20,12 +21,36 @@ pub(super) struct ConfigArgs {
     #[arg(long, value_name = "FILTER", env = "PORTCULLIS_LOG_FILTER")]
     log_filter: Option<String>,
     /// Log format
-    #[arg(long, value_name = "json|text", env = "PORTCULLIS_LOG_FORMAT")]
-    log_format: Option<crate::config::LogFormat>,
+    #[arg(long, value_name = "json|text", env = "PORTCULLIS_LOG_FORMAT", value_parser = log_format)]
+    log_format: Option<LogFormat>,
+    /// How long a drain may take: `10s`, `1m`
+    #[arg(long, value_name = "DURATION", env = "PORTCULLIS_SHUTDOWN_TIMEOUT", value_parser = duration::parse)]
+    shutdown_timeout: Option<Duration>,
+    /// How often certificates and policies are looked at: `1s`, `500ms`
+    #[arg(long, value_name = "DURATION", env = "PORTCULLIS_RELOAD_INTERVAL", value_parser = duration::parse)]
+    reload_interval: Option<Duration>,
+    /// How long reaching an upstream may take, for every listener: `2s`
+    #[arg(long, value_name = "DURATION", env = "PORTCULLIS_CONNECT_TIMEOUT", value_parser = duration::parse)]
+    connect_timeout: Option<Duration>,
 }
 
 impl ConfigArgs {
     pub(super) fn overrides(&self) -> Overrides {
-        Overrides { workers: self.workers, log_filter: self.log_filter.clone(), log_format: self.log_format }
+        Overrides {
+            workers: self.workers,
+            log_format: self.log_format,
+            log_filter: self.log_filter.clone(),
+            shutdown_timeout: self.shutdown_timeout,
+            reload_interval: self.reload_interval,
+            connect_timeout: self.connect_timeout,
+        }
+    }
+}
+
+fn log_format(text: &str) -> Result<LogFormat, String> {
+    match text {
+        "json" => Ok(LogFormat::Json),
+        "text" => Ok(LogFormat::Text),
+        _ => Err("it is `json` or `text`".to_owned()),
     }
 }

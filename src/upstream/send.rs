@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, Method, Request, Response, Uri, Version};
+use http::{Request, Response, Uri, Version};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 
@@ -10,7 +10,7 @@ use super::connect::{Connector, PeerTls, Wanted};
 use super::http1::{Http1, Idle};
 use super::http2::{Http2, Shared};
 use super::{Lease, Progress, RequestBody};
-use crate::config::{ListenerConfig, TlsVersion, UpstreamConfig};
+use crate::config::{ListenerConfig};
 use crate::enforce::Permit;
 use crate::failure::{Failure, with_sources};
 use crate::identity::X509Source;
@@ -57,7 +57,7 @@ impl Upstream {
             PeerTls { any: client(&[b"h2", b"http/1.1"]), http1: client(&[b"http/1.1"]) }
         });
         let config = listener.upstream.clone();
-        let address = address(&config);
+        let address = config.to_string();
         Self {
             connector: Connector { config, address, tls, limit: listener.limits.connect_timeout },
             idle: Arc::default(),
@@ -239,13 +239,5 @@ fn for_http2(request: &mut Request<RequestBody>, connector: &Connector) {
     parts.scheme = Some(if connector.tls.is_some() { http::uri::Scheme::HTTPS } else { http::uri::Scheme::HTTP });
     if let Ok(uri) = Uri::from_parts(parts) {
         *request.uri_mut() = uri;
-    }
-}
-
-fn address(config: &UpstreamConfig) -> String {
-    if config.host.contains(':') {
-        format!("[{}]:{}", config.host, config.port)
-    } else {
-        format!("{}:{}", config.host, config.port)
     }
 }

@@ -46,7 +46,7 @@ struct Step {
     expected: (&'static str, &'static str),
 }
 
-const fn step(
+fn step(
     who: &'static str,
     (method, path): (Method, &'static str),
     body: &'static str,

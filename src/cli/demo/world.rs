@@ -9,7 +9,8 @@ use tempfile::TempDir;
 
 use super::sidecar::Sidecar;
 use super::store;
-use crate::identity::{DevCa, Minted, SpiffeId, TrustDomain};
+use crate::identity::dev_ca::{DevCa, Minted};
+use crate::identity::{SpiffeId, TrustDomain};
 
 const TRUST_DOMAIN: &str = "pipeline.example";
 const LIFETIME: Duration = Duration::from_secs(24 * 3_600);

@@ -3,9 +3,9 @@
 //! `request.rs` is the walk of one request on one screen; `serve.rs` runs it for a connection.
 
 mod body;
-mod delete_objects;
 mod forward;
 pub mod guard;
+mod judged_body;
 pub mod meter;
 mod reply;
 mod request;

@@ -118,6 +118,23 @@ impl Replier {
         Ok(response)
     }
 
+    /// A body that was to be judged did not arrive: nothing could be asked, and the record says why.
+    ///
+    /// # Errors
+    /// The record cannot be written.
+    pub(super) fn unread(
+        &self,
+        connection: &Arc<HttpConnection>,
+        exchange: Exchange,
+        failure: &Failure,
+    ) -> Result<Response<ResponseBody>, Failure> {
+        let point = &connection.listener.point;
+        let denied = point.refuse(&connection.asker, exchange, failure.stage(), failure.to_string());
+        let response = self.failed(connection, failure);
+        denied.settle(&settled(&response)).map_err(|_error| Failure::Audit)?;
+        Ok(response)
+    }
+
     /// A permitted request that could not be served.
     ///
     /// # Errors
@@ -134,7 +151,7 @@ impl Replier {
     }
 
     /// S3 XML of our own, with the decision it comes from.
-    pub(super) fn s3_xml(&self, status: u16, text: Bytes, decision: Option<&str>) -> Response<ResponseBody> {
+    pub(super) fn s3_xml(&self, status: u16, text: Bytes, decision: &str) -> Response<ResponseBody> {
         let mut response = Response::new(ResponseBody::whole(text));
         *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
         let reply = Reply {
@@ -143,7 +160,7 @@ impl Replier {
             grpc_status: "",
             title: "",
             detail: "",
-            decision: decision.map(str::to_owned),
+            decision: Some(decision.to_owned()),
             stage: None,
         };
         self.headers(response.headers_mut(), &reply, "application/xml");

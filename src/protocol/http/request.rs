@@ -1,5 +1,6 @@
 //! The walk of one request: judge its head, name what it asks, decide, forward, answer.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,11 +13,12 @@ use super::body::ResponseBody;
 use super::guard::{GuardHandle, HeadVerdict};
 use super::reply::Replier;
 use super::service::HttpConnection;
-use super::{delete_objects, forward, timing, upgrade};
+use super::judged_body::{self, JudgedBody};
+use super::{forward, timing, upgrade};
 use crate::config::ProtocolConfig;
 use crate::enforce::{Exchange, Permit, Settlement};
 use crate::failure::Failure;
-use crate::mapping::s3::S3Asked;
+use crate::mapping::s3::Asked;
 use crate::mapping::{Operations, Refusal, head, http as http_mapping, s3};
 use crate::policy::PolicyGeneration;
 use crate::upstream::{Progress, RequestBody};
@@ -25,8 +27,8 @@ use crate::upstream::{Progress, RequestBody};
 pub(super) enum Call {
     /// Everything is named by the head.
     Named { operations: Operations, target: Option<String>, websocket: bool },
-    /// The body names the keys.
-    DeleteObjects(Box<s3::DeleteObjects>),
+    /// The body decides.
+    Body(Box<JudgedBody>),
 }
 
 /// Answers one request. Whatever happens has an answer and, unless records cannot be written at all, a record.
@@ -69,8 +71,8 @@ async fn walk(
     };
     let (operations, target, websocket) = match named {
         Err(refusal) => return replier.refused(connection, exchange, refusal),
-        Ok(Call::DeleteObjects(call)) => {
-            return delete_objects::walk(connection, &call, (parts, body), generation, exchange, replier).await;
+        Ok(Call::Body(call)) => {
+            return judged_body::walk(connection, &call, (parts, body), generation, exchange, replier).await;
         }
         Ok(Call::Named { operations, target, websocket }) => (operations, target, websocket),
     };
@@ -116,11 +118,17 @@ fn name(connection: &HttpConnection, parts: &Parts, generation: &PolicyGeneratio
         ProtocolConfig::Http(config) => {
             let websocket = head.upgrade.is_some();
             let call = http_mapping::map(&head, &listener.endpoint, config, reads)?;
-            Ok(Call::Named { operations: call.operations, target: Some(call.path_and_query), websocket })
+            // A target that is in its judged form already is sent as it was received.
+            let target = match call.path_and_query {
+                Cow::Borrowed(_) => None,
+                Cow::Owned(target) => Some(target),
+            };
+            Ok(Call::Named { operations: call.operations, target, websocket })
         }
         ProtocolConfig::S3(config) => match s3::map(&head, &listener.endpoint, config, reads)?.asked {
-            S3Asked::Operations(operations) => Ok(Call::Named { operations, target: None, websocket: false }),
-            S3Asked::DeleteObjects(call) => Ok(Call::DeleteObjects(Box::new(call))),
+            Asked::Operations(operations) => Ok(Call::Named { operations, target: None, websocket: false }),
+            Asked::DeleteObjects(call) => Ok(Call::Body(Box::new(JudgedBody::DeleteObjects(call)))),
+            Asked::RestoreObject(call) => Ok(Call::Body(Box::new(JudgedBody::RestoreObject(call)))),
         },
     }
 }
