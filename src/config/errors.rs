@@ -14,7 +14,7 @@ use super::file::{KeyPath, Node};
 #[derive(Debug, Clone)]
 pub struct ConfigErrors {
     file: String,
-    source: NamedSource<String>,
+    text: String,
     problems: Vec<ConfigProblem>,
     omitted: usize,
 }
@@ -66,9 +66,10 @@ impl ConfigErrors {
         theme.characters.underline = '^';
         theme.characters.underbar = '^';
         let handler = GraphicalReportHandler::new_themed(theme).with_links(false).with_width(110).with_context_lines(1);
+        let source = NamedSource::new(&self.file, self.text.clone());
         let mut text = String::new();
         for problem in &self.problems {
-            let shown = Shown { problem, errors: self };
+            let shown = Shown { problem, file: &self.file, source: &source };
             if handler.render_report(&mut text, &shown).is_err() {
                 text.push_str(&format!("{}\n", self.line(problem)));
             }
@@ -119,14 +120,15 @@ impl std::error::Error for ConfigErrors {}
 #[derive(Debug)]
 struct Shown<'a> {
     problem: &'a ConfigProblem,
-    errors: &'a ConfigErrors,
+    file: &'a str,
+    source: &'a NamedSource<String>,
 }
 
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.problem.place, self.problem.key.as_str()) {
             (Some(_), _) => f.write_str(&self.problem.message),
-            (None, "") => write!(f, "{}: {}", self.errors.file, self.problem.message),
+            (None, "") => write!(f, "{}: {}", self.file, self.problem.message),
             (None, flag) => write!(f, "{flag}: {}", self.problem.message),
         }
     }
@@ -140,7 +142,7 @@ impl Diagnostic for Shown<'_> {
     }
 
     fn source_code(&self) -> Option<&dyn SourceCode> {
-        self.problem.span.as_ref().map(|_| &self.errors.source as &dyn SourceCode)
+        self.problem.span.as_ref().map(|_| self.source as &dyn SourceCode)
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
@@ -250,5 +252,5 @@ pub(super) fn errors(file: &str, text: &str, mut findings: Vec<Finding>) -> Conf
     let omitted = findings.len().saturating_sub(ConfigErrors::MOST_SHOWN);
     findings.truncate(ConfigErrors::MOST_SHOWN);
     let problems = findings.into_iter().map(|finding| finding.resolve(text)).collect();
-    ConfigErrors { file: file.into(), source: NamedSource::new(file, text.into()), problems, omitted }
+    ConfigErrors { file: file.into(), text: text.into(), problems, omitted }
 }

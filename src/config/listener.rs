@@ -172,7 +172,7 @@ fn protocol<D>(reading: &mut Reading<'_>, at: &KeyPath, keys: &ListenerKeys<D>) 
             reading.report.key(&at.key(key), error.to_string(), error.advice());
         }
     }
-    let hosts = each(reading, &at.key("hosts"), keys.hosts.as_deref(), |text| parse_known_host(text));
+    let hosts = each(reading, &at.key("hosts"), keys.hosts.as_deref(), parse_known_host);
     match speaks {
         ProtocolKey::Http => {
             let path = at.key("unsafe_allow_override_headers");

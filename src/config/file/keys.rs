@@ -61,7 +61,7 @@ pub(crate) struct IdentityKeys {
     #[schemars(required, length(min = 1), extend("examples" = ["/run/svid/svid.key"]))]
     pub(crate) private_key: Option<String>,
     /// For each trust domain the PEM file with its certificate authorities. A bundle is trusted for its own trust domain only.
-    #[schemars(required, extend("minProperties" = 1, "examples" = ["{pipeline.example: /run/svid/bundle.pem}"]))]
+    #[schemars(required, extend("minProperties" = 1, "examples" = [{"pipeline.example": "/run/svid/bundle.pem"}]))]
     pub(crate) trust_bundles: Option<BTreeMap<String, String>>,
 }
 

@@ -3,9 +3,12 @@
 use std::fmt::Write;
 use std::path::PathBuf;
 
+use proptest::prelude::{Strategy, prop_assert, proptest};
+use proptest::string::string_regex;
 use serde_json::{Value, json};
 
-use super::{GOOD, parse};
+use super::{GOOD, good_but, parse};
+use crate::config::reading::endpoint_name;
 use crate::config::{Config, Overrides, duration, schema, schema_text};
 
 fn docs(file: &str) -> PathBuf {
@@ -150,6 +153,26 @@ fn the_schema_says_nothing_that_the_check_does_not_know() {
             None => assert!(schema["anyOf"].is_array(), "a type: {schema}"),
         }
     });
+}
+
+proptest! {
+    #[test]
+    fn patterns_for_editors_allow_nothing_that_is_refused(
+        name in matching("/properties/inbound/items/properties/name"),
+        length in matching("/properties/shutdown_timeout"),
+        mode in matching("/properties/outbound/items/properties/mode"),
+    ) {
+        prop_assert!(name.len() > 63 || endpoint_name(&name).is_ok(), "{}", name);
+        prop_assert!(duration::parse(&length).is_ok() || length.len() > 10, "{}", length);
+        let listen = format!("listen: unix:/a\n    mode: \"{mode}\"");
+        prop_assert!(parse(&good_but("listen: 127.0.0.1:9001", &listen)).is_ok(), "{}", mode);
+    }
+}
+
+/// Texts that match the pattern at this place of the schema.
+fn matching(pointer: &str) -> impl Strategy<Value = String> + use<> {
+    let pattern = schema().pointer(pointer).unwrap()["pattern"].as_str().unwrap();
+    string_regex(pattern.trim_start_matches('^').trim_end_matches('$')).unwrap()
 }
 
 fn each_schema(schema: &Value, visit: &mut impl FnMut(&Value)) {
