@@ -4,16 +4,16 @@
 //! runtime, its own end of every listening socket and its own upstream connections, so requests never cross threads.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use thiserror::Error;
 use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
-use crate::admin::{self, AdminServers};
+use crate::admin::{AdminError, AdminServer};
 use crate::audit::{Audit, AuditError};
 use crate::config::{Config, Direction, ListenerConfig};
 use crate::drain::{self, DrainTrigger, DrainWatch};
@@ -23,7 +23,8 @@ use crate::listener::{BindError, Bound, Listener, Slots, accept};
 use crate::policy::{PolicyErrors, PolicySource, PolicyStore};
 use crate::protocol::http::HttpListener;
 use crate::telemetry::logs;
-use crate::telemetry::metrics::{self, ListenerMetrics, MetricsHandle, PolicyMetrics, SvidMetrics};
+use crate::telemetry::metrics::{self, MetricsHandle};
+use crate::telemetry::{ListenerMetrics, PolicyMetrics, SvidMetrics};
 use crate::tls::ServerTls;
 use crate::upstream::{Upstream, UpstreamOptions};
 
@@ -55,7 +56,7 @@ pub enum StartError {
     },
     /// Health or admin cannot be bound.
     #[error("admin: {0}")]
-    Admin(#[from] admin::BindError),
+    Admin(#[from] AdminError),
     /// The log cannot be set up.
     #[error("log: {0}")]
     Log(#[from] logs::LogError),
@@ -74,7 +75,7 @@ pub struct App {
     runtime: runtime::Runtime,
     shared: Arc<Shared>,
     bound: Vec<Arc<Prepared>>,
-    admin: AdminServers,
+    admin: AdminServer,
     metrics: MetricsHandle,
     drain: (DrainTrigger, DrainWatch),
 }
@@ -87,7 +88,14 @@ struct Shared {
     audit: Arc<Audit>,
     policy_metrics: PolicyMetrics,
     svid_metrics: SvidMetrics,
-    started: SystemTime,
+    faults: Mutex<Faults>,
+}
+
+/// Why the last reload of each left the last good one in force, as it was said in the log.
+#[derive(Debug, Default)]
+struct Faults {
+    identity: Option<String>,
+    policies: Option<String>,
 }
 
 /// A listener that is bound.
@@ -120,17 +128,14 @@ impl App {
             .iter()
             .map(|listener| Prepared::bind(listener, &config, &policies, &audit).map(Arc::new))
             .collect::<Result<Vec<_>, _>>()?;
-        let admin = {
-            let _entered = runtime.enter();
-            AdminServers::bind(&config)?
-        };
+        let admin = AdminServer::bind(config.health.as_ref(), &config.admin)?;
         let shared = Arc::new(Shared {
             identity,
             policies,
             audit,
             policy_metrics: PolicyMetrics::new(),
             svid_metrics: SvidMetrics::new(),
-            started: SystemTime::now(),
+            faults: Mutex::default(),
         });
         shared.describe();
         Ok(Self { config: Arc::new(config), runtime, shared, bound, admin, metrics, drain: drain::channel() })
@@ -170,20 +175,27 @@ async fn control(
     config: &Arc<Config>,
     shared: &Arc<Shared>,
     bound: &[Arc<Prepared>],
-    admin: AdminServers,
+    admin: AdminServer,
     metrics: MetricsHandle,
     trigger: &DrainTrigger,
 ) -> Result<(), StartError> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let state = status::State::new(Arc::clone(config), Arc::clone(shared), bound.to_vec(), trigger.watch());
-    let mut shutdown = admin.serve(Arc::new(state), metrics.clone());
+    let shutdown = Arc::new(Notify::new());
+    let state = status::State {
+        config: Arc::clone(config),
+        shared: Arc::clone(shared),
+        bound: bound.to_vec(),
+        drain: trigger.watch(),
+        shutdown: Arc::clone(&shutdown),
+    };
+    let doors = tokio::spawn(admin.serve(Arc::new(state), metrics.clone()));
     let reloading = tokio::spawn(reload::keep_reloading(Arc::clone(config), Arc::clone(shared)));
     let upkeep = tokio::spawn(metrics.keep_up());
     let cause = tokio::select! {
         _ = terminate.recv() => "SIGTERM",
         _ = interrupt.recv() => "SIGINT",
-        () = shutdown.asked() => "POST /shutdown",
+        () = shutdown.notified() => "POST /shutdown",
     };
     tracing::info!(cause, timeout_ms = config.shutdown_timeout.as_millis(), "draining");
     let drained = tokio::select! {
@@ -195,6 +207,7 @@ async fn control(
     tracing::info!(left = drained.left, "drained");
     reloading.abort();
     upkeep.abort();
+    doors.abort();
     Ok(())
 }
 
@@ -282,6 +295,10 @@ impl Prepared {
 }
 
 impl Shared {
+    fn faults(&self) -> MutexGuard<'_, Faults> {
+        self.faults.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Says in the metrics what is in force.
     fn describe(&self) {
         let policies = self.policies.current();

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::Shared;
+use super::{Faults, Shared};
 use crate::config::Config;
 use crate::identity;
 use crate::policy;
-use crate::telemetry::metrics::Reload;
+use crate::telemetry::Reload;
 
 /// Looks every `reload_interval`, and at once on SIGHUP, which also reopens the audit file for log rotation.
 ///
@@ -21,34 +21,31 @@ pub(super) async fn keep_reloading(config: Arc<Config>, shared: Arc<Shared>) {
         Ok(hangup) => hangup,
         Err(error) => return tracing::error!(%error, "SIGHUP cannot be heard; nothing is reloaded"),
     };
-    let mut said = Said::default();
     loop {
         tokio::select! {
-            _ = every.tick() => {}
+            _ = every.tick() => {
+                // A rotation that sends no signal.
+                if let Err(error) = shared.audit.reopen_if_moved() {
+                    tracing::error!(%error, "audit file cannot be reopened");
+                }
+            }
             _ = hangup.recv() => {
-                said = Said::default();
+                *shared.faults() = Faults::default();
                 if let Err(error) = shared.audit.reopen() {
                     tracing::error!(%error, "audit file cannot be reopened");
                 }
             }
         }
-        reload_identity(&shared, &mut said);
-        reload_policies(&shared, &mut said);
+        reload_identity(&shared);
+        reload_policies(&shared);
     }
 }
 
-/// The last thing said about each, so that a lasting fault does not fill the log.
-#[derive(Debug, Default)]
-struct Said {
-    identity: Option<String>,
-    policies: Option<String>,
-}
-
-fn reload_identity(shared: &Shared, said: &mut Said) {
+fn reload_identity(shared: &Shared) {
     match shared.identity.reload() {
-        Ok(identity::Reloaded::Unchanged) => said.identity = None,
+        Ok(identity::Reloaded::Unchanged) => shared.faults().identity = None,
         Ok(identity::Reloaded::Swapped(generation)) => {
-            said.identity = None;
+            shared.faults().identity = None;
             shared.svid_metrics.rotation(Reload::Swapped);
             shared.describe();
             if let Some(own) = shared.identity.current() {
@@ -57,16 +54,16 @@ fn reload_identity(shared: &Shared, said: &mut Said) {
         }
         Err(error) => {
             shared.svid_metrics.rotation(Reload::Failed);
-            say_once(&mut said.identity, error.to_string(), "identity not reloaded; the last good one stays in force");
+            say_once(&mut shared.faults().identity, error.to_string(), "identity not reloaded; the last good one stays in force");
         }
     }
 }
 
-fn reload_policies(shared: &Shared, said: &mut Said) {
+fn reload_policies(shared: &Shared) {
     match shared.policies.reload() {
-        Ok(policy::Reloaded::Unchanged) => said.policies = None,
+        Ok(policy::Reloaded::Unchanged) => shared.faults().policies = None,
         Ok(policy::Reloaded::Swapped(generation)) => {
-            said.policies = None;
+            shared.faults().policies = None;
             shared.policy_metrics.reload(Reload::Swapped);
             shared.describe();
             let policies = shared.policies.current();
@@ -74,7 +71,7 @@ fn reload_policies(shared: &Shared, said: &mut Said) {
         }
         Err(errors) => {
             shared.policy_metrics.reload(Reload::Failed);
-            say_once(&mut said.policies, errors.to_string(), "policies not reloaded; the last good ones stay in force");
+            say_once(&mut shared.faults().policies, errors.to_string(), "policies not reloaded; the last good ones stay in force");
         }
     }
 }

@@ -54,7 +54,7 @@ fn misleads(character: char) -> bool {
 /// By hand, as it is in every record: the calendar is Howard Hinnant's `civil_from_days`
 /// (<https://howardhinnant.github.io/date_algorithms.html>). Years outside 0 to 9999 have no RFC 3339 form and are clamped.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Rfc3339 {
+pub struct Rfc3339 {
     milliseconds: i64,
 }
 
@@ -62,11 +62,15 @@ impl Rfc3339 {
     const FIRST: i64 = -62_167_219_200_000;
     const LAST: i64 = 253_402_300_799_999;
 
-    pub(super) fn from_milliseconds(milliseconds: i64) -> Self {
+    /// A time by its milliseconds since 1970-01-01T00:00:00Z.
+    #[must_use]
+    pub fn from_milliseconds(milliseconds: i64) -> Self {
         Self { milliseconds: milliseconds.clamp(Self::FIRST, Self::LAST) }
     }
 
-    pub(super) fn text(self) -> [u8; 24] {
+    /// The 24 characters, all ASCII.
+    #[must_use]
+    pub fn text(self) -> [u8; 24] {
         const DAY: i64 = 86_400_000;
         let (days, rest) = (self.milliseconds.div_euclid(DAY), self.milliseconds.rem_euclid(DAY));
         let shifted = days + 719_468;

@@ -10,6 +10,7 @@ mod redact;
 mod sink;
 
 pub use decision_id::{DecisionId, new_decision_id};
+pub use line::Rfc3339;
 pub use record::{Kind, OperationRecord, Record};
 pub use recorder::{Audit, AuditError};
 pub use redact::is_secret_header;

@@ -13,6 +13,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::config::{Config, Overrides};
+
 /// Exit codes, as the Cedar command line has them: 0 ok or allowed, 1 failure, 2 denied, 3 invalid policy.
 const FAILURE: u8 = 1;
 
@@ -60,7 +62,12 @@ pub fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Policy(arguments) => policy::run(&arguments),
         Command::Certs(arguments) => certs::run(&arguments),
-        Command::Ready(arguments) => ready::run(&arguments),
+        Command::Ready(arguments) => ready::run(&arguments, |file| {
+            Config::load(file, &Overrides::default()).map_err(|errors| {
+                eprint!("{}", errors.render(colour()));
+                ExitCode::from(FAILURE)
+            })
+        }),
     }
 }
 

@@ -72,7 +72,7 @@ impl Advice for AddressError {
         Some(match self {
             Self::NoPort { text } => format!("write `{text}:8443`, or another port"),
             Self::Port { .. } => "write `IP:PORT`, for example `127.0.0.1:8443`".into(),
-            Self::NoBrackets { text } => format!("write `[{text}]:8443`, or another port"),
+            Self::NoBrackets { .. } => "write `[ADDRESS]:PORT`, for example `[::1]:8443`".into(),
             Self::NoIp { port, .. } => {
                 format!("write `0.0.0.0:{port}` for all interfaces, `127.0.0.1:{port}` for this machine only")
             }

@@ -177,7 +177,7 @@ impl Advice for UpstreamError {
             Self::Unix => "let the service listen on a loopback port".into(),
             Self::NoPort { text } => format!("write `{text}:PORT`"),
             Self::Port { .. } => "write `HOST:PORT`".into(),
-            Self::NoBrackets { text } => format!("write `[{text}]:PORT`"),
+            Self::NoBrackets { .. } => "write `[ADDRESS]:PORT`, for example `[::1]:9000`".into(),
             Self::Userinfo { .. } => "remove what stands before the host, and the `@`".into(),
             Self::Path { authority, .. } => format!("end after the port: `{authority}`"),
             Self::Unspecified { .. } => "write `127.0.0.1` for this machine".into(),

@@ -121,6 +121,10 @@ impl<W: Write> Write for LineWriter<W> {
     }
 }
 
+/// The log is one for the process: tests that change it take turns.
+#[cfg(test)]
+pub(crate) static TURN: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -141,6 +145,7 @@ mod tests {
 
     #[test]
     fn the_filter_changes_while_the_log_runs() {
+        let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         init(Format::Json, "warn").unwrap();
         init(Format::Text, "error").unwrap();
         assert_eq!(filter().as_deref(), Some("error"));

@@ -12,7 +12,7 @@ use super::http2::{Http2, Shared};
 use super::{Lease, Progress, RequestBody};
 use crate::config::{ListenerConfig, TlsVersion, UpstreamConfig};
 use crate::enforce::Permit;
-use crate::failure::Failure;
+use crate::failure::{Failure, with_sources};
 use crate::identity::X509Source;
 use crate::tls::ClientTls;
 
@@ -164,7 +164,7 @@ impl Upstream {
     ) -> Result<Answer, Broken> {
         match connection {
             Connection::Http1 { mut connection, .. } => {
-                *request.version_mut() = Version::HTTP_11;
+                for_http1(&mut request);
                 let before = connection.received();
                 match connection.sender.try_send_request(request).await {
                     Ok(response) => Ok((response, Lease::http1(connection, Arc::clone(&self.idle), upload))),
@@ -202,17 +202,6 @@ impl Broken {
     }
 }
 
-fn with_sources(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
-}
-
 /// The head again, if it may be sent a second time should a connection that was kept turn out to be dead.
 fn spare_head(request: &Request<RequestBody>, connection: &Connection) -> Option<Request<RequestBody>> {
     let (Connection::Http1 { reused, .. } | Connection::Http2 { reused, .. }) = connection;
@@ -224,6 +213,21 @@ fn spare_head(request: &Request<RequestBody>, connection: &Connection) -> Option
         *spare.headers_mut() = request.headers().clone();
         spare
     })
+}
+
+/// HTTP/1.1 has the authority in Host and the target in origin form, also if HTTP/2 was tried before.
+fn for_http1(request: &mut Request<RequestBody>) {
+    *request.version_mut() = Version::HTTP_11;
+    if let Some(authority) = request.uri().authority().cloned() {
+        if let Ok(host) = http::HeaderValue::try_from(authority.as_str()) {
+            request.headers_mut().insert(http::header::HOST, host);
+        }
+        let mut parts = http::uri::Parts::default();
+        parts.path_and_query = request.uri().path_and_query().cloned();
+        *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
+    }
+    // `te` belongs to the connection, and on HTTP/1.1 there is no `connection: te` with it.
+    request.headers_mut().remove(http::header::TE);
 }
 
 /// HTTP/2 has the authority in a pseudo-header of its own (RFC 9113, 8.3.1).

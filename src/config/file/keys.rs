@@ -51,7 +51,7 @@ pub(crate) struct ConfigFile {
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 pub(crate) struct IdentityKeys {
-    /// Where they come from.
+    /// Where the certificate, the key and the bundles come from.
     #[schemars(extend("default" = "files"))]
     pub(crate) source: Option<IdentitySource>,
     /// PEM file with our certificate chain, leaf first.

@@ -95,7 +95,11 @@ impl<'t> Reader<'t> {
         if let Some(tag) = tag {
             self.find(
                 start.clone(),
-                format!("tags (`{tag}`) are not supported"),
+                format!(
+                    "tags (`{}{}`) are not supported",
+                    if tag.is_yaml_core_schema() { "!!" } else { "!" },
+                    tag.suffix
+                ),
                 "remove the tag; quotes make a value text",
             );
             return Ok(Node { span: start, value: Value::Unusable });
@@ -158,11 +162,15 @@ impl<'t> Reader<'t> {
     }
 
     fn syntax(&self, error: &ScanError) -> Stopped {
-        let offset = self.offset(error.marker().index());
+        let mut offset = self.offset(error.marker().index());
+        if error.info().contains("tab") {
+            // The parser names the value before it.
+            offset = self.text.get(offset..).and_then(|rest| rest.find('\t')).map_or(offset, |ahead| offset + ahead);
+        }
         let help = syntax_help(self.text, offset, error.info());
-        Stopped(Box::new(
-            Finding::new(offset..offset + 1, &KeyPath::root(), format!("not valid YAML: {}", error.info())).help(help),
-        ))
+        let message = format!("not valid YAML: {}", error.info());
+        let length = self.text.get(offset..).and_then(|rest| rest.chars().next()).map_or(0, char::len_utf8);
+        Stopped(Box::new(Finding::new(offset..offset + length, &KeyPath::root(), message).help(help)))
     }
 
     fn stop(&self, span: Span, message: impl Into<String>, help: Option<String>) -> Stopped {
@@ -187,7 +195,7 @@ fn syntax_help(text: &str, offset: usize, message: &str) -> String {
     let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
     let line = text.get(line_start..).unwrap_or_default().lines().next().unwrap_or_default();
     let indentation = line.len() - line.trim_start().len();
-    if line.get(..indentation).is_some_and(|blanks| blanks.contains('\t')) {
+    if message.contains("tab") || line.get(..indentation).is_some_and(|blanks| blanks.contains('\t')) {
         return "YAML is indented by spaces: replace the tab".into();
     }
     let value = line.split_once(": ").map(|(_, value)| value.trim());

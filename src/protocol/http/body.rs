@@ -10,6 +10,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::guard::Exchange as Busy;
 use super::service::{HttpConnection, Waiting};
 use super::timing::{self, RECORD_STARTED_AFTER};
 use crate::enforce::{Permit, Settlement};
@@ -53,6 +54,8 @@ struct Streamed {
     /// Made when the upstream lets us wait for the first time: most answers never need it.
     timer: Option<Pin<Box<Sleep>>>,
     waiting: Option<Waiting>,
+    /// Tells the guard that the connection is not idle.
+    busy: Option<Busy>,
 }
 
 impl ResponseBody {
@@ -64,6 +67,13 @@ impl ResponseBody {
     /// A body of our own.
     pub(super) const fn whole(bytes: Bytes) -> Self {
         Self(Kind::Whole(Some(bytes)))
+    }
+
+    /// Keeps `busy` until the body has ended.
+    pub(super) fn hold(&mut self, busy: Option<Busy>) {
+        if let Kind::Streamed(streamed) = &mut self.0 {
+            streamed.busy = busy;
+        }
     }
 
     /// The upstream's body. The record of the exchange is written before its last byte is handed on; where there is no
@@ -85,6 +95,7 @@ impl ResponseBody {
             moved: (Instant::now(), 0),
             timer: None,
             waiting: None,
+            busy: None,
             incoming,
         };
         if streamed.incoming.is_end_stream() {

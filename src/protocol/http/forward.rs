@@ -9,6 +9,7 @@ use http::{Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
 
 use super::body::{Open, ResponseBody};
+use super::guard::judge_upstream_head;
 use super::service::HttpConnection;
 use crate::config::Direction;
 use crate::failure::Failure;
@@ -55,6 +56,9 @@ pub(super) fn response(response: Response<Incoming>, open: Open) -> Result<Respo
     if parts.status == StatusCode::SWITCHING_PROTOCOLS {
         let cause = "it switched protocols though nobody asked for it".to_owned();
         return Err(Failure::Invalid { cause });
+    }
+    if let Err(refusal) = judge_upstream_head(&parts) {
+        return Err(Failure::Invalid { cause: refusal.message });
     }
     strip_response(&mut parts.headers, open.connection.listener.direction);
     let body = ResponseBody::streamed(incoming, parts.status.as_u16(), open)?;

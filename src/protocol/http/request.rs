@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use http::request::Parts;
-use http::{HeaderMap, Request, Response, StatusCode, header};
+use http::{HeaderMap, Request, Response};
 use hyper::body::Incoming;
 
 use super::body::ResponseBody;
-use super::guard::HeadVerdict;
+use super::guard::{GuardHandle, HeadVerdict};
 use super::reply::Replier;
 use super::service::HttpConnection;
 use super::{delete_objects, forward, timing, upgrade};
@@ -37,14 +37,14 @@ pub(super) async fn answer(
     let (parts, body) = request.into_parts();
     let exchange = exchange(&parts);
     let replier = Replier::new(&connection, &parts, &exchange.request_id);
-    let asks_upgrade = parts.headers.contains_key(header::UPGRADE);
-    let response = match walk(&connection, parts, body, exchange, &replier).await {
+    // Held until the answer has ended: the guard counts no idle time meanwhile, and takes an upgrade that nobody
+    // accepted for declined.
+    let busy = connection.guard.as_ref().map(GuardHandle::exchange);
+    let mut response = match walk(&connection, parts, body, exchange, &replier).await {
         Ok(response) => response,
         Err(failure) => replier.failed(&connection, &failure),
     };
-    if asks_upgrade && response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        connection.decline_upgrade();
-    }
+    response.body_mut().hold(busy);
     Ok(response)
 }
 
@@ -56,7 +56,7 @@ async fn walk(
     replier: &Replier,
 ) -> Result<Response<ResponseBody>, Failure> {
     let point = &connection.listener.point;
-    let guarded = connection.guard.as_ref().map(super::guard::GuardHandle::next_head);
+    let guarded = connection.guard.as_ref().map(GuardHandle::next_head);
     if !point.records_can_be_written() {
         return Err(Failure::Audit);
     }

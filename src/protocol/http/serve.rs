@@ -17,6 +17,7 @@ use super::meter::{Meter, MeterRefusal};
 use super::request::answer;
 use super::service::{HttpConnection, HttpListener};
 use crate::config::Limits;
+use crate::failure::with_sources;
 use crate::enforce::Asker;
 use crate::identity::SpiffeId;
 use crate::protocol::{Activity, Downstream};
@@ -83,8 +84,8 @@ pub async fn serve(
 /// TLS peers said by ALPN what they speak; others show it by their first bytes.
 async fn version(stream: Downstream) -> std::io::Result<(Version, Rewound<Downstream>)> {
     match stream.alpn() {
-        Some(b"h2") => Ok((Version::H2, Rewound::untouched(stream))),
-        Some(_) => Ok((Version::H1, Rewound::untouched(stream))),
+        Some(b"h2") => Ok((Version::H2, Rewound::from(stream))),
+        Some(_) => Ok((Version::H1, Rewound::from(stream))),
         None => sniff(stream).await,
     }
 }
@@ -96,7 +97,10 @@ async fn serve_http1(
     own: &SpiffeId,
     (ending, pace): (Pin<&mut impl Future<Output = ()>>, Pace),
 ) -> Closed {
-    let (guarded, guard) = Guard::new(stream, head_limits(&listener.limits));
+    let limits = listener.limits.clone();
+    // It bounds what hyper asks for at once, and with it what the guard can be made to hold behind an upgrade.
+    let buffer = (64 * 1024).max(limits.header_bytes + 1024);
+    let (guarded, guard) = Guard::new(stream, head_limits(&limits));
     let connection = Arc::new(HttpConnection::new(listener, asker, Some(guard), own));
     let service = {
         let connection = Arc::clone(&connection);
@@ -105,6 +109,8 @@ async fn serve_http1(
     let served = http1::Builder::new()
         // The guard stands before hyper and has its own, tighter limits.
         .header_read_timeout(None)
+        .max_headers(limits.header_count + 1)
+        .max_buf_size(buffer)
         .serve_connection(TokioIo::new(guarded), service)
         .with_upgrades();
     let mut ending = ending;
@@ -126,7 +132,7 @@ async fn serve_http2(
     (ending, pace): (Pin<&mut impl Future<Output = ()>>, Pace),
 ) -> Closed {
     let limits = listener.limits.clone();
-    let metered = Meter::new(stream, limits.control_frames_per_second);
+    let (metered, meter) = Meter::new(stream, limits.control_frames_per_second);
     let connection = Arc::new(HttpConnection::new(listener, asker, None, own));
     let service = {
         let connection = Arc::clone(&connection);
@@ -143,7 +149,12 @@ async fn serve_http2(
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT)
         .serve_connection(TokioIo::new(metered), service);
-    drive(pin!(served), &connection, ending, &pace).await
+    match (drive(pin!(served), &connection, ending, &pace).await, meter.refusal()) {
+        (Closed::Failed { .. } | Closed::InOrder, Some(refusal)) => {
+            Closed::Refused { rule: refusal.rule, message: refusal.to_string() }
+        }
+        (closed, _) => closed,
+    }
 }
 
 /// How long a connection may stand still, and take to end.
@@ -260,22 +271,12 @@ fn head_limits(limits: &Limits) -> HeadLimits {
 
 /// Whose fault it was: our guards leave their rule in the error's chain, what hyper refuses itself is a breach of the protocol.
 fn closed_by(error: &hyper::Error) -> Closed {
-    let mut text = error.to_string();
-    let mut source: Option<&(dyn std::error::Error + 'static)> = std::error::Error::source(error);
-    while let Some(cause) = source {
-        let inner = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        if let Some(refusal) = inner.and_then(|inner| inner.downcast_ref::<HeadRefusal>()) {
-            return Closed::Refused { rule: refusal.rule, message: refusal.message.clone() };
-        }
-        if let Some(refusal) = inner.and_then(|inner| inner.downcast_ref::<MeterRefusal>()) {
-            return Closed::Refused { rule: refusal.rule, message: refusal.to_string() };
-        }
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
+    if let Some(refusal) = HeadRefusal::find(error) {
+        return Closed::Refused { rule: refusal.rule, message: refusal.message.clone() };
     }
-    if error.is_parse() {
-        return Closed::Refused { rule: "http-syntax", message: text };
+    if let Some(refusal) = MeterRefusal::find(error) {
+        return Closed::Refused { rule: refusal.rule, message: refusal.to_string() };
     }
-    Closed::Failed { cause: text }
+    let text = with_sources(error);
+    if error.is_parse() { Closed::Refused { rule: "http-syntax", message: text } } else { Closed::Failed { cause: text } }
 }

@@ -95,13 +95,6 @@ impl HttpConnection {
         }
     }
 
-    /// Lets the guard look for the next head.
-    pub(super) fn decline_upgrade(&self) {
-        if let Some(guard) = &self.guard {
-            guard.upgrade_declined();
-        }
-    }
-
     /// What is left to do after hyper, if the connection was upgraded.
     pub(super) fn take_upgraded(&self) -> Option<Relay> {
         self.upgraded.lock().unwrap_or_else(PoisonError::into_inner).take()
