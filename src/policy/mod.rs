@@ -19,6 +19,6 @@ mod store;
 pub use decision::{Decision, Outcome};
 pub use engine::Principal;
 pub use generation::{LoadedPolicy, PolicyGeneration, PolicySource};
-pub use load::{PolicyErrors, PolicyProblem, Severity};
+pub use load::{PolicyErrors, PolicyProblem, Severity, render_problems};
 pub use schema::SHIPPED_SCHEMA;
 pub use store::{PolicyStore, Reloaded};

@@ -160,24 +160,19 @@ impl ContextForm {
 
 impl Kind {
     fn read(json: &Json, schema: &Json) -> Option<Self> {
-        let name = |json: &Json| json.get("name").and_then(Json::as_str).map(|name| name.trim_start_matches("__cedar::").to_owned());
-        Some(match json.get("type")?.as_str()? {
-            "Boolean" => Self::Bool,
+        // `String`, `Bool` and the like may stand as they are or as names of Cedar's own namespace.
+        Some(match json.get("type")?.as_str()?.trim_start_matches("__cedar::") {
+            "Boolean" | "Bool" => Self::Bool,
             "Long" => Self::Long,
             "String" => Self::String,
             "Set" => match Self::read(json.get("element")?, schema)? {
                 Self::String => Self::Strings,
                 _ => return None,
             },
-            "Extension" => match name(json)?.as_str() {
-                "ipaddr" => Self::Ip,
-                "datetime" => Self::Datetime,
-                _ => return None,
-            },
-            "Entity" => match name(json)?.as_str() {
-                "Headers" => Self::Headers,
-                _ => return None,
-            },
+            "ipaddr" => Self::Ip,
+            "datetime" => Self::Datetime,
+            "Entity" if json.get("name")?.as_str()? == "Headers" => Self::Headers,
+            "Entity" => return None,
             "Record" => {
                 let attributes = json.get("attributes")?.as_object()?.iter().map(|(name, json)| {
                     let required = json.get("required").and_then(Json::as_bool).unwrap_or(true);

@@ -1,6 +1,6 @@
 //! The compiled policies, and the decision.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -390,13 +390,5 @@ fn references(value: &EvalResult, found: &mut Vec<EntityUid>) {
         EvalResult::Set(set) => set.iter().for_each(|value| references(value, found)),
         EvalResult::Record(record) => record.iter().for_each(|(_, value)| references(value, found)),
         _ => {}
-    }
-}
-
-/// The whole of what the engine knows, for the test that compares it with Cedar's own answer.
-#[cfg(test)]
-impl Engine {
-    pub(super) fn tags_of(&self, kind: &str, id: &str) -> BTreeMap<String, Vec<String>> {
-        self.names.find(kind, id).and_then(|name| self.names.tags(name)).map(|tags| (**tags).clone()).unwrap_or_default()
     }
 }

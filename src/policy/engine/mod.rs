@@ -6,6 +6,8 @@
 //! A property test holds the shortcut to Cedar's answer on the whole set (`equivalence.rs`).
 
 mod compiled;
+#[cfg(test)]
+mod equivalence;
 mod index;
 mod names;
 mod principal;

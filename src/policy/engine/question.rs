@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use cedar_policy::{
-    Context as CedarContext, Entities, Entity, EntityId, EntityTypeName, EntityUid, Request, RestrictedExpression as Expression, Schema,
+    Context as CedarContext, Entities, Entity, EntityId, EntityTypeName, EntityUid, Request, RestrictedExpression as Expression,
 };
 use time::OffsetDateTime;
 
@@ -114,6 +114,3 @@ fn datetime(millis: i64) -> Result<String, String> {
 pub(super) fn type_name(name: &str) -> Result<EntityTypeName, String> {
     name.parse().map_err(|cause| format!("`{name}` is no type: {cause}"))
 }
-
-/// Held here so that the schema's type does not spread.
-pub(super) type CedarSchema = Schema;

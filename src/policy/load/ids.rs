@@ -29,8 +29,7 @@ pub(super) fn check(kind: &str, id: &str) -> Result<(), BadId> {
 /// The endpoint that a resource id begins with; none for entities that are no resources.
 pub(super) fn endpoint<'a>(kind: &str, id: &'a str) -> Option<&'a str> {
     match kind {
-        "Endpoint" => Some(id),
-        "HttpPath" | "Bucket" | "Prefix" | "Object" | "Database" | "Schema" | "Table" | "Function" => {
+        "Endpoint" | "HttpPath" | "Bucket" | "Prefix" | "Object" | "Database" | "Schema" | "Table" | "Function" => {
             Some(id.split_once('/').map_or(id, |(endpoint, _)| endpoint))
         }
         _ => None,

@@ -16,5 +16,5 @@ pub(super) use files::PolicyFiles;
 pub(super) use headers::headers_read;
 pub(super) use ids::ancestors_above;
 pub(super) use policies::{parse, validate};
-pub use problem::{PolicyErrors, PolicyProblem, Severity};
+pub use problem::{PolicyErrors, PolicyProblem, Severity, render_problems};
 pub(super) use problem::{Problems, SourceFile};

@@ -29,7 +29,7 @@ impl PolicyErrors {
     /// For people: each with its source, a caret and what to do.
     #[must_use]
     pub fn render(&self, colour: bool) -> String {
-        render(&self.problems, colour)
+        render_problems(&self.problems, colour)
     }
 }
 
@@ -49,7 +49,7 @@ impl fmt::Display for PolicyErrors {
 
 /// Problems as people read them, each with its source, a caret and what to do.
 #[must_use]
-pub fn render(problems: &[PolicyProblem], colour: bool) -> String {
+pub fn render_problems(problems: &[PolicyProblem], colour: bool) -> String {
     let theme = if colour { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
     let handler = GraphicalReportHandler::new_themed(theme).with_width(120);
     let mut text = String::new();
