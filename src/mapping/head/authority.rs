@@ -7,7 +7,7 @@ use std::net::Ipv6Addr;
 const LONGEST_HOST: usize = 254;
 
 /// The host of an authority: lower case, without port and trailing dot; an IPv6 literal keeps its brackets. Or why it has none.
-pub(in crate::mapping) fn host_of(authority: &str) -> Result<Cow<'_, str>, &'static str> {
+pub(super) fn host_of(authority: &str) -> Result<Cow<'_, str>, &'static str> {
     if authority.contains('@') {
         return Err("it has userinfo");
     }
@@ -35,6 +35,11 @@ pub(in crate::mapping) fn host_of(authority: &str) -> Result<Cow<'_, str>, &'sta
     } else {
         Cow::Borrowed(host)
     })
+}
+
+/// Whether a host of the configuration (IPv6 with or without brackets) is that of a request.
+pub(in crate::mapping) fn is_same_host(known: &str, host: &str) -> bool {
+    known == host || host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).is_some_and(|host| known == host)
 }
 
 fn is_port(port: &str) -> bool {

@@ -5,12 +5,11 @@ use std::borrow::Cow;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 
+use super::authority::{host_of, is_same_host};
 use super::upgrade::{Upgrade, judge_upgrade};
 use crate::config::{HttpConfig, Limits, S3Config};
 use crate::mapping::Refusal;
 use crate::mapping::refusal::shown;
-
-use super::authority::host_of;
 
 /// A head that obeys every rule, with what the mappers and the upstream need of it. Borrows from the request.
 #[derive(Debug, Clone)]
@@ -120,11 +119,6 @@ pub fn judge<'a>(parts: &'a Parts, rules: &HeadRules) -> Result<JudgedHead<'a>, 
         content_length: fields.content_length,
         upgrade: if fields.upgrade { Some(judge_upgrade(parts, rules.websocket, fields.has_body())?) } else { None },
     })
-}
-
-/// Whether a host of the configuration (IPv6 with or without brackets) is that of a request.
-pub(in crate::mapping) fn is_same_host(known: &str, host: &str) -> bool {
-    known == host || host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).is_some_and(|host| known == host)
 }
 
 fn judge_target<'a>(parts: &'a Parts, rules: &HeadRules) -> Result<&'a str, Refusal> {

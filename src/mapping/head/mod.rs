@@ -16,4 +16,4 @@ pub use judge::{HeadRules, JudgedHead, judge};
 pub use strip::{strip_for_upstream, strip_trailers};
 pub use upgrade::Upgrade;
 
-pub(in crate::mapping) use authority::host_of;
+pub(in crate::mapping) use authority::is_same_host;
