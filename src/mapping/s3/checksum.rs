@@ -15,7 +15,7 @@ const SDK_ALGORITHM: HeaderName = HeaderName::from_static("x-amz-sdk-checksum-al
 const UNSIGNED: &str = "UNSIGNED-PAYLOAD";
 
 /// Which headers describe the body of a request that may be written anew.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Rewritable {
     describing: Vec<HeaderName>,
     hashed: bool,
@@ -127,5 +127,24 @@ impl Checksums {
         if let Ok(value) = HeaderValue::from_str(value) {
             self.set.push((name, value));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checksums_are_those_of_the_published_check_values() {
+        // The catalogue's check value is that of these nine digits.
+        for (name, expected) in [
+            ("x-amz-checksum-crc32", &0xcbf4_3926_u32.to_be_bytes()[..]),
+            ("x-amz-checksum-crc32c", &0xe306_9283_u32.to_be_bytes()),
+            ("x-amz-checksum-crc64nvme", &0xae8b_1486_0a79_9888_u64.to_be_bytes()),
+        ] {
+            assert_eq!(checksum(name, b"123456789"), Some(base64(expected)), "{name}");
+        }
+        assert_eq!(checksum("x-amz-checksum-sha1", b"").as_deref(), Some("2jmj7l5rSw0yVb/vlWAYkK/YBwk="));
+        assert_eq!(checksum("x-amz-checksum-xxhash3", b""), None);
     }
 }

@@ -235,3 +235,197 @@ pub struct RewrittenBody {
     /// Its length and digests.
     pub checksums: Checksums,
 }
+
+/// For fuzzing: whatever the body, no panic, and a body that is written anew reads as the allowed keys.
+pub fn fuzz(body: &[u8]) {
+    let asked = DeleteObjects {
+        endpoint: "lake".into(),
+        bucket: "raw".into(),
+        contexts: Default::default(),
+        bypass_retention: body.len() % 2 == 0,
+        allow_dot_segments: false,
+        rewritable: Some(Rewritable::default()),
+    };
+    let Ok(request) = asked.parse(body) else { return };
+    assert_eq!(request.operations().len() % request.keys.len(), 0);
+    let allowed: Vec<bool> = (0..request.keys.len()).map(|at| at % 3 != 0).collect();
+    let kept: Vec<_> = request.keys.iter().zip(&allowed).filter(|(_, allowed)| **allowed).map(|(key, _)| key.clone()).collect();
+    match request.rewrite(&allowed) {
+        None => assert!(kept.is_empty()),
+        Some(rewritten) => assert_eq!(asked.parse(&rewritten.body).map(|again| again.keys), Ok(kept)),
+    }
+    assert!(request.merged_result(request.refused_result(&allowed).as_bytes(), &allowed).is_some());
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, HeaderName, HeaderValue};
+    use proptest::prelude::*;
+
+    use super::super::headers::Deciding;
+    use super::super::query::Query;
+    use super::*;
+
+    fn asked_with(headers: &HeaderMap, query: &str, bypass_retention: bool) -> DeleteObjects {
+        let query = Query::parse(Some(query)).unwrap();
+        let deciding = Deciding::collect(headers, &query).unwrap();
+        DeleteObjects {
+            endpoint: "lake".into(),
+            bucket: "raw".into(),
+            contexts: Default::default(),
+            bypass_retention,
+            allow_dot_segments: false,
+            rewritable: Rewritable::of(headers, &query, &deciding),
+        }
+    }
+
+    fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (name.parse::<HeaderName>().unwrap(), value.parse::<HeaderValue>().unwrap())).collect()
+    }
+
+    fn asked() -> DeleteObjects {
+        asked_with(&HeaderMap::new(), "delete", false)
+    }
+
+    const BODY: &str = "<Delete><Object><Key>a&amp;b</Key></Object><Object><Key>c/d</Key><VersionId>v1</VersionId><ETag>\"e\"</ETag></Object><Quiet>true</Quiet></Delete>";
+
+    fn asks(request: &DeleteRequest) -> Vec<String> {
+        request.operations().iter().map(|operation| format!("{} {}", operation.action, operation.resource.id())).collect()
+    }
+
+    #[test]
+    fn each_key_is_an_operation() {
+        let request = asked().parse(BODY.as_bytes()).unwrap();
+        assert!(request.is_quiet());
+        assert_eq!(asks(&request), ["s3:DeleteObject lake/raw/a&b", "s3:DeleteObjectVersion lake/raw/c/d"]);
+        assert_eq!(request.allowed_keys(&[true, false]), [true, false]);
+        assert_eq!(request.allowed_keys(&[]), [false, false]);
+    }
+
+    #[test]
+    fn bypassing_governance_retention_is_asked_of_each_key_too() {
+        let request = asked_with(&HeaderMap::new(), "delete", true).parse(BODY.as_bytes()).unwrap();
+        assert_eq!(asks(&request)[2..], ["s3:BypassGovernanceRetention lake/raw/a&b", "s3:BypassGovernanceRetention lake/raw/c/d"]);
+        assert_eq!(request.allowed_keys(&[true, true, false, true]), [false, true]);
+    }
+
+    #[test]
+    fn a_body_that_could_be_read_in_another_way_is_refused() {
+        let object = |inner: &str| format!("<Delete><Object>{inner}</Object></Delete>");
+        for (body, rule) in [
+            (object(""), "malformed-xml"),
+            (object("<Key>a</Key><Key>b</Key>"), "malformed-xml"),
+            (object("<Key>a</Key><Other/>"), "malformed-xml"),
+            (object("<Key><Key>a</Key></Key>"), "malformed-xml"),
+            (object("<Key>a</Key><VersionId/>"), "malformed-xml"),
+            (object("<Key>a</Key><Quiet>true</Quiet>"), "malformed-xml"),
+            (object("<Key/>"), "key-length"),
+            (object("<Key>../b</Key>"), "dot-segment"),
+            (object("<Key>a//b</Key>"), "empty-segment"),
+            (object("<Key> a</Key>"), "ambiguous-key"),
+            (object("<Key>a&#10;</Key>"), "ambiguous-key"),
+            (object("<Key>a<!-- --></Key>"), "malformed-xml"),
+            (object(&format!("<Key>{}</Key>", "a".repeat(1025))), "key-length"),
+            ("<Delete/>".to_owned(), "malformed-xml"),
+            ("<Delete><Key>a</Key></Delete>".to_owned(), "malformed-xml"),
+            ("<Delete><Quiet>yes</Quiet><Object><Key>a</Key></Object></Delete>".to_owned(), "malformed-xml"),
+            ("<Object><Key>a</Key></Object>".to_owned(), "malformed-xml"),
+            (format!("<Delete>{}</Delete>", "<Object><Key>a</Key></Object>".repeat(1001)), "malformed-xml"),
+        ] {
+            assert_eq!(asked().parse(body.as_bytes()).unwrap_err().rule, rule, "{body}");
+        }
+        let most = format!("<Delete>{}</Delete>", "<Object><Key>a</Key></Object>".repeat(1000));
+        assert_eq!(asked().parse(most.as_bytes()).unwrap().keys().len(), 1000);
+    }
+
+    #[test]
+    fn a_body_that_no_signature_covers_may_be_rewritten() {
+        let sigv4 = |signed: &str| format!("AWS4-HMAC-SHA256 Credential=k/20261121/r/s3/aws4_request, SignedHeaders={signed}, Signature=0");
+        let unsigned = ("x-amz-content-sha256", "UNSIGNED-PAYLOAD");
+        for (pairs, query, may) in [
+            (vec![], "delete", true),
+            (vec![("x-amz-content-sha256", "0123")], "delete", true),
+            (vec![("authorization", &*sigv4("host;x-amz-date")), unsigned], "delete", true),
+            (vec![("authorization", &*sigv4("host;x-amz-date")), ("x-amz-content-sha256", "0123")], "delete", false),
+            (vec![("authorization", &*sigv4("host")), ("x-amz-content-sha256", "STREAMING-UNSIGNED-PAYLOAD-TRAILER")], "delete", false),
+            (vec![("authorization", &*sigv4("host"))], "delete", false),
+            (vec![("authorization", &*sigv4("Content-MD5;host")), unsigned, ("content-md5", "x")], "delete", false),
+            (vec![("authorization", &*sigv4("host;x-amz-checksum-crc32")), unsigned, ("x-amz-checksum-crc32", "x")], "delete", false),
+            (vec![("authorization", "AWS k:signature")], "delete", false),
+            (vec![("authorization", "Bearer token")], "delete", false),
+            (vec![], "delete&X-Amz-Algorithm=A&X-Amz-SignedHeaders=host&X-Amz-Signature=0", true),
+            (vec![unsigned], "delete&X-Amz-Algorithm=A&X-Amz-SignedHeaders=host&X-Amz-Signature=0", true),
+            (vec![("x-amz-content-sha256", "0123")], "delete&X-Amz-Algorithm=A&X-Amz-SignedHeaders=host&X-Amz-Signature=0", false),
+            (vec![], "delete&X-Amz-Algorithm=A&X-Amz-SignedHeaders=host&X-Amz-Signature=0&X-Amz-Content-Sha256=0123", false),
+            (vec![], "delete&AWSAccessKeyId=k&Expires=1&Signature=s", false),
+        ] {
+            assert_eq!(asked_with(&headers(&pairs), query, false).may_rewrite(), may, "{pairs:?} {query}");
+        }
+    }
+
+    #[test]
+    fn a_rewritten_body_has_the_allowed_keys_and_true_checksums() {
+        let mut head = headers(&[
+            ("content-length", "1"),
+            ("transfer-encoding", "chunked"),
+            ("content-md5", "old"),
+            ("x-amz-checksum-crc32", "old"),
+            ("x-amz-checksum-sha256", "old"),
+            ("x-amz-checksum-xxhash64", "old"),
+            ("x-amz-sdk-checksum-algorithm", "XXHASH64"),
+            ("x-amz-content-sha256", "old"),
+        ]);
+        let request = asked_with(&head, "delete", false).parse(BODY.as_bytes()).unwrap();
+        let rewritten = request.rewrite(&[false, true]).unwrap();
+        let expected = "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Delete xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\
+                        <Object><Key>c/d</Key><VersionId>v1</VersionId><ETag>&quot;e&quot;</ETag></Object><Quiet>true</Quiet></Delete>";
+        assert_eq!(rewritten.body, expected);
+        rewritten.checksums.apply(&mut head);
+        let value = |name: &str| head.get(name).map(|value| value.to_str().unwrap());
+        assert_eq!(value("content-length"), Some(&*expected.len().to_string()));
+        assert_eq!(value("transfer-encoding"), None);
+        assert_eq!(value("x-amz-checksum-xxhash64"), None);
+        assert_eq!(value("x-amz-sdk-checksum-algorithm"), None);
+        // Computed with Python's hashlib, zlib and base64 over the expected body.
+        assert_eq!(value("content-md5"), Some("cvUndW5GlS98rhXzqSXlww=="));
+        assert_eq!(value("x-amz-checksum-crc32"), Some("m78HGg=="));
+        assert_eq!(value("x-amz-checksum-sha256"), Some("buBRrWCnjnnYsUyho1iVcOO6xbF06TypwY51ZNGNOQg="));
+        assert_eq!(value("x-amz-content-sha256"), Some("6ee051ad60a78e79d8b14ca1a3589570e3bac5b174e93ca9c18e7564d18d3908"));
+        assert!(request.rewrite(&[false, false]).is_none());
+    }
+
+    #[test]
+    fn the_result_names_every_key() {
+        let request = asked().parse(BODY.as_bytes()).unwrap();
+        let refused = request.refused_result(&[true, false]);
+        assert!(refused.contains("<Error><Key>a&amp;b</Key><Code>OperationAborted</Code>"), "{refused}");
+        assert!(refused.contains("<Error><Key>c/d</Key><VersionId>v1</VersionId><Code>AccessDenied</Code>"), "{refused}");
+        let upstream = "<?xml version=\"1.0\"?><DeleteResult><Deleted><Key>a&amp;b</Key></Deleted></DeleteResult>";
+        let merged = request.merged_result(upstream.as_bytes(), &[true, false]).unwrap();
+        assert_eq!(
+            merged,
+            "<?xml version=\"1.0\"?><DeleteResult><Deleted><Key>a&amp;b</Key></Deleted><Error><Key>c/d</Key><VersionId>v1</VersionId>\
+             <Code>AccessDenied</Code><Message>Access Denied</Message></Error></DeleteResult>"
+        );
+        assert_eq!(request.merged_result(b"<Error/>", &[true, false]), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_list_of_keys_survives_the_rewriting(keys in proptest::collection::vec("[a-z<>&\"'\u{1}\u{e9} /]{1,8}", 1..6)) {
+            let mut body = String::from("<Delete>");
+            for key in &keys {
+                body.push_str("<Object>");
+                xml::element("Key", key, &mut body);
+                body.push_str("</Object>");
+            }
+            body.push_str("</Delete>");
+            fuzz(body.as_bytes());
+        }
+
+        #[test]
+        fn no_body_makes_it_panic(body in "<Delete>((<Object>|</Object>|<Key>a</Key>|<Key>|[a-z&;<]|<Quiet>true</Quiet>)){0,8}</Delete>") {
+            fuzz(body.as_bytes());
+        }
+    }
+}

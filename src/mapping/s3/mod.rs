@@ -24,8 +24,9 @@ mod docs;
 mod oracle;
 
 pub use actions::{actions, resource_kinds};
-pub use address::S3Address;
+pub use address::{S3Address, fuzz as fuzz_address};
 pub use checksum::Checksums;
-pub use delete_objects::{DeleteObjects, DeleteRequest, DeletedKey, RewrittenBody};
+pub use copy_source::fuzz as fuzz_copy_source;
+pub use delete_objects::{DeleteObjects, DeleteRequest, DeletedKey, RewrittenBody, fuzz as fuzz_delete_objects};
 pub use map::{Asked, S3Call, fuzz, map};
 pub use restore::RestoreObject;
