@@ -116,7 +116,7 @@ impl Listener {
             self.metrics().connection_refused("no-identity");
             return;
         };
-        let peer = Peer::local(&own);
+        let peer = Arc::new(Peer::local(&own));
         let asker = Arc::new(Asker::new(Arc::clone(&peer), address));
         let why = OnceLock::new();
         let ending = async {
