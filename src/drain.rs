@@ -89,7 +89,6 @@ impl DrainWatch {
     }
 
     /// Opens a piece of work that the drain waits for, until the guard is dropped.
-    #[must_use]
     pub fn guard(&self) -> DrainGuard {
         self.work.open.fetch_add(1, Ordering::AcqRel);
         DrainGuard { work: Arc::clone(&self.work) }

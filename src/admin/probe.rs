@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
-use crate::config::Config;
+use crate::config::{AdminConfig, HealthConfig};
 
 const QUESTION: &[u8] = b"GET /ready HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
 /// More than any answer has.
@@ -28,19 +28,12 @@ impl ProbeTarget {
     /// The door of a configuration that tells most: socket, admin listener, health listener. A port 0 cannot be known from
     /// outside.
     #[must_use]
-    pub fn of(config: &Config) -> Option<Self> {
+    pub fn of(health: Option<&HealthConfig>, admin: &AdminConfig) -> Option<Self> {
         let known = |address: &SocketAddr| address.port() != 0;
-        let socket = config.admin.socket.clone().map(Self::Unix);
-        let admin = || config.admin.listen.filter(known).map(Self::Tcp);
-        let health = || {
-            config
-                .health
-                .as_ref()
-                .map(|health| health.listen)
-                .filter(known)
-                .map(|address| Self::Tcp(from_inside(address)))
-        };
-        socket.or_else(admin).or_else(health)
+        let socket = admin.socket.clone().map(Self::Unix);
+        let listener = || admin.listen.filter(known).map(Self::Tcp);
+        let health = || health.map(|health| health.listen).filter(known).map(|address| Self::Tcp(from_inside(address)));
+        socket.or_else(listener).or_else(health)
     }
 }
 
@@ -161,4 +154,53 @@ fn from_inside(mut address: SocketAddr) -> SocketAddr {
         });
     }
     address
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_door_that_tells_most_is_asked() {
+        let health = |listen: &str| HealthConfig { listen: listen.parse().unwrap(), metrics: true };
+        let admin = |listen: Option<&str>, socket: Option<&str>| AdminConfig {
+            listen: listen.map(|address| address.parse().unwrap()),
+            socket: socket.map(PathBuf::from),
+        };
+        let of = |health: Option<&HealthConfig>, admin: &AdminConfig| {
+            ProbeTarget::of(health, admin).map(|target| target.to_string())
+        };
+        let everywhere = health("0.0.0.0:15021");
+        let all = of(Some(&everywhere), &admin(Some("127.0.0.1:15020"), Some("/run/admin.sock")));
+        assert_eq!(all.as_deref(), Some("unix:/run/admin.sock"));
+        assert_eq!(of(Some(&everywhere), &admin(Some("127.0.0.1:15020"), None)).as_deref(), Some("127.0.0.1:15020"));
+        assert_eq!(of(Some(&everywhere), &admin(Some("127.0.0.1:0"), None)).as_deref(), Some("127.0.0.1:15021"));
+        assert_eq!(of(Some(&health("[::]:15021")), &admin(None, None)).as_deref(), Some("[::1]:15021"));
+        assert_eq!(of(Some(&health("10.0.0.7:15021")), &admin(None, None)).as_deref(), Some("10.0.0.7:15021"));
+        assert_eq!(of(None, &admin(Some("127.0.0.1:0"), None)), None);
+    }
+
+    #[test]
+    fn what_is_no_portcullis_is_said_to_be_none() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let target = ProbeTarget::Tcp(listener.local_addr().unwrap());
+        let other = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.read_exact(&mut vec![0; QUESTION.len()]).unwrap();
+            stream.write_all(b"SSH-2.0-\x1b[31mOther\r\n").unwrap();
+        });
+        let error = probe_ready(&target, Duration::from_secs(30)).unwrap_err();
+        assert_eq!(error.to_string(), format!("`{target}` is no portcullis: it answers `SSH-2.0-\\u{{1b}}[31mOther`"));
+        other.join().unwrap();
+    }
+
+    #[test]
+    fn reasons_are_read_from_whatever_the_door_tells() {
+        assert_eq!(
+            reasons("{\"reasons\":[{\"reason\":\"identity\",\"message\":\"no SVID\"},{\"reason\":\"audit\"}]}"),
+            "no SVID; audit"
+        );
+        assert_eq!(reasons("{\"ready\":false}"), "it does not say why");
+        assert_eq!(reasons("<html>"), "it does not say why");
+    }
 }

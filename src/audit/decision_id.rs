@@ -41,6 +41,13 @@ impl DecisionId {
         (self.0 as u64 >> 11) as f64 / (1_u64 << 53) as f64
     }
 
+    /// As a JSON string.
+    pub(super) fn append(self, line: &mut Vec<u8>) {
+        line.push(b'"');
+        line.extend_from_slice(&self.text());
+        line.push(b'"');
+    }
+
     fn text(self) -> [u8; LENGTH] {
         let mut rest = self.0;
         let mut text = [b'0'; LENGTH];

@@ -1,14 +1,10 @@
 //! One audit record: fields borrowed from the request, written as one JSON object.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use serde::ser::{SerializeMap, SerializeSeq};
-use serde::{Serialize, Serializer};
-
 use super::DecisionId;
-use super::line::Rfc3339;
+use super::line::{Object, Rfc3339, displayed, is_plain, list, number, string, string_contents};
 use super::redact::{REDACTED, is_secret_header};
 use crate::mapping::{Context, Resource, Value};
 
@@ -169,172 +165,130 @@ impl Record<'_> {
         self.outcome == "allowed" && self.mode == "enforce"
     }
 
-    fn fields<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
-        map.serialize_entry("time", &Rfc3339::from(self.time))?;
-        map.serialize_entry("kind", self.kind.as_str())?;
-        map.serialize_entry("decision_id", &Text(self.decision_id))?;
-        some(map, "request_id", self.request_id)?;
-        some(map, "trace_id", self.trace_id)?;
-        map.serialize_entry("outcome", self.outcome)?;
-        map.serialize_entry("mode", self.mode)?;
-        if !self.policies.is_empty() {
-            map.serialize_entry("policies", self.policies)?;
+    /// Appends the record as one line, the newline included. `rate` is the share of the records that sampling may leave out which
+    /// is written.
+    pub(super) fn append(&self, line: &mut Vec<u8>, rate: f64) {
+        let mut object = Object::begin(line);
+        object.member("time", |line| Rfc3339::from(self.time).append(line));
+        object.string("kind", self.kind.as_str());
+        object.member("decision_id", |line| self.decision_id.append(line));
+        object.some_string("request_id", self.request_id);
+        object.some_string("trace_id", self.trace_id);
+        object.string("outcome", self.outcome);
+        object.string("mode", self.mode);
+        object.some_strings("policies", self.policies);
+        object.some_string("policy_digest", self.policy_digest);
+        object.some_number("policy_generation", self.policy_generation);
+        self.append_peer(&mut object);
+        self.append_asked(&mut object);
+        object.some_string("direction", not_empty(self.direction));
+        object.some_string("protocol", not_empty(self.protocol));
+        object.some_string("listener", not_empty(self.listener));
+        object.some_string("upstream", self.upstream);
+        object.some_string("method", self.method);
+        object.some_number("status", self.status.map(u64::from));
+        object.some_number("bytes_in", self.bytes_in);
+        object.some_number("bytes_out", self.bytes_out);
+        object.some_number("duration_us", self.duration.map(microseconds));
+        object.some_number("authz_us", self.authz.map(microseconds));
+        object.some_string("reason", self.reason);
+        object.some_string("error", self.error);
+        if rate < 1.0 && self.may_be_left_out() {
+            object.member("sample_rate", |line| number(line, rate));
         }
-        some(map, "policy_digest", self.policy_digest)?;
-        some(map, "policy_generation", self.policy_generation)?;
-        some(map, "principal", self.principal)?;
-        some(map, "peer_certificate_sha256", self.peer_certificate_sha256)?;
-        some(map, "peer_certificate_serial", self.peer_certificate_serial)?;
-        some(map, "peer_san", self.peer_san)?;
-        some(map, "peer_address", self.peer_address)?;
-        some(map, "action", self.action)?;
-        some(map, "resource", self.resource.map(ResourceText))?;
+        object.end();
+        line.push(b'\n');
+    }
+
+    fn append_peer(&self, object: &mut Object<'_>) {
+        object.some_string("principal", self.principal);
+        object.some_string("peer_certificate_sha256", self.peer_certificate_sha256);
+        object.some_string("peer_certificate_serial", self.peer_certificate_serial);
+        object.some_string("peer_san", self.peer_san);
+        object.some_string("peer_address", self.peer_address);
+    }
+
+    fn append_asked(&self, object: &mut Object<'_>) {
+        object.some_string("action", self.action);
+        if let Some(resource) = self.resource {
+            object.member("resource", |line| append_resource(line, resource));
+        }
         if self.facts.is_some() || self.context.is_some() {
-            map.serialize_entry("context", &ContextObject { facts: self.facts, own: self.context })?;
+            object.member("context", |line| append_context(line, self.facts, self.context));
         }
         if !self.operations.is_empty() {
-            map.serialize_entry("operations", self.operations)?;
+            object.member("operations", |line| list(line, self.operations, |line, operation| operation.append(line)));
         }
-        text(map, "direction", self.direction)?;
-        text(map, "protocol", self.protocol)?;
-        text(map, "listener", self.listener)?;
-        some(map, "upstream", self.upstream)?;
-        some(map, "method", self.method)?;
-        some(map, "status", self.status)?;
-        some(map, "bytes_in", self.bytes_in)?;
-        some(map, "bytes_out", self.bytes_out)?;
-        some(map, "duration_us", self.duration.map(microseconds))?;
-        some(map, "authz_us", self.authz.map(microseconds))?;
-        some(map, "reason", self.reason)?;
-        some(map, "error", self.error)
     }
 }
 
-impl Serialize for Record<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        Sampled { record: self, rate: 1.0 }.serialize(serializer)
+impl OperationRecord<'_> {
+    fn append(&self, line: &mut Vec<u8>) {
+        let mut object = Object::begin(line);
+        object.string("action", self.action);
+        object.member("resource", |line| append_resource(line, self.resource));
+        object.member("context", |line| append_context(line, None, Some(self.context)));
+        object.string("outcome", self.outcome);
+        object.some_strings("policies", self.policies);
+        object.some_string("error", self.error);
+        object.end();
     }
 }
 
-/// A record with the share of its kind that is written.
-pub(super) struct Sampled<'a> {
-    pub(super) record: &'a Record<'a>,
-    pub(super) rate: f64,
-}
-
-impl Serialize for Sampled<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        self.record.fields(&mut map)?;
-        if self.rate < 1.0 && self.record.may_be_left_out() {
-            map.serialize_entry("sample_rate", &self.rate)?;
+/// A resource as Cedar writes it: `Bucket::"lake/raw"`.
+fn append_resource(line: &mut Vec<u8>, resource: &Resource) {
+    let id = resource.id();
+    // Cedar escapes single quotes too. Most ids have nothing to escape, and `Resource` escapes character by character.
+    if is_plain(id) && memchr::memchr(b'\'', id.as_bytes()).is_none() {
+        line.push(b'"');
+        for part in [resource.kind().as_str(), "::\\\"", id, "\\\""] {
+            line.extend_from_slice(part.as_bytes());
         }
-        map.end()
-    }
-}
-
-impl Serialize for OperationRecord<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("action", self.action)?;
-        map.serialize_entry("resource", &ResourceText(self.resource))?;
-        map.serialize_entry("context", &ContextObject { facts: None, own: Some(self.context) })?;
-        map.serialize_entry("outcome", self.outcome)?;
-        if !self.policies.is_empty() {
-            map.serialize_entry("policies", self.policies)?;
-        }
-        some(&mut map, "error", self.error)?;
-        map.end()
+        line.push(b'"');
+    } else {
+        displayed(line, resource);
     }
 }
 
 /// The two halves of a context as one object. An attribute is in one of them only.
-struct ContextObject<'a> {
-    facts: Option<&'a Context>,
-    own: Option<&'a Context>,
-}
-
-impl Serialize for ContextObject<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let attributes = self.facts.into_iter().chain(self.own).flat_map(Context::iter);
-        serializer.collect_map(attributes.map(|(name, value)| (name, ValueJson(value))))
+fn append_context(line: &mut Vec<u8>, facts: Option<&Context>, own: Option<&Context>) {
+    let mut object = Object::begin(line);
+    for (name, value) in facts.into_iter().chain(own).flat_map(Context::iter) {
+        object.member(name, |line| append_value(line, value));
     }
+    object.end();
 }
 
-struct ValueJson<'a>(&'a Value);
-
-impl Serialize for ValueJson<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self.0 {
-            Value::Bool(value) => serializer.serialize_bool(*value),
-            Value::Long(value) => serializer.serialize_i64(*value),
-            Value::String(value) => serializer.serialize_str(value),
-            Value::Strings(values) => serializer.collect_seq(values),
-            Value::Ip(address) => serializer.collect_str(address),
-            Value::Datetime(milliseconds) => Rfc3339::from_milliseconds(*milliseconds).serialize(serializer),
-            Value::Record(attributes) => {
-                serializer.collect_map(attributes.iter().map(|(name, value)| (name, ValueJson(value))))
+fn append_value(line: &mut Vec<u8>, value: &Value) {
+    match value {
+        Value::Bool(value) => string_contents(line, if *value { "true" } else { "false" }),
+        Value::Long(value) => number(line, value),
+        Value::String(value) => string(line, value),
+        Value::Strings(values) => list(line, values, |line, value| string(line, value)),
+        Value::Ip(address) => displayed(line, address),
+        Value::Datetime(milliseconds) => Rfc3339::from_milliseconds(*milliseconds).append(line),
+        Value::Record(attributes) => {
+            let mut object = Object::begin(line);
+            for (name, value) in attributes {
+                object.member(name, |line| append_value(line, value));
             }
-            Value::Headers(headers) => {
-                serializer.collect_map(headers.iter().map(|(name, values)| (name, HeaderValues { name, values })))
+            object.end();
+        }
+        Value::Headers(headers) => {
+            let mut object = Object::begin(line);
+            for (name, values) in headers {
+                let secret = is_secret_header(name);
+                object.foreign_member(name, |line| {
+                    list(line, values, |line, value| string(line, if secret { REDACTED } else { value }))
+                });
             }
+            object.end();
         }
     }
 }
 
-struct HeaderValues<'a> {
-    name: &'a str,
-    values: &'a [Box<str>],
-}
-
-impl Serialize for HeaderValues<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let secret = is_secret_header(self.name);
-        let mut values = serializer.serialize_seq(Some(self.values.len()))?;
-        for value in self.values {
-            values.serialize_element(if secret { REDACTED } else { value })?;
-        }
-        values.end()
-    }
-}
-
-/// A resource as Cedar writes it. `Resource` itself escapes character by character; most ids have nothing to escape.
-struct ResourceText<'a>(&'a Resource);
-
-impl fmt::Display for ResourceText<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let id = self.0.id();
-        if id.bytes().all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\'' | b'\\')) {
-            for part in [self.0.kind().as_str(), "::\"", id, "\""] {
-                f.write_str(part)?;
-            }
-            return Ok(());
-        }
-        fmt::Display::fmt(self.0, f)
-    }
-}
-
-impl Serialize for ResourceText<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-/// Anything by its text.
-struct Text<T>(T);
-
-impl<T: fmt::Display> Serialize for Text<T> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&self.0)
-    }
-}
-
-fn some<M: SerializeMap>(map: &mut M, name: &'static str, value: Option<impl Serialize>) -> Result<(), M::Error> {
-    value.map_or(Ok(()), |value| map.serialize_entry(name, &value))
-}
-
-fn text<M: SerializeMap>(map: &mut M, name: &'static str, value: &str) -> Result<(), M::Error> {
-    if value.is_empty() { Ok(()) } else { map.serialize_entry(name, value) }
+fn not_empty(text: &str) -> Option<&str> {
+    Some(text).filter(|text| !text.is_empty())
 }
 
 fn microseconds(duration: Duration) -> u64 {
@@ -349,11 +303,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::audit::line;
 
     fn json(record: &Record<'_>) -> serde_json::Value {
         let mut bytes = Vec::new();
-        line::append(&mut bytes, record).unwrap();
+        record.append(&mut bytes, 1.0);
         assert_eq!(bytes.iter().filter(|byte| **byte == b'\n').count(), 1, "one line");
         serde_json::from_slice(&bytes).unwrap()
     }
@@ -484,10 +437,10 @@ mod tests {
     fn the_sampling_rate_is_only_in_records_that_sampling_may_leave_out() {
         let rate = |outcome, mode, rate| {
             let record = Record { mode, ..Record::new(Kind::Request, id(), outcome) };
-            serde_json::to_value(Sampled { record: &record, rate })
-                .unwrap()
-                .get("sample_rate")
-                .and_then(serde_json::Value::as_f64)
+            let mut line = Vec::new();
+            record.append(&mut line, rate);
+            let written: serde_json::Value = serde_json::from_slice(&line).unwrap();
+            written.get("sample_rate").and_then(serde_json::Value::as_f64)
         };
         assert_eq!(rate("allowed", "enforce", 0.25), Some(0.25));
         assert_eq!(rate("allowed", "enforce", 1.0), None);
@@ -522,7 +475,10 @@ mod tests {
         fn the_quick_way_to_write_a_resource_is_the_same_as_the_slow_one(key in any::<String>(), plain in "[ -~]*") {
             for key in [key, plain] {
                 let resource = Resource::object("lake", "raw", &key);
-                prop_assert_eq!(ResourceText(&resource).to_string(), resource.to_string());
+                let (mut quick, mut slow) = (Vec::new(), Vec::new());
+                append_resource(&mut quick, &resource);
+                displayed(&mut slow, &resource);
+                prop_assert_eq!(quick, slow);
             }
         }
     }

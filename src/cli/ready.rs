@@ -33,7 +33,7 @@ pub fn run(args: &ReadyArgs, load: impl FnOnce(&Path) -> Result<Config, ExitCode
         (Some(socket), _) => Some(ProbeTarget::Unix(socket.clone())),
         (None, Some(address)) => Some(ProbeTarget::Tcp(address)),
         (None, None) => match load(&args.config) {
-            Ok(config) => ProbeTarget::of(&config),
+            Ok(config) => ProbeTarget::of(config.health.as_ref(), &config.admin),
             Err(code) => return code,
         },
     };
@@ -72,7 +72,28 @@ fn duration(text: &str) -> Result<Duration, String> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Command {
+        #[command(flatten)]
+        ready: ReadyArgs,
+    }
+
+    fn args(line: &str) -> Result<ReadyArgs, clap::Error> {
+        Command::try_parse_from(line.split(' ')).map(|command| command.ready)
+    }
+
+    #[test]
+    fn the_configuration_is_read_only_if_no_address_is_given() {
+        let failing_load = |_: &Path| Err(ExitCode::from(77));
+        assert_eq!(run(&args("ready --config /nonexistent.yaml").unwrap(), failing_load), ExitCode::from(77));
+        assert_eq!(run(&args("ready --socket /nonexistent.sock").unwrap(), failing_load), ExitCode::FAILURE);
+        let error = args("ready --socket /a --address 127.0.0.1:1").unwrap_err();
+        assert_eq!(error.kind(), clap::error::ErrorKind::ArgumentConflict);
+    }
 
     #[test]
     fn durations_have_a_unit() {

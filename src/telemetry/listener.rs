@@ -115,7 +115,6 @@ impl ListenerMetrics {
     }
 
     /// A connection was accepted: it counts as handshaking until [`ConnectionGuard::open`], and until the guard is dropped.
-    #[must_use]
     pub fn connection(self: &Arc<Self>) -> ConnectionGuard {
         self.accepted.increment(1);
         self.handshaking.increment(1.0);

@@ -1,6 +1,6 @@
 //! The metrics recorder and the text that Prometheus reads.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
@@ -17,23 +17,21 @@ const REQUEST_BUCKETS: &[f64] =
 /// Histograms keep every value until upkeep folds it into its bucket: at 20,000 requests a second this holds 320 KB.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
 
-static INSTALLED: OnceLock<MetricsHandle> = OnceLock::new();
+static INSTALLED: Mutex<Option<MetricsHandle>> = Mutex::new(None);
 
 /// Installs the recorder for the whole process, once; later calls give the same handle.
 ///
 /// # Errors
 /// Another recorder is installed already.
 pub fn install() -> Result<MetricsHandle, MetricsError> {
-    if let Some(handle) = INSTALLED.get() {
+    let mut installed = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(handle) = &*installed {
         return Ok(handle.clone());
     }
     let (recorder, handle) = recorder()?;
-    if metrics::set_global_recorder(recorder).is_err() {
-        // Two threads at once: the other one's recorder is as good.
-        return INSTALLED.get().cloned().ok_or(MetricsError::Foreign);
-    }
+    metrics::set_global_recorder(recorder).map_err(|_| MetricsError::Foreign)?;
     describe();
-    Ok(INSTALLED.get_or_init(|| handle).clone())
+    Ok(installed.insert(handle).clone())
 }
 
 /// Why metrics cannot be recorded.
@@ -211,8 +209,10 @@ mod tests {
 
     #[test]
     fn the_recorder_is_installed_once_and_given_to_everybody() {
-        let first = install().unwrap();
-        let second = install().unwrap();
+        let (first, second) = std::thread::scope(|scope| {
+            let [first, second] = [(); 2].map(|()| scope.spawn(|| install().unwrap()));
+            (first.join().unwrap(), second.join().unwrap())
+        });
         assert!(Arc::ptr_eq(&first.started, &second.started));
         assert!(second.render().contains(BUILD_INFO));
     }
