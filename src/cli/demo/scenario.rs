@@ -5,16 +5,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::Method;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use serde_json::Value;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::time::sleep;
-use tokio_rustls::TlsConnector;
 
 use super::client::send;
 use super::world::World;
+use crate::config::{PeerMatcher, TlsVersion};
+use crate::tls::ClientTls;
 
 /// How long a record may take to be found. It is written before the answer; this only bounds a fault.
 const RECORD_LIMIT: Duration = Duration::from_secs(5);
@@ -104,29 +103,17 @@ async fn stranger(world: &World) -> Result<Row, String> {
         what: "TLS handshake as transform, from another CA".into(),
         decided_at: "inbound",
         outcome: if refused { text(&record, "outcome").to_owned() } else { "accepted".into() },
-        policies: text(&record, "reason").to_owned(),
-        expected: ("refused", "unknown-issuer"),
+        policies: format!("rule `{}`", text(&record, "reason")),
+        expected: ("refused", "rule `chain`"),
     })
 }
 
 async fn handshake(world: &World) -> Result<(), String> {
-    let said = |error: &dyn std::fmt::Display| error.to_string();
-    let mut roots = rustls::RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(world.bundle.as_bytes()) {
-        roots.add(certificate.map_err(|error| said(&error))?).map_err(|error| said(&error))?;
-    }
-    let key = PrivateKeyDer::from_pem_slice(world.stranger.key_pem.as_bytes()).map_err(|error| said(&error))?;
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    // Who answers does not matter to a stranger, only whether it is let in.
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .and_then(|builder| builder.with_root_certificates(roots).with_client_auth_cert(world.stranger.chain.clone(), key))
-        .map_err(|error| said(&error))?;
-    let stream = TcpStream::connect(world.lake.address).await.map_err(|error| said(&error))?;
-    let name = ServerName::try_from("lake.invalid").map_err(|error| said(&error))?;
-    let mut stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.map_err(|error| said(&error))?;
+    let stream = TcpStream::connect(world.lake.address).await.map_err(|error| error.to_string())?;
+    let tls = ClientTls::new(Arc::clone(&world.stranger), TlsVersion::V1_3, &[b"http/1.1"], PeerMatcher::AnyInOwnTrustDomain);
+    let (mut stream, _peer) = tls.connect(stream).await.map_err(|refusal| refusal.message)?;
     // In TLS 1.3 the client has finished before the server judges its certificate: the alert comes with the first read.
-    stream.read_u8().await.map(|_byte| ()).map_err(|error| said(&error))
+    stream.read_u8().await.map(|_byte| ()).map_err(|error| error.to_string())
 }
 
 /// The last record for which `is_it` holds, waited for with a limit.

@@ -1,16 +1,18 @@
 //! What the demo sets up: a folder with certificates, policies, a store, and the sidecars before and beside it.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tempfile::TempDir;
 
 use super::sidecar::Sidecar;
 use super::store;
-use crate::identity::dev_ca::{DevCa, Minted};
-use crate::identity::{SpiffeId, TrustDomain};
+use crate::identity::dev_ca::DevCa;
+use crate::identity::{FileSource, FileSourcePaths, SpiffeId, TrustDomain, X509Source};
 
 const TRUST_DOMAIN: &str = "pipeline.example";
 const LIFETIME: Duration = Duration::from_secs(24 * 3_600);
@@ -32,9 +34,7 @@ pub(super) struct World {
     /// The sidecars beside the stages, by the stage's name.
     pub(super) stages: Vec<(&'static str, Sidecar)>,
     /// A certificate from a CA that nobody here trusts, for a name that everybody does.
-    pub(super) stranger: Minted,
-    /// The bundle of the trust domain.
-    pub(super) bundle: String,
+    pub(super) stranger: Arc<dyn X509Source>,
 }
 
 impl World {
@@ -57,9 +57,8 @@ impl World {
         for stage in ["ingest", "transform", "load"] {
             stages.push((stage, outbound(root, &ca, stage, lake.address)?));
         }
-        let impostor = DevCa::new(&trust_domain, LIFETIME).map_err(|error| error.to_string())?;
-        let stranger = impostor.issue(&stage_id("transform")?, LIFETIME).map_err(|error| error.to_string())?;
-        Ok(Self { folder, lake, stages, stranger, bundle })
+        let stranger = stranger(root, &trust_domain, &bundle)?;
+        Ok(Self { folder, lake, stages, stranger })
     }
 
     /// The folder in which everything is.
@@ -79,6 +78,17 @@ impl World {
             sidecar.stop();
         }
     }
+}
+
+/// Trusts who everybody trusts, and itself.
+fn stranger(root: &Path, trust_domain: &TrustDomain, bundle: &str) -> Result<Arc<dyn X509Source>, String> {
+    let impostor = DevCa::new(trust_domain, LIFETIME).map_err(|error| error.to_string())?;
+    let both = root.join("stranger-bundle.pem");
+    fs::write(&both, format!("{bundle}{}", impostor.certificate_pem())).map_err(|error| error.to_string())?;
+    let (certificate, private_key) = mint(root, &impostor, &stage_id("transform")?, "stranger")?;
+    let bundles = BTreeMap::from([(trust_domain.clone(), both)]);
+    let source = FileSource::open(FileSourcePaths { certificate, private_key, bundles });
+    Ok(Arc::new(source.map_err(|error| error.to_string())?))
 }
 
 fn inbound(root: &Path, ca: &DevCa, store: SocketAddr) -> Result<Sidecar, String> {
@@ -104,10 +114,7 @@ fn stage_id(stage: &str) -> Result<SpiffeId, String> {
 
 /// Mints an SVID into the folder; the configuration's sections that name it and the policies.
 fn identity(root: &Path, ca: &DevCa, id: &SpiffeId, name: &str, policies: &str) -> Result<String, String> {
-    let minted = ca.issue(id, LIFETIME).map_err(|error| error.to_string())?;
-    let (chain, key) = (root.join(format!("{name}.pem")), root.join(format!("{name}.key")));
-    fs::write(&chain, &minted.chain_pem).map_err(|error| error.to_string())?;
-    write_private(&key, &minted.key_pem).map_err(|error| error.to_string())?;
+    let (chain, key) = mint(root, ca, id, name)?;
     Ok(format!(
         "identity:\n  source: files\n  certificate: {}\n  private_key: {}\n  trust_bundles:\n    {TRUST_DOMAIN}: {}\npolicy:\n  directory: {}\n",
         chain.display(),
@@ -115,6 +122,15 @@ fn identity(root: &Path, ca: &DevCa, id: &SpiffeId, name: &str, policies: &str) 
         root.join("bundle.pem").display(),
         root.join("policies").join(policies).display(),
     ))
+}
+
+/// An SVID in the folder: the chain's file and the key's.
+fn mint(root: &Path, ca: &DevCa, id: &SpiffeId, name: &str) -> Result<(PathBuf, PathBuf), String> {
+    let minted = ca.issue(id, LIFETIME).map_err(|error| error.to_string())?;
+    let (chain, key) = (root.join(format!("{name}.pem")), root.join(format!("{name}.key")));
+    fs::write(&chain, &minted.chain_pem).map_err(|error| error.to_string())?;
+    write_private(&key, &minted.key_pem).map_err(|error| error.to_string())?;
+    Ok((chain, key))
 }
 
 fn write_private(path: &PathBuf, text: &str) -> std::io::Result<()> {
