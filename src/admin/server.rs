@@ -175,13 +175,13 @@ fn listen(door: &'static str, address: SocketAddr) -> Result<TcpListener, AdminE
 
 fn announce(addresses: &Addresses) {
     if let Some(address) = addresses.health {
-        tracing::info!(%address, "health listener is open");
+        tracing::info!(listener = "health", %address, "listening");
     }
     if let Some(address) = addresses.listen {
-        tracing::info!(%address, "admin listener is open");
+        tracing::info!(listener = "admin", %address, "listening");
     }
     if let Some(path) = addresses.socket.as_deref().map(Path::display) {
-        tracing::info!(%path, "admin socket is open");
+        tracing::info!(listener = "admin", %path, "listening");
     }
 }
 
