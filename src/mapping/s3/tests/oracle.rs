@@ -13,11 +13,11 @@ use s3s::path::S3Path;
 use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{Body, S3, S3Result, s3_error};
 
-use super::table::{Source, TABLE};
-use super::{S3Address, map};
 use crate::config::{Limits, S3Config};
 use crate::mapping::HeadersRead;
 use crate::mapping::head::{HeadRules, judge};
+use crate::mapping::s3::table::{Source, TABLE};
+use crate::mapping::s3::{S3Address, map};
 
 struct Store;
 
@@ -28,7 +28,10 @@ impl S3 for Store {}
 struct Router(Arc<Mutex<Option<(String, S3Address)>>>);
 
 impl S3Access for Router {
-    fn check<'a, 'b, 'c, 'd>(&'a self, context: &'b mut S3AccessContext<'c>) -> Pin<Box<dyn Future<Output = S3Result<()>> + Send + 'd>>
+    fn check<'a, 'b, 'c, 'd>(
+        &'a self,
+        context: &'b mut S3AccessContext<'c>,
+    ) -> Pin<Box<dyn Future<Output = S3Result<()>> + Send + 'd>>
     where
         'a: 'd,
         'b: 'd,
@@ -80,7 +83,7 @@ fn request(method: &str, target: &str, headers: &[(String, String)]) -> Request<
 fn ours(method: &str, target: &str, headers: &[(String, String)]) -> Result<(String, S3Address), &'static str> {
     let (parts, ()) = request(method, target, headers).into_parts();
     let config = S3Config { unsafe_allow_dot_segments: true, ..S3Config::default() };
-    let head = judge(&parts, &HeadRules::s3(&config, &Limits::default())).map_err(|refusal| refusal.rule)?;
+    let head = judge(&parts, &HeadRules::s3(&Limits::default())).map_err(|refusal| refusal.rule)?;
     let call = map(&head, "lake", &config, &HeadersRead::Only(HashSet::new())).map_err(|refusal| refusal.rule)?;
     Ok((call.operation.to_owned(), call.address))
 }
@@ -120,9 +123,11 @@ fn s3s_calls_every_row_of_the_table_by_the_same_name() {
         };
         for further in [0, row.further.len()] {
             let keys = row.query.iter().chain(&row.further[..further]).map(|key| key.replace("=*", "=1"));
-            let keys = keys.map(|key| if row.further.contains(&&*key) { format!("{key}=1") } else { key }).collect::<Vec<_>>();
+            let keys =
+                keys.map(|key| if row.further.contains(&&*key) { format!("{key}=1") } else { key }).collect::<Vec<_>>();
             let target = format!("{path}?{}", keys.join("&"));
-            let (name, address) = ours(&method, &target, &headers).unwrap_or_else(|rule| panic!("{method} {target}: {rule}"));
+            let (name, address) =
+                ours(&method, &target, &headers).unwrap_or_else(|rule| panic!("{method} {target}: {rule}"));
             match oracle.names(&method, &target, &headers) {
                 None => drop(different.insert(name, "nothing".to_owned())),
                 Some((theirs, their_address)) => {
@@ -134,7 +139,8 @@ fn s3s_calls_every_row_of_the_table_by_the_same_name() {
             }
         }
     }
-    let known: BTreeMap<_, _> = UNKNOWN_TO_S3S.iter().map(|(ours, theirs)| ((*ours).to_owned(), (*theirs).to_owned())).collect();
+    let known: BTreeMap<_, _> =
+        UNKNOWN_TO_S3S.iter().map(|(ours, theirs)| ((*ours).to_owned(), (*theirs).to_owned())).collect();
     assert_eq!(different, known);
 }
 
@@ -166,7 +172,11 @@ fn where_we_name_an_operation_s3s_never_names_another() {
                     if UNKNOWN_TO_S3S.iter().any(|(unknown, _)| *unknown == name) {
                         continue;
                     }
-                    assert_eq!(oracle.names(method, &target, headers), Some((name, address)), "{method} {target} {headers:?}");
+                    assert_eq!(
+                        oracle.names(method, &target, headers),
+                        Some((name, address)),
+                        "{method} {target} {headers:?}"
+                    );
                     agreed += 1;
                 }
             }

@@ -6,8 +6,8 @@ use crc::{CRC_32_ISCSI, CRC_32_ISO_HDLC, CRC_64_NVME, Crc};
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use md5::{Digest as _, Md5};
 
-use super::headers::Deciding;
-use super::query::Query;
+use crate::mapping::s3::headers::Deciding;
+use crate::mapping::s3::query::Query;
 
 const CONTENT_MD5: HeaderName = HeaderName::from_static("content-md5");
 const CONTENT_SHA256: HeaderName = HeaderName::from_static("x-amz-content-sha256");
@@ -16,15 +16,16 @@ const UNSIGNED: &str = "UNSIGNED-PAYLOAD";
 
 /// Which headers describe the body of a request that may be written anew.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Rewritable {
+pub(in crate::mapping::s3) struct Rewritable {
     describing: Vec<HeaderName>,
     hashed: bool,
 }
 
 impl Rewritable {
     /// Of a request whose body, and whose headers about the body, no signature covers.
-    pub(super) fn of(headers: &HeaderMap, query: &Query<'_>, deciding: &Deciding<'_>) -> Option<Self> {
-        let describing: Vec<HeaderName> = headers.keys().filter(|name| describes_body(name.as_str())).cloned().collect();
+    pub(in crate::mapping::s3) fn of(headers: &HeaderMap, query: &Query<'_>, deciding: &Deciding<'_>) -> Option<Self> {
+        let describing: Vec<HeaderName> =
+            headers.keys().filter(|name| describes_body(name.as_str())).cloned().collect();
         let signed_headers = signed_headers(headers, query)?;
         let is_covered = |name: &str| describing.iter().any(|known| known.as_str() == name);
         if signed_headers.is_some_and(|signed| signed.split(';').any(|name| is_covered(&name.to_ascii_lowercase()))) {
@@ -76,7 +77,8 @@ fn signed_headers<'a>(headers: &'a HeaderMap, query: &'a Query<'_>) -> Option<Op
 }
 
 fn describes_body(name: &str) -> bool {
-    let is_checksum = name.starts_with("x-amz-checksum-") && !matches!(name, "x-amz-checksum-mode" | "x-amz-checksum-type");
+    let is_checksum =
+        name.starts_with("x-amz-checksum-") && !matches!(name, "x-amz-checksum-mode" | "x-amz-checksum-type");
     is_checksum || matches!(name, "content-length" | "content-md5" | "digest" | "content-digest" | "repr-digest")
 }
 
