@@ -93,7 +93,7 @@ pub fn fuzz(bytes: &[u8]) {
     let (mut parts, ()) = request.into_parts();
     let rules = super::head::HeadRules::http(&HttpConfig::default(), &crate::config::Limits::default());
     let none = HeadersRead::Only(std::collections::HashSet::new());
-    let config = HttpConfig { merge_slashes: bytes.len() % 2 == 0, ..HttpConfig::default() };
+    let config = HttpConfig { merge_slashes: bytes.len().is_multiple_of(2), ..HttpConfig::default() };
     let Ok(head) = super::head::judge(&parts, &rules) else { return };
     let Ok(call) = map(&head, "api", &config, &none) else { return };
     let (operations, forwarded) = (call.operations, call.path_and_query.into_owned());

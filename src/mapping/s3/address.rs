@@ -305,7 +305,7 @@ mod tests {
         let mut at = 0;
         while at < bytes.len() {
             if bytes[at] == b'%' {
-                decoded.push(u8::from_str_radix(&path[at + 1..at + 3], 16).unwrap());
+                decoded.push(u8::from_str_radix(std::str::from_utf8(&bytes[at + 1..at + 3]).unwrap(), 16).unwrap());
                 at += 3;
             } else {
                 decoded.push(bytes[at]);

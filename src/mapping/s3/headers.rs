@@ -204,7 +204,7 @@ fn judge_harmless(name: &str) -> Result<(), Refusal> {
 }
 
 fn judge_other(name: &str) -> Result<(), Refusal> {
-    if OTHER_DIALECTS.iter().any(|dialect| name.starts_with(dialect)) {
+    if name.starts_with(['r', 'x']) && OTHER_DIALECTS.iter().any(|dialect| name.starts_with(dialect)) {
         return Err(unknown(name));
     }
     // Where `_` counts as `-`, these would decide.

@@ -245,7 +245,7 @@ pub fn fuzz(body: &[u8]) {
         endpoint: "lake".into(),
         bucket: "raw".into(),
         contexts: Default::default(),
-        bypass_retention: body.len() % 2 == 0,
+        bypass_retention: body.len().is_multiple_of(2),
         allow_dot_segments: false,
         rewritable: Some(Rewritable::default()),
     };

@@ -486,6 +486,30 @@ proptest! {
     }
 
     #[test]
+    fn equal_requests_in_either_style_ask_equally(key in "([a-z/.+]|%[0-9a-f]{2}){0,12}", query in "(acl|tagging|versionId=v|uploads|&){0,3}") {
+        let resources = |call: Result<S3Call, Refusal>| call.map(|call| match call.asked {
+            Asked::Operations(asked) => asked.iter().map(|one| (one.action.clone(), one.resource.clone())).collect(),
+            _ => Vec::new(),
+        }).map_err(|refusal| refusal.rule);
+        let path_style = resources(call("GET", &format!("/raw/{key}?{query}"), &[]));
+        let virtual_host = resources(call("GET", &format!("/{key}?{query}"), &[("host", "raw.s3.example")]));
+        prop_assert_eq!(path_style, virtual_host);
+    }
+
+    #[test]
+    fn the_judged_prefix_is_what_a_store_decodes(prefix in "([a-z/.+]|%[0-9a-f]{2}|%C3%A9){0,8}") {
+        if let Ok(S3Call { asked: Asked::Operations(asked), .. }) = call("GET", &format!("/raw?prefix={prefix}"), &[]) {
+            let mut decoded = Vec::new();
+            let mut bytes = prefix.bytes();
+            while let Some(byte) = bytes.next() {
+                let mut digit = || char::from(bytes.next().unwrap()).to_digit(16).unwrap() as u8;
+                decoded.push(match byte { b'%' => digit() * 16 + digit(), b'+' => b' ', other => other });
+            }
+            prop_assert_eq!(asked.first().context.get("prefix"), Some(&String::from_utf8(decoded).unwrap().as_str().into()));
+        }
+    }
+
+    #[test]
     fn no_request_makes_it_panic(
         method in "[A-Z]{3,6}|GET|PUT|POST|DELETE",
         target in "/[a-z/.%0-9+;]{0,12}(\\?[a-zA-Z=&%;-]{0,16})?|/raw/k\\?(acl|tagging|delete|uploads|uploadId=u|partNumber=1|&){0,4}",
