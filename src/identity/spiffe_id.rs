@@ -10,9 +10,9 @@ use std::sync::Arc;
 use thiserror::Error;
 
 /// The longest SPIFFE ID in bytes that is accepted; SPIFFE-ID 2.3 asks implementations to support exactly this much.
-pub(super) const MAX_ID_BYTES: usize = 2048;
+pub(in crate::identity) const MAX_ID_BYTES: usize = 2048;
 /// The longest trust domain name in bytes (SPIFFE-ID 2.1).
-pub(super) const MAX_TRUST_DOMAIN_BYTES: usize = 255;
+pub(in crate::identity) const MAX_TRUST_DOMAIN_BYTES: usize = 255;
 
 const SCHEME: &str = "spiffe://";
 
