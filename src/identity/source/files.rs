@@ -305,7 +305,7 @@ mod tests {
         let source = FileSource::open(fixture.paths()).unwrap();
         let next = fixture.mint("spiffe://prod.test/b");
         let stranger = DevCa::new(&domain("prod.test"), HOUR).unwrap();
-        let cut = |pem: &str| pem[..pem.len() / 2].to_owned();
+        let cut = |pem: &str| pem.split_at(pem.len() / 2).0.to_owned();
         let past = SystemTime::now() - HOUR;
         let expired =
             fixture.ca.issue_with(&SvidParams::leaf(&spiffe_id("spiffe://prod.test/b"), HOUR / 2, past)).unwrap();
