@@ -4,6 +4,7 @@
 //! [`X509Source`] hands out our own identity in generations that are checked as a whole.
 
 mod clock;
+mod der;
 pub mod dev_ca;
 mod source;
 mod spiffe_id;

@@ -1,10 +1,9 @@
 //! A certificate authority for development, the demo and tests. Production has a real one.
 
 mod authority;
-mod der;
 mod params;
 
+pub use super::der::der;
 pub use authority::{DevCa, DevCaError, Minted};
-pub use der::der;
 pub use params::{San, SvidParams};
 pub use rcgen::{ExtendedKeyUsagePurpose, KeyUsagePurpose};

@@ -10,7 +10,7 @@ use rcgen::{
 use time::OffsetDateTime;
 
 use super::DevCaError;
-use super::der::{der, key_usage};
+use crate::identity::der::der;
 use crate::identity::{SpiffeId, TrustDomain};
 
 /// How far a certificate's validity begins in the past, for peers whose clock is behind.
@@ -181,5 +181,29 @@ fn general_name(name: &San) -> Vec<u8> {
         San::Uri(uri) => der(0x86, uri),
         San::Dns(dns) => der(0x82, dns.as_bytes()),
         San::Other(tag, content) => der(*tag, content),
+    }
+}
+
+/// KeyUsage ::= BIT STRING, bit 0 (digitalSignature) first (RFC 5280, 4.2.1.3).
+fn key_usage(usages: &[KeyUsagePurpose]) -> Vec<u8> {
+    let position = |usage: &KeyUsagePurpose| match usage {
+        KeyUsagePurpose::DigitalSignature => 0,
+        KeyUsagePurpose::ContentCommitment => 1,
+        KeyUsagePurpose::KeyEncipherment => 2,
+        KeyUsagePurpose::DataEncipherment => 3,
+        KeyUsagePurpose::KeyAgreement => 4,
+        KeyUsagePurpose::KeyCertSign => 5,
+        KeyUsagePurpose::CrlSign => 6,
+        KeyUsagePurpose::EncipherOnly => 7,
+        KeyUsagePurpose::DecipherOnly => 8,
+    };
+    let bits = usages.iter().map(position).fold(0_u16, |bits, position| bits | 0x8000 >> position);
+    let unused = u8::try_from(bits.trailing_zeros()).unwrap_or(16);
+    let [high, low] = bits.to_be_bytes();
+    // DER: no trailing zero bits.
+    match unused {
+        16 => der(0x03, &[0]),
+        8..16 => der(0x03, &[unused - 8, high]),
+        _ => der(0x03, &[unused, high, low]),
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use x509_parser::x509::{AttributeTypeAndValue, X509Name};
 
-use crate::identity::dev_ca::der;
+use crate::identity::der::der;
 
 pub(in crate::identity) fn serial(raw: &[u8]) -> String {
     let significant = raw.iter().position(|byte| *byte != 0).and_then(|start| raw.get(start..));
