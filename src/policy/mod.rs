@@ -1,1 +1,24 @@
-//! To be written.
+//! The decision point: policies are loaded, proved to be sound, compiled, and asked.
+//!
+//! [`PolicyStore`] holds the [`PolicyGeneration`] in force. A generation is loaded as one from a directory (`load/`): every problem of
+//! every file is found before anything is refused. What loaded is compiled (`engine/`), so that a question only touches the policies
+//! whose scope can match it.
+//!
+//! # Rules
+//! - No permit means no. A forbid wins over any permit.
+//! - Cedar skips a policy that errs, so that an erring `forbid` would vanish: here any evaluation error is a denial of its own kind.
+//! - What the schema does not name is refused before any policy is asked.
+
+mod decision;
+mod engine;
+mod generation;
+mod load;
+mod schema;
+mod store;
+
+pub use decision::{Decision, Outcome};
+pub use engine::Principal;
+pub use generation::{LoadedPolicy, PolicyGeneration, PolicySource};
+pub use load::{PolicyErrors, PolicyProblem, Severity, render_problems};
+pub use schema::SHIPPED_SCHEMA;
+pub use store::{PolicyStore, Reloaded};

@@ -59,6 +59,13 @@ impl<S> Rewound<S> {
     }
 }
 
+/// A stream of which nothing was read.
+impl<S> From<S> for Rewound<S> {
+    fn from(io: S) -> Self {
+        Self { io, first: [0; PREFACE.len()], given: 0, length: 0 }
+    }
+}
+
 impl<S: AsyncRead + Unpin> AsyncRead for Rewound<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();

@@ -1,0 +1,394 @@
+//! The compiled policies, and the decision.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use ahash::AHashMap;
+use cedar_policy::{
+    ActionConstraint, Authorizer, Effect, Entities, Entity, EntityTypeName, EntityUid, EvalResult, Policy, PolicySet, PrincipalConstraint,
+    ResourceConstraint, Schema,
+};
+
+use super::index::Index;
+use super::names::{Key, Name, Names};
+use super::principal::{MergedTags, Principal};
+use super::question::{Question, type_name};
+use crate::identity::SpiffeId;
+use crate::mapping::{Context, Operation, Resource, ResourceKind};
+use crate::policy::decision::{Decision, Outcome};
+use crate::policy::load::StaticEntities;
+use crate::policy::schema::ActionForms;
+
+/// Tells engines apart: a principal's keys belong to the engine that made it.
+static NEXT_STAMP: AtomicU64 = AtomicU64::new(0);
+
+/// A set of policies with its entities and schema, ready to be asked.
+#[derive(Debug)]
+pub(in crate::policy) struct Engine {
+    stamp: u64,
+    schema: Schema,
+    forms: ActionForms,
+    actions: AHashMap<Box<str>, CompiledAction>,
+    names: Names,
+    index: Index,
+    scopes: Vec<Scope>,
+    ids: Vec<Arc<str>>,
+    numbers: AHashMap<Arc<str>, u32>,
+    types: Types,
+    authorizer: Authorizer,
+}
+
+#[derive(Debug)]
+struct Types {
+    workload: EntityTypeName,
+    headers: EntityTypeName,
+    resources: Vec<(ResourceKind, EntityTypeName)>,
+}
+
+#[derive(Debug)]
+struct CompiledAction {
+    keys: Vec<Key>,
+    /// With its groups as parents: without it `action in Action::"delete"` in a condition would silently be false.
+    entity: Entity,
+}
+
+/// All policies of one scope.
+#[derive(Debug, Default)]
+struct Scope {
+    /// `resource is T`. A principal is always a Workload, so nothing is left of `principal is T`.
+    resource_type: Option<Box<str>>,
+    /// Policies that are nothing but this scope.
+    permits: Vec<u32>,
+    forbids: Vec<u32>,
+    conditional: Option<Conditional>,
+}
+
+/// Policies of one scope that have conditions.
+#[derive(Debug, Default)]
+pub(super) struct Conditional {
+    set: PolicySet,
+    /// The entities that the conditions name and that have something to be seen.
+    pub(super) literals: Vec<Entity>,
+}
+
+/// What a resource is to the compiled policies.
+#[derive(Debug)]
+pub(super) struct Located {
+    keys: Vec<Key>,
+    /// Everything it is in that some policy or entities.json names: nothing else can be asked for.
+    pub(super) parents: Vec<Name>,
+    pub(super) tags: MergedTags,
+}
+
+impl Engine {
+    /// Compiles policies, each with its id.
+    pub(in crate::policy) fn compile(policies: &[(Arc<str>, &Policy)], entities: &StaticEntities, schema: Schema) -> Result<Self, String> {
+        let actions = schema.action_entities().map_err(|cause| cause.to_string())?;
+        let resources = ResourceKind::ALL.into_iter().map(|kind| Ok((kind, type_name(kind.as_str())?)));
+        let types = Types {
+            workload: type_name("Workload")?,
+            headers: type_name("Headers")?,
+            resources: resources.collect::<Result<_, String>>()?,
+        };
+        let mut names = Names::default();
+        intern_entities(&mut names, entities);
+        let mut builder = Builder { names, index: Index::default(), scopes: Vec::new(), by_scope: HashMap::new() };
+        for (number, (_, policy)) in policies.iter().enumerate() {
+            builder.add(u32::try_from(number).map_err(|_| "too many policies")?, policy, entities, &actions)?;
+        }
+        let mut engine = Self {
+            stamp: NEXT_STAMP.fetch_add(1, Ordering::Relaxed),
+            forms: ActionForms::new(&schema)?,
+            schema,
+            actions: AHashMap::new(),
+            names: builder.names,
+            index: builder.index,
+            scopes: builder.scopes,
+            ids: policies.iter().map(|(id, _)| Arc::clone(id)).collect(),
+            numbers: policies.iter().zip(0..).map(|((id, _), number)| (Arc::clone(id), number)).collect(),
+            types,
+            authorizer: Authorizer::new(),
+        };
+        engine.actions = engine.compile_actions(&actions);
+        Ok(engine)
+    }
+
+    fn compile_actions(&self, entities: &Entities) -> AHashMap<Box<str>, CompiledAction> {
+        let mut compiled = AHashMap::new();
+        for (name, form) in self.forms.iter() {
+            let Some(entity) = entities.get(&form.uid) else { continue };
+            let find = |uid: &EntityUid| self.names.find(&uid.type_name().to_string(), uid.id().unescaped());
+            let own = find(&form.uid);
+            let mut keys: Vec<Key> = own.map(Name::exactly).into_iter().chain(own.map(Name::within)).collect();
+            keys.extend(entities.ancestors(&form.uid).into_iter().flatten().filter_map(find).map(Name::within));
+            keys.push(Key::ANY);
+            compiled.insert(name.into(), CompiledAction { keys, entity: entity.clone() });
+        }
+        compiled
+    }
+
+    /// Who asks.
+    pub(in crate::policy) fn principal(&self, id: &SpiffeId) -> Principal {
+        Principal::resolve(id, &self.names, &self.types.workload, self.stamp)
+    }
+
+    /// Decides one operation.
+    pub(in crate::policy) fn decide(&self, principal: &Principal, operation: &Operation, facts: &Context) -> Decision {
+        let name = operation.action.as_str();
+        let (Some(form), Some(action)) = (self.forms.get(name), self.actions.get(name)) else {
+            return Decision::refused(format!("the schema has no action `{name}`"));
+        };
+        if !form.applies_to(operation.resource.kind()) {
+            return Decision::refused(format!("action `{name}` is never asked about a {}", operation.resource.kind().as_str()));
+        }
+        if let Err(cause) = form.check(facts, &operation.context) {
+            return Decision::error(cause);
+        }
+        if principal.stamp != self.stamp {
+            return self.decide(&self.principal(principal.id()), operation, facts);
+        }
+        let located = self.locate(&operation.resource);
+        let mut tally = Tally::default();
+        let mut conditional = Vec::new();
+        for number in self.index.candidates(&action.keys, &principal.keys, &located.keys) {
+            let Some(scope) = self.scopes.get(number as usize) else { continue };
+            if scope.resource_type.as_deref().is_some_and(|kind| kind != operation.resource.kind().as_str()) {
+                continue;
+            }
+            tally.permits.extend_from_slice(&scope.permits);
+            tally.forbids.extend_from_slice(&scope.forbids);
+            conditional.extend(&scope.conditional);
+        }
+        if !conditional.is_empty() {
+            let seen = conditional.iter().copied();
+            match Question::new(self, principal, form, &action.entity, operation, &located, facts, seen) {
+                Ok(question) => conditional.iter().for_each(|conditional| self.evaluate(conditional, &question, &mut tally)),
+                Err(cause) => return Decision::error(cause),
+            }
+        }
+        tally.decision(&self.ids)
+    }
+
+    fn evaluate(&self, conditional: &Conditional, question: &Question, tally: &mut Tally) {
+        let response = self.authorizer.is_authorized(&question.request, &conditional.set, &question.entities);
+        let diagnostics = response.diagnostics();
+        for error in diagnostics.errors() {
+            let cedar_policy::AuthorizationError::PolicyEvaluationError(cause) = error;
+            tally.errors.extend(self.numbers.get(AsRef::<str>::as_ref(cause.policy_id())));
+            tally.error.get_or_insert_with(|| error.to_string());
+        }
+        // Cedar names the forbids if one matched, else the permits: what it leaves out here would not have decided either.
+        let satisfied = diagnostics.reason().filter_map(|id| self.numbers.get(AsRef::<str>::as_ref(id)).map(|number| (id, *number)));
+        for (id, number) in satisfied {
+            match conditional.set.policy(id).map(Policy::effect) {
+                Some(Effect::Permit) => tally.permits.push(number),
+                Some(Effect::Forbid) => tally.forbids.push(number),
+                None => {}
+            }
+        }
+    }
+
+    fn locate(&self, resource: &Resource) -> Located {
+        let mut located = Located { keys: Vec::with_capacity(8), parents: Vec::new(), tags: MergedTags::default() };
+        if let Some(name) = self.names.find(resource.kind().as_str(), resource.id()) {
+            located.keys.push(name.exactly());
+            located.keys.push(name.within());
+            self.rise(name, &mut located);
+        }
+        let mut of_kind: Option<(ResourceKind, Option<&super::names::TypeNames>)> = None;
+        for (kind, id) in resource.ancestors() {
+            // Ancestors of one kind follow each other: the table of the kind is looked up once.
+            let table = match of_kind {
+                Some((known, table)) if known == kind => table,
+                _ => self.names.of_type(kind.as_str()),
+            };
+            of_kind = Some((kind, table));
+            if let Some(name) = table.and_then(|table| table.find(id)) {
+                located.keys.push(name.within());
+                located.parents.push(name);
+                self.rise(name, &mut located);
+            }
+        }
+        located.keys.push(Key::ANY);
+        located
+    }
+
+    /// What entities.json puts it in, and its tags.
+    fn rise(&self, name: Name, located: &mut Located) {
+        located.tags.add(self.names.tags(name));
+        for above in self.names.above(name) {
+            if !located.parents.contains(above) {
+                located.keys.push(above.within());
+                located.parents.push(*above);
+            }
+        }
+    }
+
+    pub(super) fn type_name(&self, kind: ResourceKind) -> Option<&EntityTypeName> {
+        self.types.resources.iter().find(|(known, _)| *known == kind).map(|(_, name)| name)
+    }
+
+    pub(super) const fn headers_type(&self) -> &EntityTypeName {
+        &self.types.headers
+    }
+
+    pub(super) const fn names(&self) -> &Names {
+        &self.names
+    }
+
+    pub(super) const fn schema(&self) -> &Schema {
+        &self.schema
+    }
+}
+
+/// What the candidates said.
+#[derive(Debug, Default)]
+struct Tally {
+    permits: Vec<u32>,
+    forbids: Vec<u32>,
+    errors: Vec<u32>,
+    error: Option<String>,
+}
+
+impl Tally {
+    fn decision(self, ids: &[Arc<str>]) -> Decision {
+        // Cedar skips a policy that errs, so a failing forbid would vanish: any error is a denial.
+        let (outcome, mut deciding) = if self.error.is_some() {
+            (Outcome::Error, self.errors)
+        } else if !self.forbids.is_empty() {
+            (Outcome::Forbidden, self.forbids)
+        } else if !self.permits.is_empty() {
+            (Outcome::Allowed, self.permits)
+        } else {
+            (Outcome::NotPermitted, Vec::new())
+        };
+        deciding.sort_unstable();
+        let policies = deciding.iter().filter_map(|number| ids.get(*number as usize).cloned()).collect();
+        Decision { outcome, policies, error: self.error }
+    }
+}
+
+fn intern_entities(names: &mut Names, entities: &StaticEntities) {
+    for (uid, known) in entities.iter() {
+        let name = names.intern(uid);
+        let above = known.ancestors.iter().map(|above| names.intern(above)).collect();
+        let tags = (!known.tags.is_empty()).then(|| Arc::new(known.tags.clone()));
+        names.describe(name, above, tags);
+    }
+}
+
+/// A scope as the index tells it apart.
+type ScopeKey = (Key, Vec<Key>, Key, Option<Box<str>>);
+
+struct Builder {
+    names: Names,
+    index: Index,
+    scopes: Vec<Scope>,
+    by_scope: HashMap<ScopeKey, u32>,
+}
+
+impl Builder {
+    fn add(&mut self, number: u32, policy: &Policy, entities: &StaticEntities, actions: &Entities) -> Result<(), String> {
+        let literals = policy.entity_literals();
+        for literal in &literals {
+            self.names.intern(literal);
+        }
+        let Some((scope, in_scope)) = self.scope(policy) else { return Ok(()) };
+        let scope_number = match self.by_scope.get(&scope) {
+            Some(number) => *number,
+            None => self.new_scope(scope)?,
+        };
+        let Some(scope) = self.scopes.get_mut(scope_number as usize) else { return Ok(()) };
+        if policy.has_non_scope_constraint() {
+            let conditional = scope.conditional.get_or_insert_default();
+            conditional.set.add(policy.clone()).map_err(|cause| cause.to_string())?;
+            for literal in visible(literals, in_scope, entities, actions) {
+                if !conditional.literals.iter().any(|known| known.uid() == literal.uid()) {
+                    conditional.literals.push(literal);
+                }
+            }
+        } else {
+            match policy.effect() {
+                Effect::Permit => scope.permits.push(number),
+                Effect::Forbid => scope.forbids.push(number),
+            }
+        }
+        Ok(())
+    }
+
+    fn new_scope(&mut self, scope: ScopeKey) -> Result<u32, String> {
+        let number = u32::try_from(self.scopes.len()).map_err(|_| "too many policies")?;
+        let (principal, actions, resource, resource_type) = &scope;
+        for action in actions {
+            self.index.insert(*action, *principal, *resource, number);
+        }
+        self.scopes.push(Scope { resource_type: resource_type.clone(), ..Scope::default() });
+        self.by_scope.insert(scope, number);
+        Ok(number)
+    }
+
+    /// The keys of a policy's scope and the entities that it names; none if no Workload can match it.
+    fn scope(&mut self, policy: &Policy) -> Option<(ScopeKey, Vec<EntityUid>)> {
+        let mut named = Vec::new();
+        let mut name = |uid: EntityUid| {
+            let name = self.names.intern(&uid);
+            named.push(uid);
+            name
+        };
+        let workload = |kind: &EntityTypeName| (kind.to_string() == "Workload").then_some(());
+        let principal = match policy.principal_constraint() {
+            PrincipalConstraint::Any => Key::ANY,
+            PrincipalConstraint::Eq(uid) => name(uid).exactly(),
+            PrincipalConstraint::In(uid) => name(uid).within(),
+            PrincipalConstraint::Is(kind) => workload(&kind).map(|()| Key::ANY)?,
+            PrincipalConstraint::IsIn(kind, uid) => workload(&kind).map(|()| name(uid).within())?,
+        };
+        let mut actions = match policy.action_constraint() {
+            ActionConstraint::Any => vec![Key::ANY],
+            ActionConstraint::Eq(uid) => vec![name(uid).exactly()],
+            ActionConstraint::In(uids) => uids.into_iter().map(|uid| name(uid).within()).collect(),
+        };
+        actions.sort_unstable();
+        actions.dedup();
+        let (resource, kind) = match policy.resource_constraint() {
+            ResourceConstraint::Any => (Key::ANY, None),
+            ResourceConstraint::Eq(uid) => (name(uid).exactly(), None),
+            ResourceConstraint::In(uid) => (name(uid).within(), None),
+            ResourceConstraint::Is(kind) => (Key::ANY, Some(kind)),
+            ResourceConstraint::IsIn(kind, uid) => (name(uid).within(), Some(kind)),
+        };
+        Some(((principal, actions, resource, kind.map(|kind| kind.to_string().into())), named))
+    }
+}
+
+/// The entities among `literals` that a condition can see something of, and those that these lead to: an entity without attributes,
+/// tags and parents is the same as none. Each entity that the scope names is among the literals once for that.
+fn visible(mut literals: Vec<EntityUid>, in_scope: Vec<EntityUid>, entities: &StaticEntities, actions: &Entities) -> Vec<Entity> {
+    for uid in in_scope {
+        if let Some(at) = literals.iter().position(|literal| *literal == uid) {
+            literals.swap_remove(at);
+        }
+    }
+    let mut seen = HashSet::new();
+    let mut found = Vec::new();
+    while let Some(uid) = literals.pop() {
+        let Some(entity) = entities.get(&uid).map(|known| &known.entity).or_else(|| actions.get(&uid)) else { continue };
+        if !seen.insert(uid) {
+            continue;
+        }
+        let values: Vec<EvalResult> = entity.attrs().chain(entity.tags()).filter_map(|(_, value)| value.ok()).collect();
+        values.iter().for_each(|value| references(value, &mut literals));
+        found.push(entity.clone());
+    }
+    found
+}
+
+fn references(value: &EvalResult, found: &mut Vec<EntityUid>) {
+    match value {
+        EvalResult::EntityUid(uid) => found.push(uid.clone()),
+        EvalResult::Set(set) => set.iter().for_each(|value| references(value, found)),
+        EvalResult::Record(record) => record.iter().for_each(|(_, value)| references(value, found)),
+        _ => {}
+    }
+}

@@ -1,0 +1,427 @@
+//! The shortcut is right: random policies, entities and requests, decided here and by Cedar on everything.
+//!
+//! `PORTCULLIS_EQUIVALENCE_SETS=N` runs N policy sets (25 questions each) instead of 400; `PORTCULLIS_EQUIVALENCE_SEED` another series.
+
+use std::collections::{BTreeMap, HashMap};
+use std::str::FromStr as _;
+use std::sync::Arc;
+
+use cedar_policy::{
+    Authorizer, Context as CedarContext, Decision as CedarDecision, Entities, Entity, EntityUid, Policy, PolicyId, PolicySet, Request,
+    RestrictedExpression as Expression, Schema,
+};
+use fastrand::Rng;
+use serde_json::json;
+
+use super::compiled::Engine;
+use crate::identity::SpiffeId;
+use crate::mapping::{Action, Context, Operation, Resource, Value};
+use crate::policy::decision::Outcome;
+use crate::policy::load::{Problems, SourceFile, StaticEntities};
+use crate::policy::schema;
+
+const QUESTIONS: usize = 25;
+
+const WORKLOADS: [&str; 5] =
+    ["spiffe://one.example/ns/etl/sa/a", "spiffe://one.example/ns/etl/sa/b", "spiffe://one.example/ns/ml/c", "spiffe://two.example/x", "spiffe://two.example/x/y"];
+const ABOVE: [&str; 3] = ["spiffe://one.example/ns/etl", "spiffe://one.example/ns", "spiffe://two.example/x"];
+const PRINCIPALS: [&str; 6] = ["TrustDomain::\"one.example\"", "TrustDomain::\"two.example\"", "Stage::\"s1\"", "Stage::\"s2\"", "Group::\"g1\"", "Group::\"g2\""];
+const RESOURCES: [&str; 11] = [
+    "Endpoint::\"lake\"",
+    "Endpoint::\"api\"",
+    "Bucket::\"lake/raw\"",
+    "Prefix::\"lake/raw/a\"",
+    "Prefix::\"lake/raw/a/b\"",
+    "Object::\"lake/raw/a/b/k\"",
+    "Object::\"lake/raw/k\"",
+    "HttpPath::\"api/a\"",
+    "HttpPath::\"api/a/b\"",
+    "HttpPath::\"api/\"",
+    "Group::\"g2\"",
+];
+const ACTIONS: [&str; 10] =
+    ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:ListBucket", "http:GET", "http:POST", "tcp:Connect", "read", "write", "delete"];
+const TYPES: [&str; 5] = ["Object", "Bucket", "HttpPath", "Endpoint", "Group"];
+
+fn pick<'a>(rng: &mut Rng, from: &[&'a str]) -> &'a str {
+    from[rng.usize(..from.len())]
+}
+
+fn principal(rng: &mut Rng) -> String {
+    match rng.u8(..4) {
+        0 => format!("Workload::\"{}\"", pick(rng, &WORKLOADS)),
+        1 => format!("Workload::\"{}\"", pick(rng, &ABOVE)),
+        _ => pick(rng, &PRINCIPALS).to_owned(),
+    }
+}
+
+fn entity(rng: &mut Rng) -> String {
+    if rng.bool() { principal(rng) } else { pick(rng, &RESOURCES).to_owned() }
+}
+
+fn actions(rng: &mut Rng) -> String {
+    let action = |rng: &mut Rng| format!("Action::\"{}\"", pick(rng, &ACTIONS));
+    match rng.u8(..6) {
+        0 | 1 => "action".to_owned(),
+        2 => format!("action == {}", action(rng)),
+        3 => format!("action in {}", action(rng)),
+        _ => format!("action in [{}, {}, {}]", action(rng), action(rng), action(rng)),
+    }
+}
+
+fn scope(rng: &mut Rng) -> String {
+    let who = match rng.u8(..7) {
+        0 | 1 => "principal".to_owned(),
+        2 => format!("principal == {}", principal(rng)),
+        3 => "principal is Workload".to_owned(),
+        4 => format!("principal is Workload in {}", principal(rng)),
+        5 => "principal is Stage".to_owned(),
+        _ => format!("principal in {}", principal(rng)),
+    };
+    let what = match rng.u8(..7) {
+        0 | 1 => "resource".to_owned(),
+        2 => format!("resource == {}", pick(rng, &RESOURCES)),
+        3 => format!("resource is {}", pick(rng, &TYPES)),
+        4 => format!("resource is {} in {}", pick(rng, &TYPES), pick(rng, &RESOURCES)),
+        _ => format!("resource in {}", pick(rng, &RESOURCES)),
+    };
+    format!("{who}, {}, {what}", actions(rng))
+}
+
+/// A condition: some are ill-typed or err for some requests, as none that loads could be; the engine must agree all the same.
+fn condition(rng: &mut Rng, depth: u8) -> String {
+    if depth > 0 && rng.u8(..3) == 0 {
+        let (a, b) = (condition(rng, depth - 1), condition(rng, depth - 1));
+        return match rng.u8(..4) {
+            0 => format!("({a} && {b})"),
+            1 => format!("({a} || {b})"),
+            2 => format!("!({a})"),
+            _ => format!("(if {a} then {b} else true)"),
+        };
+    }
+    let tag = pick(rng, &["t", "u"]);
+    match rng.u8(..24) {
+        0 => format!("principal in {}", entity(rng)),
+        1 => format!("resource in {}", entity(rng)),
+        2 => format!("{} in {}", entity(rng), entity(rng)),
+        3 => format!("action in Action::\"{}\"", pick(rng, &ACTIONS)),
+        4 => format!("Action::\"{}\" in Action::\"{}\"", pick(rng, &ACTIONS), pick(rng, &ACTIONS)),
+        5 => "context.direction == \"inbound\"".to_owned(),
+        6 => "context has encryption && context.encryption == \"aws:kms\"".to_owned(),
+        7 => "context.encryption == \"aws:kms\"".to_owned(),
+        8 => "context has contentLength && context.contentLength + 9223372036854775807 > 0".to_owned(),
+        9 => format!("principal.hasTag(\"{tag}\") && principal.getTag(\"{tag}\").contains(\"v\")"),
+        10 => format!("principal.getTag(\"{tag}\").contains(\"w\")"),
+        11 => format!("resource.hasTag(\"{tag}\") && resource.getTag(\"{tag}\").containsAny([\"v\", \"w\"])"),
+        12 => format!("{}.hasTag(\"{tag}\")", entity(rng)),
+        13 => format!("Workload::\"{}\".path like \"*/x*\"", pick(rng, &WORKLOADS)),
+        14 => "principal has namespace && principal.namespace == \"etl\"".to_owned(),
+        15 => "principal.serviceAccount == \"a\"".to_owned(),
+        16 => "context.headers.hasTag(\"x-a\") && context.headers.getTag(\"x-a\").contains(\"1\")".to_owned(),
+        17 => "context.headers.getTag(\"x-b\").contains(\"1\")".to_owned(),
+        18 => "context.now > datetime(\"2026-01-01\")".to_owned(),
+        19 => "context has sourceIp && context.sourceIp.isInRange(ip(\"10.0.0.0/8\"))".to_owned(),
+        20 => format!("resource is {}", pick(rng, &TYPES)),
+        21 => format!("action == Action::\"{}\"", pick(rng, &ACTIONS)),
+        22 => format!("resource == {}", pick(rng, &RESOURCES)),
+        _ => format!("[{}, {}].contains(resource)", pick(rng, &RESOURCES), pick(rng, &RESOURCES)),
+    }
+}
+
+fn policy(rng: &mut Rng) -> String {
+    let effect = if rng.u8(..3) == 0 { "forbid" } else { "permit" };
+    let mut text = format!("{effect} ({})", scope(rng));
+    for _ in 0..[0, 0, 1, 1, 2][rng.usize(..5)] {
+        let clause = if rng.u8(..4) == 0 { "unless" } else { "when" };
+        text.push_str(&format!(" {clause} {{ {} }}", condition(rng, 2)));
+    }
+    text + ";"
+}
+
+/// What a random entities.json says of one entity.
+#[derive(Clone, Default)]
+struct Said {
+    parents: Vec<String>,
+    tags: BTreeMap<String, Vec<String>>,
+}
+
+fn entities(rng: &mut Rng) -> HashMap<String, Said> {
+    let workloads = WORKLOADS.iter().chain(&ABOVE).map(|id| format!("Workload::\"{id}\""));
+    let all: Vec<String> = workloads.chain(PRINCIPALS.iter().chain(&RESOURCES).map(|uid| (*uid).to_owned())).collect();
+    let mut said = HashMap::new();
+    for uid in all {
+        if rng.bool() {
+            continue;
+        }
+        let parents: &[&str] = match uid.split("::").next() {
+            Some("Workload" | "TrustDomain") => &["Stage::\"s1\"", "Stage::\"s2\"", "Group::\"g1\"", "Group::\"g2\""],
+            Some("Stage") if uid.contains("s1") => &["Stage::\"s2\"", "Group::\"g1\""],
+            Some("Group") if uid.contains("g2") => &[],
+            Some("Group") => &["Group::\"g2\""],
+            _ => &["Group::\"g1\"", "Group::\"g2\""],
+        };
+        let mut entry = Said::default();
+        entry.parents.extend(parents.iter().filter(|_| rng.u8(..3) == 0).map(|uid| (*uid).to_owned()));
+        for tag in ["t", "u"] {
+            if rng.u8(..3) == 0 {
+                entry.tags.insert(tag.to_owned(), ["v", "w"].iter().filter(|_| rng.bool()).map(|v| (*v).to_owned()).collect());
+            }
+        }
+        said.insert(uid, entry);
+    }
+    said
+}
+
+fn file(said: &HashMap<String, Said>) -> String {
+    let reference = |uid: &str| {
+        let uid = EntityUid::from_str(uid).expect("uid");
+        json!({"type": uid.type_name().to_string(), "id": uid.id().unescaped()})
+    };
+    let list: Vec<_> = said
+        .iter()
+        .map(|(uid, said)| json!({"uid": reference(uid), "parents": said.parents.iter().map(|p| reference(p)).collect::<Vec<_>>(), "tags": said.tags}))
+        .collect();
+    json!(list).to_string()
+}
+
+struct Asked {
+    workload: &'static str,
+    operation: Operation,
+    facts: Context,
+}
+
+fn question(rng: &mut Rng) -> Asked {
+    let workload = WORKLOADS[rng.usize(..WORKLOADS.len())];
+    let action = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:ListBucket", "http:GET", "http:POST", "tcp:Connect"][rng.usize(..7)];
+    let resource = match (action, rng.u8(..4)) {
+        ("tcp:Connect", _) => Resource::endpoint(pick(rng, &["lake", "api"])),
+        ("s3:ListBucket", 0) => Resource::bucket("lake", "raw"),
+        ("s3:ListBucket", 1) => Resource::bucket("lake", "cur"),
+        ("s3:ListBucket", _) => Resource::prefix("lake", "raw", pick(rng, &["a", "a/b", "c"])),
+        (s3, n) if s3.starts_with("s3:") => Resource::object("lake", if n == 0 { "cur" } else { "raw" }, pick(rng, &["a/b/k", "k", "a/k", "a/b/c/d"])),
+        _ => Resource::http_path("api", pick(rng, &["/", "/a", "/a/b", "/a/b/", "/c"])),
+    };
+    let mut facts = Context::default();
+    facts.set("now", Value::Datetime(if rng.bool() { 1_700_000_000_123 } else { 1_800_000_000_000 }));
+    facts.set("direction", pick(rng, &["inbound", "outbound"]));
+    if rng.bool() {
+        let address = pick(rng, &["10.1.2.3", "::ffff:10.1.2.3", "192.0.2.1", "2001:db8::1"]);
+        facts.set("sourceIp", Value::Ip(address.parse().expect("address")));
+    }
+    if rng.bool() {
+        facts.set("tls", Value::Record(vec![("version", "TLSv1.3".into()), ("certificateExpiry", Value::Datetime(0))]));
+    }
+    let mut context = Context::default();
+    if action != "tcp:Connect" && rng.bool() {
+        let members = |rng: &mut Rng| ["1", "2"].iter().filter(|_| rng.bool()).map(|v| (*v).into()).collect();
+        let mut fields = Vec::new();
+        for name in ["x-a", "x-b"] {
+            if rng.bool() {
+                fields.push((name.into(), members(rng)));
+            }
+        }
+        context.set("headers", Value::Headers(fields));
+    }
+    if action.starts_with("s3:") {
+        context.set("operation", "PutObject");
+        context.set("byVersion", false);
+        context.set("presigned", rng.bool());
+        if rng.bool() {
+            context.set("encryption", pick(rng, &["aws:kms", "AES256"]));
+        }
+        if rng.bool() {
+            context.set("contentLength", i64::from(rng.i8(-1..3)));
+        }
+    }
+    Asked { workload, operation: Operation { action: Action::named(action), resource, context }, facts }
+}
+
+/// Cedar's own answer: every policy, every entity, nothing flattened.
+struct Oracle {
+    policies: PolicySet,
+    said: HashMap<String, Said>,
+    schema: Schema,
+}
+
+impl Oracle {
+    fn entity(uid: &str, parents: Vec<String>, tags: &BTreeMap<String, Vec<String>>) -> Entity {
+        let uid = EntityUid::from_str(uid).expect("uid");
+        let mut attributes = Vec::new();
+        if uid.type_name().basename() == "Workload" {
+            let id = uid.id().unescaped();
+            let (domain, path) = id.trim_start_matches("spiffe://").split_once('/').expect("path");
+            attributes.extend([("spiffeId", id.to_owned()), ("trustDomain", domain.to_owned()), ("path", format!("/{path}"))]);
+            if let ["ns", namespace, "sa", account] = path.split('/').collect::<Vec<_>>()[..] {
+                attributes.extend([("namespace", namespace.to_owned()), ("serviceAccount", account.to_owned())]);
+            }
+        }
+        let set = |values: &Vec<String>| Expression::new_set(values.iter().cloned().map(Expression::new_string));
+        Entity::new_with_tags(
+            uid,
+            attributes.into_iter().map(|(name, value)| (name.to_owned(), Expression::new_string(value))),
+            parents.iter().map(|uid| EntityUid::from_str(uid).expect("uid")),
+            tags.iter().map(|(name, values)| (name.clone(), set(values))),
+        )
+        .expect("entity")
+    }
+
+    /// What an id is in by itself, said anew: each prefix that ends before a slash.
+    fn above(uid: &str) -> Vec<String> {
+        let (kind, id) = uid.trim_end_matches('"').split_once("::\"").expect("uid");
+        let cuts = |least: usize| id.rmatch_indices('/').map(|(at, _)| &id[..at]).filter(move |cut| cut.matches('/').count() >= least).map(str::to_owned).collect::<Vec<_>>();
+        let mut above = Vec::new();
+        match kind {
+            "Workload" => {
+                above.extend(cuts(3).into_iter().map(|cut| format!("Workload::\"{cut}\"")));
+                above.push(format!("TrustDomain::\"{}\"", id.split('/').nth(2).expect("domain")));
+            }
+            "Object" | "Prefix" => {
+                above.extend(cuts(2).into_iter().map(|cut| format!("Prefix::\"{cut}\"")));
+                above.extend(cuts(1).pop().map(|cut| format!("Bucket::\"{cut}\"")));
+            }
+            "HttpPath" => above.extend(cuts(1).into_iter().map(|cut| format!("HttpPath::\"{cut}\""))),
+            _ => {}
+        }
+        if matches!(kind, "Object" | "Prefix" | "HttpPath" | "Bucket") {
+            above.push(format!("Endpoint::\"{}\"", id.split('/').next().expect("endpoint")));
+        }
+        above
+    }
+
+    /// The tags of an entity: its own, then those of the nearest above it.
+    fn tags(&self, uid: &str) -> BTreeMap<String, Vec<String>> {
+        let mut tags = BTreeMap::new();
+        let kind = uid.split("::").next();
+        for above in std::iter::once(uid.to_owned()).chain(Self::above(uid)) {
+            if kind == Some("Workload") && !above.starts_with("Workload") {
+                continue;
+            }
+            for (name, values) in self.said.get(&above).map(|said| said.tags.clone()).unwrap_or_default() {
+                tags.entry(name).or_insert(values);
+            }
+        }
+        tags
+    }
+
+    fn decide(&self, asked: &Asked) -> (Outcome, Vec<String>) {
+        let workload = format!("Workload::\"{}\"", asked.workload);
+        let resource = asked.operation.resource.to_string();
+        let mut all: HashMap<String, Entity> = HashMap::new();
+        let chain = [&workload, &resource].into_iter().flat_map(|uid| std::iter::once(uid.clone()).chain(Self::above(uid)));
+        for uid in chain.filter(|uid| !uid.starts_with("Workload")).chain(self.said.keys().cloned()) {
+            let said = self.said.get(&uid).cloned().unwrap_or_default();
+            let parents = said.parents.iter().cloned().chain(Self::above(&uid)).collect();
+            all.insert(uid.clone(), Self::entity(&uid, parents, &said.tags));
+        }
+        for uid in [&workload, &resource] {
+            let parents = self.said.get(uid).map(|said| said.parents.clone()).unwrap_or_default();
+            all.insert(uid.clone(), Self::entity(uid, parents.into_iter().chain(Self::above(uid)).collect(), &self.tags(uid)));
+        }
+        let mut context = Vec::new();
+        let mut headers = asked.operation.action.as_str() != "tcp:Connect";
+        for (name, value) in asked.facts.iter().chain(asked.operation.context.iter()) {
+            let value = match value {
+                Value::Bool(value) => Expression::new_bool(*value),
+                Value::Long(value) => Expression::new_long(*value),
+                Value::String(value) => Expression::new_string(value.to_string()),
+                Value::Ip(address) => Expression::new_ip(address.to_canonical().to_string()),
+                Value::Datetime(1_700_000_000_123) => Expression::new_datetime("2023-11-14T22:13:20.123Z"),
+                Value::Datetime(0) => Expression::new_datetime("1970-01-01"),
+                Value::Datetime(_) => Expression::new_datetime("2027-01-15T08:00:00Z"),
+                Value::Record(_) => Expression::new_record([
+                    ("version".to_owned(), Expression::new_string("TLSv1.3".to_owned())),
+                    ("certificateExpiry".to_owned(), Expression::new_datetime("1970-01-01")),
+                ])
+                .expect("record"),
+                Value::Headers(fields) => {
+                    headers = false;
+                    let tags = fields.iter().map(|(n, v)| (n.to_string(), v.iter().map(ToString::to_string).collect())).collect();
+                    all.insert("headers".to_owned(), Self::entity("Headers::\"h\"", Vec::new(), &tags));
+                    Expression::new_entity_uid("Headers::\"h\"".parse().expect("uid"))
+                }
+                Value::Strings(_) => unreachable!("no such attribute"),
+            };
+            context.push((name.to_owned(), value));
+        }
+        if headers {
+            context.push(("headers".to_owned(), Expression::new_entity_uid("Headers::\"none\"".parse().expect("uid"))));
+        }
+        let uid = |text: &str| EntityUid::from_str(text).expect("uid");
+        let request = Request::new(
+            uid(&workload),
+            uid(&format!("Action::\"{}\"", asked.operation.action)),
+            uid(&resource),
+            CedarContext::from_pairs(context).expect("context"),
+            Some(&self.schema),
+        );
+        let entities = Entities::from_entities(all.into_values(), Some(&self.schema)).expect("entities conform to the schema");
+        let response = Authorizer::new().is_authorized(&request.expect("valid request"), &self.policies, &entities);
+        let errors: Vec<String> = response
+            .diagnostics()
+            .errors()
+            .map(|error| match error {
+                cedar_policy::AuthorizationError::PolicyEvaluationError(cause) => cause.policy_id().to_string(),
+            })
+            .collect();
+        let reasons: Vec<String> = response.diagnostics().reason().map(ToString::to_string).collect();
+        match (response.decision(), errors.is_empty(), reasons.is_empty()) {
+            (_, false, _) => (Outcome::Error, errors),
+            (CedarDecision::Allow, ..) => (Outcome::Allowed, reasons),
+            (CedarDecision::Deny, _, true) => (Outcome::NotPermitted, reasons),
+            (CedarDecision::Deny, _, false) => (Outcome::Forbidden, reasons),
+        }
+    }
+}
+
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().map_or(default, |value| value.parse().expect("a number"))
+}
+
+#[test]
+fn every_decision_and_its_policies_are_those_of_cedar_on_the_whole_set() {
+    let (sets, series) = (number("PORTCULLIS_EQUIVALENCE_SETS", 400), number("PORTCULLIS_EQUIVALENCE_SEED", 1));
+    let schema = schema::merge(&[], &mut Problems::default()).expect("schema");
+    let mut outcomes: BTreeMap<&str, usize> = BTreeMap::new();
+    for set in 0..sets {
+        let mut rng = Rng::with_seed(series << 32 | set);
+        let texts: Vec<String> = (0..rng.usize(1..25)).map(|_| policy(&mut rng)).collect();
+        let policies: Vec<(Arc<str>, Policy)> = texts
+            .iter()
+            .enumerate()
+            .map(|(n, text)| (format!("p{n}").into(), Policy::parse(Some(PolicyId::new(format!("p{n}"))), text).expect(text)))
+            .collect();
+        let said = entities(&mut rng);
+        let mut problems = Problems::default();
+        let statics = StaticEntities::parse(&SourceFile::new("entities.json", file(&said)), &schema, &mut problems);
+        problems.verdict().expect("entities load");
+        let borrowed: Vec<_> = policies.iter().map(|(id, policy)| (Arc::clone(id), policy)).collect();
+        let engine = Engine::compile(&borrowed, &statics, schema.clone()).expect("compiles");
+        let oracle =
+            Oracle { policies: PolicySet::from_policies(policies.iter().map(|(_, p)| p.clone())).expect("set"), said, schema: schema.clone() };
+        for n in 0..QUESTIONS {
+            let asked = question(&mut rng);
+            let ours = engine.decide(&engine.principal(&SpiffeId::parse(asked.workload).expect("id")), &asked.operation, &asked.facts);
+            let (outcome, mut deciding) = oracle.decide(&asked);
+            let mut found: Vec<String> = ours.policies.iter().map(ToString::to_string).collect();
+            deciding.sort();
+            found.sort();
+            assert_eq!(
+                (ours.outcome, found),
+                (outcome, deciding),
+                "set {set}, question {n}: {} asks {} on {} with {:?} {:?}\n{}\n{}",
+                asked.workload,
+                asked.operation.action,
+                asked.operation.resource,
+                asked.facts,
+                asked.operation.context,
+                texts.join("\n"),
+                file(&oracle.said),
+            );
+            *outcomes.entry(outcome.as_str()).or_default() += 1;
+        }
+    }
+    println!("{outcomes:?}");
+    for outcome in ["allowed", "forbidden", "not_permitted", "error"] {
+        assert!(outcomes.get(outcome).copied().unwrap_or_default() * 50 > outcomes.values().sum(), "too few of {outcome}: {outcomes:?}");
+    }
+}

@@ -1,0 +1,39 @@
+//! Finds the scopes that can match, without looking at the others.
+
+use ahash::AHashMap;
+
+use super::names::Key;
+
+/// Scopes by what they ask of the action, the principal and the resource.
+///
+/// A question has a handful of keys on each side (itself, all that it is in, and "anything"), so its candidates are found by as many
+/// look-ups, however many policies there are.
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    by_action_and_principal: AHashMap<(Key, Key), AHashMap<Key, Vec<u32>>>,
+}
+
+impl Index {
+    pub(super) fn insert(&mut self, action: Key, principal: Key, resource: Key, scope: u32) {
+        self.by_action_and_principal.entry((action, principal)).or_default().entry(resource).or_default().push(scope);
+    }
+
+    /// The scopes that match these keys, in order, each once.
+    pub(super) fn candidates(&self, actions: &[Key], principals: &[Key], resources: &[Key]) -> Vec<u32> {
+        let mut found = Vec::new();
+        for action in actions {
+            for principal in principals {
+                let Some(by_resource) = self.by_action_and_principal.get(&(*action, *principal)) else { continue };
+                for resource in resources {
+                    if let Some(scopes) = by_resource.get(resource) {
+                        found.extend_from_slice(scopes);
+                    }
+                }
+            }
+        }
+        // `action in [Action::"read", Action::"s3:GetObject"]` is found by both.
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+}

@@ -1,0 +1,17 @@
+//! Policies compiled for speed, and the questions put to them.
+//!
+//! A question only touches policies whose scope can match it: they are found by interned ids of the action, the principal and the
+//! resource and of everything these are in (`index.rs`). Policies that are nothing but scope are decided by that alone. Those with
+//! conditions are evaluated by Cedar's own authorizer, over a store of the few entities that they can see (`question.rs`).
+//! A property test holds the shortcut to Cedar's answer on the whole set (`equivalence.rs`).
+
+mod compiled;
+#[cfg(test)]
+mod equivalence;
+mod index;
+mod names;
+mod principal;
+mod question;
+
+pub(super) use compiled::Engine;
+pub use principal::Principal;

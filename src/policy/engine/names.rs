@@ -1,0 +1,119 @@
+//! Small numbers for the entities that policies and entities.json name.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ahash::AHashMap;
+use cedar_policy::EntityUid;
+
+/// The number of an entity that some policy or entities.json names. What has none can be the target of no policy's scope.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Name(u32);
+
+/// What a scope's constraint asks of an entity, as a number: the two forms of one entity differ in the lowest bit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Key(u32);
+
+impl Key {
+    /// No constraint.
+    pub(super) const ANY: Self = Self(u32::MAX);
+}
+
+impl Name {
+    /// `== X`
+    pub(super) const fn exactly(self) -> Key {
+        Key(self.0 << 1 | 1)
+    }
+
+    /// `in X`
+    pub(super) const fn within(self) -> Key {
+        Key(self.0 << 1)
+    }
+}
+
+/// Tags of an entity: sets of strings.
+pub(super) type Tags = Arc<BTreeMap<String, Vec<String>>>;
+
+/// All numbered entities.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    types: AHashMap<Box<str>, TypeNames>,
+    known: Vec<Known>,
+}
+
+#[derive(Debug)]
+struct Known {
+    uid: EntityUid,
+    /// What entities.json puts it in, closed.
+    above: Box<[Name]>,
+    tags: Option<Tags>,
+}
+
+/// The numbered entities of one type.
+#[derive(Debug, Default)]
+pub(super) struct TypeNames {
+    ids: AHashMap<Box<str>, Name>,
+    /// Which lengths ids have, lowest bit first: most ancestors of a long path are ruled out without being hashed.
+    lengths: Vec<u64>,
+}
+
+impl TypeNames {
+    pub(super) fn find(&self, id: &str) -> Option<Name> {
+        let word = self.lengths.get(id.len() / 64)?;
+        if word & (1 << (id.len() % 64)) == 0 {
+            return None;
+        }
+        self.ids.get(id).copied()
+    }
+}
+
+impl Names {
+    /// The number of `uid`, a new one if it has none.
+    pub(super) fn intern(&mut self, uid: &EntityUid) -> Name {
+        let id = uid.id().unescaped();
+        let of_type = self.types.entry(uid.type_name().to_string().into()).or_default();
+        if let Some(name) = of_type.find(id) {
+            return name;
+        }
+        let name = Name(u32::try_from(self.known.len()).unwrap_or(u32::MAX >> 2));
+        let word = id.len() / 64;
+        if of_type.lengths.len() <= word {
+            of_type.lengths.resize(word + 1, 0);
+        }
+        if let Some(bits) = of_type.lengths.get_mut(word) {
+            *bits |= 1 << (id.len() % 64);
+        }
+        of_type.ids.insert(id.into(), name);
+        self.known.push(Known { uid: uid.clone(), above: Box::default(), tags: None });
+        name
+    }
+
+    /// Says what entities.json knows of `name`.
+    pub(super) fn describe(&mut self, name: Name, above: Vec<Name>, tags: Option<Tags>) {
+        if let Some(known) = self.known.get_mut(name.0 as usize) {
+            known.above = above.into();
+            known.tags = tags;
+        }
+    }
+
+    pub(super) fn of_type(&self, kind: &str) -> Option<&TypeNames> {
+        self.types.get(kind)
+    }
+
+    pub(super) fn find(&self, kind: &str, id: &str) -> Option<Name> {
+        self.types.get(kind)?.find(id)
+    }
+
+    pub(super) fn uid(&self, name: Name) -> Option<&EntityUid> {
+        self.known.get(name.0 as usize).map(|known| &known.uid)
+    }
+
+    /// Everything that entities.json puts it in, directly or not.
+    pub(super) fn above(&self, name: Name) -> &[Name] {
+        self.known.get(name.0 as usize).map_or(&[], |known| &known.above)
+    }
+
+    pub(super) fn tags(&self, name: Name) -> Option<&Tags> {
+        self.known.get(name.0 as usize)?.tags.as_ref()
+    }
+}

@@ -1,0 +1,116 @@
+//! A question in Cedar's own values, for the policies that have conditions.
+
+use std::collections::HashSet;
+
+use cedar_policy::{
+    Context as CedarContext, Entities, Entity, EntityId, EntityTypeName, EntityUid, Request, RestrictedExpression as Expression,
+};
+use time::OffsetDateTime;
+
+use super::compiled::{Conditional, Engine, Located};
+use super::principal::Principal;
+use crate::mapping::{Context, Operation, Value};
+use crate::policy::schema::ActionForm;
+
+/// What Cedar's authorizer takes.
+#[derive(Debug)]
+pub(super) struct Question {
+    pub(super) request: Request,
+    pub(super) entities: Entities,
+}
+
+/// The one entity of type `Headers`: policies cannot name it, only read `context.headers`.
+const HEADERS_ID: &str = "request";
+
+impl Question {
+    /// The request, validated against the schema, and a store of just what the conditions can see: principal and resource with all
+    /// they are in as parents, the action with its groups, the headers, and the entities that the conditions name themselves.
+    pub(super) fn new<'a>(
+        engine: &Engine,
+        principal: &Principal,
+        form: &ActionForm,
+        action: &Entity,
+        operation: &Operation,
+        located: &Located,
+        facts: &Context,
+        conditions: impl Iterator<Item = &'a Conditional>,
+    ) -> Result<Self, String> {
+        let kind = engine.type_name(operation.resource.kind()).ok_or("resource type is unknown")?;
+        let resource = EntityUid::from_type_name_and_id(kind.clone(), EntityId::new(operation.resource.id()));
+        let parents = located.parents.iter().filter_map(|name| engine.names().uid(*name).cloned());
+        let resource_entity = Entity::new_with_tags(resource.clone(), [], parents, located.tags.expressions()).map_err(|cause| cause.to_string())?;
+
+        let mut entities = vec![principal.entity.clone()?, resource_entity, action.clone()];
+        let mut context = Vec::with_capacity(20);
+        let mut headers = None;
+        for (name, value) in facts.iter().chain(operation.context.iter()) {
+            if let Value::Headers(fields) = value {
+                headers = Some(fields.as_slice());
+            } else {
+                context.push((name.to_owned(), expression(value)?));
+            }
+        }
+        if form.has_headers() {
+            let uid = EntityUid::from_type_name_and_id(engine.headers_type().clone(), EntityId::new(HEADERS_ID));
+            entities.push(header_entity(uid.clone(), headers.unwrap_or_default())?);
+            context.push(("headers".to_owned(), Expression::new_entity_uid(uid)));
+        }
+
+        let mut present: HashSet<EntityUid> = HashSet::new();
+        for literal in conditions.flat_map(|conditional| &conditional.literals) {
+            let uid = literal.uid();
+            if uid != principal.uid && uid != resource && uid != form.uid && present.insert(uid) {
+                entities.push(literal.clone());
+            }
+        }
+        let context = CedarContext::from_pairs(context).map_err(|cause| cause.to_string())?;
+        let request = Request::new(principal.uid.clone(), form.uid.clone(), resource, context, Some(engine.schema()));
+        Ok(Self {
+            request: request.map_err(|cause| cause.to_string())?,
+            entities: Entities::from_entities(entities, None).map_err(|cause| cause.to_string())?,
+        })
+    }
+}
+
+/// Several fields of one name are several members of one set.
+fn header_entity(uid: EntityUid, fields: &[(Box<str>, Vec<Box<str>>)]) -> Result<Entity, String> {
+    let tags = fields.iter().map(|(name, values)| (name.to_string(), strings(values)));
+    Entity::new_with_tags(uid, [], [], tags).map_err(|cause| cause.to_string())
+}
+
+fn strings(values: &[Box<str>]) -> Expression {
+    Expression::new_set(values.iter().map(|value| Expression::new_string(value.to_string())))
+}
+
+fn expression(value: &Value) -> Result<Expression, String> {
+    Ok(match value {
+        Value::Bool(value) => Expression::new_bool(*value),
+        Value::Long(value) => Expression::new_long(*value),
+        Value::String(value) => Expression::new_string(value.to_string()),
+        Value::Strings(values) => strings(values),
+        // Cedar takes no IPv4 address in IPv6 clothes, and a policy means the IPv4 one.
+        Value::Ip(address) => Expression::new_ip(address.to_canonical().to_string()),
+        Value::Datetime(millis) => Expression::new_datetime(datetime(*millis)?),
+        Value::Record(fields) => {
+            let fields = fields.iter().map(|(name, value)| Ok(((*name).to_owned(), expression(value)?)));
+            Expression::new_record(fields.collect::<Result<Vec<_>, String>>()?).map_err(|cause| cause.to_string())?
+        }
+        Value::Headers(_) => return Err("headers are only in the context itself".to_owned()),
+    })
+}
+
+/// As Cedar reads a datetime: `2026-11-21T10:00:00.000Z` (<https://docs.cedarpolicy.com/policies/syntax-datatypes.html>).
+fn datetime(millis: i64) -> Result<String, String> {
+    let at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000).map_err(|cause| cause.to_string())?;
+    if !(0..=9999).contains(&at.year()) {
+        return Err(format!("{millis} ms is no datetime of Cedar's"));
+    }
+    let (year, month, day) = at.to_calendar_date();
+    let (hour, minute, second, milli) = at.to_hms_milli();
+    Ok(format!("{year:04}-{:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z", u8::from(month)))
+}
+
+/// The type of a name that the schema has.
+pub(super) fn type_name(name: &str) -> Result<EntityTypeName, String> {
+    name.parse().map_err(|cause| format!("`{name}` is no type: {cause}"))
+}

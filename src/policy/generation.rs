@@ -1,0 +1,175 @@
+//! One load of a policy directory: policies, entities and schema that belong together.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::decision::Decision;
+use super::engine::{Engine, Principal};
+use super::load::{
+    CheckedNames, PolicyErrors, PolicyFiles, PolicyProblem, Problems, StaticEntities, check, headers_read, parse, validate,
+};
+use super::schema;
+use crate::identity::SpiffeId;
+use crate::mapping::{Context, HeadersRead, Operation};
+
+/// Where policies come from, and the names that exist outside of them.
+#[derive(Debug, Clone, Default)]
+pub struct PolicySource {
+    /// `*.cedar`, `entities.json`, further `*.cedarschema`.
+    pub directory: PathBuf,
+    /// The endpoints of this sidecar, each with its protocol as the configuration writes it. With none at all (a directory checked by
+    /// itself) nothing is said about endpoints.
+    pub endpoints: Vec<(String, &'static str)>,
+    /// Endpoints of other sidecars that policies may speak of.
+    pub known_endpoints: Vec<String>,
+    /// Whether a Stage that nobody is in or an unknown endpoint is an error rather than a warning.
+    pub refuse_unknown_names: bool,
+}
+
+/// Policies in force: immutable, and asked by any thread.
+#[derive(Debug)]
+pub struct PolicyGeneration {
+    number: u64,
+    digest: String,
+    engine: Engine,
+    headers_read: HeadersRead,
+    policies: Vec<LoadedPolicy>,
+    inactive: Vec<Arc<str>>,
+    warnings: Vec<PolicyProblem>,
+}
+
+/// A policy and where it stands.
+#[derive(Debug, Clone)]
+pub struct LoadedPolicy {
+    /// Its `@id`.
+    pub id: Arc<str>,
+    /// The file.
+    pub file: Arc<str>,
+    /// The line on which it begins, from 1.
+    pub line: usize,
+    /// The policy as it is written.
+    pub text: Arc<str>,
+}
+
+impl PolicyGeneration {
+    /// Loads the directory as generation `number`.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn load(source: &PolicySource, number: u64) -> Result<Self, PolicyErrors> {
+        Self::from_files(&PolicyFiles::read(&source.directory)?, source, number)
+    }
+
+    pub(super) fn from_files(files: &PolicyFiles, source: &PolicySource, number: u64) -> Result<Self, PolicyErrors> {
+        let mut problems = Problems::default();
+        let schema = schema::merge(&files.schemas, &mut problems);
+        let parsed = parse(&files.policies, &mut problems);
+        let Some(schema) = schema else {
+            problems.verdict()?;
+            return Err(PolicyErrors::one(PolicyProblem::error(&files.directory, None, "schema does not merge")));
+        };
+        let entities = match &files.entities {
+            Some(file) => StaticEntities::parse(file, &schema, &mut problems),
+            None => StaticEntities::default(),
+        };
+        validate(&parsed, &schema, &mut problems);
+        let names =
+            CheckedNames { endpoints: &source.endpoints, known: &source.known_endpoints, refuse_unknown: source.refuse_unknown_names };
+        let inactive = check(&parsed, &entities, names, &mut problems);
+        if files.policies.is_empty() {
+            problems.push(PolicyProblem::warning(&files.directory, None, "there are no *.cedar files: everything is denied"));
+        }
+        let warnings = problems.verdict()?;
+
+        let compiled: Vec<_> = parsed.iter().map(|parsed| (Arc::clone(&parsed.id), &parsed.policy)).collect();
+        let engine = Engine::compile(&compiled, &entities, schema)
+            .map_err(|cause| PolicyErrors::one(PolicyProblem::error(&files.directory, None, cause)))?;
+        Ok(Self {
+            number,
+            digest: files.digest.clone(),
+            engine,
+            headers_read: headers_read(parsed.iter().map(|parsed| &parsed.policy)),
+            inactive: inactive.into_iter().filter_map(|n| parsed.get(n)).map(|parsed| Arc::clone(&parsed.id)).collect(),
+            policies: parsed
+                .iter()
+                .map(|parsed| LoadedPolicy {
+                    id: Arc::clone(&parsed.id),
+                    file: parsed.file.name().into(),
+                    line: parsed.file.position(parsed.span.start).0,
+                    text: parsed.text().into(),
+                })
+                .collect(),
+            warnings,
+        })
+    }
+
+    /// Counts from 1 for each store; a reload that changes something counts on.
+    #[must_use]
+    pub const fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// `sha256:HEX` over the names and contents of all files.
+    #[must_use]
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// The request headers that some policy can see.
+    #[must_use]
+    pub const fn headers_read(&self) -> &HeadersRead {
+        &self.headers_read
+    }
+
+    /// What is odd but not wrong.
+    #[must_use]
+    pub fn warnings(&self) -> &[PolicyProblem] {
+        &self.warnings
+    }
+
+    /// The `@id`s of policies about other sidecars' endpoints.
+    #[must_use]
+    pub fn inactive(&self) -> &[Arc<str>] {
+        &self.inactive
+    }
+
+    /// All policies, in the order of the files.
+    #[must_use]
+    pub fn policies(&self) -> &[LoadedPolicy] {
+        &self.policies
+    }
+
+    /// How many policies there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.policies.len()
+    }
+
+    /// Whether there is no policy, so that everything is denied.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.policies.is_empty()
+    }
+
+    /// A workload with all that this generation knows of it. Made once for a connection; one of another generation is made anew by
+    /// every decision.
+    #[must_use]
+    pub fn principal(&self, id: &SpiffeId) -> Arc<Principal> {
+        Arc::new(self.engine.principal(id))
+    }
+
+    /// Decides one operation. `facts` are those that all operations of a request share.
+    #[must_use]
+    pub fn decide(&self, principal: &Principal, operation: &Operation, facts: &Context) -> Decision {
+        self.engine.decide(principal, operation, facts)
+    }
+}
+
+/// For messages.
+impl PolicySource {
+    /// A directory by itself, with nothing known about endpoints.
+    #[must_use]
+    pub fn of(directory: &Path) -> Self {
+        Self { directory: directory.to_owned(), ..Self::default() }
+    }
+}

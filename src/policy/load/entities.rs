@@ -1,0 +1,302 @@
+//! entities.json: which workloads are in which stage, what is in which group, and tags.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Range;
+use std::sync::Arc;
+
+use cedar_policy::{Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression, Schema};
+use serde_json::{Map, Value, json};
+
+use super::ids;
+use super::problem::{PolicyProblem, Problems, SourceFile};
+use crate::identity::SpiffeId;
+
+/// The shipped types: their attributes and the hierarchy of their ids are computed, never written.
+const SHIPPED_TYPES: [&str; 13] = [
+    "Workload", "TrustDomain", "Stage", "Group", "Endpoint", "HttpPath", "Bucket", "Prefix", "Object", "Database", "Schema", "Table",
+    "Function",
+];
+
+/// What entities.json says, complete: attributes computed, ancestors closed.
+#[derive(Debug, Default)]
+pub(in crate::policy) struct StaticEntities {
+    by_uid: HashMap<EntityUid, StaticEntity>,
+    populated: HashSet<EntityUid>,
+}
+
+/// One entity of the file.
+#[derive(Debug, Clone)]
+pub(in crate::policy) struct StaticEntity {
+    /// With all its ancestors as parents.
+    pub(in crate::policy) entity: Entity,
+    /// Everything it is in, by the file and by its id.
+    pub(in crate::policy) ancestors: Vec<EntityUid>,
+    /// Its tags, where its type is a shipped one.
+    pub(in crate::policy) tags: BTreeMap<String, Vec<String>>,
+}
+
+impl StaticEntities {
+    /// Reads the file. What is wrong with it is added to `problems`.
+    pub(in crate::policy) fn parse(file: &Arc<SourceFile>, schema: &Schema, problems: &mut Problems) -> Self {
+        let items = match serde_json::from_str::<Vec<Value>>(file.text()) {
+            Ok(items) => items,
+            Err(cause) => {
+                let at = offset(file.text(), cause.line(), cause.column());
+                let message = format!("entities are not a JSON list: {cause}");
+                problems.push(PolicyProblem::error(file, Some(at..at), message).help(FORM));
+                return Self::default();
+            }
+        };
+        let spans = element_spans(file.text());
+        let mut entries: HashMap<EntityUid, Entry> = HashMap::new();
+        for (item, span) in items.into_iter().zip(spans.into_iter().map(Some).chain(std::iter::repeat(None))) {
+            match Entry::read(item, schema) {
+                Ok(entry) => {
+                    if entries.contains_key(&entry.uid) {
+                        problems.push(PolicyProblem::error(file, span, format!("`{}` is there twice", entry.uid)));
+                    } else {
+                        entries.insert(entry.uid.clone(), Entry { span, ..entry });
+                    }
+                }
+                Err(wrong) => problems.push(PolicyProblem::error(file, span, wrong.message).some_help(wrong.help)),
+            }
+        }
+        Self::close(&entries, file, problems)
+    }
+
+    fn close(entries: &HashMap<EntityUid, Entry>, file: &Arc<SourceFile>, problems: &mut Problems) -> Self {
+        let mut by_uid = HashMap::new();
+        let mut populated = HashSet::new();
+        for (uid, entry) in entries {
+            let ancestors = ancestors(uid, entries);
+            if ancestors.contains(uid) {
+                problems.push(PolicyProblem::error(file, entry.span.clone(), format!("`{uid}` is in itself")));
+                continue;
+            }
+            populated.extend(ancestors.iter().cloned());
+            match entry.entity(&ancestors) {
+                Ok(entity) => {
+                    by_uid.insert(uid.clone(), StaticEntity { entity, ancestors, tags: entry.tags.clone() });
+                }
+                Err(cause) => problems.push(PolicyProblem::error(file, entry.span.clone(), cause)),
+            }
+        }
+        Self { by_uid, populated }
+    }
+
+    pub(in crate::policy) fn get(&self, uid: &EntityUid) -> Option<&StaticEntity> {
+        self.by_uid.get(uid)
+    }
+
+    pub(in crate::policy) fn iter(&self) -> impl Iterator<Item = (&EntityUid, &StaticEntity)> {
+        self.by_uid.iter()
+    }
+
+    /// Whether anything is in `uid`.
+    pub(super) fn has_members(&self, uid: &EntityUid) -> bool {
+        self.populated.contains(uid)
+    }
+
+    /// The names of this type that something is in.
+    pub(super) fn names_with_members(&self, kind: &str) -> impl Iterator<Item = &str> {
+        self.populated.iter().filter(move |uid| uid.type_name().basename() == kind).map(|uid| uid.id().unescaped())
+    }
+}
+
+const FORM: &str = r#"each entity is {"uid": {"type": "Workload", "id": "spiffe://…"}, "parents": [{"type": "Stage", "id": "transform"}], "tags": {"team": ["data"]}}"#;
+
+/// Everything above `uid`: by the file and by its id. It holds `uid` itself only where the file has a circle.
+fn ancestors(uid: &EntityUid, entries: &HashMap<EntityUid, Entry>) -> Vec<EntityUid> {
+    let mut found = Vec::new();
+    let mut seen = HashSet::new();
+    let mut open = vec![uid.clone()];
+    while let Some(next) = open.pop() {
+        let written = entries.get(&next).map(|entry| entry.parents.clone()).unwrap_or_default();
+        for parent in computed_parents(&next).into_iter().chain(written) {
+            if seen.insert(parent.clone()) {
+                found.push(parent.clone());
+                open.push(parent);
+            }
+        }
+    }
+    found
+}
+
+fn computed_parents(uid: &EntityUid) -> Vec<EntityUid> {
+    ids::ancestors_above(&uid.type_name().to_string(), uid.id().unescaped())
+        .into_iter()
+        .filter_map(|(kind, id)| Some(EntityUid::from_type_name_and_id(kind.parse().ok()?, EntityId::new(id))))
+        .collect()
+}
+
+/// The attributes that portcullis gives a workload.
+pub(in crate::policy) fn workload_attributes(id: &SpiffeId) -> Vec<(&'static str, String)> {
+    let mut attributes =
+        vec![("spiffeId", id.as_str().to_owned()), ("trustDomain", id.trust_domain().to_owned()), ("path", id.path().to_owned())];
+    let segments: Vec<_> = id.path().split('/').skip(1).collect();
+    if let ["ns", namespace, "sa", account] = segments.as_slice() {
+        attributes.push(("namespace", (*namespace).to_owned()));
+        attributes.push(("serviceAccount", (*account).to_owned()));
+    }
+    attributes
+}
+
+struct Wrong {
+    message: String,
+    help: Option<String>,
+}
+
+impl Wrong {
+    fn new(message: impl Into<String>, help: &str) -> Self {
+        Self { message: message.into(), help: Some(help.to_owned()) }
+    }
+}
+
+/// One element of the file that was checked by itself.
+struct Entry {
+    uid: EntityUid,
+    span: Option<Range<usize>>,
+    parents: Vec<EntityUid>,
+    tags: BTreeMap<String, Vec<String>>,
+    /// The entity as Cedar read it, where its type is the operator's own and Cedar knows what is in it.
+    own: Option<Value>,
+}
+
+impl Entry {
+    fn read(item: Value, schema: &Schema) -> Result<Self, Wrong> {
+        let Value::Object(mut fields) = item else { return Err(Wrong::new("entity is not an object", FORM)) };
+        if let Some(unknown) = fields.keys().find(|key| !matches!(key.as_str(), "uid" | "parents" | "tags" | "attrs")) {
+            return Err(Wrong::new(format!("entity has the unknown key `{unknown}`"), FORM));
+        }
+        let uid = uid(fields.get("uid").ok_or_else(|| Wrong::new("entity has no `uid`", FORM))?)?;
+        let parents = match fields.get("parents") {
+            None => Vec::new(),
+            Some(Value::Array(parents)) => parents.iter().map(self::uid).collect::<Result<Vec<_>, _>>()?,
+            Some(_) => return Err(Wrong::new(format!("parents of `{uid}` are not a list"), FORM)),
+        };
+        let kind = uid.type_name().to_string();
+        if !SHIPPED_TYPES.contains(&kind.as_str()) {
+            if kind == "Action" || kind == "Headers" {
+                return Err(Wrong::new(format!("`{uid}` is an {kind}"), "entities.json holds principals, resources, stages and groups"));
+            }
+            fields.entry("attrs").or_insert_with(|| json!({}));
+            fields.entry("parents").or_insert_with(|| json!([]));
+            let own = Value::Object(fields);
+            Entity::from_json_value(own.clone(), Some(schema)).map_err(|cause| from_cedar(&uid, &cause))?;
+            return Ok(Self { uid, span: None, parents, tags: BTreeMap::new(), own: Some(own) });
+        }
+        if fields.get("attrs").is_some_and(|attrs| attrs.as_object().is_none_or(|attrs| !attrs.is_empty())) {
+            return Err(Wrong::new(
+                format!("`{uid}` has `attrs`"),
+                "portcullis computes the attributes; what you want to add goes into `tags`: {\"team\": [\"data\"]}",
+            ));
+        }
+        ids::check(&kind, uid.id().unescaped()).map_err(|bad| Wrong { message: bad.message, help: Some(bad.help) })?;
+        for parent in &parents {
+            let above = parent.type_name().to_string();
+            if !matches!(above.as_str(), "Stage" | "Group") && SHIPPED_TYPES.contains(&above.as_str()) {
+                return Err(Wrong::new(
+                    format!("`{uid}` has the parent `{parent}`"),
+                    "portcullis computes what an id is in; the file only puts it in a Stage or Group",
+                ));
+            }
+        }
+        let tags = tags(&uid, fields.get("tags"))?;
+        let entry = Self { uid, span: None, parents, tags, own: None };
+        // Cedar checks what the schema says about parents.
+        let whole = entry.entity(&entry.parents).map_err(|cause| Wrong { message: cause, help: None })?;
+        let whole = whole.to_json_value().map_err(|cause| from_cedar(&entry.uid, &cause))?;
+        Entity::from_json_value(whole, Some(schema)).map_err(|cause| from_cedar(&entry.uid, &cause))?;
+        Ok(entry)
+    }
+
+    fn entity(&self, parents: &[EntityUid]) -> Result<Entity, String> {
+        if let Some(Value::Object(own)) = &self.own {
+            let mut own: Map<String, Value> = own.clone();
+            own.insert("parents".to_owned(), parents.iter().map(|p| json!({"type": p.type_name().to_string(), "id": p.id().unescaped()})).collect());
+            return Entity::from_json_value(Value::Object(own), None).map_err(|cause| cause.to_string());
+        }
+        let attributes = match SpiffeId::parse(self.uid.id().unescaped()) {
+            Ok(id) if self.uid.type_name().to_string() == "Workload" => workload_attributes(&id),
+            _ => Vec::new(),
+        };
+        let attributes = attributes.into_iter().map(|(name, value)| (name.to_owned(), RestrictedExpression::new_string(value)));
+        Entity::new_with_tags(self.uid.clone(), attributes, parents.iter().cloned(), tag_expressions(&self.tags)).map_err(|cause| cause.to_string())
+    }
+}
+
+/// Tags as Cedar takes them.
+pub(in crate::policy) fn tag_expressions(tags: &BTreeMap<String, Vec<String>>) -> impl Iterator<Item = (String, RestrictedExpression)> {
+    tags.iter().map(|(name, values)| {
+        (name.clone(), RestrictedExpression::new_set(values.iter().cloned().map(RestrictedExpression::new_string)))
+    })
+}
+
+fn uid(value: &Value) -> Result<EntityUid, Wrong> {
+    let value = value.get("__entity").unwrap_or(value);
+    let field = |name| value.get(name).and_then(Value::as_str);
+    let (Some(kind), Some(id)) = (field("type"), field("id")) else {
+        return Err(Wrong::new(format!("`{value}` is not an entity"), FORM));
+    };
+    let kind: EntityTypeName = kind.parse().map_err(|_| Wrong::new(format!("`{kind}` is not an entity type"), FORM))?;
+    Ok(EntityUid::from_type_name_and_id(kind, EntityId::new(id)))
+}
+
+fn tags(uid: &EntityUid, written: Option<&Value>) -> Result<BTreeMap<String, Vec<String>>, Wrong> {
+    let wrong = || Wrong::new(format!("tags of `{uid}` are not lists of strings"), "write {\"tags\": {\"team\": [\"data\"]}}");
+    let mut tags = BTreeMap::new();
+    let Some(written) = written else { return Ok(tags) };
+    for (name, values) in written.as_object().ok_or_else(wrong)? {
+        let values = values.as_array().ok_or_else(wrong)?.iter().map(|v| v.as_str().map(str::to_owned).ok_or_else(wrong));
+        tags.insert(name.clone(), values.collect::<Result<_, _>>()?);
+    }
+    Ok(tags)
+}
+
+fn from_cedar(uid: &EntityUid, cause: &(dyn std::error::Error + 'static)) -> Wrong {
+    let mut message = format!("`{uid}`: {cause}");
+    let mut source = cause.source();
+    while let Some(next) = source {
+        message.push_str(&format!(": {next}"));
+        source = next.source();
+    }
+    Wrong { message, help: None }
+}
+
+/// The byte at a line and column as serde_json counts them.
+fn offset(text: &str, line: usize, column: usize) -> usize {
+    let start: usize = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
+    (start + column.saturating_sub(1)).min(text.len())
+}
+
+/// Where the elements of a JSON list stand. `text` is known to be one.
+fn element_spans(text: &str) -> Vec<Range<usize>> {
+    let mut spans = Vec::new();
+    let (mut depth, mut start, mut in_string, mut escaped) = (0_usize, None, false, false);
+    for (at, byte) in text.bytes().enumerate() {
+        if in_string {
+            in_string = escaped || byte != b'"';
+            escaped = !escaped && byte == b'\\';
+            continue;
+        }
+        match byte {
+            b'"' => in_string = true,
+            b'{' | b'[' => {
+                depth += 1;
+                if depth == 2 {
+                    start = Some(at);
+                }
+            }
+            b'}' | b']' => {
+                depth = depth.saturating_sub(1);
+                if depth == 1
+                    && let Some(start) = start.take()
+                {
+                    spans.push(start..at + 1);
+                }
+            }
+            _ => {}
+        }
+    }
+    spans
+}

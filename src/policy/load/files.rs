@@ -1,0 +1,121 @@
+//! Reads the files of a policy directory, all at once and within limits.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::Path;
+use std::sync::Arc;
+
+use aws_lc_rs::digest;
+
+use super::problem::{PolicyErrors, PolicyProblem, Problems, SourceFile};
+use crate::policy::schema::{SHIPPED_SCHEMA, SHIPPED_SCHEMA_FILE};
+
+/// Longest file. 10,000 policies take about 2 MiB.
+const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
+/// Most files of one directory.
+const MAX_FILES: usize = 10_000;
+/// All files together.
+const MAX_TOTAL_BYTES: usize = 64 * 1024 * 1024;
+
+const ENTITIES_FILE: &str = "entities.json";
+
+/// What a policy directory holds, in the order of the names. Other files are not looked at.
+#[derive(Debug)]
+pub(in crate::policy) struct PolicyFiles {
+    pub(in crate::policy) directory: Arc<SourceFile>,
+    pub(in crate::policy) policies: Vec<Arc<SourceFile>>,
+    pub(in crate::policy) schemas: Vec<Arc<SourceFile>>,
+    pub(in crate::policy) entities: Option<Arc<SourceFile>>,
+    /// `sha256:HEX` over the names and contents of all of them.
+    pub(in crate::policy) digest: String,
+}
+
+impl PolicyFiles {
+    /// Reads `*.cedar`, `*.cedarschema` and `entities.json` of `directory`.
+    pub(in crate::policy) fn read(directory: &Path) -> Result<Self, PolicyErrors> {
+        let shown = directory.display().to_string();
+        let place = SourceFile::new(&shown, "");
+        let mut files =
+            Self { directory: Arc::clone(&place), policies: Vec::new(), schemas: Vec::new(), entities: None, digest: String::new() };
+        let fault = |what: String| PolicyErrors::one(PolicyProblem::error(&place, None, what));
+
+        let names = names(directory).map_err(|cause| fault(format!("policy directory cannot be read: {cause}")))?;
+        if names.len() > MAX_FILES {
+            return Err(fault(format!("policy directory has {} files, at most {MAX_FILES} are read", names.len())));
+        }
+        let mut problems = Problems::default();
+        let mut hash = digest::Context::new(&digest::SHA256);
+        let mut total = 0;
+        for name in names {
+            let path = directory.join(&name);
+            let text = match read(&path) {
+                Ok(text) => text,
+                Err(cause) => {
+                    problems.push(PolicyProblem::error(&SourceFile::new(path.display().to_string(), ""), None, cause.to_string()));
+                    continue;
+                }
+            };
+            total += text.len();
+            if total > MAX_TOTAL_BYTES {
+                return Err(fault(format!("policy files have more than {MAX_TOTAL_BYTES} bytes together")));
+            }
+            for part in [name.as_bytes(), text.as_bytes()] {
+                hash.update(&(part.len() as u64).to_be_bytes());
+                hash.update(part);
+            }
+            files.add(&name, &path, text, &mut problems);
+        }
+        files.digest = format!("sha256:{}", hex(hash.finish().as_ref()));
+        problems.verdict()?;
+        Ok(files)
+    }
+
+    fn add(&mut self, name: &str, path: &Path, text: String, problems: &mut Problems) {
+        let file = SourceFile::new(path.display().to_string(), text);
+        if name == ENTITIES_FILE {
+            self.entities = Some(file);
+        } else if name == SHIPPED_SCHEMA_FILE {
+            if file.text() != SHIPPED_SCHEMA {
+                problems.push(
+                    PolicyProblem::error(&file, None, "is not the schema that this version of portcullis ships").help(
+                        "the shipped schema is built in and cannot be changed: remove this file, or replace it by an unchanged copy. \
+                         Types and actions of your own go into a *.cedarschema file of another name",
+                    ),
+                );
+            }
+        } else if name.ends_with(".cedarschema") {
+            self.schemas.push(file);
+        } else {
+            self.policies.push(file);
+        }
+    }
+}
+
+/// The names of the files that are ours, sorted. Hidden ones are the editor's, or Kubernetes' own (`..data`).
+fn names(directory: &Path) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(directory)? {
+        let name = entry?.file_name();
+        let Some(name) = name.to_str() else { continue };
+        let ours = name == ENTITIES_FILE || name.ends_with(".cedar") || name.ends_with(".cedarschema");
+        if ours && !name.starts_with('.') {
+            names.push(name.to_owned());
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+fn read(path: &Path) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    // A symbolic link is followed: Kubernetes mounts every file as one.
+    File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        return Err(io::Error::other(format!("file has more than {MAX_FILE_BYTES} bytes")));
+    }
+    String::from_utf8(bytes).map_err(|cause| io::Error::other(format!("file is not UTF-8: {cause}")))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,390 @@
+//! The shape of entity ids: a policy about an id that no request can have would silently do nothing.
+
+use crate::identity::{SpiffeId, TrustDomain};
+
+/// What is wrong with an id, and what to write.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct BadId {
+    pub(super) message: String,
+    pub(super) help: String,
+}
+
+/// Checks the id of an entity of a shipped type. Types of the operator's own are not judged.
+pub(super) fn check(kind: &str, id: &str) -> Result<(), BadId> {
+    match kind {
+        "Workload" => workload(id),
+        "TrustDomain" => trust_domain(id),
+        "Stage" | "Group" if id.is_empty() => Err(bad(kind, id, "is empty".to_owned(), format!("give it a name: `{kind}::\"transform\"`"))),
+        "Headers" => Err(BadId {
+            message: "entities of type `Headers` have no name of their own".to_owned(),
+            help: "read a header by `context.headers.hasTag(\"x-tenant\") && context.headers.getTag(\"x-tenant\").contains(\"a\")`".to_owned(),
+        }),
+        _ => match endpoint(kind, id) {
+            Some(name) => resource(kind, id, name),
+            None => Ok(()),
+        },
+    }
+}
+
+/// The endpoint that a resource id begins with; none for entities that are no resources.
+pub(super) fn endpoint<'a>(kind: &str, id: &'a str) -> Option<&'a str> {
+    match kind {
+        "Endpoint" | "HttpPath" | "Bucket" | "Prefix" | "Object" | "Database" | "Schema" | "Table" | "Function" => {
+            Some(id.split_once('/').map_or(id, |(endpoint, _)| endpoint))
+        }
+        _ => None,
+    }
+}
+
+/// Whether an endpoint of this protocol ever asks about resources of this type. Of an unknown protocol nothing is said.
+pub(super) fn yields(protocol: &str, kind: &str) -> bool {
+    kind == "Endpoint"
+        || match protocol {
+            "http" => kind == "HttpPath",
+            "s3" => matches!(kind, "Bucket" | "Prefix" | "Object"),
+            "postgres" => matches!(kind, "Database" | "Schema" | "Table" | "Function"),
+            "tcp" => false,
+            _ => true,
+        }
+}
+
+/// Everything that an entity is in by its id alone, nearest first: of the shipped types only.
+pub(in crate::policy) fn ancestors_above(kind: &str, id: &str) -> Vec<(&'static str, String)> {
+    let mut above = Vec::new();
+    match kind {
+        "Workload" => {
+            if let Ok(id) = SpiffeId::parse(id) {
+                let root = id.as_str().len() - id.path().len();
+                above.extend(cuts(id.as_str(), '/').filter(|cut| cut.len() > root).map(|cut| ("Workload", cut.to_owned())));
+                above.push(("TrustDomain", id.trust_domain().to_owned()));
+            }
+            return above;
+        }
+        "HttpPath" => above.extend(below(id, 1).map(|cut| ("HttpPath", cut.to_owned()))),
+        "Prefix" | "Object" => {
+            above.extend(below(id, 2).map(|cut| ("Prefix", cut.to_owned())));
+            above.extend(below(id, 1).last().map(|bucket| ("Bucket", bucket.to_owned())));
+        }
+        "Schema" | "Table" | "Function" => {
+            let parts = id.split_once('/').and_then(|(_, name)| sql_parts(name)).unwrap_or_default();
+            let mut cut = id.len();
+            for (part, up) in parts.iter().skip(1).rev().zip(if kind == "Schema" { &["Database"][..] } else { &["Schema", "Database"][..] }) {
+                cut = cut.saturating_sub(part.len() + 1);
+                above.extend(id.get(..cut).map(|id| (*up, id.to_owned())));
+            }
+        }
+        "Bucket" | "Database" => {}
+        _ => return above,
+    }
+    above.extend(endpoint(kind, id).map(|name| ("Endpoint", name.to_owned())));
+    above
+}
+
+/// What is before each `separator`, longest first.
+fn cuts(id: &str, separator: char) -> impl Iterator<Item = &str> {
+    id.rmatch_indices(separator).filter_map(|(at, _)| id.get(..at))
+}
+
+/// What is before each slash after the first `skip` ones, longest first.
+fn below(id: &str, skip: usize) -> impl Iterator<Item = &str> {
+    cuts(id, '/').filter(move |cut| cut.matches('/').count() >= skip)
+}
+
+fn bad(kind: &str, id: &str, what: String, help: String) -> BadId {
+    BadId { message: format!("`{kind}::\"{}\"` {what}", id.escape_debug()), help }
+}
+
+fn workload(id: &str) -> Result<(), BadId> {
+    if let Some(above) = id.strip_suffix("/*") {
+        return Err(bad(
+            "Workload",
+            id,
+            "has a `*`, and ids have no patterns".to_owned(),
+            format!("write `principal in Workload::\"{above}\"` for all workloads below it"),
+        ));
+    }
+    match SpiffeId::parse(id) {
+        Ok(id) if id.is_workload() => Ok(()),
+        Ok(domain) => Err(bad(
+            "Workload",
+            id,
+            "names a trust domain, no workload".to_owned(),
+            format!("write `principal in TrustDomain::\"{}\"`", domain.trust_domain()),
+        )),
+        Err(cause) => Err(bad(
+            "Workload",
+            id,
+            format!("is not a SPIFFE ID: {cause}"),
+            "write the whole ID: `Workload::\"spiffe://TRUST-DOMAIN/PATH\"`".to_owned(),
+        )),
+    }
+}
+
+fn trust_domain(id: &str) -> Result<(), BadId> {
+    TrustDomain::parse(id.strip_prefix("spiffe://").unwrap_or(id)).map_err(|cause| cause.to_string()).and_then(|name| {
+        if id.starts_with("spiffe://") { Err(format!("write `TrustDomain::\"{name}\"`")) } else { Ok(()) }
+    }).map_err(|cause| {
+        bad("TrustDomain", id, "is not a trust domain".to_owned(), cause)
+    })
+}
+
+fn resource(kind: &str, id: &str, endpoint: &str) -> Result<(), BadId> {
+    let rest = id.get(endpoint.len() + 1..);
+    if !is_endpoint(endpoint) {
+        let form = form(kind);
+        return Err(bad(kind, id, format!("does not begin with the name of an endpoint: `{endpoint}` is none"), format!("write `{kind}::\"{form}\"`")));
+    }
+    let wrong = |what: &str, help: String| Err(bad(kind, id, what.to_owned(), help));
+    let missing = || wrong("does not say what of the endpoint", format!("write `{kind}::\"{}\"`", form(kind)));
+    let rest = match (kind, rest) {
+        ("Endpoint", None) => return Ok(()),
+        ("Endpoint", Some(_)) => return wrong("has a slash", "an endpoint is a listener's name; what is below it is a Bucket, HttpPath, Database …".to_owned()),
+        (_, None | Some("")) if kind != "HttpPath" => return missing(),
+        (_, None) => return missing(),
+        (_, Some(rest)) => rest,
+    };
+    if let Some(above) = id.strip_suffix("/*") {
+        return wrong("has a `*`, and ids have no patterns", format!("write `resource in {}`", everything_below(kind, above)));
+    }
+    match kind {
+        "HttpPath" => http_path(rest).or_else(|(what, help)| wrong(&what, help)),
+        "Bucket" => match rest.split_once('/') {
+            None => Ok(()),
+            Some((bucket, "")) => wrong("has a slash at the end", format!("write `Bucket::\"{endpoint}/{bucket}\"`")),
+            Some(_) => wrong("has more than ENDPOINT/BUCKET", format!("keys below a folder are `Prefix::\"{id}\"`, one key is `Object::\"{id}\"`")),
+        },
+        "Prefix" | "Object" => key(kind, id, rest).or_else(|(what, help)| wrong(&what, help)),
+        _ => sql(kind, endpoint, rest).or_else(|(what, help)| wrong(&what, help)),
+    }
+}
+
+/// How ids of a type are written.
+fn form(kind: &str) -> &'static str {
+    match kind {
+        "HttpPath" => "ENDPOINT/PATH",
+        "Bucket" => "ENDPOINT/BUCKET",
+        "Prefix" => "ENDPOINT/BUCKET/FOLDER",
+        "Object" => "ENDPOINT/BUCKET/KEY",
+        "Database" => "ENDPOINT/DATABASE",
+        "Schema" => "ENDPOINT/DATABASE.SCHEMA",
+        "Table" => "ENDPOINT/DATABASE.SCHEMA.TABLE",
+        "Function" => "ENDPOINT/DATABASE.SCHEMA.FUNCTION",
+        _ => "ENDPOINT",
+    }
+}
+
+/// How to say "all of it" for an id that ends with `/*`.
+fn everything_below(kind: &str, above: &str) -> String {
+    match (kind, above.matches('/').count()) {
+        (_, 0) => format!("Endpoint::\"{above}\""),
+        ("HttpPath", _) => format!("HttpPath::\"{above}\""),
+        ("Bucket" | "Prefix" | "Object", 1) => format!("Bucket::\"{above}\""),
+        ("Bucket" | "Prefix" | "Object", _) => format!("Prefix::\"{above}\""),
+        _ => format!("Database::\"{above}\""),
+    }
+}
+
+/// As the configuration has it: `[a-z0-9][a-z0-9.-]*`, at most 63 bytes.
+fn is_endpoint(name: &str) -> bool {
+    name.len() <= 63
+        && name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '.' || c == '-')
+}
+
+/// The form in which paths are judged: what is refused there can be in no request. `rest` is without the first slash.
+fn http_path(rest: &str) -> Result<(), (String, String)> {
+    if let Some(found) = rest.chars().find(|c| !c.is_ascii_graphic() || "?#;\\\"<>^`{|}".contains(*c)) {
+        return Err((
+            format!("has the character `{}`, which no path has in the form that is judged", found.escape_debug()),
+            "write the path alone, without query; other characters than ASCII are percent-encoded in upper case: `%C3%A9`".to_owned(),
+        ));
+    }
+    let mut segments = rest.split('/').peekable();
+    while let Some(segment) = segments.next() {
+        if matches!(segment, "." | "..") || (segment.is_empty() && segments.peek().is_some()) {
+            return Err((
+                "has an empty or relative segment, which is refused in requests".to_owned(),
+                "write the path as it is after normalising".to_owned(),
+            ));
+        }
+    }
+    for (at, _) in rest.match_indices('%') {
+        let encoded = rest.get(at + 1..at + 3).unwrap_or_default();
+        let byte = u8::from_str_radix(encoded, 16).ok().filter(|_| encoded.len() == 2 && !encoded.bytes().any(|b| b.is_ascii_lowercase()));
+        match byte {
+            Some(byte) if !(byte.is_ascii_alphanumeric() || b"-._~/\\\0%".contains(&byte)) => {}
+            _ => {
+                return Err((
+                    format!("has `%{encoded}`, which no path has in the form that is judged"),
+                    "percent-encode in upper case, and only what has to be: letters, digits and `-._~` stand as they are".to_owned(),
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn key(kind: &str, id: &str, rest: &str) -> Result<(), (String, String)> {
+    let Some((bucket, key)) = rest.split_once('/').filter(|(bucket, key)| !bucket.is_empty() && !key.is_empty()) else {
+        let bucket = id.trim_end_matches('/');
+        return Err(("names a bucket".to_owned(), format!("write `Bucket::\"{bucket}\"`, or `{kind}::\"{}\"`", form(kind))));
+    };
+    if kind == "Prefix" && key.ends_with('/') {
+        return Err(("has a slash at the end".to_owned(), format!("write `Prefix::\"{}\"`", id.trim_end_matches('/'))));
+    }
+    let _ = bucket;
+    Ok(())
+}
+
+fn sql(kind: &str, endpoint: &str, name: &str) -> Result<(), (String, String)> {
+    let wanted = match kind {
+        "Database" => 1,
+        "Schema" => 2,
+        _ => 3,
+    };
+    let parts = sql_parts(name).unwrap_or_default();
+    if parts.len() == wanted {
+        return Ok(());
+    }
+    Err((
+        format!("is not {}", form(kind)),
+        format!(
+            "write `{kind}::\"{}\"`; names that SQL would quote are quoted here too: `{endpoint}/db.\\\"Sales 2026\\\"`",
+            form(kind).replacen("ENDPOINT", endpoint, 1)
+        ),
+    ))
+}
+
+/// The parts of a dotted SQL name as they are written; none if a part is neither plain nor quoted as SQL does it, or quoted without need.
+fn sql_parts(name: &str) -> Option<Vec<&str>> {
+    let mut parts = Vec::new();
+    let mut rest = name;
+    loop {
+        let end = sql_part_end(rest)?;
+        parts.push(rest.get(..end)?);
+        rest = match rest.get(end..)?.strip_prefix('.') {
+            Some(rest) => rest,
+            None if end == rest.len() => return Some(parts),
+            None => return None,
+        };
+    }
+}
+
+fn sql_part_end(name: &str) -> Option<usize> {
+    let plain = |s: &str| {
+        s.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
+            && s.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '$')
+    };
+    let Some(quoted) = name.strip_prefix('"') else {
+        let end = name.find('.').unwrap_or(name.len());
+        return name.get(..end).filter(|part| plain(part)).map(str::len);
+    };
+    let mut quotes = quoted.match_indices('"').peekable();
+    while let Some((at, _)) = quotes.next() {
+        if quotes.next_if(|(next, _)| *next == at + 1).is_none() {
+            let inner = quoted.get(..at)?;
+            return (!inner.is_empty() && !plain(inner)).then_some(at + 2);
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mapping::Resource;
+
+    #[test]
+    fn ids_that_requests_can_have_are_accepted() {
+        for (kind, id) in [
+            ("Workload", "spiffe://pipeline.example/ns/etl"),
+            ("TrustDomain", "pipeline.example"),
+            ("Stage", "transform"),
+            ("Endpoint", "lake-2.eu"),
+            ("HttpPath", "api/"),
+            ("HttpPath", "api/orders/17"),
+            ("HttpPath", "api/x/"),
+            ("HttpPath", "api/caf%C3%A9"),
+            ("Bucket", "lake/raw"),
+            ("Prefix", "lake/raw/ingest"),
+            ("Object", "lake/raw/ingest/"),
+            ("Object", "lake/raw/a b"),
+            ("Database", "warehouse/analytics"),
+            ("Schema", "warehouse/analytics.\"Sales 2026\""),
+            ("Table", "warehouse/analytics.sales.\"a.b\"\"c\""),
+            ("Mine", "anything"),
+        ] {
+            assert_eq!(check(kind, id), Ok(()), "{kind}::{id}");
+        }
+    }
+
+    #[test]
+    fn ids_that_no_request_can_have_are_refused_with_what_to_write() {
+        for (kind, id, help) in [
+            ("Workload", "transform", "write the whole ID"),
+            ("Workload", "spiffe://pipeline.example", "TrustDomain::\"pipeline.example\""),
+            ("Workload", "spiffe://pipeline.example/ns/etl/*", "principal in Workload::\"spiffe://pipeline.example/ns/etl\""),
+            ("Workload", "spiffe://pipeline.example/ns/etl/", "write the whole ID"),
+            ("TrustDomain", "spiffe://pipeline.example", "TrustDomain::\"pipeline.example\""),
+            ("TrustDomain", "Pipeline.example", "character"),
+            ("Endpoint", "lake/raw", "listener's name"),
+            ("Bucket", "lake", "ENDPOINT/BUCKET"),
+            ("Bucket", "lake/", "ENDPOINT/BUCKET"),
+            ("Bucket", "lake/raw/", "Bucket::\"lake/raw\""),
+            ("Bucket", "lake/raw/ingest", "Prefix::\"lake/raw/ingest\""),
+            ("Bucket", "s3://raw", "ENDPOINT/BUCKET"),
+            ("Prefix", "lake/raw", "Bucket::\"lake/raw\""),
+            ("Prefix", "lake/raw/ingest/", "Prefix::\"lake/raw/ingest\""),
+            ("Prefix", "lake/raw/ingest/*", "resource in Prefix::\"lake/raw/ingest\""),
+            ("Object", "lake/raw/*", "resource in Bucket::\"lake/raw\""),
+            ("HttpPath", "/orders", "ENDPOINT/PATH"),
+            ("HttpPath", "api", "ENDPOINT/PATH"),
+            ("HttpPath", "api/a//b", "normalising"),
+            ("HttpPath", "api/a/../b", "normalising"),
+            ("HttpPath", "api/orders/*", "resource in HttpPath::\"api/orders\""),
+            ("HttpPath", "api/orders?x=1", "without query"),
+            ("HttpPath", "api/%7Euser", "upper case"),
+            ("HttpPath", "api/caf%c3%a9", "upper case"),
+            ("HttpPath", "api/a%2Fb", "upper case"),
+            ("Table", "warehouse/sales.orders", "warehouse/DATABASE.SCHEMA.TABLE"),
+            ("Table", "warehouse/analytics.sales.Orders", "quoted"),
+            ("Table", "warehouse/analytics.sales.\"orders\"", "quoted"),
+            ("Schema", "warehouse/analytics", "DATABASE.SCHEMA"),
+            ("Headers", "x", "context.headers.hasTag"),
+        ] {
+            let refused = check(kind, id).expect_err(id);
+            assert!(refused.help.contains(help), "{kind}::{id}: {refused:?}");
+        }
+    }
+
+    #[test]
+    fn what_an_id_is_in_agrees_with_the_resources_that_requests_have() {
+        for resource in [
+            Resource::http_path("api", "/a/b/"),
+            Resource::http_path("api", "/"),
+            Resource::bucket("lake", "raw"),
+            Resource::prefix("lake", "raw", "a/b"),
+            Resource::object("lake", "raw", "a/b/c"),
+            Resource::endpoint("lake"),
+        ] {
+            let above: Vec<_> = resource.ancestors().map(|(kind, id)| (kind.as_str(), id.to_owned())).collect();
+            assert_eq!(ancestors_above(resource.kind().as_str(), resource.id()), above, "{resource}");
+        }
+    }
+
+    #[test]
+    fn a_workload_is_in_every_id_above_it_and_a_table_in_its_schema() {
+        let above = |kind, id| ancestors_above(kind, id).into_iter().map(|(kind, id)| format!("{kind} {id}")).collect::<Vec<_>>();
+        assert_eq!(
+            above("Workload", "spiffe://pipeline.example/ns/etl/sa/t"),
+            [
+                "Workload spiffe://pipeline.example/ns/etl/sa",
+                "Workload spiffe://pipeline.example/ns/etl",
+                "Workload spiffe://pipeline.example/ns",
+                "TrustDomain pipeline.example"
+            ]
+        );
+        assert_eq!(above("Table", "w/a.\"s.t\".o"), ["Schema w/a.\"s.t\"", "Database w/a", "Endpoint w"]);
+        assert_eq!(above("Schema", "w/a.s"), ["Database w/a", "Endpoint w"]);
+    }
+}

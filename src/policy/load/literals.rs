@@ -1,0 +1,97 @@
+//! Finds the entity literals of a policy's text, with their places: Cedar's own tree says which there are, not where.
+
+use std::ops::Range;
+use std::str::FromStr as _;
+
+use cedar_policy::EntityUid;
+
+/// Every `Type::"id"` of `text`, which is Cedar that parses, with its place in `text`.
+pub(super) fn entity_literals(text: &str) -> Vec<(EntityUid, Range<usize>)> {
+    let bytes = text.as_bytes();
+    let mut found = Vec::new();
+    let mut at = 0;
+    // Where the path (`Name::Name::`) begins that the next string would belong to.
+    let mut path: Option<usize> = None;
+    while let Some(&byte) = bytes.get(at) {
+        match byte {
+            b'/' if bytes.get(at + 1) == Some(&b'/') => at = text.get(at..).and_then(|t| t.find('\n')).map_or(bytes.len(), |end| at + end),
+            b'"' => {
+                let end = string_end(bytes, at);
+                if let Some(start) = path.take()
+                    && let Some(uid) = uid(text.get(start..at).unwrap_or_default(), text.get(at..end).unwrap_or_default())
+                {
+                    found.push((uid, start..end));
+                }
+                at = end;
+            }
+            b':' if bytes.get(at + 1) == Some(&b':') => at += 2,
+            _ if byte.is_ascii_alphabetic() || byte == b'_' => {
+                let start = at;
+                while bytes.get(at).is_some_and(|b| b.is_ascii_alphanumeric() || *b == b'_') {
+                    at += 1;
+                }
+                // A name after a name (`is Workload in X`) begins a new path; one after `::` goes on with the old.
+                let goes_on = path.is_some() && text.get(..start).is_some_and(|before| before.trim_end().ends_with("::"));
+                if !goes_on {
+                    path = Some(start);
+                }
+            }
+            _ if byte.is_ascii_whitespace() => at += 1,
+            _ => {
+                path = None;
+                at += 1;
+            }
+        }
+    }
+    found
+}
+
+/// Where `permit` or `forbid` stands in the text of a policy, after its annotations.
+pub(super) fn effect_at(text: &str) -> usize {
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        let rest = text.get(at..).unwrap_or_default();
+        match byte {
+            b'/' if rest.starts_with("//") => at += rest.find('\n').unwrap_or(rest.len()),
+            b'"' => at = string_end(bytes, at),
+            b'@' => at += 1 + rest.bytes().skip(1).take_while(|b| b.is_ascii_alphanumeric() || *b == b'_').count(),
+            _ if rest.starts_with("permit") || rest.starts_with("forbid") => return at,
+            _ => at += 1,
+        }
+    }
+    0
+}
+
+/// `path` may have blanks around its `::`, which Cedar's own parser of ids does not take.
+fn uid(path: &str, string: &str) -> Option<EntityUid> {
+    let path: String = path.split_whitespace().collect();
+    EntityUid::from_str(&format!("{path}{string}")).ok()
+}
+
+/// The place after the string that begins at `at`.
+fn string_end(bytes: &[u8], at: usize) -> usize {
+    let mut end = at + 1;
+    loop {
+        match bytes.get(end) {
+            Some(b'\\') => end += 2,
+            Some(b'"') => return end + 1,
+            Some(_) => end += 1,
+            None => return bytes.len(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn literals_are_found_where_they_stand_and_not_in_strings_or_comments() {
+        let text = "permit (principal is Workload in Stage::\"a\", action in [Action::\"read\", Action :: \"x\"], resource)\n\
+                    // not Bucket::\"c\"\n\
+                    when { context.note == \"Bucket::\\\"d\\\"\" && A::B::\"e\\\"f\" == resource };";
+        let found: Vec<_> = entity_literals(text).into_iter().map(|(_, span)| &text[span]).collect();
+        assert_eq!(found, ["Stage::\"a\"", "Action::\"read\"", "Action :: \"x\"", "A::B::\"e\\\"f\""]);
+    }
+}

@@ -1,0 +1,20 @@
+//! From a directory to policies that can be trusted: read, parsed, validated, checked. All problems are found at once.
+
+mod check;
+mod entities;
+mod files;
+mod headers;
+mod ids;
+mod literals;
+mod nearest;
+mod policies;
+mod problem;
+
+pub(super) use check::{CheckedNames, check};
+pub(super) use entities::{StaticEntities, tag_expressions, workload_attributes};
+pub(super) use files::PolicyFiles;
+pub(super) use headers::headers_read;
+pub(super) use ids::ancestors_above;
+pub(super) use policies::{parse, validate};
+pub use problem::{PolicyErrors, PolicyProblem, Severity, render_problems};
+pub(super) use problem::{Problems, SourceFile};

@@ -1,0 +1,199 @@
+//! Parses and validates the policies of all files.
+
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
+use std::str::FromStr as _;
+use std::sync::Arc;
+
+use cedar_policy::{EntityUid, Policy, PolicyId, PolicySet, Schema, ValidationError, ValidationMode, ValidationWarning, Validator};
+
+use super::literals::{effect_at, entity_literals};
+use super::nearest::nearest;
+use super::problem::{PolicyProblem, Problems, SourceFile};
+
+/// Longest `@id`: it stands in every record of what the policy decides.
+const MAX_ID_BYTES: usize = 128;
+
+/// A policy and where it stands.
+#[derive(Debug, Clone)]
+pub(in crate::policy) struct ParsedPolicy {
+    /// Its id is its `@id`.
+    pub(in crate::policy) policy: Policy,
+    pub(in crate::policy) id: Arc<str>,
+    pub(in crate::policy) file: Arc<SourceFile>,
+    pub(in crate::policy) span: Range<usize>,
+    /// The entities that it names, with their places in the file.
+    pub(in crate::policy) literals: Vec<(EntityUid, Range<usize>)>,
+}
+
+impl ParsedPolicy {
+    /// The first line: what a caret for the whole policy points at.
+    pub(super) fn headline(&self) -> Range<usize> {
+        let text = self.text();
+        let start = effect_at(text);
+        let length = text.get(start..).map_or(0, |rest| rest.find('\n').unwrap_or(rest.len()));
+        self.span.start + start..self.span.start + start + length
+    }
+
+    /// The policy as it is written.
+    pub(in crate::policy) fn text(&self) -> &str {
+        self.file.text().get(self.span.clone()).unwrap_or_default()
+    }
+}
+
+/// All policies of `files` in order. What does not parse, or has no id of its own, is added to `problems`.
+pub(in crate::policy) fn parse(files: &[Arc<SourceFile>], problems: &mut Problems) -> Vec<ParsedPolicy> {
+    let mut policies = Vec::new();
+    for file in files {
+        match PolicySet::from_str(file.text()) {
+            Ok(set) => policies.extend(place(&set, file, problems)),
+            Err(errors) => errors.iter().for_each(|cause| problems.push(PolicyProblem::from_cedar(file, cause))),
+        }
+    }
+    name(&mut policies, problems);
+    policies
+}
+
+/// Finds each policy of the set in its file: they are numbered in the order in which they stand there.
+fn place(set: &PolicySet, file: &Arc<SourceFile>, problems: &mut Problems) -> Vec<ParsedPolicy> {
+    let number = |id: &PolicyId| AsRef::<str>::as_ref(id).strip_prefix("policy").and_then(|n| n.parse::<usize>().ok());
+    let mut ordered: Vec<(Option<usize>, String, Option<&Policy>)> = set
+        .policies()
+        .map(|policy| (number(policy.id()), policy.to_string(), Some(policy)))
+        .chain(set.templates().map(|template| (number(template.id()), template.to_string(), None)))
+        .collect();
+    ordered.sort_by_key(|(number, ..)| *number);
+
+    let mut placed = Vec::new();
+    let mut from = 0;
+    for (_, text, policy) in ordered {
+        let start = file.text().get(from..).and_then(|rest| rest.find(&text)).map_or(from, |at| from + at);
+        let span = start..start + text.len();
+        from = span.end;
+        let Some(policy) = policy else {
+            problems.push(
+                PolicyProblem::error(file, Some(span), "templates are not supported: the policy has a slot (`?principal`, `?resource`)")
+                    .help("write a policy for each stage, or one for a Group"),
+            );
+            continue;
+        };
+        let literals = entity_literals(&text).into_iter().map(|(uid, at)| (uid, span.start + at.start..span.start + at.end)).collect();
+        placed.push(ParsedPolicy { policy: policy.clone(), id: "".into(), file: Arc::clone(file), span, literals });
+    }
+    placed
+}
+
+/// Gives each policy its `@id` as its id.
+fn name(policies: &mut [ParsedPolicy], problems: &mut Problems) {
+    let mut taken: HashMap<Arc<str>, String> = HashMap::new();
+    for parsed in policies {
+        let (line, _) = parsed.file.position(parsed.headline().start);
+        let here = format!("{}:{line}", parsed.file.name());
+        let annotation = parsed.policy.annotation("id").map(str::to_owned);
+        let problem = match annotation.as_deref() {
+            None => Some(("policy has no `@id`".to_owned(), "write a line above it: `@id(\"transform-reads-ingested\")`; records name the policies that decided by it".to_owned())),
+            Some("") => Some(("`@id` is empty".to_owned(), "write `@id(\"transform-reads-ingested\")`".to_owned())),
+            Some(id) if id.len() > MAX_ID_BYTES || id.chars().any(char::is_control) => {
+                Some((format!("`@id` has control characters or more than {MAX_ID_BYTES} bytes"), "shorten it".to_owned()))
+            }
+            Some(id) => taken.get(id).map(|first| (format!("`@id(\"{id}\")` is taken"), format!("the policy at {first} has it: each needs its own"))),
+        };
+        if parsed.policy.annotation("mode").is_some() {
+            problems.push(
+                PolicyProblem::error(&parsed.file, Some(parsed.headline()), "`@mode` has no meaning in this version: the policy would be enforced")
+                    .help("remove the annotation, or the policy"),
+            );
+        }
+        // Where there is no id to tell policies apart, their place does.
+        parsed.id = match (annotation, &problem) {
+            (Some(id), None) => id.into(),
+            _ => here.clone().into(),
+        };
+        match problem {
+            Some((message, help)) => problems.push(PolicyProblem::error(&parsed.file, Some(parsed.headline()), message).help(help)),
+            None => {
+                taken.insert(Arc::clone(&parsed.id), here);
+            }
+        }
+        parsed.policy = parsed.policy.new_id(PolicyId::new(&parsed.id));
+    }
+}
+
+/// Strict validation against the schema. Cedar's warnings that a policy can never match are errors here: a rule that silently does
+/// nothing is worse than a denial.
+pub(in crate::policy) fn validate(policies: &[ParsedPolicy], schema: &Schema, problems: &mut Problems) {
+    let by_id: HashMap<&str, &ParsedPolicy> = policies.iter().map(|parsed| (&*parsed.id, parsed)).collect();
+    // An id that is there twice is a problem already; the first policy of it is validated.
+    let mut set = PolicySet::new();
+    for parsed in policies {
+        let _ = set.add(parsed.policy.clone());
+    }
+    let result = Validator::new(schema.clone()).validate(&set, ValidationMode::Strict);
+    let mut faulty: HashSet<&str> = HashSet::new();
+    for cause in result.validation_errors() {
+        let Some(parsed) = by_id.get(AsRef::<str>::as_ref(cause.policy_id())) else { continue };
+        faulty.insert(&parsed.id);
+        match cause {
+            ValidationError::UnrecognizedActionId(_) => {}
+            _ => problems.push(PolicyProblem::from_cedar(&parsed.file, cause).some_help(help(cause))),
+        }
+    }
+    for parsed in policies {
+        unknown_actions(parsed, schema, problems);
+    }
+    for cause in result.validation_warnings() {
+        let Some(parsed) = by_id.get(AsRef::<str>::as_ref(cause.policy_id())) else { continue };
+        match cause {
+            // A policy that has no applicable action is impossible too: once is enough.
+            ValidationWarning::InvalidActionApplication(_) if faulty.insert(&parsed.id) => {
+                let mut problem = PolicyProblem::error(
+                    &parsed.file,
+                    Some(parsed.headline()),
+                    format!("policy `{}` can never match: none of its actions is ever asked about such a resource", parsed.id),
+                );
+                problem = problem.help("see the table of actions in docs/policies.md for what each is asked about");
+                problems.push(problem.some_help(miette::Diagnostic::help(cause).map(|h| h.to_string())));
+            }
+            ValidationWarning::ImpossiblePolicy(_) if !faulty.contains(&*parsed.id) => problems.push(
+                PolicyProblem::error(
+                    &parsed.file,
+                    Some(parsed.headline()),
+                    format!("policy `{}` can never match: it is false for every request that the schema allows", parsed.id),
+                )
+                .help("an attribute of another kind of request, a comparison that is never true, or `==` where `in` is meant"),
+            ),
+            ValidationWarning::InvalidActionApplication(_) | ValidationWarning::ImpossiblePolicy(_) => {}
+            _ => problems.push(PolicyProblem::warning(&parsed.file, Some(parsed.headline()), cause.to_string())),
+        }
+    }
+}
+
+fn unknown_actions(parsed: &ParsedPolicy, schema: &Schema, problems: &mut Problems) {
+    for (uid, span) in &parsed.literals {
+        if uid.type_name().basename() != "Action" || schema.actions().any(|known| known == uid) {
+            continue;
+        }
+        let known = schema.actions().filter(|known| known.type_name() == uid.type_name()).map(|known| known.id().unescaped());
+        let help = match nearest(uid.id().unescaped(), known) {
+            Some(name) => format!("did you mean `Action::\"{name}\"`?"),
+            None => "see the table of actions in docs/policies.md; `Action::\"read\"` stands for all that read".to_owned(),
+        };
+        problems.push(PolicyProblem::error(&parsed.file, Some(span.clone()), format!("there is no action `{uid}`")).help(help));
+    }
+}
+
+/// What to write instead, where Cedar does not say it.
+fn help(cause: &ValidationError) -> Option<String> {
+    let text = cause.to_string();
+    match cause {
+        ValidationError::UnexpectedType(_) if text.contains("expected String") => Some(
+            "`like` and string comparisons are for strings. For everything below a path write `resource in Prefix::\"ENDPOINT/BUCKET/FOLDER\"` \
+             or `resource in HttpPath::\"ENDPOINT/PATH\"`"
+                .to_owned(),
+        ),
+        ValidationError::UnsafeTagAccess(_) => {
+            Some("not every request has it: write `context.headers.hasTag(\"x\") && context.headers.getTag(\"x\")…`".to_owned())
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,256 @@
+//! The schema that portcullis ships, what operators add to it, and the form of each action's questions.
+
+use std::sync::Arc;
+
+use ahash::AHashMap;
+use cedar_policy::{EntityUid, Schema, SchemaFragment, schema_str_to_json_with_resolved_types};
+use serde_json::Value as Json;
+
+use super::load::{PolicyProblem, Problems, SourceFile};
+use crate::mapping::{Context, ResourceKind, Value};
+
+/// The schema's text, as `policies/portcullis.cedarschema` has it.
+pub const SHIPPED_SCHEMA: &str = include_str!("../../policies/portcullis.cedarschema");
+/// The name of a copy of it in a policy directory.
+pub(super) const SHIPPED_SCHEMA_FILE: &str = "portcullis.cedarschema";
+
+/// The shipped schema and the operator's own files, merged. What is wrong with those is added to `problems`.
+pub(super) fn merge(files: &[Arc<SourceFile>], problems: &mut Problems) -> Option<Schema> {
+    let shipped = SourceFile::new(SHIPPED_SCHEMA_FILE, SHIPPED_SCHEMA);
+    let mut fragments = Vec::new();
+    for file in std::iter::once(&shipped).chain(files) {
+        match SchemaFragment::from_cedarschema_str(file.text()) {
+            Ok((fragment, warnings)) => {
+                for warning in warnings {
+                    problems.push(PolicyProblem::warning(file, None, warning.to_string()));
+                }
+                fragments.push(fragment);
+            }
+            Err(cause) => problems.push(PolicyProblem::from_cedar(file, &cause)),
+        }
+    }
+    if fragments.len() != files.len() + 1 {
+        return None;
+    }
+    // Cedar does not say in which file a merged schema is wrong; as the shipped one is right, the first of the others stands for all.
+    Schema::from_schema_fragments(fragments)
+        .map_err(|cause| {
+            let file = files.first().unwrap_or(&shipped);
+            problems.push(
+                PolicyProblem::from_cedar(file, &cause)
+                    .some_help(miette::Diagnostic::help(&cause).map(|h| h.to_string()).or_else(|| {
+                        Some("further schema files add types and actions; what the shipped schema declares cannot be declared again".to_owned())
+                    })),
+            );
+        })
+        .ok()
+}
+
+/// What may be asked with each action: on which resources, with which context.
+#[derive(Debug)]
+pub(super) struct ActionForms(AHashMap<Box<str>, ActionForm>);
+
+/// What may be asked with one action.
+#[derive(Debug)]
+pub(super) struct ActionForm {
+    pub(super) uid: EntityUid,
+    resources: Vec<ResourceKind>,
+    context: ContextForm,
+}
+
+impl ActionForms {
+    /// Of all actions of `schema` on resources that a mapper can name. Only actions of the shipped schema have a context form:
+    /// mappers name no others.
+    pub(super) fn new(schema: &Schema) -> Result<Self, String> {
+        let (json, _) = schema_str_to_json_with_resolved_types(SHIPPED_SCHEMA).map_err(|cause| cause.to_string())?;
+        let shipped = json.pointer("/").ok_or("the shipped schema has no default namespace")?;
+        let mut forms = AHashMap::new();
+        for uid in schema.actions() {
+            let name = uid.id().unescaped();
+            let Some(context) = shipped.get("actions").and_then(|actions| actions.get(name)?.pointer("/appliesTo/context")) else { continue };
+            let kinds: Vec<String> = schema.resources_for_action(uid).into_iter().flatten().map(ToString::to_string).collect();
+            let resources = ResourceKind::ALL.into_iter().filter(|kind| kinds.iter().any(|name| name == kind.as_str())).collect();
+            let context = ContextForm::read(context, shipped).ok_or_else(|| format!("context of `{name}` has a type that no mapper can make"))?;
+            forms.insert(name.into(), ActionForm { uid: uid.clone(), resources, context });
+        }
+        Ok(Self(forms))
+    }
+
+    pub(super) fn get(&self, action: &str) -> Option<&ActionForm> {
+        self.0.get(action)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &ActionForm)> {
+        self.0.iter().map(|(name, form)| (&**name, form))
+    }
+}
+
+impl ActionForm {
+    /// Whether the action can be asked about such a resource.
+    pub(super) fn applies_to(&self, kind: ResourceKind) -> bool {
+        self.resources.contains(&kind)
+    }
+
+    /// Whether the question has a header entity.
+    pub(super) fn has_headers(&self) -> bool {
+        self.context.attributes.iter().any(|attribute| attribute.kind == Kind::Headers)
+    }
+
+    /// Checks what Cedar checks when a request is validated, without Cedar's values: a question that needs no condition is held to
+    /// the schema too. Absent headers are no fault: the decision point makes empty ones.
+    ///
+    /// # Errors
+    /// The first attribute that is unknown, missing, there twice, or of another type.
+    pub(super) fn check(&self, facts: &Context, own: &Context) -> Result<(), String> {
+        self.context.check(facts.iter().chain(own.iter()))
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct ContextForm {
+    attributes: Vec<Attribute>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Attribute {
+    name: Box<str>,
+    required: bool,
+    kind: Kind,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Kind {
+    Bool,
+    Long,
+    String,
+    Strings,
+    Ip,
+    Datetime,
+    Headers,
+    Record(ContextForm),
+}
+
+impl ContextForm {
+    fn read(json: &Json, schema: &Json) -> Option<Self> {
+        match Kind::read(json, schema)? {
+            Kind::Record(form) => Some(form),
+            _ => None,
+        }
+    }
+
+    fn check<'a>(&self, values: impl Iterator<Item = (&'static str, &'a Value)>) -> Result<(), String> {
+        // One bit an attribute: no context of the shipped schema has 64.
+        let mut seen = 0_u64;
+        for (name, value) in values {
+            let found = self.attributes.iter().enumerate().find(|(_, attribute)| &*attribute.name == name);
+            let Some((at, attribute)) = found else { return Err(format!("context has the unknown attribute `{name}`")) };
+            attribute.kind.check(name, value)?;
+            let bit = 1 << (at & 63);
+            if seen & bit != 0 {
+                return Err(format!("context has the attribute `{name}` twice"));
+            }
+            seen |= bit;
+        }
+        let missing = self.attributes.iter().enumerate().find(|(at, attribute)| {
+            attribute.required && attribute.kind != Kind::Headers && seen & (1 << (at & 63)) == 0
+        });
+        missing.map_or(Ok(()), |(_, attribute)| Err(format!("context has no `{}`", attribute.name)))
+    }
+}
+
+impl Kind {
+    fn read(json: &Json, schema: &Json) -> Option<Self> {
+        // `String`, `Bool` and the like may stand as they are or as names of Cedar's own namespace.
+        Some(match json.get("type")?.as_str()?.trim_start_matches("__cedar::") {
+            "Boolean" | "Bool" => Self::Bool,
+            "Long" => Self::Long,
+            "String" => Self::String,
+            "Set" => match Self::read(json.get("element")?, schema)? {
+                Self::String => Self::Strings,
+                _ => return None,
+            },
+            "ipaddr" => Self::Ip,
+            "datetime" => Self::Datetime,
+            "Entity" if json.get("name")?.as_str()? == "Headers" => Self::Headers,
+            "Entity" => return None,
+            "Record" => {
+                let attributes = json.get("attributes")?.as_object()?.iter().map(|(name, json)| {
+                    let required = json.get("required").and_then(Json::as_bool).unwrap_or(true);
+                    Some(Attribute { name: name.as_str().into(), required, kind: Self::read(json, schema)? })
+                });
+                Self::Record(ContextForm { attributes: attributes.collect::<Option<_>>().filter(|all: &Vec<_>| all.len() < 64)? })
+            }
+            common => Self::read(schema.get("commonTypes")?.get(common)?, schema)?,
+        })
+    }
+
+    fn check(&self, name: &str, value: &Value) -> Result<(), String> {
+        match (self, value) {
+            (Self::Bool, Value::Bool(_))
+            | (Self::Long, Value::Long(_))
+            | (Self::String, Value::String(_))
+            | (Self::Strings, Value::Strings(_))
+            | (Self::Ip, Value::Ip(_))
+            | (Self::Datetime, Value::Datetime(_))
+            | (Self::Headers, Value::Headers(_)) => Ok(()),
+            (Self::Record(form), Value::Record(fields)) => {
+                form.check(fields.iter().map(|(name, value)| (*name, value))).map_err(|cause| format!("`{name}`: {cause}"))
+            }
+            _ => Err(format!("context has `{name}` of another type than the schema's")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_shipped_action_has_a_form_and_is_in_exactly_one_group() {
+        let mut problems = Problems::default();
+        let schema = merge(&[], &mut problems).expect("shipped schema merges");
+        problems.verdict().expect("without problems");
+        let forms = ActionForms::new(&schema).expect("forms");
+        let groups = ["read", "write", "delete", "list", "admin", "connect"];
+        let entities = schema.action_entities().expect("action entities");
+        let mut actions = 0;
+        for uid in schema.actions() {
+            let name = uid.id().unescaped();
+            let above: Vec<_> = entities.ancestors(uid).into_iter().flatten().map(|group| group.id().unescaped()).collect();
+            if groups.contains(&name) {
+                assert!(above.is_empty(), "{name} is a group");
+                continue;
+            }
+            assert!(above.len() == 1 && groups.contains(&above[0]), "{name} is in {above:?}");
+            assert!(forms.get(name).is_some(), "{name} has a form");
+            actions += 1;
+        }
+        assert!(actions > 100, "{actions} actions");
+        println!("{actions} actions, {} request environments", schema.request_envs().count());
+    }
+
+    #[test]
+    fn a_question_is_held_to_the_form_of_its_action() {
+        let mut problems = Problems::default();
+        let forms = ActionForms::new(&merge(&[], &mut problems).expect("merges")).expect("forms");
+        let form = forms.get("http:GET").expect("known");
+        assert!(form.applies_to(ResourceKind::HttpPath) && !form.applies_to(ResourceKind::Bucket));
+        let mut facts = Context::default();
+        let none = Context::default();
+        assert_eq!(form.check(&facts, &none), Err("context has no `direction`".to_owned()));
+        facts.set("direction", "inbound");
+        assert_eq!(form.check(&facts, &none), Err("context has no `now`".to_owned()));
+        facts.set("now", Value::Datetime(0));
+        assert_eq!(form.check(&facts, &none), Ok(()));
+        assert_eq!(form.check(&facts, &facts.clone()), Err("context has the attribute `direction` twice".to_owned()));
+        let mut own = Context::default();
+        own.set("host", 7_i64);
+        assert_eq!(form.check(&facts, &own), Err("context has `host` of another type than the schema's".to_owned()));
+        let mut own = Context::default();
+        own.set("acl", "private");
+        assert_eq!(form.check(&facts, &own), Err("context has the unknown attribute `acl`".to_owned()));
+        let mut own = Context::default();
+        own.set("tls", Value::Record(vec![("version", "TLSv1.3".into())]));
+        assert_eq!(form.check(&facts, &own), Err("`tls`: context has no `certificateExpiry`".to_owned()));
+    }
+}

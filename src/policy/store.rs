@@ -1,0 +1,62 @@
+//! The generation in force, and its replacement.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use super::generation::{PolicyGeneration, PolicySource};
+use super::load::{PolicyErrors, PolicyFiles};
+
+/// Holds the policies in force. A reload that fails leaves them in force.
+#[derive(Debug)]
+pub struct PolicyStore {
+    source: PolicySource,
+    current: ArcSwap<PolicyGeneration>,
+}
+
+/// What a reload did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reloaded {
+    /// The files are those in force.
+    Unchanged,
+    /// They changed: the new generation's number.
+    Swapped(u64),
+}
+
+impl PolicyStore {
+    /// Loads the first generation.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the directory.
+    pub fn open(source: PolicySource) -> Result<Self, PolicyErrors> {
+        let current = ArcSwap::from_pointee(PolicyGeneration::load(&source, 1)?);
+        Ok(Self { source, current })
+    }
+
+    /// The generation in force. A request keeps the one it began with.
+    #[must_use]
+    pub fn current(&self) -> Arc<PolicyGeneration> {
+        self.current.load_full()
+    }
+
+    /// Where the policies come from.
+    #[must_use]
+    pub const fn source(&self) -> &PolicySource {
+        &self.source
+    }
+
+    /// Reads the directory again and, if its contents changed, puts them in force.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the directory. What was in force stays so.
+    pub fn reload(&self) -> Result<Reloaded, PolicyErrors> {
+        let files = PolicyFiles::read(&self.source.directory)?;
+        let current = self.current();
+        if files.digest == current.digest() {
+            return Ok(Reloaded::Unchanged);
+        }
+        let number = current.number() + 1;
+        self.current.store(Arc::new(PolicyGeneration::from_files(&files, &self.source, number)?));
+        Ok(Reloaded::Swapped(number))
+    }
+}
