@@ -305,5 +305,21 @@ impl Frames {
     }
 }
 
+/// For fuzzing: whatever the bytes, no panic, and the same frames whole and byte by byte.
+pub fn fuzz(bytes: &[u8]) {
+    let (mut whole, mut whole_frames) = (Frames::after_preface(), Vec::new());
+    whole.pass(bytes, |frame| whole_frames.push(frame));
+    let (mut cut, mut cut_frames) = (Frames::after_preface(), Vec::new());
+    bytes.chunks(1).for_each(|byte| cut.pass(byte, |frame| cut_frames.push(frame)));
+    assert_eq!(whole_frames, cut_frames, "depends on the cut");
+    let mut bucket = Bucket::new(u32::from(bytes.first().copied().unwrap_or_default()));
+    for frame in whole_frames {
+        bucket.credit(frame.explains());
+        if let Some(cost) = Cost::of(frame) {
+            bucket.take(cost.explained_by_data);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests;
