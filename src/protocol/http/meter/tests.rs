@@ -160,7 +160,7 @@ async fn echo(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infal
 }
 
 async fn serve(meter: Meter<DuplexStream>) -> Result<(), hyper::Error> {
-    let mut builder = server::Builder::new(TokioExecutor::new());
+    let builder = server::Builder::new(TokioExecutor::new());
     builder.serve_connection(TokioIo::new(meter), service_fn(echo)).await
 }
 
