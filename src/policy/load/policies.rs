@@ -123,66 +123,76 @@ fn name(policies: &mut [ParsedPolicy], problems: &mut Problems) {
 /// nothing is worse than a denial.
 pub(in crate::policy) fn validate(policies: &[ParsedPolicy], schema: &Schema, problems: &mut Problems) {
     let by_id: HashMap<&str, &ParsedPolicy> = policies.iter().map(|parsed| (&*parsed.id, parsed)).collect();
-    // An id that is there twice is a problem already; the first policy of it is validated.
+    let find = |id: &PolicyId| by_id.get(AsRef::<str>::as_ref(id)).copied();
+    // Every policy has an id of its own by now, be it the place where it stands.
     let mut set = PolicySet::new();
     for parsed in policies {
         let _ = set.add(parsed.policy.clone());
     }
     let result = Validator::new(schema.clone()).validate(&set, ValidationMode::Strict);
-    let mut faulty: HashSet<&str> = HashSet::new();
+    let mut faulty: HashSet<&str> = unknown_actions(policies, schema, problems);
+    // Cedar says the same of each kind of request that a policy is about: once is enough.
+    let mut said: HashMap<(&str, Option<usize>), usize> = HashMap::new();
     for cause in result.validation_errors() {
-        let Some(parsed) = by_id.get(AsRef::<str>::as_ref(cause.policy_id())) else { continue };
+        let Some(parsed) = find(cause.policy_id()) else { continue };
         faulty.insert(&parsed.id);
-        match cause {
-            ValidationError::UnrecognizedActionId(_) => {}
-            _ => problems.push(PolicyProblem::from_cedar(&parsed.file, cause).some_help(help(cause))),
-        }
-    }
-    for parsed in policies {
-        unknown_actions(parsed, schema, problems);
-    }
-    for cause in result.validation_warnings() {
-        let Some(parsed) = by_id.get(AsRef::<str>::as_ref(cause.policy_id())) else { continue };
-        match cause {
-            // A policy that has no applicable action is impossible too: once is enough.
-            ValidationWarning::InvalidActionApplication(_) if faulty.insert(&parsed.id) => {
-                let mut problem = PolicyProblem::error(
-                    &parsed.file,
-                    Some(parsed.headline()),
-                    format!("policy `{}` can never match: none of its actions is ever asked about such a resource", parsed.id),
-                );
-                problem = problem.help("see the table of actions in docs/policies.md for what each is asked about");
-                problems.push(problem.some_help(miette::Diagnostic::help(cause).map(|h| h.to_string())));
-            }
-            ValidationWarning::ImpossiblePolicy(_) if !faulty.contains(&*parsed.id) => problems.push(
-                PolicyProblem::error(
-                    &parsed.file,
-                    Some(parsed.headline()),
-                    format!("policy `{}` can never match: it is false for every request that the schema allows", parsed.id),
-                )
-                .help("an attribute of another kind of request, a comparison that is never true, or `==` where `in` is meant"),
-            ),
-            ValidationWarning::InvalidActionApplication(_) | ValidationWarning::ImpossiblePolicy(_) => {}
-            _ => problems.push(PolicyProblem::warning(&parsed.file, Some(parsed.headline()), cause.to_string())),
-        }
-    }
-}
-
-fn unknown_actions(parsed: &ParsedPolicy, schema: &Schema, problems: &mut Problems) {
-    for (uid, span) in &parsed.literals {
-        if uid.type_name().basename() != "Action" || schema.actions().any(|known| known == uid) {
+        if matches!(cause, ValidationError::UnrecognizedActionId(_)) {
             continue;
         }
-        let known = schema.actions().filter(|known| known.type_name() == uid.type_name()).map(|known| known.id().unescaped());
-        let help = match nearest(uid.id().unescaped(), known) {
-            Some(name) => format!("did you mean `Action::\"{name}\"`?"),
-            None => "see the table of actions in docs/policies.md; `Action::\"read\"` stands for all that read".to_owned(),
-        };
-        problems.push(PolicyProblem::error(&parsed.file, Some(span.clone()), format!("there is no action `{uid}`")).help(help));
+        let problem = PolicyProblem::from_cedar(&parsed.file, cause).some_help(help(cause));
+        let times = said.entry((&parsed.id, problem.start())).or_default();
+        *times += 1;
+        if *times == 1 {
+            problems.push(problem);
+        }
+    }
+    for cause in result.validation_warnings() {
+        let Some(parsed) = find(cause.policy_id()) else { continue };
+        if let Some(problem) = odd(parsed, cause, &mut faulty) {
+            problems.push(problem);
+        }
     }
 }
 
-/// What to write instead, where Cedar does not say it.
+fn odd<'a>(parsed: &'a ParsedPolicy, cause: &ValidationWarning, faulty: &mut HashSet<&'a str>) -> Option<PolicyProblem> {
+    let never = |why: &str| PolicyProblem::error(&parsed.file, Some(parsed.headline()), format!("policy `{}` can never match: {why}", parsed.id));
+    match cause {
+        // A policy that has no applicable action is impossible too: once is enough.
+        ValidationWarning::InvalidActionApplication(_) => faulty.insert(&parsed.id).then(|| {
+            never("none of its actions is ever asked about such a resource")
+                .help("see the table of actions in docs/policies.md for what each is asked about")
+                .some_help(miette::Diagnostic::help(cause).map(|help| help.to_string()))
+        }),
+        ValidationWarning::ImpossiblePolicy(_) => faulty.insert(&parsed.id).then(|| {
+            never("it is false for every request that the schema allows")
+                .help("an attribute of another kind of request, a comparison that is never true, or `==` where `in` is meant")
+        }),
+        _ => Some(PolicyProblem::warning(&parsed.file, Some(parsed.headline()), cause.to_string())),
+    }
+}
+
+/// Finds the actions that the schema does not have. Gives the ids of the policies that name one.
+fn unknown_actions<'a>(policies: &'a [ParsedPolicy], schema: &Schema, problems: &mut Problems) -> HashSet<&'a str> {
+    let known: HashSet<&EntityUid> = schema.actions().collect();
+    let mut faulty = HashSet::new();
+    for parsed in policies {
+        for (uid, span) in &parsed.literals {
+            if uid.type_name().basename() != "Action" || known.contains(uid) {
+                continue;
+            }
+            let like = known.iter().filter(|known| known.type_name() == uid.type_name()).map(|known| known.id().unescaped());
+            let help = match nearest(uid.id().unescaped(), like) {
+                Some(name) => format!("did you mean `Action::\"{name}\"`?"),
+                None => "see the table of actions in docs/policies.md; `Action::\"read\"` stands for all that read".to_owned(),
+            };
+            problems.push(PolicyProblem::error(&parsed.file, Some(span.clone()), format!("there is no action `{uid}`")).help(help));
+            faulty.insert(&*parsed.id);
+        }
+    }
+    faulty
+}
+
+/// What to write instead, where Cedar does not say it or says it for one kind of request only.
 fn help(cause: &ValidationError) -> Option<String> {
     let text = cause.to_string();
     match cause {
@@ -191,6 +201,13 @@ fn help(cause: &ValidationError) -> Option<String> {
              or `resource in HttpPath::\"ENDPOINT/PATH\"`"
                 .to_owned(),
         ),
+        ValidationError::UnsafeAttributeAccess(_) if text.contains(" in context for ") => {
+            let name = text.split('`').nth(3).unwrap_or("NAME");
+            let cedar = miette::Diagnostic::help(cause).map(|help| help.to_string()).unwrap_or_default();
+            Some(format!(
+                "not all requests that the policy is about have it: name the actions that do, or write `context has {name} && …`. {cedar}"
+            ))
+        }
         ValidationError::UnsafeTagAccess(_) => {
             Some("not every request has it: write `context.headers.hasTag(\"x\") && context.headers.getTag(\"x\")…`".to_owned())
         }
