@@ -69,10 +69,10 @@ impl PolicyGeneration {
             return Err(PolicyErrors::one(PolicyProblem::error(&files.directory, None, "schema does not merge")));
         };
         let entities = match &files.entities {
-            Some(file) => StaticEntities::parse(file, &schema, &mut problems),
+            Some(file) => StaticEntities::parse(file, &schema.schema, &mut problems),
             None => StaticEntities::default(),
         };
-        validate(&parsed, &schema, &mut problems);
+        validate(&parsed, &schema.schema, &mut problems);
         let names =
             CheckedNames { endpoints: &source.endpoints, known: &source.known_endpoints, refuse_unknown: source.refuse_unknown_names };
         let inactive = check(&parsed, &entities, names, &mut problems);

@@ -400,6 +400,23 @@ fn an_empty_directory_denies_and_warns_and_a_missing_one_is_an_error() {
     assert!(errors.contains("policy directory cannot be read"), "{errors}");
 }
 
+#[test]
+fn of_policies_that_are_alike_each_faulty_one_is_reported() {
+    let policy = |n: usize, what: &str| format!("@id(\"p{n}\")\npermit (principal in Stage::\"transform\", action == Action::\"s3:GetObject\", resource {what});\n");
+    let text: String = (0..3).map(|n| policy(n, &format!("== Bucket::\"lake/b{n}\""))).chain([policy(3, "in Bucket::\"lake/raw\"")]).collect();
+    let errors = load(&text).expect_err("refused");
+    let lines: Vec<_> = errors.problems().iter().filter_map(|p| p.position()).map(|(line, _)| line).collect();
+    assert_eq!(lines, [2, 4, 6], "{errors}");
+    // One entity twice is not two entities.
+    for (second, is_refused) in [("lake/raw", true), ("lake/b", false)] {
+        let policy = format!(
+            "@id(\"a\") permit (principal in Stage::\"transform\", action, resource) when {{ Bucket::\"lake/a\" != Bucket::\"lake/b\" }};\n\
+             @id(\"b\") permit (principal in Stage::\"transform\", action, resource) when {{ Bucket::\"lake/raw\" != Bucket::\"{second}\" }};"
+        );
+        assert_eq!(load(&policy).is_err(), is_refused, "{second}");
+    }
+}
+
 /// Not a test of speed but a look at it: `cargo test --release policy::tests::timing -- --nocapture`.
 #[test]
 fn timing() {

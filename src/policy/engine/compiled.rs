@@ -18,7 +18,7 @@ use crate::identity::SpiffeId;
 use crate::mapping::{Context, Operation, Resource, ResourceKind};
 use crate::policy::decision::{Decision, Outcome};
 use crate::policy::load::StaticEntities;
-use crate::policy::schema::ActionForms;
+use crate::policy::schema::{ActionForms, MergedSchema};
 
 /// Tells engines apart: a principal's keys belong to the engine that made it.
 static NEXT_STAMP: AtomicU64 = AtomicU64::new(0);
@@ -28,7 +28,7 @@ static NEXT_STAMP: AtomicU64 = AtomicU64::new(0);
 pub(in crate::policy) struct Engine {
     stamp: u64,
     schema: Schema,
-    forms: ActionForms,
+    forms: Arc<ActionForms>,
     actions: AHashMap<Box<str>, CompiledAction>,
     names: Names,
     index: Index,
@@ -83,7 +83,8 @@ pub(super) struct Located {
 
 impl Engine {
     /// Compiles policies, each with its id.
-    pub(in crate::policy) fn compile(policies: &[(Arc<str>, &Policy)], entities: &StaticEntities, schema: Schema) -> Result<Self, String> {
+    pub(in crate::policy) fn compile(policies: &[(Arc<str>, &Policy)], entities: &StaticEntities, schema: MergedSchema) -> Result<Self, String> {
+        let MergedSchema { schema, forms } = schema;
         let actions = schema.action_entities().map_err(|cause| cause.to_string())?;
         let resources = ResourceKind::ALL.into_iter().map(|kind| Ok((kind, type_name(kind.as_str())?)));
         let types = Types {
@@ -99,7 +100,7 @@ impl Engine {
         }
         let mut engine = Self {
             stamp: NEXT_STAMP.fetch_add(1, Ordering::Relaxed),
-            forms: ActionForms::new(&schema)?,
+            forms,
             schema,
             actions: AHashMap::new(),
             names: builder.names,

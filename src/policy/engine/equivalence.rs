@@ -392,12 +392,12 @@ fn every_decision_and_its_policies_are_those_of_cedar_on_the_whole_set() {
             .collect();
         let said = entities(&mut rng);
         let mut problems = Problems::default();
-        let statics = StaticEntities::parse(&SourceFile::new("entities.json", file(&said)), &schema, &mut problems);
+        let statics = StaticEntities::parse(&SourceFile::new("entities.json", file(&said)), &schema.schema, &mut problems);
         problems.verdict().expect("entities load");
         let borrowed: Vec<_> = policies.iter().map(|(id, policy)| (Arc::clone(id), policy)).collect();
         let engine = Engine::compile(&borrowed, &statics, schema.clone()).expect("compiles");
         let oracle =
-            Oracle { policies: PolicySet::from_policies(policies.iter().map(|(_, p)| p.clone())).expect("set"), said, schema: schema.clone() };
+            Oracle { policies: PolicySet::from_policies(policies.iter().map(|(_, p)| p.clone())).expect("set"), said, schema: schema.schema.clone() };
         for n in 0..QUESTIONS {
             let asked = question(&mut rng);
             let ours = engine.decide(&engine.principal(&SpiffeId::parse(asked.workload).expect("id")), &asked.operation, &asked.facts);

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::str::FromStr as _;
 use std::sync::Arc;
 
-use cedar_policy::{EntityUid, Policy, PolicyId, PolicySet, Schema, ValidationError, ValidationMode, ValidationWarning, Validator};
+use cedar_policy::{EntityUid, Policy, PolicyId, PolicySet, Schema, ValidationError, ValidationMode, ValidationResult, ValidationWarning, Validator};
 
 use super::literals::{effect_at, entity_literals};
 use super::nearest::nearest;
@@ -33,6 +33,28 @@ impl ParsedPolicy {
         let start = effect_at(text);
         let length = text.get(start..).map_or(0, |rest| rest.find('\n').unwrap_or(rest.len()));
         self.span.start + start..self.span.start + start + length
+    }
+
+    /// The policy with its entities numbered in place of their ids: what validation depends on.
+    fn shape(&self) -> String {
+        let text = self.text();
+        // Cedar also looks for letters that are easily confused, in ids too.
+        if !text.is_ascii() {
+            return text.to_owned();
+        }
+        let mut shape = String::with_capacity(text.len());
+        let mut numbers: HashMap<&EntityUid, usize> = HashMap::new();
+        let mut from = effect_at(text);
+        for (uid, span) in self.literals.iter().filter(|(uid, _)| uid.type_name().basename() != "Action") {
+            let next = numbers.len();
+            let number = numbers.entry(uid).or_insert(next);
+            let start = span.start - self.span.start;
+            shape.push_str(text.get(from..start).unwrap_or_default());
+            shape.push_str(&format!("{}::{number}", uid.type_name()));
+            from = span.end - self.span.start;
+        }
+        shape.push_str(text.get(from..).unwrap_or_default());
+        shape
     }
 
     /// The policy as it is written.
@@ -124,12 +146,7 @@ fn name(policies: &mut [ParsedPolicy], problems: &mut Problems) {
 pub(in crate::policy) fn validate(policies: &[ParsedPolicy], schema: &Schema, problems: &mut Problems) {
     let by_id: HashMap<&str, &ParsedPolicy> = policies.iter().map(|parsed| (&*parsed.id, parsed)).collect();
     let find = |id: &PolicyId| by_id.get(AsRef::<str>::as_ref(id)).copied();
-    // Every policy has an id of its own by now, be it the place where it stands.
-    let mut set = PolicySet::new();
-    for parsed in policies {
-        let _ = set.add(parsed.policy.clone());
-    }
-    let result = Validator::new(schema.clone()).validate(&set, ValidationMode::Strict);
+    let result = judge(policies, schema);
     let mut faulty: HashSet<&str> = unknown_actions(policies, schema, problems);
     // Cedar says the same of each kind of request that a policy is about: once is enough.
     let mut said: HashMap<(&str, Option<usize>), usize> = HashMap::new();
@@ -152,6 +169,31 @@ pub(in crate::policy) fn validate(policies: &[ParsedPolicy], schema: &Schema, pr
             problems.push(problem);
         }
     }
+}
+
+/// Cedar's verdict on all policies.
+///
+/// Cedar goes through every kind of request for every policy, more than 100 µs each. What it finds depends on the ids of entities only
+/// by which are the same, so of policies that are alike but for these one speaks for all; if it is at fault all are asked.
+fn judge(policies: &[ParsedPolicy], schema: &Schema) -> ValidationResult {
+    let mut shapes: HashMap<String, Vec<&ParsedPolicy>> = HashMap::new();
+    for parsed in policies {
+        shapes.entry(parsed.shape()).or_default().push(parsed);
+    }
+    let validator = Validator::new(schema.clone());
+    let validate = |chosen: &mut dyn Iterator<Item = &ParsedPolicy>| {
+        let mut set = PolicySet::new();
+        for parsed in chosen {
+            // Every policy has an id of its own by now, be it the place where it stands.
+            let _ = set.add(parsed.policy.clone());
+        }
+        validator.validate(&set, ValidationMode::Strict)
+    };
+    let result = validate(&mut shapes.values().filter_map(|alike| alike.first().copied()));
+    if result.validation_passed_without_warnings() {
+        return result;
+    }
+    validate(&mut policies.iter())
 }
 
 fn odd<'a>(parsed: &'a ParsedPolicy, cause: &ValidationWarning, faulty: &mut HashSet<&'a str>) -> Option<PolicyProblem> {
