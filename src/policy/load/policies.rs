@@ -35,8 +35,8 @@ impl ParsedPolicy {
         self.span.start + start..self.span.start + start + length
     }
 
-    /// The policy with its entities numbered in place of their ids: what validation depends on.
-    fn shape(&self) -> String {
+    /// The policy with its entities numbered in place of their ids: what its validity and what it reads depend on.
+    pub(in crate::policy) fn shape(&self) -> String {
         let text = self.text();
         // Cedar also looks for letters that are easily confused, in ids too.
         if !text.is_ascii() {
