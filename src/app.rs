@@ -1,1 +1,331 @@
-//! To be written.
+//! Wires everything: configuration, then every socket bound, then running.
+//!
+//! The main thread runs what is not the data path: signals, reloads, health and admin. Each data-path thread has its own
+//! runtime, its own end of every listening socket and its own upstream connections, so requests never cross threads.
+
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::runtime;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Notify, oneshot};
+
+use crate::admin::{AdminError, AdminServer};
+use crate::audit::{Audit, AuditError};
+use crate::config::{Config, Direction, ListenerConfig, LogFormat};
+use crate::drain::{self, DrainTrigger, DrainWatch};
+use crate::enforce::EnforcementPoint;
+use crate::identity::{FileSource, FileSourcePaths, SourceError, X509Source};
+use crate::listener::{BindError, Bound, Listener, Slots, accept};
+use crate::policy::{PolicyErrors, PolicySource, PolicyStore};
+use crate::protocol::http::HttpListener;
+use crate::telemetry::logs;
+use crate::telemetry::metrics::{self, MetricsHandle};
+use crate::telemetry::{ListenerMetrics, PolicyMetrics, SvidMetrics};
+use crate::tls::ServerTls;
+use crate::upstream::{Upstream, UpstreamOptions};
+
+mod reload;
+mod status;
+
+/// How often idle upstream connections are looked through.
+const RETIRE_EVERY: Duration = Duration::from_secs(10);
+
+/// Why the sidecar does not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// Our SVID or the trust bundles cannot be used.
+    #[error("identity: {0}")]
+    Identity(#[from] SourceError),
+    /// The policies cannot be used.
+    #[error("policy: {0}")]
+    Policy(PolicyErrors),
+    /// Records cannot be written.
+    #[error("audit: {0}")]
+    Audit(#[from] AuditError),
+    /// A listener cannot be bound.
+    #[error("listener `{listener}`: {source}")]
+    Bind {
+        /// Its name.
+        listener: Arc<str>,
+        /// Why.
+        source: BindError,
+    },
+    /// Health or admin cannot be bound.
+    #[error("admin: {0}")]
+    Admin(#[from] AdminError),
+    /// The log cannot be set up.
+    #[error("log: {0}")]
+    Log(#[from] logs::LogError),
+    /// Metrics cannot be set up.
+    #[error("metrics: {0}")]
+    Metrics(#[from] metrics::MetricsError),
+    /// The system refuses a thread, a runtime or a signal handler.
+    #[error("cannot start: {0}")]
+    System(#[from] io::Error),
+}
+
+/// A sidecar whose sockets are bound and whose addresses are known, but which does not run yet.
+#[derive(Debug)]
+pub struct App {
+    config: Arc<Config>,
+    runtime: runtime::Runtime,
+    shared: Arc<Shared>,
+    bound: Vec<Arc<Prepared>>,
+    admin: AdminServer,
+    metrics: MetricsHandle,
+    drain: (DrainTrigger, DrainWatch),
+}
+
+/// What all threads share.
+#[derive(Debug)]
+struct Shared {
+    identity: Arc<FileSource>,
+    policies: Arc<PolicyStore>,
+    audit: Arc<Audit>,
+    policy_metrics: PolicyMetrics,
+    svid_metrics: SvidMetrics,
+    faults: Mutex<Faults>,
+}
+
+/// Why the last reload of each left the last good one in force, as it was said in the log.
+#[derive(Debug, Default)]
+struct Faults {
+    identity: Option<String>,
+    policies: Option<String>,
+}
+
+/// A listener that is bound.
+#[derive(Debug)]
+struct Prepared {
+    config: ListenerConfig,
+    socket: Bound,
+    point: Arc<EnforcementPoint>,
+    slots: Arc<Slots>,
+}
+
+impl App {
+    /// Loads identity and policies, opens the audit log, binds every socket.
+    ///
+    /// # Errors
+    /// Whatever is missing or wrong; nothing has been served then.
+    pub fn start(config: Config) -> Result<Self, StartError> {
+        let format = match config.log.format {
+            LogFormat::Json => logs::Format::Json,
+            LogFormat::Text => logs::Format::Text,
+        };
+        logs::init(format, &config.log.filter)?;
+        let metrics = metrics::install()?;
+        let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+        let identity = Arc::new(FileSource::open(FileSourcePaths {
+            certificate: config.identity.certificate.clone(),
+            private_key: config.identity.private_key.clone(),
+            bundles: config.identity.trust_bundles.clone(),
+        })?);
+        let policies = Arc::new(PolicyStore::open(policy_source(&config)).map_err(StartError::Policy)?);
+        let audit = Arc::new(Audit::open(&config.audit)?);
+        let bound = config
+            .listeners
+            .iter()
+            .map(|listener| Prepared::bind(listener, &config, &policies, &audit).map(Arc::new))
+            .collect::<Result<Vec<_>, _>>()?;
+        let admin = AdminServer::bind(config.health.as_ref(), &config.admin)?;
+        let shared = Arc::new(Shared {
+            identity,
+            policies,
+            audit,
+            policy_metrics: PolicyMetrics::new(),
+            svid_metrics: SvidMetrics::new(),
+            faults: Mutex::default(),
+        });
+        shared.describe();
+        Ok(Self { config: Arc::new(config), runtime, shared, bound, admin, metrics, drain: drain::channel() })
+    }
+
+    /// Serves until a signal or `POST /shutdown`, then drains.
+    ///
+    /// # Errors
+    /// The system refuses a thread or a signal handler.
+    pub fn run(self) -> Result<(), StartError> {
+        let Self { config, runtime, shared, bound, admin, metrics, drain: (trigger, watch) } = self;
+        for prepared in &bound {
+            tracing::info!(listener = %prepared.config.name, direction = prepared.config.direction.as_str(), protocol = prepared.config.protocol.as_str(), address = prepared.socket.address(), "listening");
+        }
+        let mut threads = Vec::new();
+        for number in 0..config.workers.get() {
+            let (config, shared, bound, watch) = (Arc::clone(&config), Arc::clone(&shared), bound.clone(), watch.clone());
+            let (stop, stopped) = oneshot::channel();
+            let thread = thread::Builder::new()
+                .name(format!("data-{number}"))
+                .spawn(move || data_path(&config, &shared, &bound, &watch, stopped))?;
+            threads.push((stop, thread));
+        }
+        let ended = runtime.block_on(control(&config, &shared, &bound, admin, metrics, &trigger));
+        for (stop, thread) in threads {
+            let _ = stop.send(());
+            if thread.join().is_err() {
+                tracing::error!("a data-path thread ended by a panic");
+            }
+        }
+        ended
+    }
+}
+
+/// Everything beside the data path, until the process is to end; then the drain.
+async fn control(
+    config: &Arc<Config>,
+    shared: &Arc<Shared>,
+    bound: &[Arc<Prepared>],
+    admin: AdminServer,
+    metrics: MetricsHandle,
+    trigger: &DrainTrigger,
+) -> Result<(), StartError> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let shutdown = Arc::new(Notify::new());
+    let state = status::State {
+        config: Arc::clone(config),
+        shared: Arc::clone(shared),
+        bound: bound.to_vec(),
+        drain: trigger.watch(),
+        shutdown: Arc::clone(&shutdown),
+    };
+    let doors = tokio::spawn(admin.serve(Arc::new(state), metrics.clone()));
+    let reloading = tokio::spawn(reload::keep_reloading(Arc::clone(config), Arc::clone(shared)));
+    let upkeep = tokio::spawn(metrics.keep_up());
+    let cause = tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+        () = shutdown.notified() => "POST /shutdown",
+    };
+    tracing::info!(cause, timeout_ms = config.shutdown_timeout.as_millis(), "draining");
+    let drained = tokio::select! {
+        drained = trigger.drain(config.shutdown_timeout) => drained,
+        // Asked twice, people mean it.
+        _ = terminate.recv() => drain::Drained { left: trigger.open() },
+        _ = interrupt.recv() => drain::Drained { left: trigger.open() },
+    };
+    tracing::info!(left = drained.left, "drained");
+    reloading.abort();
+    upkeep.abort();
+    doors.abort();
+    Ok(())
+}
+
+/// One data-path thread.
+fn data_path(
+    config: &Config,
+    shared: &Arc<Shared>,
+    bound: &[Arc<Prepared>],
+    watch: &DrainWatch,
+    stopped: oneshot::Receiver<()>,
+) {
+    let runtime = match runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return tracing::error!(%error, "a data-path thread has no runtime"),
+    };
+    runtime.block_on(async {
+        let mut upstreams = Vec::new();
+        for prepared in bound {
+            let acceptor = match prepared.socket.acceptor() {
+                Ok(acceptor) => acceptor,
+                Err(error) => {
+                    tracing::error!(listener = %prepared.config.name, %error, "a data-path thread cannot accept");
+                    continue;
+                }
+            };
+            let source: Arc<dyn X509Source> = Arc::<FileSource>::clone(&shared.identity);
+            let options = UpstreamOptions { listener: &prepared.config, source: &source };
+            let upstream = Arc::new(Upstream::new(&options));
+            upstreams.push(Arc::clone(&upstream));
+            let listener = Arc::new(prepared.on_this_thread(config, source, upstream));
+            tokio::spawn(accept(listener, acceptor, watch.clone()));
+        }
+        let retiring = async {
+            let mut every = tokio::time::interval(RETIRE_EVERY);
+            loop {
+                every.tick().await;
+                upstreams.iter().for_each(|upstream| upstream.retire_idle());
+            }
+        };
+        tokio::select! {
+            _ = stopped => {}
+            () = retiring => {}
+        }
+    });
+    // Connections that outlived the drain are cut here; their records are written as they are dropped.
+}
+
+impl Prepared {
+    fn bind(
+        listener: &ListenerConfig,
+        config: &Config,
+        policies: &Arc<PolicyStore>,
+        audit: &Arc<Audit>,
+    ) -> Result<Self, StartError> {
+        let socket = Bound::bind(&listener.listen)
+            .map_err(|source| StartError::Bind { listener: Arc::clone(&listener.name), source })?;
+        let point = Arc::new(EnforcementPoint {
+            listener: Arc::clone(&listener.name),
+            direction: listener.direction,
+            protocol: listener.protocol.as_str(),
+            upstream: listener.upstream.to_string().into(),
+            policies: Arc::clone(policies),
+            audit: Arc::clone(audit),
+            on_audit_failure: config.audit.on_failure,
+            metrics: ListenerMetrics::new(&listener.name, listener.direction.as_str()),
+        });
+        let slots = Slots::new(listener.limits.connections, listener.limits.connections_per_workload);
+        Ok(Self { config: listener.clone(), socket, point, slots })
+    }
+
+    fn on_this_thread(&self, config: &Config, source: Arc<dyn X509Source>, upstream: Arc<Upstream>) -> Listener {
+        let http = HttpListener::new(&self.config, Arc::clone(&self.point), upstream);
+        let inbound = self.config.direction == Direction::Inbound;
+        Listener {
+            tls: inbound
+                .then(|| ServerTls::new(Arc::clone(&source), self.config.tls_min_version, &[b"h2", b"http/1.1"])),
+            source,
+            http: Arc::new(http),
+            point: Arc::clone(&self.point),
+            limits: self.config.limits.clone(),
+            slots: Arc::clone(&self.slots),
+            shutdown_timeout: config.shutdown_timeout,
+        }
+    }
+}
+
+impl Shared {
+    fn faults(&self) -> MutexGuard<'_, Faults> {
+        self.faults.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says in the metrics what is in force.
+    fn describe(&self) {
+        let policies = self.policies.current();
+        self.policy_metrics.in_force(policies.number(), policies.digest());
+        if let Some(own) = self.identity.current() {
+            self.svid_metrics.in_force(own.number, own.svid.not_before(), own.svid.not_after());
+        }
+    }
+}
+
+/// Where the policies of a configuration come from, and which endpoints they may speak of.
+pub(crate) fn policy_source(config: &Config) -> PolicySource {
+    let mut endpoints: Vec<(String, &'static str)> = Vec::new();
+    for listener in &config.listeners {
+        let endpoint = (listener.name.to_string(), listener.protocol.as_str());
+        if !endpoints.contains(&endpoint) {
+            endpoints.push(endpoint);
+        }
+    }
+    PolicySource {
+        directory: config.policy.directory.clone(),
+        endpoints,
+        known_endpoints: config.policy.known_endpoints.clone(),
+        refuse_unknown_names: config.policy.unknown_names == crate::config::UnknownNames::Refuse,
+    }
+}

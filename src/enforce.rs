@@ -1,1 +1,412 @@
-//! To be written.
+//! The enforcement point: where question, answer, record and permit meet.
+//!
+//! [`Permit`] is made here and nowhere else, and every way out of the process takes one. Both a [`Permit`] and a [`Denied`]
+//! own the record of their decision: it is written when the exchange is settled, and if that is forgotten, or the task that
+//! would have done it is cancelled, when it is dropped. So there is no forwarding without a decision and no decision without
+//! a record.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::audit::{Audit, AuditError, DecisionId, Kind, OperationRecord, Record, new_decision_id};
+use crate::config::{Direction, OnAuditFailure};
+use crate::mapping::{Context, Operations, Value};
+use crate::policy::{Decision, Outcome, PolicyGeneration, PolicyStore, Principal};
+use crate::telemetry::ListenerMetrics;
+use crate::tls::Peer;
+
+/// What a listener needs to decide and to record.
+#[derive(Debug)]
+pub struct EnforcementPoint {
+    /// The listener's name.
+    pub listener: Arc<str>,
+    /// Which way it faces.
+    pub direction: Direction,
+    /// What it speaks, as the configuration writes it.
+    pub protocol: &'static str,
+    /// Its upstream, for the record.
+    pub upstream: Box<str>,
+    /// The policies in force.
+    pub policies: Arc<PolicyStore>,
+    /// Where decisions are recorded.
+    pub audit: Arc<Audit>,
+    /// What happens while they cannot be.
+    pub on_audit_failure: OnAuditFailure,
+    /// The listener's counters.
+    pub metrics: Arc<ListenerMetrics>,
+}
+
+/// Who asks on a connection: its verified peer, and what policies need to know of it, found once.
+#[derive(Debug)]
+pub struct Asker {
+    peer: Arc<Peer>,
+    address: Option<SocketAddr>,
+    /// The same as records write it; made once.
+    address_text: Option<Box<str>>,
+    principal: Mutex<Option<(u64, Arc<Principal>)>>,
+}
+
+impl Asker {
+    /// The peer of a connection. `address` is none for a Unix socket.
+    #[must_use]
+    pub fn new(peer: Arc<Peer>, address: Option<SocketAddr>) -> Self {
+        let address_text = address.map(|address| address.to_string().into());
+        Self { peer, address, address_text, principal: Mutex::new(None) }
+    }
+
+    /// The verified peer.
+    #[must_use]
+    pub const fn peer(&self) -> &Arc<Peer> {
+        &self.peer
+    }
+
+    /// Where it connects from.
+    #[must_use]
+    pub const fn address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
+    /// What `generation` knows of the peer: looked up on the connection's first request and after a reload.
+    fn principal(&self, generation: &PolicyGeneration) -> Arc<Principal> {
+        let mut known = self.principal.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*known {
+            Some((number, principal)) if *number == generation.number() => Arc::clone(principal),
+            _ => {
+                let principal = generation.principal(self.peer.id());
+                *known = Some((generation.number(), Arc::clone(&principal)));
+                principal
+            }
+        }
+    }
+}
+
+/// One exchange as the record sees it, whatever comes of it.
+#[derive(Debug, Clone)]
+pub struct Exchange {
+    /// When its head had arrived.
+    pub started: Instant,
+    /// `x-request-id`: received or made.
+    pub request_id: Box<str>,
+    /// The trace id of `traceparent`, if there was one.
+    pub trace_id: Option<Box<str>>,
+    /// The request's method, where the protocol has one.
+    pub method: Option<Box<str>>,
+}
+
+/// How an exchange ended.
+#[derive(Debug, Clone, Default)]
+pub struct Settlement {
+    /// The status that the peer was answered with; none if it got no answer.
+    pub status: Option<u16>,
+    /// Body bytes received from the peer and forwarded.
+    pub bytes_in: u64,
+    /// Body bytes sent to the peer.
+    pub bytes_out: u64,
+    /// What went wrong after the decision.
+    pub error: Option<String>,
+}
+
+impl EnforcementPoint {
+    /// Whether a request may be served at all: only while its record can be written.
+    #[must_use]
+    pub fn records_can_be_written(&self) -> bool {
+        self.on_audit_failure == OnAuditFailure::Allow || self.audit.accepts()
+    }
+
+    /// The policies in force now.
+    #[must_use]
+    pub fn policies_in_force(&self) -> Arc<PolicyGeneration> {
+        self.policies.current()
+    }
+
+    /// Asks the policies about everything a request asks.
+    ///
+    /// `generation` is the one whose header names the operations were mapped with: each request is decided by exactly one.
+    ///
+    /// # Errors
+    /// At least one operation is not allowed: then none is.
+    pub fn enforce(
+        self: &Arc<Self>,
+        generation: Arc<PolicyGeneration>,
+        asker: &Arc<Asker>,
+        exchange: Exchange,
+        operations: Operations,
+    ) -> Result<Permit, Denied> {
+        let deciding = Instant::now();
+        let time = SystemTime::now();
+        let principal = asker.principal(&generation);
+        let facts = self.facts(asker, time);
+        let decisions: Vec<Decision> =
+            operations.iter().map(|operation| generation.decide(&principal, operation, &facts)).collect();
+        let authz = deciding.elapsed();
+        self.metrics.authz_seconds(authz);
+        for (operation, decision) in operations.iter().zip(&decisions) {
+            self.metrics.decision(operation.action.as_str(), decision.outcome.as_str(), "enforce");
+        }
+        let outcome = worst(&decisions);
+        let entry = Entry {
+            point: Arc::clone(self),
+            asker: Arc::clone(asker),
+            exchange,
+            id: new_decision_id(),
+            time,
+            outcome,
+            asked: Some(Asked { operations, decisions, facts, generation }),
+            refusal: None,
+            authz,
+            recorded: false,
+        };
+        if outcome == Outcome::Allowed { Ok(Permit(entry)) } else { Err(Denied(entry)) }
+    }
+
+    /// A request that cannot be named, so no policy was asked: refused, and recorded as that.
+    #[must_use]
+    pub fn refuse(
+        self: &Arc<Self>,
+        asker: &Arc<Asker>,
+        exchange: Exchange,
+        rule: &'static str,
+        message: String,
+    ) -> Denied {
+        let time = SystemTime::now();
+        self.metrics.decision("", Outcome::Refused.as_str(), "enforce");
+        Denied(Entry {
+            point: Arc::clone(self),
+            asker: Arc::clone(asker),
+            exchange,
+            id: new_decision_id(),
+            time,
+            outcome: Outcome::Refused,
+            asked: None,
+            refusal: Some((rule, message)),
+            authz: Duration::ZERO,
+            recorded: false,
+        })
+    }
+
+    /// What all operations of a request share.
+    fn facts(&self, asker: &Asker, now: SystemTime) -> Context {
+        let mut facts = Context::default();
+        facts.set("now", Value::Datetime(millis(now)));
+        facts.set("direction", self.direction.as_str());
+        if let Some(address) = asker.address {
+            facts.set("sourceIp", Value::Ip(address.ip().to_canonical()));
+        }
+        if let Some(version) = asker.peer.tls_version() {
+            let expiry = millis(asker.peer.svid().not_after());
+            let tls = vec![("version", Value::from(version)), ("certificateExpiry", Value::Datetime(expiry))];
+            facts.set("tls", Value::Record(tls));
+        }
+        facts
+    }
+}
+
+/// Proof that everything a request asks is allowed. Whoever holds one may reach the upstream once.
+#[derive(Debug)]
+#[must_use = "a permit that is not used is recorded as broken off"]
+pub struct Permit(Entry);
+
+/// A request that is not to be forwarded.
+#[derive(Debug)]
+#[must_use = "a denial has to be answered"]
+pub struct Denied(Entry);
+
+impl Permit {
+    /// The decision's id, as in its record.
+    #[must_use]
+    pub const fn decision_id(&self) -> DecisionId {
+        self.0.id
+    }
+
+    /// The exchange it was given for.
+    #[must_use]
+    pub const fn exchange(&self) -> &Exchange {
+        &self.0.exchange
+    }
+
+    /// Records that the exchange has begun, for one that stays open: the final record will have the same decision id.
+    ///
+    /// # Errors
+    /// The record could not be written.
+    pub fn record_started(&self) -> Result<(), AuditError> {
+        self.0.write(Kind::Started, &Settlement::default())
+    }
+
+    /// Writes the record. To be called before the last byte of the answer is sent.
+    ///
+    /// # Errors
+    /// The record could not be written, and the configuration does not allow to go on without.
+    pub fn settle(mut self, settlement: &Settlement) -> Result<(), AuditError> {
+        self.0.settle(settlement)
+    }
+}
+
+impl Denied {
+    /// The decision's id, as in its record.
+    #[must_use]
+    pub const fn decision_id(&self) -> DecisionId {
+        self.0.id
+    }
+
+    /// The exchange it was asked for.
+    #[must_use]
+    pub const fn exchange(&self) -> &Exchange {
+        &self.0.exchange
+    }
+
+    /// How it was decided.
+    #[must_use]
+    pub const fn outcome(&self) -> Outcome {
+        self.0.outcome
+    }
+
+    /// Whether each operation for itself is allowed, in the order asked; empty if no policy was asked.
+    #[must_use]
+    pub fn allowed_each(&self) -> Vec<bool> {
+        let decisions = self.0.asked.as_ref().map(|asked| asked.decisions.as_slice()).unwrap_or_default();
+        decisions.iter().map(|decision| decision.outcome == Outcome::Allowed).collect()
+    }
+
+    /// A permit for those operations only that are allowed for themselves, if there are any. The caller forwards no others:
+    /// this is for a request that consists of independent ones, like DeleteObjects.
+    ///
+    /// # Errors
+    /// None of them is allowed.
+    pub fn permitted_part(self) -> Result<Permit, Self> {
+        if self.allowed_each().contains(&true) { Ok(Permit(self.0)) } else { Err(self) }
+    }
+
+    /// Writes the record. To be called before the answer is sent.
+    ///
+    /// # Errors
+    /// The record could not be written, and the configuration does not allow to go on without.
+    pub fn settle(mut self, settlement: &Settlement) -> Result<(), AuditError> {
+        self.0.settle(settlement)
+    }
+}
+
+/// A decision on its way to its record.
+#[derive(Debug)]
+struct Entry {
+    point: Arc<EnforcementPoint>,
+    asker: Arc<Asker>,
+    exchange: Exchange,
+    id: DecisionId,
+    time: SystemTime,
+    outcome: Outcome,
+    asked: Option<Asked>,
+    refusal: Option<(&'static str, String)>,
+    authz: Duration,
+    recorded: bool,
+}
+
+#[derive(Debug)]
+struct Asked {
+    operations: Operations,
+    decisions: Vec<Decision>,
+    facts: Context,
+    generation: Arc<PolicyGeneration>,
+}
+
+impl Entry {
+    fn settle(&mut self, settlement: &Settlement) -> Result<(), AuditError> {
+        self.recorded = true;
+        let metrics = &self.point.metrics;
+        metrics.bytes_in(settlement.bytes_in);
+        metrics.bytes_out(settlement.bytes_out);
+        if let Some(status) = settlement.status {
+            metrics.request(status, self.exchange.started.elapsed());
+        }
+        let written = self.write(Kind::Request, settlement);
+        if self.point.on_audit_failure == OnAuditFailure::Allow { Ok(()) } else { written }
+    }
+
+    fn write(&self, kind: Kind, settlement: &Settlement) -> Result<(), AuditError> {
+        let svid = self.asker.peer.svid();
+        let deciding = self.asked.as_ref().and_then(|asked| deciding(asked, self.outcome));
+        let several = self.asked.as_ref().filter(|asked| asked.operations.len() > 1);
+        let operations = several.map(operation_records).unwrap_or_default();
+        self.point.audit.write(&Record {
+            kind,
+            time: self.time,
+            decision_id: self.id,
+            mode: "enforce",
+            peer_san: None,
+            request_id: Some(&self.exchange.request_id),
+            trace_id: self.exchange.trace_id.as_deref(),
+            outcome: self.outcome.as_str(),
+            policies: deciding.map(|(_, decision)| decision.policies.as_slice()).unwrap_or_default(),
+            policy_digest: self.asked.as_ref().map(|asked| asked.generation.digest()),
+            policy_generation: self.asked.as_ref().map(|asked| asked.generation.number()),
+            principal: Some(self.asker.peer.id().as_str()),
+            peer_certificate_sha256: Some(svid.sha256()),
+            peer_certificate_serial: Some(svid.serial()),
+            peer_address: self.asker.address_text.as_deref().or(Some("unix")),
+            action: deciding.map(|(operation, _)| operation.action.as_str()),
+            resource: deciding.map(|(operation, _)| &operation.resource),
+            context: deciding.map(|(operation, _)| &operation.context),
+            facts: self.asked.as_ref().map(|asked| &asked.facts),
+            operations: &operations,
+            direction: self.point.direction.as_str(),
+            protocol: self.point.protocol,
+            listener: &self.point.listener,
+            upstream: Some(&self.point.upstream),
+            method: self.exchange.method.as_deref(),
+            bytes_in: Some(settlement.bytes_in),
+            bytes_out: Some(settlement.bytes_out),
+            duration: Some(self.exchange.started.elapsed()),
+            authz: Some(self.authz),
+            status: settlement.status,
+            reason: self.refusal.as_ref().map(|(rule, _)| *rule),
+            error: settlement
+                .error
+                .as_deref()
+                .or_else(|| self.refusal.as_ref().map(|(_, message)| message.as_str()))
+                .or_else(|| deciding.and_then(|(_, decision)| decision.error.as_deref())),
+        })
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        if !self.recorded {
+            let settlement = Settlement { error: Some("the exchange was broken off".into()), ..Settlement::default() };
+            if let Err(error) = self.settle(&settlement) {
+                tracing::error!(%error, decision_id = %self.id, "an exchange that was broken off has no record");
+            }
+        }
+    }
+}
+
+/// The operation that the record is about: the first one that was decided like the whole.
+fn deciding(asked: &Asked, outcome: Outcome) -> Option<(&crate::mapping::Operation, &Decision)> {
+    asked.operations.iter().zip(&asked.decisions).find(|(_, decision)| decision.outcome == outcome)
+}
+
+fn operation_records(asked: &Asked) -> Vec<OperationRecord<'_>> {
+    let each = asked.operations.iter().zip(&asked.decisions);
+    each.map(|(operation, decision)| OperationRecord {
+        action: operation.action.as_str(),
+        resource: &operation.resource,
+        context: &operation.context,
+        outcome: decision.outcome.as_str(),
+        policies: &decision.policies,
+        error: decision.error.as_deref(),
+    })
+    .collect()
+}
+
+/// The outcome of the whole: what cannot be named outweighs an error, an error a forbid, a forbid a missing permit.
+fn worst(decisions: &[Decision]) -> Outcome {
+    const WORST_FIRST: [Outcome; 4] = [Outcome::Refused, Outcome::Error, Outcome::Forbidden, Outcome::NotPermitted];
+    let found = |outcome: &Outcome| decisions.iter().any(|decision| decision.outcome == *outcome);
+    WORST_FIRST.into_iter().find(found).unwrap_or(Outcome::Allowed)
+}
+
+fn millis(time: SystemTime) -> i64 {
+    match time.duration_since(UNIX_EPOCH) {
+        Ok(since) => i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
+        Err(before) => i64::try_from(before.duration().as_millis()).map_or(i64::MIN, |millis| -millis),
+    }
+}

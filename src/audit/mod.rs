@@ -1,1 +1,16 @@
-//! To be written.
+//! One decision, one record: a JSON line that is in the sink before the last byte of the answer is sent.
+//!
+//! Writes what others decided and decides nothing itself. `docs/audit.md` describes every field.
+
+mod decision_id;
+mod line;
+mod record;
+mod recorder;
+mod redact;
+mod sink;
+
+pub use decision_id::{DecisionId, new_decision_id};
+pub use line::Rfc3339;
+pub use record::{Kind, OperationRecord, Record};
+pub use recorder::{Audit, AuditError};
+pub use redact::is_secret_header;

@@ -1,11 +1,29 @@
 //! The configuration: a file that may be wrong becomes a [`Config`] that cannot be.
+//!
+//! `file/` reads the text into a tree that knows its places and checks it against the JSON Schema of the types; `load` and `listener`
+//! make the [`Config`] from what is left. Nothing stops at the first problem: [`ConfigErrors`] has all of them.
 
+mod address;
+pub mod duration;
+mod errors;
+mod file;
 mod limits;
+mod listener;
+mod load;
+mod peer;
+mod reading;
 mod settings;
+mod upstream;
 
+#[cfg(test)]
+mod tests;
+
+pub use errors::{ConfigErrors, ConfigProblem, Place};
+pub use file::{nearest, schema, schema_text};
 pub use limits::Limits;
+pub use load::Overrides;
 pub use settings::{
     AdminConfig, AuditConfig, AuditSinkConfig, Config, Direction, HealthConfig, HttpConfig, IdentityConfig,
-    ListenAddress, ListenerConfig, LogConfig, LogFormat, OnAuditFailure, PeerMatcher, PeerPattern, PolicyConfig, ProtocolConfig,
-    S3Config, TlsVersion, UnknownNames, UpstreamConfig, UpstreamScheme,
+    ListenAddress, ListenerConfig, LogConfig, LogFormat, OnAuditFailure, PeerMatcher, PeerPattern, PolicyConfig,
+    ProtocolConfig, S3Config, TlsVersion, UnknownNames, UpstreamConfig, UpstreamScheme,
 };

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderName;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::Limits;
 use crate::identity::{SpiffeId, TrustDomain};
@@ -35,6 +37,8 @@ pub struct Config {
     pub shutdown_timeout: Duration,
     /// How often certificates, bundles and policies are compared with what is in force.
     pub reload_interval: Duration,
+    /// Key paths of the `unsafe_…` options that the file switches on, for the log at start.
+    pub unsafe_options: Vec<String>,
 }
 
 /// `identity`: files, all read together as one generation.
@@ -60,7 +64,8 @@ pub struct PolicyConfig {
 }
 
 /// What a policy about an unknown Stage or endpoint is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum UnknownNames {
     /// A warning with the nearest name.
     Warn,
@@ -208,11 +213,13 @@ pub enum PeerPattern {
 }
 
 /// TLS versions that can be asked for as the oldest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum TlsVersion {
-    /// TLS 1.2.
+    /// TLS 1.2 and 1.3.
+    #[serde(rename = "1.2")]
     V1_2,
-    /// TLS 1.3, the default.
+    /// TLS 1.3 only.
+    #[serde(rename = "1.3")]
     V1_3,
 }
 
@@ -255,11 +262,12 @@ pub enum AuditSinkConfig {
 }
 
 /// What happens to requests while records cannot be written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum OnAuditFailure {
     /// They are refused.
     Refuse,
-    /// `unsafe_on_failure: allow`: they go on unrecorded.
+    /// They go on unrecorded.
     Allow,
 }
 
@@ -273,7 +281,8 @@ pub struct LogConfig {
 }
 
 /// How a log line looks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum LogFormat {
     /// One JSON object a line.
     Json,

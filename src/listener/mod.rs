@@ -1,1 +1,12 @@
-//! To be written.
+//! Accepting connections: bind, take a slot, spawn. `connection.rs` is the walk of a connection on one screen.
+
+mod accept;
+mod bind;
+mod connection;
+mod ending;
+mod slots;
+
+pub use accept::accept;
+pub use bind::{BindError, Bound};
+pub use connection::Listener;
+pub use slots::Slots;

@@ -1,9 +1,20 @@
 //! What was asked: a request head becomes [`Operations`].
 //!
 //! Pure functions. No sockets, and no Cedar: the decision point turns these types into its own.
+//!
+//! [`head::judge`] comes first, on every request of every protocol over HTTP; then [`http::map`] or [`s3::map`] name what is
+//! asked. What cannot be named is a [`Refusal`] and is not forwarded.
+
+pub mod head;
+pub mod http;
+pub mod http_path;
+pub mod s3;
 
 mod context;
 mod operation;
+mod percent;
+mod refusal;
 
 pub use context::{Context, HeadersRead, Value};
 pub use operation::{Action, Group, Operation, Operations, Resource, ResourceKind};
+pub use refusal::Refusal;

@@ -1,1 +1,15 @@
-//! To be written.
+//! What the process tells about itself: logs by `tracing`, metrics for Prometheus.
+//!
+//! Knows no configuration and no other module but the drain: everybody may use it.
+
+mod catalogue;
+mod listener;
+pub mod logs;
+pub mod metrics;
+mod process;
+mod service;
+
+pub use catalogue::{CATALOGUE, Described, Kind};
+pub use listener::{ConnectionGuard, ListenerMetrics};
+pub use metrics::MetricsHandle;
+pub use service::{AuditMetrics, PolicyMetrics, Reload, SvidMetrics};

@@ -1,1 +1,20 @@
-//! To be written.
+//! Handshakes, as server and as client: who is the peer, proved.
+//!
+//! [`ServerTls`] and [`ClientTls`] hold rustls' configuration for the identity in force; [`Peer`] comes out of a verified
+//! handshake and from nowhere else; [`HandshakeRefusal`] names the rule that failed. All rustls types that are not part
+//! of a stream stay inside this module.
+
+mod client;
+mod handshake;
+mod peer;
+mod refusal;
+mod server;
+mod verifier;
+
+#[cfg(test)]
+mod tests;
+
+pub use client::ClientTls;
+pub use peer::Peer;
+pub use refusal::HandshakeRefusal;
+pub use server::ServerTls;

@@ -1,1 +1,14 @@
-//! To be written.
+//! The only way out: every call takes a [`Permit`](crate::enforce::Permit).
+
+mod body;
+mod connect;
+mod http1;
+mod http2;
+mod io;
+mod lease;
+mod send;
+
+pub use body::{Progress, RequestBody};
+pub use io::UpstreamIo;
+pub use lease::Lease;
+pub use send::{Answer, Upstream, UpstreamOptions};

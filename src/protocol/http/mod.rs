@@ -1,1 +1,19 @@
-//! To be written.
+//! HTTP/1.1 and HTTP/2, generic or as the S3 API.
+//!
+//! `request.rs` is the walk of one request on one screen; `serve.rs` runs it for a connection.
+
+mod body;
+mod forward;
+pub mod guard;
+mod judged_body;
+pub mod meter;
+mod reply;
+mod request;
+mod serve;
+mod service;
+mod timing;
+mod upgrade;
+mod xfcc;
+
+pub use serve::{Closed, serve};
+pub use service::{HttpConnection, HttpListener};

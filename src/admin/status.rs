@@ -1,0 +1,117 @@
+//! Snapshots that the app takes of itself, and what else the doors ask of it.
+
+use std::fmt::Debug;
+use std::time::SystemTime;
+
+use serde::{Serialize, Serializer};
+
+use crate::audit::Rfc3339;
+
+/// The app as the doors see it. Every call is answered at once, from what is in memory.
+pub trait AdminState: Debug + Send + Sync {
+    /// Why no traffic should come; empty when it should.
+    fn not_ready(&self) -> Vec<NotReady>;
+
+    /// How things are.
+    fn status(&self) -> Status;
+
+    /// Starts the drain, as SIGTERM does. Returns without waiting for it.
+    fn shutdown(&self);
+}
+
+/// One reason for not being ready.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NotReady {
+    /// A word that may be seen by everybody who reaches the health listener: `identity`, `policy`, `audit`, `draining`.
+    pub reason: &'static str,
+    /// What is the matter, for operators: only the admin listener and socket tell it.
+    pub message: String,
+}
+
+/// How things are.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Status {
+    /// Whether the process is on its way out.
+    pub draining: bool,
+    /// Who we are.
+    pub identity: IdentityStatus,
+    /// What decides.
+    pub policy: PolicyStatus,
+    /// Where traffic comes in.
+    pub listeners: Vec<ListenerStatus>,
+    /// Whether records can be written.
+    pub audit: AuditStatus,
+}
+
+/// Who we are.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct IdentityStatus {
+    /// `files`, `workload_api`.
+    pub source: &'static str,
+    /// Our SPIFFE ID, once there is an SVID.
+    pub spiffe_id: Option<String>,
+    /// When the SVID began to be valid.
+    #[serde(serialize_with = "rfc3339")]
+    pub not_before: Option<SystemTime>,
+    /// When it expires.
+    #[serde(serialize_with = "rfc3339")]
+    pub not_after: Option<SystemTime>,
+    /// Its serial number, hex.
+    pub serial: Option<String>,
+    /// Its SHA-256, hex.
+    pub sha256: Option<String>,
+    /// The generation in force.
+    pub generation: Option<u64>,
+    /// The trust domains whose bundles are in force.
+    pub trust_domains: Vec<String>,
+    /// Why the last change could not be put in force, until one could.
+    pub last_error: Option<String>,
+}
+
+/// What decides.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct PolicyStatus {
+    /// `sha256:…` over all files.
+    pub digest: String,
+    /// The generation in force.
+    pub generation: u64,
+    /// How many policies there are.
+    pub policies: usize,
+    /// What is odd about them.
+    pub warnings: Vec<String>,
+    /// Policies about endpoints that this sidecar does not have.
+    pub inactive: Vec<String>,
+    /// Why the last change could not be put in force, until one could.
+    pub last_error: Option<String>,
+}
+
+/// Where traffic comes in.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ListenerStatus {
+    /// Its name.
+    pub name: String,
+    /// `inbound` or `outbound`.
+    pub direction: &'static str,
+    /// `http`, `s3` …
+    pub protocol: &'static str,
+    /// Where it really listens, the port included that the system chose.
+    pub address: String,
+    /// Where permitted requests go.
+    pub upstream: String,
+    /// Open connections.
+    pub connections: usize,
+}
+
+/// Whether records can be written.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct AuditStatus {
+    /// Where they go.
+    pub sink: String,
+    /// Why they cannot be written, while they cannot.
+    pub failure: Option<String>,
+}
+
+#[expect(clippy::ref_option, reason = "serde hands over a reference to the field")]
+fn rfc3339<S: Serializer>(time: &Option<SystemTime>, serializer: S) -> Result<S::Ok, S::Error> {
+    time.map(Rfc3339::from).serialize(serializer)
+}

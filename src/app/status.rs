@@ -1,0 +1,107 @@
+//! The process as its admin doors show it.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use tokio::sync::Notify;
+
+use super::{Prepared, Shared};
+use crate::admin::{AdminState, AuditStatus, IdentityStatus, ListenerStatus, NotReady, PolicyStatus, Status};
+use crate::config::{AuditSinkConfig, Config};
+use crate::drain::DrainWatch;
+use crate::identity::X509Source as _;
+
+/// Snapshots of what is in force, taken when they are asked for.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) config: Arc<Config>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) bound: Vec<Arc<Prepared>>,
+    pub(super) drain: DrainWatch,
+    /// Told when somebody asks for the end.
+    pub(super) shutdown: Arc<Notify>,
+}
+
+impl AdminState for State {
+    fn not_ready(&self) -> Vec<NotReady> {
+        let mut reasons = Vec::new();
+        let mut because = |reason, message: String| reasons.push(NotReady { reason, message });
+        if self.drain.is_draining() {
+            because("draining", "the process is shutting down".into());
+        }
+        match self.shared.identity.current() {
+            None => because("identity", "there is no SVID yet".into()),
+            Some(own) if own.expired(SystemTime::now()) => because("identity", "our own SVID has expired".into()),
+            Some(_) => {}
+        }
+        if !self.shared.audit.is_working() {
+            because("audit", self.shared.audit.failure().unwrap_or_else(|| "records cannot be written".into()));
+        }
+        reasons
+    }
+
+    fn status(&self) -> Status {
+        Status {
+            draining: self.drain.is_draining(),
+            identity: self.identity(),
+            policy: self.policy(),
+            listeners: self.bound.iter().map(|prepared| prepared.status()).collect(),
+            audit: AuditStatus {
+                sink: match &self.config.audit.sink {
+                    AuditSinkConfig::Stdout => "stdout".into(),
+                    AuditSinkConfig::File(path) => path.display().to_string(),
+                },
+                failure: self.shared.audit.failure(),
+            },
+        }
+    }
+
+    fn shutdown(&self) {
+        self.shutdown.notify_one();
+    }
+}
+
+impl State {
+    fn identity(&self) -> IdentityStatus {
+        let faults = self.shared.faults();
+        let Some(own) = self.shared.identity.current() else {
+            return IdentityStatus { source: "files", last_error: faults.identity.clone(), ..IdentityStatus::default() };
+        };
+        IdentityStatus {
+            source: "files",
+            spiffe_id: Some(own.svid.id().to_string()),
+            not_before: Some(own.svid.not_before()),
+            not_after: Some(own.svid.not_after()),
+            serial: Some(own.svid.serial().to_owned()),
+            sha256: Some(own.svid.sha256().to_owned()),
+            generation: Some(own.number),
+            trust_domains: own.bundles.iter().map(|bundle| bundle.trust_domain().to_string()).collect(),
+            last_error: faults.identity.clone(),
+        }
+    }
+
+    fn policy(&self) -> PolicyStatus {
+        let policies = self.shared.policies.current();
+        PolicyStatus {
+            digest: policies.digest().to_owned(),
+            generation: policies.number(),
+            policies: policies.len(),
+            warnings: policies.warnings().iter().map(ToString::to_string).collect(),
+            inactive: policies.inactive().iter().map(ToString::to_string).collect(),
+            last_error: self.shared.faults().policies.clone(),
+        }
+    }
+}
+
+impl Prepared {
+    fn status(&self) -> ListenerStatus {
+        ListenerStatus {
+            name: self.config.name.to_string(),
+            direction: self.config.direction.as_str(),
+            protocol: self.config.protocol.as_str(),
+            address: self.socket.address().to_owned(),
+            upstream: self.config.upstream.to_string(),
+            connections: self.point.metrics.connections_now(),
+        }
+    }
+}

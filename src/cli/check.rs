@@ -1,0 +1,152 @@
+//! `portcullis check`: everything that would fail at start, without starting.
+
+use std::fs::OpenOptions;
+use std::process::ExitCode;
+use std::time::SystemTime;
+
+use clap::Args;
+
+use super::overrides::ConfigArgs;
+use super::{FAILURE, colour};
+use crate::app::policy_source;
+use crate::config::{AuditSinkConfig, Config};
+use crate::identity::{FileSource, FileSourcePaths, X509Source as _};
+use crate::listener::Bound;
+use crate::policy::PolicyGeneration;
+
+/// Options of `portcullis check`.
+#[derive(Debug, Args)]
+pub(super) struct CheckArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+/// Goes through the same steps as a start, and says how each went.
+pub(super) fn run(arguments: &CheckArgs) -> ExitCode {
+    let config = match Config::load(&arguments.config.config, &arguments.config.overrides()) {
+        Ok(config) => config,
+        Err(errors) => {
+            eprint!("{}", errors.render(colour()));
+            return ExitCode::from(FAILURE);
+        }
+    };
+    let mut report = Report::default();
+    report.good("configuration", &format!("{} listeners", config.listeners.len()));
+    identity(&config, &mut report);
+    let invalid_policy = !policies(&config, &mut report);
+    listeners(&config, &mut report);
+    audit(&config, &mut report);
+    match (report.failed, invalid_policy) {
+        (_, true) => ExitCode::from(super::policy::INVALID_POLICY),
+        (true, false) => ExitCode::from(FAILURE),
+        (false, false) => ExitCode::SUCCESS,
+    }
+}
+
+#[derive(Debug, Default)]
+struct Report {
+    failed: bool,
+}
+
+impl Report {
+    fn good(&self, what: &str, how: &str) {
+        println!("ok    {what:<14} {how}");
+    }
+
+    fn notice(&self, what: &str, how: &str) {
+        println!("note  {what:<14} {how}");
+    }
+
+    fn bad(&mut self, what: &str, why: &str) {
+        self.failed = true;
+        println!("FAIL  {what:<14} {why}");
+    }
+}
+
+fn identity(config: &Config, report: &mut Report) {
+    let paths = FileSourcePaths {
+        certificate: config.identity.certificate.clone(),
+        private_key: config.identity.private_key.clone(),
+        bundles: config.identity.trust_bundles.clone(),
+    };
+    let source = match FileSource::open(paths) {
+        Ok(source) => source,
+        Err(error) => return report.bad("identity", &error.to_string()),
+    };
+    let Some(own) = source.current() else { return report.bad("identity", "nothing was loaded") };
+    match own.svid.not_after().duration_since(SystemTime::now()) {
+        Ok(left) => report.good("identity", &format!("{} expires in {}", own.svid.id(), roughly(left.as_secs()))),
+        Err(_past) => report.bad("identity", &format!("{} has expired", own.svid.id())),
+    }
+    for bundle in own.bundles.iter() {
+        report.good("trust", &format!("{}: {} authorities", bundle.trust_domain(), bundle.anchors().len()));
+    }
+}
+
+fn policies(config: &Config, report: &mut Report) -> bool {
+    match PolicyGeneration::load(&policy_source(config), 1) {
+        Ok(generation) => {
+            report.good("policy", &format!("{} policies, digest {}", generation.len(), generation.digest()));
+            for warning in generation.warnings() {
+                report.notice("policy", &warning.to_string());
+            }
+            for inactive in generation.inactive() {
+                report.notice("policy", &inactive.to_string());
+            }
+            true
+        }
+        Err(errors) => {
+            report.bad("policy", &format!("in {}", config.policy.directory.display()));
+            eprint!("{}", errors.render(colour()));
+            false
+        }
+    }
+}
+
+/// Binds each address for a moment: what another process holds is found now.
+fn listeners(config: &Config, report: &mut Report) {
+    for listener in &config.listeners {
+        let name = format!("{} {}", listener.direction.as_str(), listener.name);
+        if let crate::config::ListenAddress::Unix { path, .. } = &listener.listen {
+            // Binding would replace the socket of a sidecar that runs.
+            let folder = path.parent().is_some_and(std::path::Path::is_dir);
+            if folder {
+                report.good("listener", &format!("{name} on unix:{}", path.display()));
+            } else {
+                report.bad("listener", &format!("{name}: folder of `{}` does not exist", path.display()));
+            }
+            continue;
+        }
+        match Bound::bind(&listener.listen) {
+            Ok(bound) => report.good("listener", &format!("{name} on {}", bound.address())),
+            Err(error) => report.bad("listener", &format!("{name}: {error}")),
+        }
+    }
+}
+
+fn audit(config: &Config, report: &mut Report) {
+    match &config.audit.sink {
+        AuditSinkConfig::Stdout => report.good("audit", "standard output"),
+        AuditSinkConfig::File(path) => {
+            let existed = path.exists();
+            match OpenOptions::new().append(true).create(true).open(path) {
+                Ok(_file) => {
+                    if !existed {
+                        let _ = std::fs::remove_file(path);
+                    }
+                    report.good("audit", &path.display().to_string());
+                }
+                Err(error) => report.bad("audit", &format!("`{}`: {error}", path.display())),
+            }
+        }
+    }
+}
+
+fn roughly(seconds: u64) -> String {
+    match seconds {
+        0..=119 => format!("{seconds} s"),
+        120..=7_199 => format!("{} min", seconds / 60),
+        7_200..=172_799 => format!("{} h", seconds / 3_600),
+        _ => format!("{} days", seconds / 86_400),
+    }
+}

@@ -1,0 +1,55 @@
+//! `portcullis demo`: stages, an S3 store and sidecars on this machine, as they stand in production.
+
+mod client;
+mod scenario;
+mod sidecar;
+mod store;
+mod table;
+mod world;
+
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::FAILURE;
+use scenario::Row;
+use world::World;
+
+/// Options of `portcullis demo`.
+#[derive(Debug, Args)]
+pub(super) struct DemoArgs {
+    /// Run the scenario and exit: 0 if every row came out as it should
+    #[arg(long)]
+    once: bool,
+}
+
+/// Runs the scenario, prints what came out, and stays up unless asked not to.
+pub(super) fn run(arguments: &DemoArgs) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error.to_string()),
+    };
+    runtime.block_on(async {
+        let mut world = match World::start().await {
+            Ok(world) => world,
+            Err(error) => return failed(&error),
+        };
+        let rows = match scenario::play(&world).await {
+            Ok(rows) => rows,
+            Err(error) => return failed(&error),
+        };
+        println!("{}", table::render(&rows));
+        let as_expected = rows.iter().all(Row::is_as_expected);
+        if !arguments.once {
+            println!("{}", table::invitation(&world));
+            let _interrupted = tokio::signal::ctrl_c().await;
+        }
+        world.stop();
+        if as_expected { ExitCode::SUCCESS } else { failed("a row did not come out as it should") }
+    })
+}
+
+fn failed(why: &str) -> ExitCode {
+    eprintln!("portcullis demo: {why}");
+    ExitCode::from(FAILURE)
+}

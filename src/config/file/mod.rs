@@ -1,0 +1,18 @@
+//! The configuration file as it is written: its keys, their JSON Schema, and the text read against them.
+
+mod conform;
+mod keys;
+mod nearest;
+mod schema;
+mod tree;
+mod yaml;
+
+pub(super) use conform::{conform, conform_override};
+pub(super) use keys::{
+    AdminKeys, AuditKeys, AuditSinkKey, ConfigFile, DurationKey, HealthKeys, IdentityKeys, IdentitySource, InboundKeys,
+    LimitKeys, ListenerKeys, LogKeys, OneOrMany, OutboundKeys, PolicyKeys, ProtocolKey,
+};
+pub use nearest::nearest;
+pub use schema::{schema, schema_text};
+pub(super) use tree::{KeyPath, Node, Value};
+pub(super) use yaml::read;

@@ -1,0 +1,346 @@
+//! A listener of the file becomes one of the [`Config`](super::Config).
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use http::HeaderName;
+use thiserror::Error;
+
+use super::errors::Advice;
+use super::file::{InboundKeys, KeyPath, LimitKeys, ListenerKeys, OneOrMany, OutboundKeys, ProtocolKey, nearest};
+use super::reading::Reading;
+use super::upstream::{parse_host, parse_known_host, parse_mtls, parse_plain};
+use super::{
+    Direction, HttpConfig, Limits, ListenAddress, ListenerConfig, PeerMatcher, PeerPattern, ProtocolConfig, S3Config,
+    TlsVersion, UpstreamConfig, address, peer,
+};
+
+/// What a listener inherits from the file's top level.
+#[derive(Debug, Clone)]
+pub(super) struct Inherited {
+    pub(super) limits: Limits,
+    pub(super) tls_min_version: TlsVersion,
+}
+
+/// Reads one entry of `inbound` or `outbound`; none if something about it is wrong, which is then reported.
+pub(super) fn listener<D: Ends>(
+    reading: &mut Reading<'_>,
+    at: &KeyPath,
+    keys: ListenerKeys<D>,
+    inherited: &Inherited,
+) -> Option<ListenerConfig> {
+    let protocol = protocol(reading, at, &keys);
+    let name = keys.name.and_then(|name| reading.listener_name(D::DIRECTION, &at.key("name"), name));
+    let limits = limits(reading, &at.key("limits"), keys.limits.as_ref(), &inherited.limits);
+    let ends = keys.direction.ends(reading, at, keys.protocol);
+    Some(ListenerConfig {
+        direction: D::DIRECTION,
+        name: Arc::from(name?),
+        listen: ends.listen?,
+        protocol: protocol?,
+        upstream: ends.upstream?,
+        peer: ends.peer?,
+        tls_min_version: keys.tls.and_then(|tls| tls.min_version).unwrap_or(inherited.tls_min_version),
+        limits: limits?,
+    })
+}
+
+/// What differs between the directions.
+pub(super) trait Ends {
+    /// Which one it is.
+    const DIRECTION: Direction;
+
+    /// Reads both ends of a listener.
+    fn ends(self, reading: &mut Reading<'_>, at: &KeyPath, protocol: Option<ProtocolKey>) -> BothEnds;
+}
+
+/// Both ends of a listener, as far as they are right.
+#[derive(Debug)]
+pub(super) struct BothEnds {
+    listen: Option<ListenAddress>,
+    upstream: Option<UpstreamConfig>,
+    peer: Option<Option<PeerMatcher>>,
+}
+
+impl Ends for InboundKeys {
+    const DIRECTION: Direction = Direction::Inbound;
+
+    fn ends(self, reading: &mut Reading<'_>, at: &KeyPath, protocol: Option<ProtocolKey>) -> BothEnds {
+        let path = at.key("listen");
+        let listen = match self.listen {
+            Some(text) if text.starts_with("unix:") => reading.refuse(&path, ListenerError::InboundSocket),
+            Some(text) => reading.address(&path, &text),
+            None => None,
+        };
+        let path = at.key("upstream");
+        let upstream = self.upstream.filter(|_| speaks_http(protocol));
+        let upstream = upstream.and_then(|text| reading.report.check(&path, parse_plain(&text)));
+        let upstream = upstream.and_then(|upstream| {
+            if !upstream.is_loopback() && self.unsafe_upstream_off_loopback != Some(true) {
+                return reading.refuse(&path, ListenerError::UpstreamOffLoopback { host: upstream.host });
+            }
+            if listen.is_some_and(|listen| is_itself(listen, &upstream)) {
+                return reading.refuse(&path, ListenerError::UpstreamIsListener);
+            }
+            Some(upstream)
+        });
+        BothEnds { listen: listen.map(ListenAddress::Tcp), upstream, peer: Some(None) }
+    }
+}
+
+impl Ends for OutboundKeys {
+    const DIRECTION: Direction = Direction::Outbound;
+
+    fn ends(self, reading: &mut Reading<'_>, at: &KeyPath, protocol: Option<ProtocolKey>) -> BothEnds {
+        let upstream = self.upstream.as_ref().filter(|_| speaks_http(protocol));
+        let upstream = upstream.and_then(|text| reading.report.check(&at.key("upstream"), parse_mtls(text)));
+        let peer = self.peer.as_ref().and_then(|peer| peers(reading, &at.key("peer"), peer));
+        BothEnds { listen: outbound_listen(reading, at, self), upstream, peer: peer.map(Some) }
+    }
+}
+
+fn outbound_listen(reading: &mut Reading<'_>, at: &KeyPath, keys: OutboundKeys) -> Option<ListenAddress> {
+    let mode = keys.mode.as_deref().map_or(Some(0o600), |mode| reading.report.check(&at.key("mode"), parse_mode(mode)));
+    let path = at.key("listen");
+    let text = keys.listen?;
+    if let Some(socket) = text.strip_prefix("unix:") {
+        let socket = reading.socket(&path, socket)?;
+        return Some(ListenAddress::Unix {
+            path: socket,
+            mode: mode?,
+            allow_uids: keys.allow_uids.unwrap_or_default(),
+        });
+    }
+    for (key, is_set) in [("mode", keys.mode.is_some()), ("allow_uids", keys.allow_uids.is_some())] {
+        if is_set {
+            let error = ListenerError::SocketKey { key };
+            reading.report.key(&at.key(key), error.to_string(), error.advice());
+        }
+    }
+    let address = reading.address(&path, &text)?;
+    if !address::is_loopback(address.ip()) && keys.unsafe_listen_off_loopback != Some(true) {
+        return reading.refuse(&path, ListenerError::ListenOffLoopback { address });
+    }
+    Some(ListenAddress::Tcp(address))
+}
+
+/// Whether what goes to the upstream would come back to the listener.
+fn is_itself(listen: SocketAddr, upstream: &UpstreamConfig) -> bool {
+    let ip = upstream.ip().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    upstream.is_loopback() && address::clash(listen, SocketAddr::new(ip, upstream.port))
+}
+
+const fn speaks_http(protocol: Option<ProtocolKey>) -> bool {
+    matches!(protocol, None | Some(ProtocolKey::Http | ProtocolKey::S3))
+}
+
+fn peers(reading: &mut Reading<'_>, path: &KeyPath, keys: &OneOrMany) -> Option<PeerMatcher> {
+    match keys {
+        OneOrMany::One(text) if text == "any" => Some(PeerMatcher::AnyInOwnTrustDomain),
+        OneOrMany::One(text) => one_peer(reading, path, text).map(|pattern| PeerMatcher::OneOf(vec![pattern])),
+        OneOrMany::Many(texts) => {
+            let patterns: Vec<Option<PeerPattern>> =
+                texts.iter().enumerate().map(|(index, text)| one_peer(reading, &path.index(index), text)).collect();
+            patterns.into_iter().collect::<Option<_>>().map(PeerMatcher::OneOf)
+        }
+    }
+}
+
+fn one_peer(reading: &mut Reading<'_>, path: &KeyPath, text: &str) -> Option<PeerPattern> {
+    let pattern = reading.report.check(path, peer::parse(text))?;
+    let trust_domain = pattern.id().trust_domain();
+    match &reading.trust_domains {
+        Some(known) if !known.iter().any(|name| name == trust_domain) => {
+            let near = nearest(trust_domain, known.iter().map(String::as_str)).map(str::to_owned);
+            reading.refuse(path, ListenerError::NoBundle { trust_domain: trust_domain.into(), near })
+        }
+        _ => Some(pattern),
+    }
+}
+
+/// The protocol with its options, and no options of another.
+fn protocol<D>(reading: &mut Reading<'_>, at: &KeyPath, keys: &ListenerKeys<D>) -> Option<ProtocolConfig> {
+    let speaks = keys.protocol?;
+    for (key, of, is_set) in [
+        ("host_suffixes", ProtocolKey::S3, keys.host_suffixes.is_some()),
+        ("unsafe_allow_dot_segments", ProtocolKey::S3, keys.unsafe_allow_dot_segments.is_some()),
+        ("merge_slashes", ProtocolKey::Http, keys.merge_slashes.is_some()),
+        ("unsafe_allow_override_headers", ProtocolKey::Http, keys.unsafe_allow_override_headers.is_some()),
+    ] {
+        if is_set && of != speaks {
+            let error = ListenerError::KeyOfOther { key, of: of.as_str(), speaks: speaks.as_str() };
+            reading.report.key(&at.key(key), error.to_string(), error.advice());
+        }
+    }
+    let hosts = each(reading, &at.key("hosts"), keys.hosts.as_deref(), parse_known_host);
+    match speaks {
+        ProtocolKey::Http => {
+            let path = at.key("unsafe_allow_override_headers");
+            let headers = each(reading, &path, keys.unsafe_allow_override_headers.as_deref(), parse_header);
+            Some(ProtocolConfig::Http(HttpConfig {
+                hosts: hosts?,
+                merge_slashes: keys.merge_slashes.unwrap_or(false),
+                unsafe_allow_override_headers: headers?,
+            }))
+        }
+        ProtocolKey::S3 => {
+            let path = at.key("host_suffixes");
+            let suffixes = each(reading, &path, keys.host_suffixes.as_deref(), parse_suffix);
+            let suffixes = suffixes.and_then(|suffixes| apart(reading, &path, suffixes));
+            Some(ProtocolConfig::S3(S3Config {
+                hosts: hosts?,
+                host_suffixes: suffixes?,
+                unsafe_allow_dot_segments: keys.unsafe_allow_dot_segments.unwrap_or(false),
+            }))
+        }
+        ProtocolKey::Tcp | ProtocolKey::Postgres => {
+            reading.refuse(&at.key("protocol"), ListenerError::ProtocolLater { protocol: speaks.as_str() })
+        }
+    }
+}
+
+/// Reads each text of a list; none if one of them is wrong.
+fn each<T, E: Advice>(
+    reading: &mut Reading<'_>,
+    path: &KeyPath,
+    texts: Option<&[String]>,
+    parse: impl Fn(&str) -> Result<T, E>,
+) -> Option<Vec<T>> {
+    let texts = texts.unwrap_or_default().iter().enumerate();
+    let read: Vec<Option<T>> =
+        texts.map(|(index, text)| reading.report.check(&path.index(index), parse(text))).collect();
+    read.into_iter().collect()
+}
+
+/// Suffixes of which none lies below another: `b.s3.example` would be bucket `b` below one and `b.s3` below the other.
+fn apart(reading: &mut Reading<'_>, path: &KeyPath, suffixes: Vec<String>) -> Option<Vec<String>> {
+    let below = |suffix: &str, above: &str| suffix.strip_suffix(above).is_some_and(|rest| rest.ends_with('.'));
+    let overlap = suffixes.iter().enumerate().find_map(|(index, suffix)| {
+        let above = suffixes.iter().find(|above| below(suffix, above))?;
+        Some((index, ListenerError::SuffixBelow { suffix: suffix.clone(), above: above.clone() }))
+    });
+    match overlap {
+        Some((index, error)) => reading.refuse(&path.index(index), error),
+        None => Some(suffixes),
+    }
+}
+
+fn parse_suffix(text: &str) -> Result<String, ListenerError> {
+    let bare = text.strip_prefix("*.").or_else(|| text.strip_prefix('.'));
+    if let Some(bare) = bare {
+        return Err(ListenerError::SuffixDot { text: text.into(), bare: bare.into() });
+    }
+    let error = |reason: String| ListenerError::Suffix { text: text.into(), reason };
+    let suffix = parse_host(text).map_err(|reason| error(reason.to_string()))?;
+    if suffix.parse::<IpAddr>().is_ok() {
+        return Err(error("it is an IP address".into()));
+    }
+    Ok(suffix.trim_end_matches('.').into())
+}
+
+fn parse_header(text: &str) -> Result<HeaderName, ListenerError> {
+    HeaderName::try_from(text).map_err(|_| ListenerError::Header { text: text.into() })
+}
+
+fn parse_mode(text: &str) -> Result<u32, ListenerError> {
+    let digits = text.strip_prefix('0').filter(|rest| rest.len() == 3).unwrap_or(text);
+    let mode = u32::from_str_radix(digits, 8).ok().filter(|_| digits.len() == 3 && !digits.starts_with('+'));
+    mode.ok_or_else(|| ListenerError::Mode { text: text.into() })
+}
+
+/// `limits`, each key over what is inherited.
+pub(super) fn limits(
+    reading: &mut Reading<'_>,
+    path: &KeyPath,
+    keys: Option<&LimitKeys>,
+    inherited: &Limits,
+) -> Option<Limits> {
+    let Some(keys) = keys else { return Some(inherited.clone()) };
+    let limits = keys.over(inherited);
+    if limits.uri_bytes >= limits.header_bytes {
+        let (uri_bytes, header_bytes) = (limits.uri_bytes, limits.header_bytes);
+        let key = if keys.uri_bytes.is_some() { "uri_bytes" } else { "header_bytes" };
+        return reading.refuse(&path.key(key), ListenerError::UriOverHeader { uri_bytes, header_bytes });
+    }
+    Some(limits)
+}
+
+impl LimitKeys {
+    fn over(&self, inherited: &Limits) -> Limits {
+        Limits {
+            header_bytes: self.header_bytes.unwrap_or(inherited.header_bytes),
+            header_count: self.header_count.unwrap_or(inherited.header_count),
+            uri_bytes: self.uri_bytes.unwrap_or(inherited.uri_bytes),
+            concurrent_streams: self.concurrent_streams.unwrap_or(inherited.concurrent_streams),
+            connections: self.connections.unwrap_or(inherited.connections),
+            connections_per_workload: self.connections_per_workload.unwrap_or(inherited.connections_per_workload),
+            handshake_timeout: self.handshake_timeout.map_or(inherited.handshake_timeout, |d| d.0),
+            header_read_timeout: self.header_read_timeout.map_or(inherited.header_read_timeout, |d| d.0),
+            idle_timeout: self.idle_timeout.map_or(inherited.idle_timeout, |d| d.0),
+            connect_timeout: self.connect_timeout.map_or(inherited.connect_timeout, |d| d.0),
+            request_timeout: self.request_timeout.map_or(inherited.request_timeout, |d| d.0),
+            judged_body_bytes: self.judged_body_bytes.unwrap_or(inherited.judged_body_bytes),
+            control_frames_per_second: self.control_frames_per_second.unwrap_or(inherited.control_frames_per_second),
+        }
+    }
+}
+
+/// What is wrong about a listener as such.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub(super) enum ListenerError {
+    #[error("protocol `{protocol}` comes in a later version")]
+    ProtocolLater { protocol: &'static str },
+    #[error("`{key}` is for `protocol: {of}`, this listener speaks `{speaks}`")]
+    KeyOfOther { key: &'static str, of: &'static str, speaks: &'static str },
+    #[error("an inbound listener takes connections from other machines, a Unix socket cannot")]
+    InboundSocket,
+    #[error("`{key}` is for Unix sockets, this listener has an IP address")]
+    SocketKey { key: &'static str },
+    #[error("`{address}` is not on loopback: whoever reaches it would act as this workload")]
+    ListenOffLoopback { address: SocketAddr },
+    #[error("`{host}` is not on loopback: what was permitted would cross the network in plain")]
+    UpstreamOffLoopback { host: String },
+    #[error("the upstream is this listener itself")]
+    UpstreamIsListener,
+    #[error("trust domain `{trust_domain}` has no bundle: nobody from there can be verified")]
+    NoBundle { trust_domain: String, near: Option<String> },
+    #[error("`{text}` is not a mode, which has three octal digits")]
+    Mode { text: String },
+    #[error("`{text}` is not a header name")]
+    Header { text: String },
+    #[error("`{text}` is not a host suffix: {reason}")]
+    Suffix { text: String, reason: String },
+    #[error("host suffix `{text}` begins with a dot or a wildcard")]
+    SuffixDot { text: String, bare: String },
+    #[error("host suffix `{suffix}` lies below `{above}`: one Host would name two buckets")]
+    SuffixBelow { suffix: String, above: String },
+    #[error("`uri_bytes` ({uri_bytes}) must be less than `header_bytes` ({header_bytes}), which holds the target too")]
+    UriOverHeader { uri_bytes: usize, header_bytes: usize },
+}
+
+impl Advice for ListenerError {
+    fn advice(&self) -> Option<String> {
+        Some(match self {
+            Self::ProtocolLater { .. } => "this version speaks `http` and `s3`".into(),
+            Self::KeyOfOther { of, .. } => format!("remove it, or write `protocol: {of}`"),
+            Self::InboundSocket => "write `IP:PORT`, for example `0.0.0.0:8443`".into(),
+            Self::SocketKey { .. } => "remove it, or listen on `unix:/PATH`".into(),
+            Self::ListenOffLoopback { address } => {
+                let loopback = address::on_loopback(*address);
+                format!("write `{loopback}`, or set `unsafe_listen_off_loopback: true`")
+            }
+            Self::UpstreamOffLoopback { .. } => {
+                "run portcullis beside the service, or set `unsafe_upstream_off_loopback: true`".into()
+            }
+            Self::UpstreamIsListener => "write the address at which the local service listens".into(),
+            Self::NoBundle { near: Some(near), .. } => format!("did you mean `{near}`?"),
+            Self::NoBundle { .. } => "add its bundle to `identity.trust_bundles`".into(),
+            Self::Mode { .. } => "write for example `\"0660\"`".into(),
+            Self::Header { .. } => "write one name, for example `x-http-method-override`".into(),
+            Self::Suffix { .. } => "write a domain name, for example `s3.example`".into(),
+            Self::SuffixDot { bare, .. } => format!("write `{bare}`"),
+            Self::SuffixBelow { .. } => "keep one of the two, or list the other under `hosts` for path style".into(),
+            Self::UriOverHeader { .. } => "raise `header_bytes` or lower `uri_bytes`".into(),
+        })
+    }
+}

@@ -1,0 +1,123 @@
+//! Where our own SVID and the trust bundles come from.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use rustls::crypto::aws_lc_rs::sign::any_supported_type;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::{CertifiedKey, SigningKey};
+use thiserror::Error;
+use tokio::sync::watch;
+
+use crate::identity::{ChainError, ChainUsage, SvidError, TrustBundleSet, X509Svid};
+
+/// Something that hands out our identity and may change it at any time.
+pub trait X509Source: Send + Sync + fmt::Debug {
+    /// The generation in force; `None` while there has never been one.
+    fn current(&self) -> Option<Arc<X509Generation>>;
+
+    /// Tells the number of the generation in force, 0 while there is none, whenever it changes.
+    fn changed(&self) -> watch::Receiver<u64>;
+}
+
+/// Chain, key and bundles that were loaded, checked and put in force together.
+#[derive(Debug)]
+pub struct X509Generation {
+    /// Counts from 1 in each source.
+    pub number: u64,
+    /// Our own SVID.
+    pub svid: X509Svid,
+    /// Our own chain, the SVID first.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// The SVID's key.
+    pub key: PrivateKeyDer<'static>,
+    /// Whom we trust.
+    pub bundles: TrustBundleSet,
+    signing_key: Arc<dyn SigningKey>,
+}
+
+/// Why chain, key and bundles do not make a generation.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum GenerationError {
+    /// No certificate at all.
+    #[error("there is no certificate")]
+    NoCertificate,
+    /// The certificate is no X.509-SVID.
+    #[error("certificate is not an X.509-SVID ({}): {source}", source.section())]
+    Svid {
+        /// The rule.
+        source: SvidError,
+    },
+    /// A key that cannot sign.
+    #[error("private key is not of a kind that can be used: {0}")]
+    Key(String),
+    /// The key is another certificate's.
+    #[error("private key does not belong to the certificate of `{id}`")]
+    KeyMismatch {
+        /// Whose certificate it is.
+        id: String,
+    },
+    /// Our own peers would refuse the chain.
+    #[error("certificate of `{id}` does not stand up to our own trust bundles: {source}")]
+    Chain {
+        /// Whose certificate it is.
+        id: String,
+        /// The rule.
+        source: ChainError,
+    },
+}
+
+impl GenerationError {
+    /// The rule's stable name, as metrics have it.
+    #[must_use]
+    pub const fn rule(&self) -> &'static str {
+        match self {
+            Self::NoCertificate => "no-certificate",
+            Self::Svid { source } => source.rule(),
+            Self::Key(_) => "private-key",
+            Self::KeyMismatch { .. } => "key-mismatch",
+            Self::Chain { source, .. } => source.rule(),
+        }
+    }
+}
+
+impl X509Generation {
+    /// A generation of these parts, after checking that they belong together: the leaf is an X.509-SVID, the key is its
+    /// key, and the chain stands up to the bundle of its own trust domain `now`, as client and as server.
+    ///
+    /// # Errors
+    /// The first check that fails.
+    pub fn new(
+        number: u64,
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+        bundles: TrustBundleSet,
+        now: SystemTime,
+    ) -> Result<Self, GenerationError> {
+        let leaf = chain.first().ok_or(GenerationError::NoCertificate)?;
+        let svid = X509Svid::parse(leaf).map_err(|source| GenerationError::Svid { source })?;
+        let signing_key = any_supported_type(&key).map_err(|error| GenerationError::Key(error.to_string()))?;
+        CertifiedKey::new(chain.clone(), Arc::clone(&signing_key))
+            .keys_match()
+            .map_err(|_| GenerationError::KeyMismatch { id: svid.id().to_string() })?;
+        for usage in [ChainUsage::Client, ChainUsage::Server] {
+            bundles
+                .verify(&svid, &chain, usage, now)
+                .map_err(|source| GenerationError::Chain { id: svid.id().to_string(), source })?;
+        }
+        Ok(Self { number, svid, chain, key, bundles, signing_key })
+    }
+
+    /// Chain and key as rustls presents them.
+    #[must_use]
+    pub fn certified_key(&self) -> CertifiedKey {
+        CertifiedKey::new(self.chain.clone(), Arc::clone(&self.signing_key))
+    }
+
+    /// Whether our own SVID's time is over.
+    #[must_use]
+    pub fn expired(&self, now: SystemTime) -> bool {
+        now > self.svid.not_after()
+    }
+}

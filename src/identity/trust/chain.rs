@@ -1,0 +1,209 @@
+//! Path validation: from a leaf to an authority of the leaf's own trust domain.
+
+use std::cell::RefCell;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustls::pki_types::{CertificateDer, UnixTime};
+use thiserror::Error;
+use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
+
+use super::{TrustBundle, TrustBundleSet};
+use crate::identity::svid::certificate::Certificate;
+use crate::identity::svid::rules;
+use crate::identity::{SvidError, X509Svid};
+
+/// Most certificates that a peer may send, the leaf included. Path building takes at most 6 intermediates; the rest
+/// would only cost signature checks before anybody is authenticated.
+pub const MAX_CHAIN: usize = 8;
+
+/// What a leaf is used for: which end of the connection it authenticates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChainUsage {
+    /// The client.
+    Client,
+    /// The server.
+    Server,
+}
+
+/// Why a chain does not prove its leaf.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[expect(missing_docs, reason = "the fields are what the message shows")]
+pub enum ChainError {
+    /// We hold no bundle for the leaf's trust domain.
+    #[error("no trust bundle for the trust domain `{trust_domain}`")]
+    UnknownTrustDomain { trust_domain: String },
+    /// The leaf's time is over.
+    #[error("certificate expired {seconds} s ago")]
+    Expired { seconds: u64 },
+    /// The leaf's time has not come.
+    #[error("certificate is not valid before {seconds} s from now")]
+    NotYetValid { seconds: u64 },
+    /// More certificates than anybody needs.
+    #[error("peer sent {count} certificates, at most {MAX_CHAIN} are accepted")]
+    Length { count: usize },
+    /// No path to an authority of the trust domain.
+    #[error("certificate was not issued by an authority of the trust domain `{trust_domain}`")]
+    UnknownIssuer { trust_domain: String },
+    /// An issuer's name fits, its key does not.
+    #[error("certificate bears the name of an authority of `{trust_domain}`, not its signature")]
+    Signature { trust_domain: String },
+    /// An issuer's time is over or has not come.
+    #[error("an issuing certificate is expired or not yet valid")]
+    IssuerValidity,
+    /// An issuer that is no signing certificate.
+    #[error("an issuing certificate is refused: {0}")]
+    Issuer(SvidError),
+    /// A path longer than an issuer allows.
+    #[error("the chain is longer than an issuer's path length constraint allows")]
+    PathLength,
+    /// A name outside an issuer's constraints. URI constraints are not evaluated: any of them refuses.
+    #[error("a name is outside an issuer's name constraints, or they constrain URIs, which is not supported")]
+    NameConstraints,
+    /// A signature by an algorithm or key that is too weak or not known.
+    #[error("a certificate is signed with an algorithm or key that is not accepted")]
+    SignatureAlgorithm,
+    /// An issuer whose extended key usage excludes this use.
+    #[error("an issuer's extended key usage excludes TLS on this side")]
+    IssuerPurpose,
+    /// Anything else that path validation refuses.
+    #[error("path validation refused the chain: {detail}")]
+    Path { detail: String },
+}
+
+impl ChainError {
+    /// The rule's stable name, as records and metrics have it.
+    #[must_use]
+    pub const fn rule(&self) -> &'static str {
+        match self {
+            Self::UnknownTrustDomain { .. } => "unknown-trust-domain",
+            Self::Expired { .. } => "expired",
+            Self::NotYetValid { .. } => "not-yet-valid",
+            Self::Length { .. } => "chain-length",
+            Self::UnknownIssuer { .. } | Self::Signature { .. } | Self::Path { .. } => "chain",
+            Self::IssuerValidity => "issuer-validity",
+            Self::Issuer(error) => error.rule(),
+            Self::PathLength => "path-length",
+            Self::NameConstraints => "name-constraints",
+            Self::SignatureAlgorithm => "signature-algorithm",
+            Self::IssuerPurpose => "issuer-extended-key-usage",
+        }
+    }
+}
+
+impl TrustBundleSet {
+    /// Verifies `chain` (leaf first, `svid` being that leaf) against the bundle of the leaf's own trust domain.
+    ///
+    /// # Errors
+    /// The rule that is broken.
+    ///
+    /// # Source
+    /// X.509-SVID 5.1; SPIFFE Federation 4.2 (the leaf's trust domain picks the bundle, before any path is built).
+    pub fn verify(
+        &self,
+        svid: &X509Svid,
+        chain: &[CertificateDer<'_>],
+        usage: ChainUsage,
+        now: SystemTime,
+    ) -> Result<(), ChainError> {
+        let trust_domain = svid.id().trust_domain();
+        let unknown = || ChainError::UnknownTrustDomain { trust_domain: trust_domain.to_owned() };
+        self.bundle(trust_domain).ok_or_else(unknown)?.verify(svid, chain, usage, now)
+    }
+}
+
+impl TrustBundle {
+    /// Verifies `chain` against this bundle alone.
+    fn verify(
+        &self,
+        svid: &X509Svid,
+        chain: &[CertificateDer<'_>],
+        usage: ChainUsage,
+        now: SystemTime,
+    ) -> Result<(), ChainError> {
+        if chain.len() > MAX_CHAIN {
+            return Err(ChainError::Length { count: chain.len() });
+        }
+        if let Ok(since) = now.duration_since(svid.not_after())
+            && !since.is_zero()
+        {
+            return Err(ChainError::Expired { seconds: since.as_secs() });
+        }
+        if let Ok(until) = svid.not_before().duration_since(now)
+            && !until.is_zero()
+        {
+            return Err(ChainError::NotYetValid { seconds: until.as_secs() });
+        }
+        let (leaf, intermediates) =
+            chain.split_first().ok_or_else(|| ChainError::Path { detail: "no certificate".to_owned() })?;
+        let path_error = |error: webpki::Error| self.chain_error(error);
+        let leaf = EndEntityCert::try_from(leaf).map_err(path_error)?;
+
+        // webpki's own error type has no room for our reasons; the first one stands for the path.
+        let refused = RefCell::new(None);
+        let verify_path = |path: &VerifiedPath<'_>| {
+            self.check_path(path, now).map_err(|error| {
+                refused.borrow_mut().get_or_insert(error);
+                PATH_REFUSED
+            })
+        };
+        let usage = match usage {
+            ChainUsage::Client => KeyUsage::client_auth(),
+            ChainUsage::Server => KeyUsage::server_auth(),
+        };
+        let result = leaf.verify_for_usage(
+            webpki::ALL_VERIFICATION_ALGS,
+            self.anchors(),
+            intermediates,
+            unix_time(now),
+            usage,
+            None,
+            Some(&verify_path),
+        );
+        match (result, refused.into_inner()) {
+            (Ok(_), _) => Ok(()),
+            (Err(PATH_REFUSED), Some(error)) => Err(error),
+            (Err(error), _) => Err(path_error(error)),
+        }
+    }
+
+    /// What stock path building leaves out: whether each issuer is a signing certificate as SPIFFE defines it, and
+    /// whether the authority's own time has not run out.
+    fn check_path(&self, path: &VerifiedPath<'_>, now: SystemTime) -> Result<(), ChainError> {
+        for issuer in path.intermediate_certificates() {
+            let der = issuer.der();
+            let certificate = Certificate::parse(&der).map_err(ChainError::Issuer)?;
+            rules::check_signing(&certificate).map_err(ChainError::Issuer)?;
+        }
+        let in_time = self.authorities().any(|(anchor, validity)| anchor == path.anchor() && validity.contains(&now));
+        if in_time { Ok(()) } else { Err(ChainError::IssuerValidity) }
+    }
+
+    fn chain_error(&self, error: webpki::Error) -> ChainError {
+        use webpki::Error as E;
+        let trust_domain = || self.trust_domain().to_string();
+        #[expect(clippy::wildcard_enum_match_arm, reason = "webpki's error is non_exhaustive; the rest is refused too")]
+        match error {
+            E::UnknownIssuer => ChainError::UnknownIssuer { trust_domain: trust_domain() },
+            E::InvalidSignatureForPublicKey => ChainError::Signature { trust_domain: trust_domain() },
+            // The leaf's own validity has been judged before, by the clock that webpki was given.
+            E::CertExpired { .. } | E::CertNotValidYet { .. } | E::InvalidCertValidity => ChainError::IssuerValidity,
+            E::EndEntityUsedAsCa => ChainError::Issuer(SvidError::SigningCaFlag),
+            E::PathLenConstraintViolated | E::MaximumPathDepthExceeded => ChainError::PathLength,
+            E::NameConstraintViolation | E::MalformedNameConstraint | E::UnsupportedNameType => {
+                ChainError::NameConstraints
+            }
+            E::UnsupportedSignatureAlgorithmContext(_)
+            | E::UnsupportedSignatureAlgorithmForPublicKeyContext(_)
+            | E::SignatureAlgorithmMismatch => ChainError::SignatureAlgorithm,
+            E::RequiredEkuNotFoundContext(_) | E::EmptyEkuExtension => ChainError::IssuerPurpose,
+            other => ChainError::Path { detail: format!("{other:?}") },
+        }
+    }
+}
+
+/// Nothing else in webpki says this as long as no key is listed as distrusted, and none is.
+const PATH_REFUSED: webpki::Error = webpki::Error::CertDistrusted;
+
+fn unix_time(time: SystemTime) -> UnixTime {
+    UnixTime::since_unix_epoch(time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO))
+}

@@ -1,0 +1,205 @@
+//! The walk of one connection: a slot, the handshake, the peer, its protocol, its end.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::Slots;
+use super::accept::Accepted;
+use super::ending::{self, Ending};
+use crate::audit::{Kind, Record, new_decision_id};
+use crate::config::Limits;
+use crate::drain::DrainWatch;
+use crate::enforce::{Asker, EnforcementPoint};
+use crate::identity::{SpiffeId, X509Source};
+use crate::protocol::Downstream;
+use crate::protocol::http::{Closed, HttpListener, serve};
+use crate::telemetry::{ConnectionGuard, ListenerMetrics};
+use crate::tls::{HandshakeRefusal, Peer, ServerTls};
+
+/// What an ended connection's requests in flight are given to finish, when its right to be here has ended.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// A listener on one data-path thread.
+#[derive(Debug)]
+pub struct Listener {
+    /// Mutual TLS on an inbound listener; an outbound one has local apps before it.
+    pub tls: Option<ServerTls>,
+    /// Our identity.
+    pub source: Arc<dyn X509Source>,
+    /// What is spoken.
+    pub http: Arc<HttpListener>,
+    /// Where decisions are made and recorded.
+    pub point: Arc<EnforcementPoint>,
+    /// Limits.
+    pub limits: Limits,
+    /// Places for connections.
+    pub slots: Arc<Slots>,
+    /// How long a drain may take.
+    pub shutdown_timeout: Duration,
+}
+
+impl Listener {
+    /// The listener's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.point.listener
+    }
+
+    /// The listener's counters.
+    #[must_use]
+    pub fn metrics(&self) -> &Arc<ListenerMetrics> {
+        &self.point.metrics
+    }
+
+    pub(super) async fn connection(&self, accepted: Accepted, drain: &DrainWatch) {
+        let Some(_slot) = self.slots.take() else {
+            self.metrics().connection_refused("listener-full");
+            return;
+        };
+        let mut open = self.metrics().connection();
+        match (accepted, &self.tls) {
+            (Accepted::Tcp(stream, address), Some(tls)) => {
+                self.inbound(stream, address, tls, (drain, &mut open)).await;
+            }
+            (Accepted::Tcp(stream, address), None) => {
+                open.open();
+                self.outbound(Downstream::tcp(stream), Some(address), drain).await;
+            }
+            (Accepted::Unix(stream), None) => {
+                open.open();
+                self.outbound(Downstream::unix(stream), None, drain).await;
+            }
+            // The configuration has no inbound Unix sockets: there is no TLS on one, so nobody to be the peer.
+            (Accepted::Unix(_), Some(_)) => self.metrics().connection_refused("no-identity"),
+        }
+    }
+
+    /// A peer that has to prove who it is.
+    async fn inbound(
+        &self,
+        stream: TcpStream,
+        address: SocketAddr,
+        tls: &ServerTls,
+        (drain, open): (&DrainWatch, &mut ConnectionGuard),
+    ) {
+        let trust = self.source.changed();
+        let (stream, peer) = match timeout(self.limits.handshake_timeout, tls.accept(stream)).await {
+            Ok(Ok(verified)) => verified,
+            Ok(Err(refusal)) => return self.handshake_refused(address, &refusal),
+            Err(_elapsed) => return self.handshake_refused(address, &too_slow(&self.limits)),
+        };
+        self.metrics().handshake_done();
+        open.open();
+        let Some(_slot) = self.slots.take_for(peer.id()) else {
+            self.metrics().connection_refused("workload-full");
+            return;
+        };
+        let Some(own) = self.own_id() else { return };
+        let asker = Arc::new(Asker::new(Arc::clone(&peer), Some(address)));
+        let why = OnceLock::new();
+        let ending = async {
+            let _first = why.set(ending::of_peer(drain, &peer, tls, trust).await);
+        };
+        let opened = Instant::now();
+        let http = Arc::clone(&self.http);
+        let closed = serve(Downstream::tls(stream), http, asker, &own, ending, self.grace()).await;
+        self.record_end(Some(address), Some(&peer), opened, &closed, why.get());
+    }
+
+    /// A local app: it is the workload that this sidecar stands beside.
+    async fn outbound(&self, stream: Downstream, address: Option<SocketAddr>, drain: &DrainWatch) {
+        let Some(own) = self.source.current() else {
+            self.metrics().connection_refused("no-identity");
+            return;
+        };
+        let peer = Arc::new(Peer::local(&own));
+        let asker = Arc::new(Asker::new(Arc::clone(&peer), address));
+        let why = OnceLock::new();
+        let ending = async {
+            let _first = why.set(ending::of_local(drain).await);
+        };
+        let opened = Instant::now();
+        let closed = serve(stream, Arc::clone(&self.http), asker, own.svid.id(), ending, self.grace()).await;
+        self.record_end(address, Some(&peer), opened, &closed, why.get());
+    }
+
+    fn own_id(&self) -> Option<SpiffeId> {
+        self.source.current().map(|own| own.svid.id().clone())
+    }
+
+    fn grace(&self) -> Duration {
+        GRACE.min(self.shutdown_timeout.max(Duration::from_secs(1)))
+    }
+
+    /// One record for a handshake that was refused: who came from where, and the rule that failed.
+    fn handshake_refused(&self, address: SocketAddr, refusal: &HandshakeRefusal) {
+        self.metrics().handshake_refused(refusal.rule);
+        let address = address.to_string();
+        let mut record = self.record(Kind::Handshake, Some(&address));
+        record.peer_san = refusal.peer_san.as_deref();
+        record.reason = Some(refusal.rule);
+        record.error = Some(&refusal.message);
+        self.write(&record);
+    }
+
+    /// A record for a connection that did not end in order.
+    fn record_end(
+        &self,
+        address: Option<SocketAddr>,
+        peer: Option<&Arc<Peer>>,
+        opened: Instant,
+        closed: &Closed,
+        why: Option<&Ending>,
+    ) {
+        let (reason, error) = match (closed, why) {
+            (Closed::Refused { rule, message }, _) => (*rule, Some(message.as_str())),
+            (_, Some(Ending::PeerExpired)) => ("peer-expired", None),
+            (_, Some(Ending::Distrusted { rule, message })) => (*rule, Some(message.as_str())),
+            (Closed::Cut, Some(Ending::Drain)) => ("drain-timeout", None),
+            (Closed::Failed { cause }, _) => {
+                tracing::debug!(listener = self.name(), cause, "connection failed");
+                return;
+            }
+            (Closed::InOrder | Closed::Idle | Closed::Cut, _) => return,
+        };
+        let address = address.map_or_else(|| "unix".to_owned(), |address| address.to_string());
+        let mut record = self.record(Kind::Connection, Some(&address));
+        if let Some(peer) = peer {
+            record.principal = Some(peer.id().as_str());
+            record.peer_certificate_sha256 = Some(peer.svid().sha256());
+            record.peer_certificate_serial = Some(peer.svid().serial());
+        }
+        record.duration = Some(opened.elapsed());
+        record.reason = Some(reason);
+        record.error = error;
+        self.write(&record);
+    }
+
+    fn record<'a>(&'a self, kind: Kind, address: Option<&'a str>) -> Record<'a> {
+        Record {
+            direction: self.point.direction.as_str(),
+            protocol: self.point.protocol,
+            listener: &self.point.listener,
+            peer_address: address,
+            ..Record::new(kind, new_decision_id(), "refused")
+        }
+    }
+
+    fn write(&self, record: &Record<'_>) {
+        if let Err(error) = self.point.audit.write(record) {
+            tracing::error!(listener = self.name(), %error, "a refused connection has no record");
+        }
+    }
+}
+
+fn too_slow(limits: &Limits) -> HandshakeRefusal {
+    HandshakeRefusal {
+        rule: "handshake-timeout",
+        message: format!("handshake was not finished within {} ms", limits.handshake_timeout.as_millis()),
+        peer_san: None,
+    }
+}

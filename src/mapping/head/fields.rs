@@ -1,0 +1,137 @@
+//! Header fields as the policies see them.
+
+use http::{HeaderMap, header};
+
+use super::strip::{Dropped, joined_cookie};
+use crate::mapping::refusal::shown;
+use crate::mapping::{HeadersRead, Refusal, Value};
+
+/// The fields that policies read, as `context.headers`: by lower-case name, in its order; several fields of one name are several
+/// members. Only what reaches the upstream is copied, so that both see the same request.
+///
+/// # Errors
+/// Rule `header-not-utf8`, if a field that a policy reads is not text: what cannot be compared must not pass for absent.
+pub fn copied(headers: &HeaderMap, reads: &HeadersRead) -> Result<Value, Refusal> {
+    let mut names: Vec<&str> = match reads {
+        HeadersRead::All => headers.keys().map(header::HeaderName::as_str).collect(),
+        HeadersRead::Only(names) => {
+            names.iter().map(|name| &**name).filter(|name| headers.contains_key(*name)).collect()
+        }
+    };
+    if names.is_empty() {
+        return Ok(Value::Headers(Vec::new()));
+    }
+    let dropped = Dropped::of(headers);
+    names.retain(|name| !dropped.drops(name));
+    names.sort_unstable();
+    names
+        .into_iter()
+        .map(|name| Ok((name.into(), members(headers, name)?)))
+        .collect::<Result<_, _>>()
+        .map(Value::Headers)
+}
+
+fn members(headers: &HeaderMap, name: &str) -> Result<Vec<Box<str>>, Refusal> {
+    let text = |bytes: &[u8]| {
+        std::str::from_utf8(bytes).map(Into::into).map_err(|_| {
+            Refusal::bad_request(
+                "header-not-utf8",
+                format!("a policy reads header {}, whose value is not UTF-8", shown(name)),
+            )
+        })
+    };
+    if name == "cookie"
+        && let Some(joined) = joined_cookie(headers)
+    {
+        return Ok(vec![text(joined.as_bytes())?]);
+    }
+    headers.get_all(name).iter().map(|value| text(value.as_bytes())).collect()
+}
+
+/// Whether a field holds what must never be written anywhere: passwords, signatures, tokens, keys.
+#[must_use]
+pub fn is_secret(name: &str) -> bool {
+    matches!(
+        name,
+        "authorization"
+            | "cookie"
+            | "proxy-authorization"
+            | "set-cookie"
+            | "x-amz-copy-source-server-side-encryption-customer-key"
+            | "x-amz-mfa"
+            | "x-amz-s3session-token"
+            | "x-amz-security-token"
+            | "x-amz-server-side-encryption-customer-key"
+            | "x-api-key"
+            | "x-auth-token"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &[u8])]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(*name, HeaderValue::from_bytes(value).unwrap());
+        }
+        headers
+    }
+
+    fn only(names: &[&str]) -> HeadersRead {
+        HeadersRead::Only(names.iter().map(|name| (*name).into()).collect())
+    }
+
+    #[test]
+    fn each_value_of_a_repeated_field_is_a_member_and_lists_are_not_split() {
+        let headers = headers(&[("x-role", b"user"), ("x-role", b"admin, root"), ("x-other", b"1")]);
+        let expected = Value::Headers(vec![("x-role".into(), vec!["user".into(), "admin, root".into()])]);
+        assert_eq!(copied(&headers, &only(&["x-role", "x-absent"])).unwrap(), expected);
+    }
+
+    #[test]
+    fn what_does_not_reach_the_upstream_is_not_seen_by_policies() {
+        let headers = headers(&[
+            ("connection", b"x-tenant"),
+            ("x-tenant", b"a"),
+            ("x-forwarded-client-cert", b"URI=spiffe://x/y"),
+            ("x-portcullis-decision", b"1"),
+            ("authorization", b"t"),
+        ]);
+        let expected = Value::Headers(vec![("authorization".into(), vec!["t".into()])]);
+        assert_eq!(copied(&headers, &HeadersRead::All).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_field_that_is_read_but_not_text_refuses_the_request() {
+        let headers = headers(&[("x-tenant", b"a\xff")]);
+        assert_eq!(copied(&headers, &only(&["x-tenant"])).unwrap_err().rule, "header-not-utf8");
+        assert!(copied(&headers, &only(&["x-other"])).is_ok());
+    }
+
+    #[test]
+    fn policies_see_exactly_the_fields_that_are_forwarded() {
+        let mut received = headers(&[
+            ("connection", b"close, x-a, cookie"),
+            ("cookie", b"a=1"),
+            ("cookie", b"b=2"),
+            ("x-a", b"1"),
+            ("x-b", b"2"),
+            ("x-b", b"3"),
+            ("upgrade", b"websocket"),
+        ]);
+        let Value::Headers(seen) = copied(&received, &HeadersRead::All).unwrap() else { panic!("headers") };
+        super::super::strip_for_upstream(&mut received);
+        let mut forwarded: Vec<_> =
+            received.iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect();
+        forwarded.sort();
+        let seen: Vec<_> = seen
+            .iter()
+            .flat_map(|(name, values)| values.iter().map(|value| (name.to_string(), value.to_string())))
+            .collect();
+        assert_eq!(seen, forwarded);
+    }
+}

@@ -1,0 +1,266 @@
+//! The body of an answer.
+
+use std::future::Future as _;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::guard::Exchange as Busy;
+use super::service::{HttpConnection, Waiting};
+use super::timing::{self, RECORD_STARTED_AFTER};
+use crate::enforce::{Permit, Settlement};
+use crate::failure::Failure;
+use crate::mapping::head;
+use crate::upstream::{Lease, Progress};
+
+/// A body on its way to the downstream. An upstream's is passed on frame by frame as the downstream takes it.
+#[derive(Debug)]
+pub struct ResponseBody(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    Empty,
+    Whole(Option<Bytes>),
+    Streamed(Box<Streamed>),
+}
+
+/// A permitted exchange whose answer is being passed on.
+#[derive(Debug)]
+pub(super) struct Open {
+    pub(super) permit: Permit,
+    pub(super) lease: Lease,
+    pub(super) upload: Option<Arc<Progress>>,
+    pub(super) connection: Arc<HttpConnection>,
+}
+
+#[derive(Debug)]
+struct Streamed {
+    incoming: Incoming,
+    status: u16,
+    bytes_out: u64,
+    connection: Arc<HttpConnection>,
+    upload: Option<Arc<Progress>>,
+    /// There until the record is written.
+    unsettled: Option<(Permit, Lease)>,
+    started: Instant,
+    recorded_start: bool,
+    /// When a byte last moved in either direction, and how far the upload was then.
+    moved: (Instant, u64),
+    /// Made when the upstream lets us wait for the first time: most answers never need it.
+    timer: Option<Pin<Box<Sleep>>>,
+    waiting: Option<Waiting>,
+    /// Tells the guard that the connection is not idle.
+    busy: Option<Busy>,
+}
+
+impl ResponseBody {
+    /// No body.
+    pub(super) const fn empty() -> Self {
+        Self(Kind::Empty)
+    }
+
+    /// A body of our own.
+    pub(super) const fn whole(bytes: Bytes) -> Self {
+        Self(Kind::Whole(Some(bytes)))
+    }
+
+    /// Keeps `busy` until the body has ended.
+    pub(super) fn hold(&mut self, busy: Option<Busy>) {
+        if let Kind::Streamed(streamed) = &mut self.0 {
+            streamed.busy = busy;
+        }
+    }
+
+    /// The upstream's body. The record of the exchange is written before its last byte is handed on; where there is no
+    /// byte to wait for, at once.
+    ///
+    /// # Errors
+    /// The record cannot be written.
+    pub(super) fn streamed(incoming: Incoming, status: u16, open: Open) -> Result<Self, Failure> {
+        let Open { permit, lease, upload, connection } = open;
+        let started = Instant::from_std(permit.exchange().started);
+        let mut streamed = Streamed {
+            status,
+            bytes_out: 0,
+            connection,
+            upload,
+            unsettled: Some((permit, lease)),
+            started,
+            recorded_start: false,
+            moved: (Instant::now(), 0),
+            timer: None,
+            waiting: None,
+            busy: None,
+            incoming,
+        };
+        if streamed.incoming.is_end_stream() {
+            streamed.settle(None)?;
+            return Ok(Self::empty());
+        }
+        Ok(Self(Kind::Streamed(Box::new(streamed))))
+    }
+}
+
+impl Streamed {
+    /// Writes the record and, if the answer was read to its end, gives the connection back.
+    fn settle(&mut self, failure: Option<&Failure>) -> Result<(), Failure> {
+        let Some((permit, lease)) = self.unsettled.take() else { return Ok(()) };
+        let bytes_in = self.upload.as_deref().map_or(0, Progress::bytes);
+        if failure.is_none() {
+            lease.finished();
+        }
+        let settlement = Settlement {
+            status: Some(self.status),
+            bytes_in,
+            bytes_out: self.bytes_out,
+            error: failure.map(ToString::to_string),
+        };
+        permit.settle(&settlement).map_err(|_error| Failure::Audit)
+    }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+        let Poll::Ready(next) = Pin::new(&mut self.incoming).poll_frame(cx) else {
+            return match ready!(self.poll_limits(cx)) {
+                Ok(()) => Poll::Pending,
+                Err(failure) => Poll::Ready(Some(Err(self.failed(failure)))),
+            };
+        };
+        self.waiting = None;
+        if let Err(failure) = self.record_start_when_due(Instant::now()) {
+            return Poll::Ready(Some(Err(self.failed(failure))));
+        }
+        Poll::Ready(match next {
+            Some(Ok(frame)) => Some(self.forwarded(frame)),
+            Some(Err(error)) => Some(Err(self.failed(Failure::Response { cause: error.to_string() }))),
+            None => self.settle(None).err().map(Err),
+        })
+    }
+
+    /// Counts a frame. The last one is handed on only when the record is written.
+    fn forwarded(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, Failure> {
+        let frame = match frame.into_trailers() {
+            Ok(mut trailers) => {
+                head::strip_trailers(&mut trailers);
+                Frame::trailers(trailers)
+            }
+            Err(frame) => frame,
+        };
+        if let Some(data) = frame.data_ref() {
+            self.bytes_out += data.len() as u64;
+            self.moved.0 = Instant::now();
+        }
+        if frame.is_trailers() || self.incoming.is_end_stream() {
+            self.settle(None)?;
+        }
+        Ok(frame)
+    }
+
+    fn failed(&mut self, failure: Failure) -> Failure {
+        match self.settle(Some(&failure)) {
+            Ok(()) => failure,
+            Err(unrecorded) => unrecorded,
+        }
+    }
+
+    /// While the upstream lets us wait: the idle limit, the request's limit, and the started record.
+    ///
+    /// Ready with an error when a limit has passed; otherwise pending, never ready with `Ok`.
+    fn poll_limits(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        if self.waiting.is_none() {
+            self.waiting = Some(self.connection.wait());
+        }
+        loop {
+            let next = self.check_limits()?;
+            let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(next)));
+            if timer.deadline() != next {
+                timer.as_mut().reset(next);
+            }
+            ready!(timer.as_mut().poll(cx));
+        }
+    }
+
+    fn check_limits(&mut self) -> Result<Instant, Failure> {
+        let limits = &self.connection.listener.limits;
+        let (idle, whole) = (limits.idle_timeout, limits.request_timeout);
+        let now = Instant::now();
+        self.record_start_when_due(now)?;
+        let uploaded = self.upload.as_deref().map_or(0, Progress::bytes);
+        if uploaded != self.moved.1 {
+            self.moved = (now, uploaded);
+        }
+        if now >= self.moved.0 + idle {
+            return Err(Failure::Stalled { limit_ms: timing::millis(idle) });
+        }
+        let mut next = self.moved.0 + idle;
+        if !whole.is_zero() {
+            if now >= self.started + whole {
+                return Err(Failure::RequestTimeout { limit_ms: timing::millis(whole) });
+            }
+            next = next.min(self.started + whole);
+        }
+        if !self.recorded_start {
+            next = next.min(self.started + RECORD_STARTED_AFTER);
+        }
+        Ok(next)
+    }
+
+    fn record_start_when_due(&mut self, now: Instant) -> Result<(), Failure> {
+        if self.recorded_start || now < self.started + RECORD_STARTED_AFTER {
+            return Ok(());
+        }
+        self.recorded_start = true;
+        match &self.unsettled {
+            Some((permit, _)) => permit.record_started().map_err(|_error| Failure::Audit),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Streamed {
+    fn drop(&mut self) {
+        // The downstream went away, or hyper gave the answer up: recorded with what was sent so far.
+        if self.unsettled.is_some() {
+            let failure = Failure::Response { cause: "the downstream did not take the whole answer".into() };
+            if self.settle(Some(&failure)).is_err() {
+                tracing::error!("an exchange that was broken off has no record");
+            }
+        }
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = Failure;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        match &mut self.0 {
+            Kind::Empty => Poll::Ready(None),
+            Kind::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Kind::Streamed(streamed) => streamed.poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Kind::Empty | Kind::Whole(None) => true,
+            Kind::Whole(Some(_)) => false,
+            Kind::Streamed(streamed) => streamed.unsettled.is_none(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Kind::Empty | Kind::Whole(None) => SizeHint::with_exact(0),
+            Kind::Whole(Some(bytes)) => SizeHint::with_exact(bytes.len() as u64),
+            Kind::Streamed(streamed) => streamed.incoming.size_hint(),
+        }
+    }
+}

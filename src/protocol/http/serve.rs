@@ -1,0 +1,282 @@
+//! One downstream connection from its first request to its end.
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
+
+use super::guard::{Guard, HeadLimits, HeadRefusal, Rewound, Version, sniff};
+use super::meter::{Meter, MeterRefusal};
+use super::request::answer;
+use super::service::{HttpConnection, HttpListener};
+use crate::config::Limits;
+use crate::failure::with_sources;
+use crate::enforce::Asker;
+use crate::identity::SpiffeId;
+use crate::protocol::{Activity, Downstream};
+
+/// Flow-control windows: a stream's is what one slow upstream can make us hold, so it is well below the connection's.
+const STREAM_WINDOW: u32 = 1024 * 1024;
+const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+/// A peer that vanished without closing is found out after interval + timeout.
+const PING_INTERVAL: Duration = Duration::from_secs(20);
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
+/// Streams that the peer has reset and we have not yet taken note of (CVE-2023-44487): h2's own default, set so that it stays.
+const PENDING_RESETS: usize = 20;
+/// Streams that we had to reset because of the peer (CVE-2025-8671).
+const LOCAL_RESETS: usize = 1024;
+
+/// Why a connection ended.
+#[derive(Debug)]
+pub enum Closed {
+    /// In order, by either side.
+    InOrder,
+    /// Nothing moved on it for the idle limit.
+    Idle,
+    /// The end that was asked for came before the peer had finished.
+    Cut,
+    /// The peer broke the protocol; nothing of what it sent last was forwarded.
+    Refused {
+        /// The rule, as records name it.
+        rule: &'static str,
+        /// What was wrong.
+        message: String,
+    },
+    /// The peer or the network failed.
+    Failed {
+        /// What was seen.
+        cause: String,
+    },
+}
+
+/// Serves a connection until it ends.
+///
+/// `ending` is ready when the connection is to be ended: it finishes what is in flight, takes nothing new, and is cut after `grace`.
+pub async fn serve(
+    stream: Downstream,
+    listener: Arc<HttpListener>,
+    asker: Arc<Asker>,
+    own: &SpiffeId,
+    ending: impl Future<Output = ()>,
+    grace: Duration,
+) -> Closed {
+    let ending = pin!(ending);
+    let limits = listener.limits.clone();
+    let pace = Pace { activity: stream.activity(), idle: limits.idle_timeout, grace };
+    let (version, stream) = match tokio::time::timeout(limits.header_read_timeout, version(stream)).await {
+        Ok(Ok(first)) => first,
+        Ok(Err(error)) => return Closed::Failed { cause: error.to_string() },
+        Err(_elapsed) => return Closed::Idle,
+    };
+    match version {
+        Version::H1 => serve_http1(stream, listener, asker, own, (ending, pace)).await,
+        Version::H2 => serve_http2(stream, listener, asker, own, (ending, pace)).await,
+    }
+}
+
+/// TLS peers said by ALPN what they speak; others show it by their first bytes.
+async fn version(stream: Downstream) -> std::io::Result<(Version, Rewound<Downstream>)> {
+    match stream.alpn() {
+        Some(b"h2") => Ok((Version::H2, Rewound::from(stream))),
+        Some(_) => Ok((Version::H1, Rewound::from(stream))),
+        None => sniff(stream).await,
+    }
+}
+
+async fn serve_http1(
+    stream: Rewound<Downstream>,
+    listener: Arc<HttpListener>,
+    asker: Arc<Asker>,
+    own: &SpiffeId,
+    (ending, pace): (Pin<&mut impl Future<Output = ()>>, Pace),
+) -> Closed {
+    let limits = listener.limits.clone();
+    // It bounds what hyper asks for at once, and with it what the guard can be made to hold behind an upgrade.
+    let buffer = (64 * 1024).max(limits.header_bytes + 1024);
+    let (guarded, guard) = Guard::new(stream, head_limits(&limits));
+    let connection = Arc::new(HttpConnection::new(listener, asker, Some(guard), own));
+    let service = {
+        let connection = Arc::clone(&connection);
+        service_fn(move |request: Request<Incoming>| answer(Arc::clone(&connection), request))
+    };
+    let served = http1::Builder::new()
+        // The guard stands before hyper and has its own, tighter limits.
+        .header_read_timeout(None)
+        .max_headers(limits.header_count + 1)
+        .max_buf_size(buffer)
+        .serve_connection(TokioIo::new(guarded), service)
+        .with_upgrades();
+    let mut ending = ending;
+    let closed = drive(pin!(served), &connection, ending.as_mut(), &pace).await;
+    match (closed, connection.take_upgraded()) {
+        (Closed::InOrder, Some(relay)) => tokio::select! {
+            () = relay => Closed::InOrder,
+            () = ending => Closed::Cut,
+        },
+        (closed, _) => closed,
+    }
+}
+
+async fn serve_http2(
+    stream: Rewound<Downstream>,
+    listener: Arc<HttpListener>,
+    asker: Arc<Asker>,
+    own: &SpiffeId,
+    (ending, pace): (Pin<&mut impl Future<Output = ()>>, Pace),
+) -> Closed {
+    let limits = listener.limits.clone();
+    let (metered, meter) = Meter::new(stream, limits.control_frames_per_second);
+    let connection = Arc::new(HttpConnection::new(listener, asker, None, own));
+    let service = {
+        let connection = Arc::clone(&connection);
+        service_fn(move |request: Request<Incoming>| answer(Arc::clone(&connection), request))
+    };
+    let served = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.concurrent_streams)
+        .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
+        .max_pending_accept_reset_streams(PENDING_RESETS)
+        .max_local_error_reset_streams(LOCAL_RESETS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT)
+        .serve_connection(TokioIo::new(metered), service);
+    match (drive(pin!(served), &connection, ending, &pace).await, meter.refusal()) {
+        (Closed::Failed { .. } | Closed::InOrder, Some(refusal)) => {
+            Closed::Refused { rule: refusal.rule, message: refusal.to_string() }
+        }
+        (closed, _) => closed,
+    }
+}
+
+/// How long a connection may stand still, and take to end.
+struct Pace {
+    activity: Activity,
+    idle: Duration,
+    grace: Duration,
+}
+
+/// A hyper connection of either version.
+trait Served: Future<Output = hyper::Result<()>> {
+    /// Takes no new request and ends after those in flight.
+    fn end(self: Pin<&mut Self>);
+}
+
+impl<I, S> Served for http1::UpgradeableConnection<I, S>
+where
+    Self: Future<Output = hyper::Result<()>>,
+    I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+    S: hyper::service::HttpService<Incoming>,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    S::ResBody: http_body::Body + 'static,
+    <S::ResBody as http_body::Body>::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    fn end(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+}
+
+impl<I, S> Served for http2::Connection<I, S, TokioExecutor>
+where
+    Self: Future<Output = hyper::Result<()>>,
+    I: hyper::rt::Read + hyper::rt::Write + Unpin,
+    S: hyper::service::HttpService<Incoming>,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    S::ResBody: http_body::Body + 'static,
+    <S::ResBody as http_body::Body>::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    TokioExecutor: hyper::rt::bounds::Http2ServerConnExec<S::Future, S::ResBody>,
+{
+    fn end(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+}
+
+async fn drive<C: Served>(
+    mut served: Pin<&mut C>,
+    connection: &HttpConnection,
+    mut ending: Pin<&mut impl Future<Output = ()>>,
+    pace: &Pace,
+) -> Closed {
+    let mut stillness = Stillness::new(pace);
+    let mut cut: Option<Pin<Box<Sleep>>> = None;
+    let mut idle = false;
+    loop {
+        tokio::select! {
+            biased;
+            result = served.as_mut() => return match result {
+                Ok(()) if idle => Closed::Idle,
+                Ok(()) => Closed::InOrder,
+                Err(error) => closed_by(&error),
+            },
+            () = ending.as_mut(), if cut.is_none() => {
+                served.as_mut().end();
+                cut = Some(Box::pin(sleep(pace.grace)));
+            }
+            () = async { match cut.as_mut() { Some(cut) => cut.as_mut().await, None => std::future::pending().await } } => {
+                return if idle { Closed::Idle } else { Closed::Cut };
+            }
+            () = stillness.timer.as_mut() => {
+                if stillness.stood_still(pace) && !connection.waits_for_upstream() && cut.is_none() {
+                    // An idle HTTP/2 peer gets its GOAWAY; one that does not even take that is cut soon after.
+                    idle = true;
+                    served.as_mut().end();
+                    cut = Some(Box::pin(sleep(Duration::from_secs(1).min(pace.grace))));
+                }
+            }
+        }
+    }
+}
+
+/// Finds a connection on which nothing moves: looks twice per idle limit, so one is found at most half a limit late.
+struct Stillness {
+    timer: Pin<Box<Sleep>>,
+    moved: u64,
+    since: Instant,
+}
+
+impl Stillness {
+    fn new(pace: &Pace) -> Self {
+        Self { timer: Box::pin(sleep(pace.idle / 2)), moved: 0, since: Instant::now() }
+    }
+
+    fn stood_still(&mut self, pace: &Pace) -> bool {
+        let now = Instant::now();
+        self.timer = Box::pin(sleep_until(now + pace.idle / 2));
+        let moved = pace.activity.moved();
+        if moved != self.moved {
+            self.moved = moved;
+            self.since = now;
+        }
+        now.duration_since(self.since) >= pace.idle
+    }
+}
+
+fn head_limits(limits: &Limits) -> HeadLimits {
+    HeadLimits {
+        header_bytes: limits.header_bytes,
+        header_count: limits.header_count,
+        uri_bytes: limits.uri_bytes,
+        header_read_timeout: limits.header_read_timeout,
+        idle_timeout: limits.idle_timeout,
+    }
+}
+
+/// Whose fault it was: our guards leave their rule in the error's chain, what hyper refuses itself is a breach of the protocol.
+fn closed_by(error: &hyper::Error) -> Closed {
+    if let Some(refusal) = HeadRefusal::find(error) {
+        return Closed::Refused { rule: refusal.rule, message: refusal.message.clone() };
+    }
+    if let Some(refusal) = MeterRefusal::find(error) {
+        return Closed::Refused { rule: refusal.rule, message: refusal.to_string() };
+    }
+    let text = with_sources(error);
+    if error.is_parse() { Closed::Refused { rule: "http-syntax", message: text } } else { Closed::Failed { cause: text } }
+}

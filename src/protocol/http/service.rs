@@ -1,0 +1,123 @@
+//! What a listener and a connection give every request that comes through them.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use http::HeaderValue;
+
+use super::guard::GuardHandle;
+use super::xfcc;
+use crate::config::{Direction, Limits, ListenerConfig, ProtocolConfig};
+use crate::enforce::{Asker, EnforcementPoint};
+use crate::identity::SpiffeId;
+use crate::mapping::head::HeadRules;
+use crate::upstream::Upstream;
+
+/// A listener that speaks HTTP, on one data-path thread.
+#[derive(Debug)]
+pub struct HttpListener {
+    pub(super) endpoint: Arc<str>,
+    pub(super) direction: Direction,
+    pub(super) protocol: ProtocolConfig,
+    pub(super) rules: HeadRules,
+    pub(super) limits: Limits,
+    pub(super) point: Arc<EnforcementPoint>,
+    pub(super) upstream: Arc<Upstream>,
+}
+
+impl HttpListener {
+    /// The listener that `config` describes.
+    #[must_use]
+    pub fn new(config: &ListenerConfig, point: Arc<EnforcementPoint>, upstream: Arc<Upstream>) -> Self {
+        Self {
+            endpoint: Arc::clone(&config.name),
+            direction: config.direction,
+            protocol: config.protocol.clone(),
+            rules: match &config.protocol {
+                ProtocolConfig::Http(http) => HeadRules::http(http, &config.limits),
+                ProtocolConfig::S3(s3) => HeadRules::s3(s3, &config.limits),
+            },
+            limits: config.limits.clone(),
+            point,
+            upstream,
+        }
+    }
+
+    pub(super) const fn is_s3(&self) -> bool {
+        matches!(self.protocol, ProtocolConfig::S3(_))
+    }
+}
+
+/// What a connection does after an upgrade.
+pub(super) type Relay = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// One downstream connection.
+pub struct HttpConnection {
+    pub(super) listener: Arc<HttpListener>,
+    pub(super) asker: Arc<Asker>,
+    /// The byte guard before hyper; HTTP/2 has none.
+    pub(super) guard: Option<GuardHandle>,
+    /// What the upstream is told about the peer, on an inbound listener.
+    pub(super) client_cert: Option<HeaderValue>,
+    /// Exchanges that wait for the upstream: while there are any, a silent connection is not an idle one.
+    waiting: AtomicUsize,
+    /// What is left to do when hyper lets go of the connection after an upgrade.
+    upgraded: Mutex<Option<Relay>>,
+}
+
+impl fmt::Debug for HttpConnection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpConnection").field("listener", &self.listener.endpoint).finish_non_exhaustive()
+    }
+}
+
+impl HttpConnection {
+    /// A connection of `asker`. `own` is the SPIFFE ID that we showed it.
+    pub(super) fn new(
+        listener: Arc<HttpListener>,
+        asker: Arc<Asker>,
+        guard: Option<GuardHandle>,
+        own: &SpiffeId,
+    ) -> Self {
+        let inbound = listener.direction == Direction::Inbound;
+        let client_cert = if inbound { xfcc::header(own, asker.peer()) } else { None };
+        Self { listener, asker, guard, client_cert, waiting: AtomicUsize::new(0), upgraded: Mutex::default() }
+    }
+
+    /// Lets the guard pass everything from now on, and leaves `relay` to be run when hyper lets go of the connection.
+    pub(super) fn accept_upgrade(&self, relay: Relay) {
+        *self.upgraded.lock().unwrap_or_else(PoisonError::into_inner) = Some(relay);
+        if let Some(guard) = &self.guard {
+            guard.upgrade_accepted();
+        }
+    }
+
+    /// What is left to do after hyper, if the connection was upgraded.
+    pub(super) fn take_upgraded(&self) -> Option<Relay> {
+        self.upgraded.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Whether any exchange waits for the upstream.
+    pub(super) fn waits_for_upstream(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
+    }
+
+    /// Counts an exchange as waiting until the guard is dropped.
+    pub(super) fn wait(self: &Arc<Self>) -> Waiting {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        Waiting(Arc::clone(self))
+    }
+}
+
+/// An exchange that waits for the upstream.
+#[derive(Debug)]
+pub(super) struct Waiting(Arc<HttpConnection>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,100 @@
+//! WebSocket: raw mode, but only after the upstream's 101.
+
+use std::sync::Arc;
+
+use http::header::{self, HeaderName, HeaderValue};
+use http::request::Parts;
+use http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+
+use super::body::{Open, ResponseBody};
+use super::reply::Replier;
+use super::service::{HttpConnection, Relay};
+use super::{forward, timing};
+use crate::enforce::{Permit, Settlement};
+use crate::failure::Failure;
+use crate::relay::{Ended, relay};
+use crate::upstream::RequestBody;
+
+/// Forwards a permitted upgrade. Whatever the upstream answers other than 101 is passed on as an ordinary answer.
+pub(super) async fn websocket(
+    connection: &Arc<HttpConnection>,
+    mut parts: Parts,
+    target: Option<String>,
+    permit: Permit,
+    replier: &Replier,
+) -> Result<Response<ResponseBody>, Failure> {
+    let downstream = parts.extensions.remove::<hyper::upgrade::OnUpgrade>();
+    forward::prepare(connection, &mut parts, target.as_deref(), &permit.exchange().request_id);
+    parts.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    parts.headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    let request = Request::from_parts(parts, RequestBody::empty());
+    let waiting = connection.wait();
+    let sent = connection.listener.upstream.send(&permit, request, None, true);
+    let answer = timing::within_limits(sent, &permit, None, &connection.listener.limits).await;
+    drop(waiting);
+    let (response, lease) = match answer {
+        Ok(answer) => answer,
+        Err(failure) => return replier.unserved(connection, permit, None, &failure),
+    };
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        let open = Open { permit, lease, upload: None, connection: Arc::clone(connection) };
+        return forward::response(response, open);
+    }
+    let (Some(downstream), true) = (downstream, is_websocket(&response)) else {
+        let failure = Failure::Invalid { cause: "it switched to something else than a WebSocket".into() };
+        return replier.unserved(connection, permit, None, &failure);
+    };
+    // From here the peer counts as answered, so the record that it began comes first.
+    permit.record_started().map_err(|_error| Failure::Audit)?;
+    let switching = switching(&response, connection);
+    connection.accept_upgrade(raw_mode(Arc::clone(connection), downstream, response, permit));
+    Ok(switching)
+}
+
+fn is_websocket(response: &Response<Incoming>) -> bool {
+    response.headers().get(header::UPGRADE).is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"))
+}
+
+/// The 101 for the downstream.
+fn switching(response: &Response<Incoming>, connection: &HttpConnection) -> Response<ResponseBody> {
+    let mut answer = Response::new(ResponseBody::empty());
+    *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    *answer.headers_mut() = response.headers().clone();
+    forward::strip_response(answer.headers_mut(), connection.listener.direction);
+    answer.headers_mut().remove(header::CONTENT_LENGTH);
+    answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    answer.headers_mut().insert(HeaderName::from_static("upgrade"), HeaderValue::from_static("websocket"));
+    answer
+}
+
+/// Bytes both ways until one side ends it; run by the connection once hyper has let go of it.
+fn raw_mode(
+    connection: Arc<HttpConnection>,
+    downstream: hyper::upgrade::OnUpgrade,
+    mut response: Response<Incoming>,
+    permit: Permit,
+) -> Relay {
+    Box::pin(async move {
+        let upstream = hyper::upgrade::on(&mut response);
+        let mut settlement = Settlement { status: Some(101), ..Settlement::default() };
+        match tokio::try_join!(downstream, upstream) {
+            Ok((downstream, upstream)) => {
+                let idle = connection.listener.limits.idle_timeout;
+                let relayed = relay(TokioIo::new(downstream), TokioIo::new(upstream), idle).await;
+                settlement.bytes_in = relayed.forth;
+                settlement.bytes_out = relayed.back;
+                settlement.error = match relayed.ended {
+                    Ended::Closed => None,
+                    Ended::Idle => Some(Failure::Stalled { limit_ms: timing::millis(idle) }.to_string()),
+                    Ended::Failed(error) => Some(error.to_string()),
+                };
+            }
+            Err(error) => settlement.error = Some(error.to_string()),
+        }
+        if let Err(error) = permit.settle(&settlement) {
+            tracing::error!(%error, "a WebSocket that ended has no final record");
+        }
+    })
+}

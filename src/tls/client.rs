@@ -1,0 +1,106 @@
+//! The client's end of a handshake.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use rustls::ClientConfig;
+use rustls::client::Resumption;
+use rustls::pki_types::{IpAddr, Ipv4Addr, ServerName};
+use rustls::sign::SingleCertAndKey;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::handshake::{Configured, prove, versions};
+use super::verifier::{PROVIDER, SvidVerifier};
+use super::{HandshakeRefusal, Peer};
+use crate::config::{PeerMatcher, TlsVersion};
+use crate::identity::{Clock, X509Generation, X509Source};
+
+/// Connects to workloads that prove to be one of those expected.
+#[derive(Debug)]
+pub struct ClientTls {
+    configured: Configured<ClientConfig>,
+    oldest: TlsVersion,
+    alpn: Vec<Vec<u8>>,
+    expected: PeerMatcher,
+}
+
+impl ClientTls {
+    /// A client with the identity that `source` has at each handshake.
+    ///
+    /// `alpn` is what is offered, the preferred protocol first.
+    #[must_use]
+    pub fn new(source: Arc<dyn X509Source>, oldest: TlsVersion, alpn: &[&[u8]], expected: PeerMatcher) -> Self {
+        Self::with_clock(source, oldest, alpn, expected, Clock::system())
+    }
+
+    /// The same, judging validity by `clock`.
+    #[must_use]
+    pub fn with_clock(
+        source: Arc<dyn X509Source>,
+        oldest: TlsVersion,
+        alpn: &[&[u8]],
+        expected: PeerMatcher,
+        clock: Clock,
+    ) -> Self {
+        let alpn = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+        Self { configured: Configured::new(source, clock), oldest, alpn, expected }
+    }
+
+    /// Does the handshake; the peer is proved, and one of those expected, when it returns.
+    ///
+    /// In TLS 1.3 the server judges us only after that: its refusal comes with the first read.
+    /// Has no time limit of its own.
+    ///
+    /// # Errors
+    /// The rule that failed. The peer has been sent the fitting alert, and the stream is closed.
+    ///
+    /// # Cancel safety
+    /// Dropping the future drops the stream.
+    pub async fn connect<S>(&self, stream: S) -> Result<(TlsStream<S>, Arc<Peer>), HandshakeRefusal>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let built = self.configured.current(|generation| self.build(generation))?;
+        let connector = TlsConnector::from(Arc::clone(&built.config));
+        let version = |stream: &TlsStream<S>| stream.get_ref().1.protocol_version();
+        prove(connector.connect(server_name(), stream).into_fallible(), version, built.generation.number).await
+    }
+
+    /// The number of the generation that the next handshake uses; 0 while there is none.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.configured.generation().map_or(0, |generation| generation.number)
+    }
+
+    /// Judges a peer once more by the bundles in force: what to do with pooled connections when trust shrinks.
+    ///
+    /// # Errors
+    /// The peer would be refused now.
+    pub fn reverify(&self, peer: &Peer, now: SystemTime) -> Result<(), HandshakeRefusal> {
+        let generation = self.configured.generation().ok_or_else(HandshakeRefusal::no_own_svid)?;
+        peer.reverify(&generation.bundles, now)
+    }
+
+    fn build(&self, generation: Arc<X509Generation>) -> Result<ClientConfig, rustls::Error> {
+        let key = generation.certified_key();
+        let clock = self.configured.clock().clone();
+        let verifier = SvidVerifier::new(generation, clock, Some(self.expected.clone()));
+        let mut config = ClientConfig::builder_with_provider(Arc::clone(&PROVIDER))
+            .with_protocol_versions(versions(self.oldest))?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier)
+            .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(key)));
+        // rustls does not ask the verifier on a resumed session.
+        config.resumption = Resumption::disabled();
+        config.enable_sni = false;
+        config.alpn_protocols.clone_from(&self.alpn);
+        Ok(config)
+    }
+}
+
+/// rustls wants a name; ours is neither sent nor compared.
+fn server_name() -> ServerName<'static> {
+    ServerName::IpAddress(IpAddr::V4(Ipv4Addr::from([127, 0, 0, 1])))
+}

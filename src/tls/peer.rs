@@ -1,0 +1,86 @@
+//! The authenticated other end.
+
+use std::time::SystemTime;
+
+use rustls::ProtocolVersion;
+use rustls::pki_types::CertificateDer;
+
+use super::HandshakeRefusal;
+use crate::identity::{ChainUsage, SpiffeId, TrustBundleSet, X509Generation, X509Svid};
+
+/// A workload that proved its identity, or our own.
+#[derive(Debug)]
+pub struct Peer {
+    verified: Verified,
+    tls_version: Option<&'static str>,
+    generation: u64,
+}
+
+/// What the verifier saw and accepted.
+#[derive(Debug)]
+pub(super) struct Verified {
+    pub(super) svid: X509Svid,
+    /// Leaf first, kept to be verified again when trust shrinks.
+    pub(super) chain: Vec<CertificateDer<'static>>,
+    pub(super) usage: ChainUsage,
+}
+
+impl Peer {
+    /// Our own workload, for an outbound listener: whoever reaches its loopback is us.
+    #[must_use]
+    pub fn local(generation: &X509Generation) -> Self {
+        let verified =
+            Verified { svid: generation.svid.clone(), chain: generation.chain.clone(), usage: ChainUsage::Client };
+        Self { verified, tls_version: None, generation: generation.number }
+    }
+
+    /// The peer of a handshake that our verifier accepted.
+    pub(super) fn proved(verified: Verified, version: Option<ProtocolVersion>, generation: u64) -> Self {
+        let tls_version = match version {
+            Some(ProtocolVersion::TLSv1_3) => Some("TLSv1.3"),
+            Some(ProtocolVersion::TLSv1_2) => Some("TLSv1.2"),
+            _ => None,
+        };
+        Self { verified, tls_version, generation }
+    }
+
+    /// Its SPIFFE ID.
+    #[must_use]
+    pub fn id(&self) -> &SpiffeId {
+        self.verified.svid.id()
+    }
+
+    /// Its SVID.
+    #[must_use]
+    pub fn svid(&self) -> &X509Svid {
+        &self.verified.svid
+    }
+
+    /// The connection's TLS version, `TLSv1.3` or `TLSv1.2`; `None` for our own workload.
+    #[must_use]
+    pub fn tls_version(&self) -> Option<&'static str> {
+        self.tls_version
+    }
+
+    /// Whether it is our own workload, without a handshake.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        self.tls_version.is_none()
+    }
+
+    /// The number of our own generation that the handshake used.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Verifies the chain once more, against `bundles` and `now`.
+    pub(super) fn reverify(&self, bundles: &TrustBundleSet, now: SystemTime) -> Result<(), HandshakeRefusal> {
+        let Verified { svid, chain, usage } = &self.verified;
+        bundles.verify(svid, chain, *usage, now).map_err(|error| HandshakeRefusal {
+            rule: error.rule(),
+            message: error.to_string(),
+            peer_san: Some(svid.id().to_string()),
+        })
+    }
+}

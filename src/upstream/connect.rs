@@ -1,0 +1,104 @@
+//! Reaching an upstream: name, TCP, and for a peer the mTLS handshake.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use tokio::net::{TcpStream, lookup_host};
+use tokio::time::timeout;
+
+use super::UpstreamIo;
+use crate::config::{UpstreamConfig, UpstreamScheme};
+use crate::failure::Failure;
+use crate::tls::ClientTls;
+
+/// Which HTTP version a connection is wanted for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// Whatever the upstream is configured for, or ALPN agrees on.
+    Any,
+    /// HTTP/1.1, for an upgrade.
+    Http1,
+}
+
+/// How an upstream is reached.
+#[derive(Debug)]
+pub(super) struct Connector {
+    pub(super) config: UpstreamConfig,
+    /// `host:port`, for records and errors.
+    pub(super) address: String,
+    pub(super) tls: Option<PeerTls>,
+    pub(super) limit: Duration,
+}
+
+/// Client handshakes with either offer of ALPN protocols.
+#[derive(Debug)]
+pub(super) struct PeerTls {
+    pub(super) any: ClientTls,
+    pub(super) http1: ClientTls,
+}
+
+impl Connector {
+    /// A connection, within the connect limit; for a peer, its identity is verified.
+    pub(super) async fn connect(&self, wanted: Wanted) -> Result<(UpstreamIo, bool), Failure> {
+        match timeout(self.limit, self.dial(wanted)).await {
+            Ok(connected) => connected,
+            Err(_elapsed) => Err(Failure::ConnectTimeout {
+                upstream: self.address.clone(),
+                limit_ms: u64::try_from(self.limit.as_millis()).unwrap_or(u64::MAX),
+            }),
+        }
+    }
+
+    /// The generation of our SVID that a new connection would show; 0 where there is no TLS.
+    pub(super) fn generation(&self) -> u64 {
+        self.tls.as_ref().map_or(0, |tls| tls.any.generation())
+    }
+
+    async fn dial(&self, wanted: Wanted) -> Result<(UpstreamIo, bool), Failure> {
+        let stream = self.tcp().await.map_err(|error| Failure::Connect {
+            upstream: self.address.clone(),
+            cause: error.to_string(),
+        })?;
+        let Some(tls) = &self.tls else {
+            let http2 = self.config.scheme == UpstreamScheme::H2c && wanted == Wanted::Any;
+            return Ok((UpstreamIo::plain(stream), http2));
+        };
+        let tls = if wanted == Wanted::Http1 { &tls.http1 } else { &tls.any };
+        match tls.connect(stream).await {
+            Ok((stream, _peer)) => {
+                let io = UpstreamIo::tls(stream);
+                let http2 = io.alpn() == Some(b"h2");
+                Ok((io, http2))
+            }
+            Err(refusal) => Err(Failure::Handshake {
+                upstream: self.address.clone(),
+                rule: refusal.rule,
+                cause: refusal.message,
+            }),
+        }
+    }
+
+    /// The first of the host's addresses that accepts.
+    async fn tcp(&self) -> io::Result<TcpStream> {
+        let port = self.config.port;
+        if let Ok(ip) = self.config.host.parse::<IpAddr>() {
+            return connected(SocketAddr::new(ip, port)).await;
+        }
+        let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+        for address in lookup_host((self.config.host.as_str(), port)).await? {
+            match connected(address).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+}
+
+async fn connected(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address).await?;
+    // Heads and small bodies are written whole: waiting for more (RFC 896) only adds delay.
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}

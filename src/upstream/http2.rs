@@ -1,0 +1,91 @@
+//! HTTP/2 connections: many requests share one.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use hyper::client::conn::http2::{self, SendRequest};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+
+use super::{RequestBody, UpstreamIo};
+use crate::failure::Failure;
+
+/// Requests that share one connection before another is opened: what RFC 9113, 6.5.2, recommends as the least a peer
+/// allows, and our own default for `concurrent_streams`.
+const STREAMS_EACH: usize = 100;
+/// Flow-control windows: a stream's is what one slow reader can make us hold, so it is well below the connection's.
+const STREAM_WINDOW: u32 = 1024 * 1024;
+const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+/// A peer that vanished without closing is found out after interval + timeout.
+const PING_INTERVAL: std::time::Duration = std::time::Duration::from_secs(20);
+const PING_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// A connection that speaks HTTP/2, with one more request counted on it for as long as this lives.
+#[derive(Debug)]
+pub(super) struct Http2 {
+    pub(super) sender: SendRequest<RequestBody>,
+    in_flight: Arc<AtomicUsize>,
+}
+
+impl Drop for Http2 {
+    fn drop(&mut self) {
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[derive(Debug)]
+struct Kept {
+    sender: SendRequest<RequestBody>,
+    in_flight: Arc<AtomicUsize>,
+    generation: u64,
+}
+
+/// The open connections.
+#[derive(Debug, Default)]
+pub(super) struct Shared(Mutex<Vec<Kept>>);
+
+impl Shared {
+    /// A place on an open connection that was made with our present SVID.
+    pub(super) fn take(&self, generation: u64) -> Option<Http2> {
+        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // A connection that is no longer used for new requests closes when its last one ends: its sender goes with it.
+        open.retain(|kept| kept.generation == generation && !kept.sender.is_closed());
+        open.iter().find(|kept| kept.in_flight.load(Ordering::Relaxed) < STREAMS_EACH).map(Kept::place)
+    }
+
+    /// Starts HTTP/2 on a fresh connection and takes the first place on it.
+    pub(super) async fn start(&self, io: UpstreamIo, generation: u64) -> Result<Http2, Failure> {
+        let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .keep_alive_interval(PING_INTERVAL)
+            .keep_alive_timeout(PING_TIMEOUT)
+            .handshake(TokioIo::new(io))
+            .await
+            .map_err(|error| Failure::Closed { cause: error.to_string() })?;
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "upstream connection ended");
+            }
+        });
+        let kept = Kept { sender, in_flight: Arc::default(), generation };
+        let place = kept.place();
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(kept);
+        Ok(place)
+    }
+
+    /// Lets go of connections that were made with an SVID of before: they close when their last request ends.
+    pub(super) fn retire(&self, generation: u64) {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|kept| kept.generation == generation && !kept.sender.is_closed());
+    }
+}
+
+impl Kept {
+    fn place(&self) -> Http2 {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        Http2 { sender: self.sender.clone(), in_flight: Arc::clone(&self.in_flight) }
+    }
+}

@@ -1,0 +1,247 @@
+//! One request out, one answer back.
+
+use std::sync::Arc;
+
+use http::{Request, Response, Uri, Version};
+use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
+
+use super::connect::{Connector, PeerTls, Wanted};
+use super::http1::{Http1, Idle};
+use super::http2::{Http2, Shared};
+use super::{Lease, Progress, RequestBody};
+use crate::config::{ListenerConfig};
+use crate::enforce::Permit;
+use crate::failure::{Failure, with_sources};
+use crate::identity::X509Source;
+use crate::tls::ClientTls;
+
+/// Where a listener's permitted requests go. Each data-path thread has its own, so that no lock is ever contended.
+#[derive(Debug)]
+pub struct Upstream {
+    connector: Connector,
+    idle: Arc<Idle>,
+    shared: Shared,
+    /// Held while an HTTP/2 connection is opened, so that a burst of requests opens one and not many.
+    opening: tokio::sync::Mutex<()>,
+    /// Whether the last connection spoke HTTP/2: what ALPN will agree on is known only after the first.
+    speaks_http2: std::sync::atomic::AtomicBool,
+}
+
+/// What an upstream needs to know.
+#[derive(Debug, Clone)]
+pub struct UpstreamOptions<'a> {
+    /// The listener it belongs to.
+    pub listener: &'a ListenerConfig,
+    /// Our identity.
+    pub source: &'a Arc<dyn X509Source>,
+}
+
+/// An answer and the connection it comes on.
+pub type Answer = (Response<Incoming>, Lease);
+
+enum Connection {
+    Http1 { connection: Http1, reused: bool },
+    Http2 { place: Http2, reused: bool },
+}
+
+impl Upstream {
+    /// The upstream of a listener. Nothing is connected yet.
+    #[must_use]
+    pub fn new(options: &UpstreamOptions<'_>) -> Self {
+        let listener = options.listener;
+        let tls = listener.peer.as_ref().map(|peer| {
+            let client = |alpn: &[&[u8]]| {
+                ClientTls::new(Arc::clone(options.source), listener.tls_min_version, alpn, peer.clone())
+            };
+            PeerTls { any: client(&[b"h2", b"http/1.1"]), http1: client(&[b"http/1.1"]) }
+        });
+        let config = listener.upstream.clone();
+        let address = config.to_string();
+        Self {
+            connector: Connector { config, address, tls, limit: listener.limits.connect_timeout },
+            idle: Arc::default(),
+            shared: Shared::default(),
+            opening: tokio::sync::Mutex::default(),
+            speaks_http2: std::sync::atomic::AtomicBool::new(false),
+        }
+    }
+
+    /// Sends a permitted request and waits for the head of its answer.
+    ///
+    /// A request is sent a second time only on a connection that died before a byte of response, and only if it was never
+    /// written (RFC 9110, 9.2.2: then even a non-idempotent one may be) or is idempotent and has no body.
+    ///
+    /// # Errors
+    /// The stage that failed. Nothing of the request remains with the upstream that was not permitted.
+    ///
+    /// # Cancel safety
+    /// Dropping the future breaks the exchange off.
+    pub async fn send(
+        &self,
+        _permit: &Permit,
+        mut request: Request<RequestBody>,
+        upload: Option<Arc<Progress>>,
+        upgrade: bool,
+    ) -> Result<Answer, Failure> {
+        let wanted = if upgrade { Wanted::Http1 } else { Wanted::Any };
+        let mut retried = false;
+        loop {
+            let connection = self.connection(wanted).await?;
+            let spare = if retried { None } else { spare_head(&request, &connection) };
+            match self.exchange(connection, request, upload.clone()).await {
+                Ok(answer) => return Ok(answer),
+                Err(_) if upload.as_deref().and_then(Progress::broken).is_some() => {
+                    let cause = upload.as_deref().and_then(Progress::broken).unwrap_or_default().to_owned();
+                    return Err(Failure::RequestBody { cause });
+                }
+                Err(Broken { unsent: Some(unsent), .. }) if !retried => request = *unsent,
+                Err(Broken { answered: false, cause, .. }) => match spare {
+                    Some(again) => request = again,
+                    None => return Err(Failure::Closed { cause }),
+                },
+                Err(Broken { cause, .. }) => return Err(Failure::Response { cause }),
+            }
+            retried = true;
+        }
+    }
+
+    /// Closes idle connections that are too old or were made with an SVID of before.
+    pub fn retire_idle(&self) {
+        let generation = self.connector.generation();
+        self.idle.retire(generation);
+        self.shared.retire(generation);
+    }
+
+    async fn connection(&self, wanted: Wanted) -> Result<Connection, Failure> {
+        let generation = self.connector.generation();
+        if wanted == Wanted::Any {
+            if let Some(place) = self.shared.take(generation) {
+                return Ok(Connection::Http2 { place, reused: true });
+            }
+            if let Some(connection) = self.ready(generation).await {
+                return Ok(Connection::Http1 { connection, reused: true });
+            }
+        }
+        self.open(wanted, generation).await
+    }
+
+    /// A kept HTTP/1.1 connection that takes a request now.
+    async fn ready(&self, generation: u64) -> Option<Http1> {
+        while let Some(mut connection) = self.idle.take(generation) {
+            // Its answer was read to the end, so this waits for no more than the task that drives it.
+            if connection.sender.ready().await.is_ok() {
+                return Some(connection);
+            }
+        }
+        None
+    }
+
+    async fn open(&self, wanted: Wanted, generation: u64) -> Result<Connection, Failure> {
+        use std::sync::atomic::Ordering;
+        let expects_http2 = wanted == Wanted::Any && self.speaks_http2.load(Ordering::Relaxed);
+        let _opening = if expects_http2 { Some(self.opening.lock().await) } else { None };
+        if expects_http2 {
+            // Somebody else may have opened one while this waited.
+            if let Some(place) = self.shared.take(generation) {
+                return Ok(Connection::Http2 { place, reused: true });
+            }
+        }
+        let (io, http2) = self.connector.connect(wanted).await?;
+        if wanted == Wanted::Any {
+            self.speaks_http2.store(http2, Ordering::Relaxed);
+        }
+        if http2 {
+            let place = self.shared.start(io, generation).await?;
+            Ok(Connection::Http2 { place, reused: false })
+        } else {
+            let connection = Http1::start(io, generation).await?;
+            Ok(Connection::Http1 { connection, reused: false })
+        }
+    }
+
+    async fn exchange(
+        &self,
+        connection: Connection,
+        mut request: Request<RequestBody>,
+        upload: Option<Arc<Progress>>,
+    ) -> Result<Answer, Broken> {
+        match connection {
+            Connection::Http1 { mut connection, .. } => {
+                for_http1(&mut request);
+                let before = connection.received();
+                match connection.sender.try_send_request(request).await {
+                    Ok(response) => Ok((response, Lease::http1(connection, Arc::clone(&self.idle), upload))),
+                    Err(error) => Err(Broken::new(error, connection.received() > before)),
+                }
+            }
+            Connection::Http2 { mut place, .. } => {
+                for_http2(&mut request, &self.connector);
+                match place.sender.try_send_request(request).await {
+                    Ok(response) => Ok((response, Lease::http2(place))),
+                    // An HTTP/2 stream fails alone; only the death of the connection says that nothing came back.
+                    Err(error) => {
+                        let died = place.sender.is_closed();
+                        Err(Broken::new(error, !died))
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// An exchange that ended without the head of an answer.
+struct Broken {
+    /// The request, if no byte of it was written.
+    unsent: Option<Box<Request<RequestBody>>>,
+    /// Whether something came back.
+    answered: bool,
+    cause: String,
+}
+
+impl Broken {
+    fn new(mut error: TrySendError<Request<RequestBody>>, answered: bool) -> Self {
+        let unsent = error.take_message().map(Box::new);
+        Self { unsent, answered, cause: with_sources(error.error()) }
+    }
+}
+
+/// The head again, if it may be sent a second time should a connection that was kept turn out to be dead.
+fn spare_head(request: &Request<RequestBody>, connection: &Connection) -> Option<Request<RequestBody>> {
+    let (Connection::Http1 { reused, .. } | Connection::Http2 { reused, .. }) = connection;
+    let may = *reused && request.body().is_empty() && request.method().is_idempotent();
+    may.then(|| {
+        let mut spare = Request::new(RequestBody::empty());
+        *spare.method_mut() = request.method().clone();
+        *spare.uri_mut() = request.uri().clone();
+        *spare.headers_mut() = request.headers().clone();
+        spare
+    })
+}
+
+/// HTTP/1.1 has the authority in Host and the target in origin form, also if HTTP/2 was tried before.
+fn for_http1(request: &mut Request<RequestBody>) {
+    *request.version_mut() = Version::HTTP_11;
+    if let Some(authority) = request.uri().authority().cloned() {
+        if let Ok(host) = http::HeaderValue::try_from(authority.as_str()) {
+            request.headers_mut().insert(http::header::HOST, host);
+        }
+        let mut parts = http::uri::Parts::default();
+        parts.path_and_query = request.uri().path_and_query().cloned();
+        *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
+    }
+    // `te` belongs to the connection, and on HTTP/1.1 there is no `connection: te` with it.
+    request.headers_mut().remove(http::header::TE);
+}
+
+/// HTTP/2 has the authority in a pseudo-header of its own (RFC 9113, 8.3.1).
+fn for_http2(request: &mut Request<RequestBody>, connector: &Connector) {
+    *request.version_mut() = Version::HTTP_2;
+    let authority = request.headers_mut().remove(http::header::HOST);
+    let mut parts = std::mem::take(request.uri_mut()).into_parts();
+    parts.authority = authority.and_then(|host| http::uri::Authority::try_from(host.as_bytes()).ok());
+    parts.scheme = Some(if connector.tls.is_some() { http::uri::Scheme::HTTPS } else { http::uri::Scheme::HTTP });
+    if let Ok(uri) = Uri::from_parts(parts) {
+        *request.uri_mut() = uri;
+    }
+}

@@ -1,0 +1,111 @@
+#!/usr/bin/env bash
+# Installs what building and testing need, and is quick when everything is there:
+#   install.sh [build|tests|all]   Debian packages (as root or by sudo) and, for tests, a Python venv; default all
+#   install.sh --dry-run [PART]    says what it would install
+#   install.sh --path              prints where the venv is
+#   install.sh --freeze            pins requirements.in anew into requirements.txt
+# The venv is $PORTCULLIS_COMPONENTS/venv, else $CARGO_TARGET_DIR/components/venv, else target/components/venv.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=$(cd "$here/../.." && pwd)
+components=${PORTCULLIS_COMPONENTS:-${CARGO_TARGET_DIR:-$root/target}/components}
+venv=$components/venv
+stamp=$venv/.installed
+# Debian's own: a Python from elsewhere may lack venv or have another ABI than the pinned wheels.
+python=${PORTCULLIS_PYTHON:-/usr/bin/python3}
+
+say() { printf 'components: %s\n' "$*"; }
+fail() { printf 'components: %s\n' "$*" >&2; exit 1; }
+
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null; then
+        sudo "$@"
+    else
+        fail "needs root or sudo for: $*"
+    fi
+}
+
+# Prints the packages of part $1 that are not installed.
+missing_packages() {
+    local part package rest
+    while read -r part package rest; do
+        case $part in '' | '#'*) continue ;; esac
+        if [ "$1" != all ] && [ "$1" != "$part" ]; then continue; fi
+        if [ "$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null || true)" != installed ]; then
+            printf '%s\n' "$package"
+        fi
+    done <"$here/packages.txt"
+}
+
+install_packages() {
+    local missing
+    command -v dpkg-query >/dev/null || fail "this is not Debian: install the packages of tests/components/packages.txt by hand"
+    mapfile -t missing < <(missing_packages "$1")
+    if [ "${#missing[@]}" -eq 0 ]; then return; fi
+    say "apt-get install ${missing[*]}"
+    if [ -n "$dry_run" ]; then
+        apt-get install --dry-run --no-install-recommends "${missing[@]}"
+        return
+    fi
+    export DEBIAN_FRONTEND=noninteractive
+    as_root apt-get -o DPkg::Lock::Timeout=300 -q update
+    as_root apt-get -o DPkg::Lock::Timeout=300 -q install -y --no-install-recommends "${missing[@]}"
+}
+
+wanted_stamp() {
+    { "$python" --version && cat "$here/requirements.txt"; } | sha256sum | cut -d' ' -f1
+}
+
+install_venv() {
+    if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$(wanted_stamp)" ]; then return; fi
+    say "pip install -r tests/components/requirements.txt into $venv"
+    if [ -n "$dry_run" ]; then return; fi
+    # The stamp comes last, so what an interrupted run left is made anew.
+    rm -rf "$venv"
+    "$python" -m venv "$venv"
+    # Wheels only: nothing is compiled, and no package runs a setup script.
+    "$venv/bin/python" -m pip install --disable-pip-version-check --no-input --quiet --retries 10 \
+        --only-binary :all: --no-deps -r "$here/requirements.txt"
+    "$venv/bin/python" -m pip check --disable-pip-version-check
+    wanted_stamp >"$stamp"
+}
+
+freeze() {
+    local scratch
+    scratch=$(mktemp -d)
+    # shellcheck disable=SC2064  # the folder of now
+    trap "rm -rf '$scratch'" EXIT
+    "$python" -m venv "$scratch/venv"
+    "$scratch/venv/bin/python" -m pip install --disable-pip-version-check --quiet --only-binary :all: -r "$here/requirements.in"
+    {
+        echo "# Made by install.sh --freeze from requirements.in."
+        "$scratch/venv/bin/python" -m pip freeze --disable-pip-version-check
+    } >"$here/requirements.txt"
+}
+
+dry_run=
+if [ "${1:-}" = --dry-run ]; then
+    dry_run=yes
+    shift
+fi
+case ${1:-all} in
+--path) echo "$venv" ;;
+--freeze) freeze ;;
+build) install_packages build ;;
+tests | all)
+    install_packages all
+    if [ -n "$dry_run" ]; then
+        install_venv
+        exit
+    fi
+    mkdir -p "$components"
+    # Two runs at once (an editor's and a person's) must not build one venv.
+    exec 9>"$components/.lock"
+    flock 9
+    install_venv
+    ;;
+*) fail "unknown part \`$1\`: build, tests or all" ;;
+esac

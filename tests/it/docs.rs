@@ -1,0 +1,64 @@
+//! Links in the documentation lead somewhere.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Folders that hold no page of ours.
+const SKIPPED: [&str; 3] = ["target", "node_modules", ".git"];
+
+#[test]
+fn links_between_pages_lead_to_files() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let pages = pages(root);
+    assert!(pages.len() >= 8, "only {} pages found: does this test still look in the right place?", pages.len());
+    let mut broken = Vec::new();
+    for page in pages {
+        let text = fs::read_to_string(&page).expect("a page is UTF-8");
+        for link in links(&text) {
+            let path = link.split('#').next().unwrap_or_default();
+            let elsewhere = link.contains("://") || link.starts_with("mailto:") || path.is_empty();
+            let folder = page.parent().unwrap_or(root);
+            if !elsewhere && !folder.join(path).exists() {
+                broken.push(format!("{}: {link}", page.display()));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[test]
+fn links_are_found_outside_of_code() {
+    let text = "see [a](b.md), `[not](c.md)`\n```\n[not](d.md)\n```\n[e](f.md#g)";
+    assert_eq!(links(text), ["b.md", "f.md#g"]);
+}
+
+fn pages(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).expect("the project can be read") {
+        let path = entry.expect("the project can be read").path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if path.is_dir() && !SKIPPED.contains(&name.as_str()) {
+            found.extend(pages(&path));
+        } else if path.extension().is_some_and(|extension| extension == "md") {
+            found.push(path);
+        }
+    }
+    found
+}
+
+/// The targets of `[text](target)`.
+fn links(text: &str) -> Vec<&str> {
+    let mut found = Vec::new();
+    for (index, fenced) in text.split("```").enumerate() {
+        if index % 2 == 1 {
+            continue;
+        }
+        for (index, span) in fenced.split('`').enumerate() {
+            if index % 2 == 0 {
+                let after = span.split("](").skip(1);
+                found.extend(after.filter_map(|rest| rest.split_once(')')).map(|(target, _)| target));
+            }
+        }
+    }
+    found
+}

@@ -1,0 +1,33 @@
+//! What the integration tests stand on: real processes, real sockets, minted certificates.
+//!
+//! A test makes a [`World`] (a folder and a CA), an upstream that remembers what reached it ([`Recorder`], [`RawUpstream`],
+//! [`S3Store`] or a program of `tests/components`), starts sidecars, sends requests, and looks at three places: the answer,
+//! the audit record, and what the upstream saw. Every port is 0, every wait is for an event and has a deadline, every
+//! process ends with the value that holds it.
+
+mod ca;
+mod client;
+mod component;
+mod envoy;
+mod frames;
+mod process;
+mod raw;
+mod recorder;
+mod records;
+mod sidecar;
+mod store;
+mod tls;
+
+pub(crate) use ca::{Ca, Svid};
+pub(crate) use client::{Answer, Client, get, http1, http2, request};
+pub(crate) use component::{GrpcServer, S3Client, S3Server, WebSocketServer, aws, curl, grpc, openssl, websocket};
+pub(crate) use envoy::Envoy;
+pub(crate) use frames::{Frame, FrameConnection, FrameKind, flags};
+pub(crate) use process::{DEADLINE, Output, Process, eventually, within};
+pub(crate) use raw::{Raw, RawAnswer, RawUpstream, Step};
+pub(crate) use recorder::{Behaviour, Recorder, Reply, Seen};
+pub(crate) use records::{Records, policies_of};
+pub(crate) use sidecar::{ALLOW_ALL, Pair, Sidecar, SidecarPlan, World, portcullis};
+#[cfg(feature = "demo")]
+pub(crate) use store::S3Store;
+pub(crate) use tls::{TlsClient, refusal_alert, server_config};
