@@ -226,6 +226,7 @@ impl Kind {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mapping::{Group, http, s3};
 
     #[test]
     fn every_shipped_action_has_a_form_and_is_in_exactly_one_group() {
@@ -248,6 +249,26 @@ mod tests {
         }
         assert!(actions > 100, "{actions} actions");
         println!("{actions} actions, {} request environments", schema.request_envs().count());
+    }
+
+    #[test]
+    fn the_schema_has_the_mappers_actions_in_their_groups_on_their_resources_and_no_others() {
+        let MergedSchema { schema, forms } = merge(&[], &mut Problems::default()).expect("merges");
+        let entities = schema.action_entities().expect("action entities");
+        let mapped: Vec<(&str, Group, &[ResourceKind])> = s3::actions()
+            .map(|(name, group)| (name, group, s3::resource_kinds(name)))
+            .chain(http::actions().map(|(name, group)| (name, group, http::resource_kinds(name))))
+            .chain([("tcp:Connect", Group::Connect, &[ResourceKind::Endpoint][..])])
+            .collect();
+        for (name, group, kinds) in &mapped {
+            let form = forms.get(name).unwrap_or_else(|| panic!("{name} is not in the schema"));
+            assert_eq!(form.resources, *kinds, "{name}");
+            let above: Vec<_> = entities.ancestors(&form.uid).into_iter().flatten().map(|group| group.id().unescaped()).collect();
+            assert_eq!(above, [group.as_str()], "{name}");
+        }
+        let named: Vec<_> = mapped.iter().map(|(name, ..)| *name).collect();
+        let unmapped: Vec<_> = forms.iter().map(|(name, _)| name).filter(|name| !name.starts_with("sql:") && !named.contains(name)).collect();
+        assert!(mapped.len() > 90 && unmapped.is_empty(), "{unmapped:?}");
     }
 
     #[test]

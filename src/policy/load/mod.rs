@@ -5,7 +5,6 @@ mod entities;
 mod files;
 mod ids;
 mod literals;
-mod nearest;
 mod policies;
 mod problem;
 mod reads;

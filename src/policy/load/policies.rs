@@ -8,8 +8,8 @@ use std::sync::Arc;
 use cedar_policy::{EntityUid, Policy, PolicyId, PolicySet, Schema, ValidationError, ValidationMode, ValidationResult, ValidationWarning, Validator};
 
 use super::literals::{effect_at, entity_literals};
-use super::nearest::nearest;
 use super::problem::{PolicyProblem, Problems, SourceFile};
+use crate::config::nearest;
 
 /// Longest `@id`: it stands in every record of what the policy decides.
 const MAX_ID_BYTES: usize = 128;
