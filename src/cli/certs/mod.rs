@@ -20,7 +20,7 @@ use lifetime::parse_lifetime;
 
 /// `portcullis certs`.
 #[derive(Debug, Args)]
-pub struct CertsArgs {
+pub(super) struct CertsArgs {
     #[command(subcommand)]
     command: CertsCommand,
 }
@@ -120,7 +120,7 @@ enum Output {
 /// Why a `certs` command did not do what it should.
 #[derive(Debug, Error)]
 #[expect(missing_docs, reason = "the fields are what the message shows")]
-pub enum CertsError {
+pub(super) enum CertsError {
     /// A file cannot be read.
     #[error("cannot read `{}`: {source}", path.display())]
     Read { path: PathBuf, source: io::Error },
@@ -154,7 +154,7 @@ pub enum CertsError {
 ///
 /// # Errors
 /// The command failed; exit code 1.
-pub fn run(args: &CertsArgs, out: &mut dyn io::Write) -> Result<u8, CertsError> {
+pub(super) fn run(args: &CertsArgs, out: &mut dyn io::Write) -> Result<u8, CertsError> {
     match &args.command {
         CertsCommand::Init(args) => mint::init(args, out).map(|()| 0),
         CertsCommand::Issue(args) => mint::issue(args, out).map(|()| 0),
