@@ -241,6 +241,7 @@ struct Oracle {
     policies: PolicySet,
     said: HashMap<String, Said>,
     schema: Schema,
+    actions: Entities,
 }
 
 impl Oracle {
@@ -354,7 +355,7 @@ impl Oracle {
             CedarContext::from_pairs(context).expect("context"),
             Some(&self.schema),
         );
-        let entities = Entities::from_entities(all.into_values(), Some(&self.schema)).expect("entities conform to the schema");
+        let entities = self.actions.clone().add_entities(all.into_values(), Some(&self.schema)).expect("entities conform to the schema");
         let response = Authorizer::new().is_authorized(&request.expect("valid request"), &self.policies, &entities);
         let errors: Vec<String> = response
             .diagnostics()
@@ -381,6 +382,7 @@ fn number(name: &str, default: u64) -> u64 {
 fn every_decision_and_its_policies_are_those_of_cedar_on_the_whole_set() {
     let (sets, series) = (number("PORTCULLIS_EQUIVALENCE_SETS", 400), number("PORTCULLIS_EQUIVALENCE_SEED", 1));
     let schema = schema::merge(&[], &mut Problems::default()).expect("schema");
+    let actions = schema.schema.action_entities().expect("actions");
     let mut outcomes: BTreeMap<&str, usize> = BTreeMap::new();
     for set in 0..sets {
         let mut rng = Rng::with_seed(series << 32 | set);
@@ -400,7 +402,7 @@ fn every_decision_and_its_policies_are_those_of_cedar_on_the_whole_set() {
             .collect();
         let engine = Engine::compile(&borrowed, &statics, schema.clone()).expect("compiles");
         let oracle =
-            Oracle { policies: PolicySet::from_policies(policies.iter().map(|(_, p)| p.clone())).expect("set"), said, schema: schema.schema.clone() };
+            Oracle { policies: PolicySet::from_policies(policies.iter().map(|(_, p)| p.clone())).expect("set"), said, schema: schema.schema.clone(), actions: actions.clone() };
         for n in 0..QUESTIONS {
             let asked = question(&mut rng);
             let ours = engine.decide(&engine.principal(&SpiffeId::parse(asked.workload).expect("id")), &asked.operation, &asked.facts);

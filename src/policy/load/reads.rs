@@ -131,7 +131,7 @@ mod tests {
         some("context has encryption && [context.operation, \"x\"].contains(context[\"acl\"])", &["encryption", "operation", "acl"]);
         some("context has tls.version && context.tls.version == \"a\"", &["tls"]);
         some("{now: 1} == {now: context.host} && context.headers.hasTag(\"a\")", &["host", "headers"]);
-        some("{Value: context.acl, has: {Var: 1}} == {Value: \"a\", has: {Var: 1}}", &["acl"]);
+        some("{Value: context.acl, \"has\": {Var: 1}} == {Value: \"a\", \"has\": {Var: 1}}", &["acl"]);
         some("principal has path", &[]);
         assert_eq!(reads("context == {direction: \"inbound\"}").context, None);
         assert_eq!(reads("(if principal has path then context else context).now == context.now").context, None);
