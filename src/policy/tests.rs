@@ -306,6 +306,24 @@ fn the_five_commonest_mistakes_say_what_to_write() {
 }
 
 #[test]
+fn an_attribute_that_some_requests_lack_is_said_once_and_a_misspelt_one_finds_its_name() {
+    let policy = |attribute: &str| {
+        format!(
+            "@id(\"p\") permit (principal in Stage::\"transform\", action in Action::\"read\", resource) when {{ context.{attribute} }};"
+        )
+    };
+    let (_, message, help) = refused(&policy("byVersion"));
+    assert!(message.contains("attribute `byVersion` in context"), "{message}");
+    assert!(
+        help.starts_with("not all requests that the policy is about have it")
+            && help.contains("`context has byVersion && …`"),
+        "{help}"
+    );
+    let (_, _, help) = refused(&policy("direcion == \"inbound\""));
+    assert!(help.starts_with("did you mean `direction`? "), "{help}");
+}
+
+#[test]
 fn every_policy_needs_an_id_of_its_own() {
     let (place, message, help) = refused("// first\npermit (principal in Stage::\"transform\", action, resource);");
     assert_eq!((place.as_str(), message.as_str()), ("2:1", "policy has no `@id`"));

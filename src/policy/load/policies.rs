@@ -290,9 +290,12 @@ fn help(cause: &ValidationError) -> Option<String> {
         ),
         ValidationError::UnsafeAttributeAccess(_) if text.contains(" in context for ") => {
             let name = text.split('`').nth(3).unwrap_or("NAME");
+            // Cedar suggests whatever is least far, however far that is.
             let cedar = miette::Diagnostic::help(cause).map(|help| help.to_string()).unwrap_or_default();
+            let meant = cedar.split('`').nth(1).and_then(|suggested| nearest(name, [suggested]));
+            let meant = meant.map(|name| format!("did you mean `{name}`? ")).unwrap_or_default();
             Some(format!(
-                "not all requests that the policy is about have it: name the actions that do, or write `context has {name} && …`. {cedar}"
+                "{meant}not all requests that the policy is about have it: name the actions that do, or write `context has {name} && …`"
             ))
         }
         ValidationError::UnsafeTagAccess(_) => {
