@@ -148,12 +148,20 @@ pub(in crate::policy) fn validate(policies: &[ParsedPolicy], schema: &Schema, pr
     let find = |id: &PolicyId| by_id.get(AsRef::<str>::as_ref(id)).copied();
     let result = judge(policies, schema);
     let mut faulty: HashSet<&str> = unknown_actions(policies, schema, problems);
+    // Where an attribute may be missing Cedar forgets what has been asked about tags: their time comes when that is mended.
+    let attribute = |cause: &&ValidationError| {
+        matches!(cause, ValidationError::UnsafeAttributeAccess(_) | ValidationError::UnsafeOptionalAttributeAccess(_))
+    };
+    let unsure: HashSet<&PolicyId> = result.validation_errors().filter(attribute).map(ValidationError::policy_id).collect();
     // Cedar says the same of each kind of request that a policy is about: once is enough.
     let mut said: HashMap<(&str, Option<usize>), usize> = HashMap::new();
     for cause in result.validation_errors() {
         let Some(parsed) = find(cause.policy_id()) else { continue };
         faulty.insert(&parsed.id);
         if matches!(cause, ValidationError::UnrecognizedActionId(_)) {
+            continue;
+        }
+        if matches!(cause, ValidationError::UnsafeTagAccess(_)) && unsure.contains(cause.policy_id()) {
             continue;
         }
         let problem = PolicyProblem::from_cedar(&parsed.file, cause).some_help(help(cause));
@@ -251,7 +259,7 @@ fn help(cause: &ValidationError) -> Option<String> {
             ))
         }
         ValidationError::UnsafeTagAccess(_) => {
-            Some("not every request has it: write `context.headers.hasTag(\"x\") && context.headers.getTag(\"x\")…`".to_owned())
+            Some("it may not be there: ask first, as in `context.headers.hasTag(\"x\") && context.headers.getTag(\"x\").contains(\"a\")`".to_owned())
         }
         _ => None,
     }
