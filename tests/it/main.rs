@@ -2,10 +2,16 @@
 //! one for each file would take longer than running them.
 #![cfg(test)]
 
+mod admin;
 mod architecture;
+mod audit_life;
+mod cli;
 mod docs;
 mod examples;
 mod harness;
+mod metrics;
+mod policy_life;
+mod reload;
 mod smoke;
 #[allow(dead_code, unused_imports, reason = "a harness offers more than the tests of one feature set use")]
 mod support;
