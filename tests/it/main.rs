@@ -3,9 +3,16 @@
 #![cfg(test)]
 
 mod architecture;
+mod connections;
 mod docs;
+mod envoy_peer;
 mod examples;
+mod grpc;
 mod harness;
+mod proxy;
 mod smoke;
+mod streaming;
 #[allow(dead_code, unused_imports, reason = "a harness offers more than the tests of one feature set use")]
 mod support;
+mod upstream_failures;
+mod websocket;
