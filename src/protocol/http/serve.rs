@@ -22,9 +22,11 @@ use crate::enforce::Asker;
 use crate::identity::SpiffeId;
 use crate::protocol::{Activity, Downstream};
 
-/// Flow-control windows: a stream's is what one slow upstream can make us hold, so it is well below the connection's.
-const STREAM_WINDOW: u32 = 1024 * 1024;
-const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+/// Flow-control window of a stream: what one slow upstream can make us hold. The connection's is all of them together: were it
+/// less, a few requests that stand still would stop every other one that shares the connection.
+const STREAM_WINDOW: u32 = 256 * 1024;
+/// RFC 9113, 6.9.1: the largest flow-control window.
+const LARGEST_WINDOW: u32 = (1 << 31) - 1;
 /// A peer that vanished without closing is found out after interval + timeout.
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
@@ -132,6 +134,7 @@ async fn serve_http2(
     (ending, pace): (Pin<&mut impl Future<Output = ()>>, Pace),
 ) -> Closed {
     let limits = listener.limits.clone();
+    let window = limits.concurrent_streams.saturating_mul(STREAM_WINDOW).min(LARGEST_WINDOW);
     let (metered, meter) = Meter::new(stream, limits.control_frames_per_second);
     let connection = Arc::new(HttpConnection::new(listener, asker, None, own));
     let service = {
@@ -145,7 +148,7 @@ async fn serve_http2(
         .max_pending_accept_reset_streams(PENDING_RESETS)
         .max_local_error_reset_streams(LOCAL_RESETS)
         .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_connection_window_size(window)
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT)
         .serve_connection(TokioIo::new(metered), service);
