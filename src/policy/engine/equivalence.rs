@@ -13,11 +13,11 @@ use cedar_policy::{
 use fastrand::Rng;
 use serde_json::json;
 
-use super::compiled::Engine;
+use super::compiled::{Compilable, Engine};
 use crate::identity::SpiffeId;
 use crate::mapping::{Action, Context, Operation, Resource, Value};
 use crate::policy::decision::Outcome;
-use crate::policy::load::{Problems, SourceFile, StaticEntities};
+use crate::policy::load::{Problems, Reads, SourceFile, StaticEntities};
 use crate::policy::schema;
 
 const QUESTIONS: usize = 25;
@@ -241,6 +241,7 @@ struct Oracle {
     policies: PolicySet,
     said: HashMap<String, Said>,
     schema: Schema,
+    actions: Entities,
 }
 
 impl Oracle {
@@ -354,7 +355,7 @@ impl Oracle {
             CedarContext::from_pairs(context).expect("context"),
             Some(&self.schema),
         );
-        let entities = Entities::from_entities(all.into_values(), Some(&self.schema)).expect("entities conform to the schema");
+        let entities = self.actions.clone().add_entities(all.into_values(), Some(&self.schema)).expect("entities conform to the schema");
         let response = Authorizer::new().is_authorized(&request.expect("valid request"), &self.policies, &entities);
         let errors: Vec<String> = response
             .diagnostics()
@@ -381,6 +382,7 @@ fn number(name: &str, default: u64) -> u64 {
 fn every_decision_and_its_policies_are_those_of_cedar_on_the_whole_set() {
     let (sets, series) = (number("PORTCULLIS_EQUIVALENCE_SETS", 400), number("PORTCULLIS_EQUIVALENCE_SEED", 1));
     let schema = schema::merge(&[], &mut Problems::default()).expect("schema");
+    let actions = schema.schema.action_entities().expect("actions");
     let mut outcomes: BTreeMap<&str, usize> = BTreeMap::new();
     for set in 0..sets {
         let mut rng = Rng::with_seed(series << 32 | set);
@@ -392,12 +394,15 @@ fn every_decision_and_its_policies_are_those_of_cedar_on_the_whole_set() {
             .collect();
         let said = entities(&mut rng);
         let mut problems = Problems::default();
-        let statics = StaticEntities::parse(&SourceFile::new("entities.json", file(&said)), &schema, &mut problems);
+        let statics = StaticEntities::parse(&SourceFile::new("entities.json", file(&said)), &schema.schema, &mut problems);
         problems.verdict().expect("entities load");
-        let borrowed: Vec<_> = policies.iter().map(|(id, policy)| (Arc::clone(id), policy)).collect();
+        let borrowed: Vec<_> = policies
+            .iter()
+            .map(|(id, policy)| Compilable { id: Arc::clone(id), policy, reads: Arc::new(Reads::of(policy)) })
+            .collect();
         let engine = Engine::compile(&borrowed, &statics, schema.clone()).expect("compiles");
         let oracle =
-            Oracle { policies: PolicySet::from_policies(policies.iter().map(|(_, p)| p.clone())).expect("set"), said, schema: schema.clone() };
+            Oracle { policies: PolicySet::from_policies(policies.iter().map(|(_, p)| p.clone())).expect("set"), said, schema: schema.schema.clone(), actions: actions.clone() };
         for n in 0..QUESTIONS {
             let asked = question(&mut rng);
             let ours = engine.decide(&engine.principal(&SpiffeId::parse(asked.workload).expect("id")), &asked.operation, &asked.facts);
@@ -424,4 +429,68 @@ fn every_decision_and_its_policies_are_those_of_cedar_on_the_whole_set() {
     for outcome in ["allowed", "forbidden", "not_permitted", "error"] {
         assert!(outcomes.get(outcome).copied().unwrap_or_default() * 50 > outcomes.values().sum(), "too few of {outcome}: {outcomes:?}");
     }
+}
+
+/// A context that may be wrong: something missing, of another type, or too much.
+fn damaged(rng: &mut Rng, context: &Context) -> Context {
+    let mut attributes: Vec<_> = context.iter().map(|(name, value)| (name, value.clone())).collect();
+    let wrong = [Value::Long(1), "text".into(), Value::Bool(true), Value::Strings(vec!["a".into()]), Value::Datetime(1), Value::Record(Vec::new())];
+    let at = rng.usize(..attributes.len().max(1));
+    match rng.u8(..4) {
+        0 if at < attributes.len() => {
+            attributes.remove(at);
+        }
+        1 if at < attributes.len() => attributes[at].1 = wrong[rng.usize(..wrong.len())].clone(),
+        2 => {
+            let name = ["acl", "columns", "host", "nonsense", "storageClass", "role"][rng.usize(..6)];
+            attributes.retain(|(known, _)| *known != name);
+            attributes.push((name, wrong[rng.usize(..wrong.len())].clone()));
+        }
+        _ => {}
+    }
+    let mut damaged = Context::default();
+    attributes.into_iter().for_each(|(name, value)| damaged.set(name, value));
+    damaged
+}
+
+#[test]
+fn a_question_has_the_form_of_its_action_exactly_if_cedar_validates_the_request() {
+    let merged = schema::merge(&[], &mut Problems::default()).expect("schema");
+    let mut valid = 0;
+    for n in 0..5_000 {
+        let mut rng = Rng::with_seed(n);
+        let asked = question(&mut rng);
+        let mut whole = Context::default();
+        asked.facts.iter().chain(asked.operation.context.iter()).for_each(|(name, value)| whole.set(name, value.clone()));
+        let whole = damaged(&mut rng, &whole);
+        let action = asked.operation.action.as_str();
+        let form = merged.forms.get(action).expect("known action");
+        let mut context = Vec::new();
+        let mut headers = action != "tcp:Connect";
+        for (name, value) in whole.iter() {
+            let value = match value {
+                Value::Headers(_) => {
+                    headers = false;
+                    Expression::new_entity_uid("Headers::\"h\"".parse().expect("uid"))
+                }
+                other => super::question::expression(other).expect("value"),
+            };
+            context.push((name.to_owned(), value));
+        }
+        if headers && whole.get("headers").is_none() {
+            context.push(("headers".to_owned(), Expression::new_entity_uid("Headers::\"h\"".parse().expect("uid"))));
+        }
+        let uid = |text: &str| EntityUid::from_str(text).expect("uid");
+        let request = Request::new(
+            uid(&format!("Workload::\"{}\"", asked.workload)),
+            uid(&format!("Action::\"{action}\"")),
+            uid(&asked.operation.resource.to_string()),
+            CedarContext::from_pairs(context).expect("context"),
+            Some(&merged.schema),
+        );
+        let ours = form.check(&whole, &Context::default());
+        assert_eq!(ours.is_ok(), request.is_ok(), "{action} with {whole:?}: {ours:?}, Cedar {:?}", request.err());
+        valid += usize::from(ours.is_ok());
+    }
+    assert!((1_000..4_500).contains(&valid), "{valid} of 5000 are valid");
 }

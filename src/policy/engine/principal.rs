@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cedar_policy::{Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression};
+use cedar_policy::{Entities, Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression};
 
 use super::names::{Key, Name, Names, Tags};
 use crate::identity::SpiffeId;
@@ -17,8 +17,8 @@ pub struct Principal {
     pub(super) stamp: u64,
     pub(super) keys: Box<[Key]>,
     pub(super) uid: EntityUid,
-    /// With all attributes and tags, and all ancestors as parents. An error: what Cedar did not take.
-    pub(super) entity: Result<Entity, String>,
+    /// The workload alone, with all attributes and tags, and all ancestors as parents. An error: what Cedar did not take.
+    pub(super) entities: Result<Entities, String>,
     ancestors: Vec<EntityUid>,
 }
 
@@ -49,7 +49,10 @@ impl Principal {
         ancestors.dedup();
         let attributes = workload_attributes(id).into_iter().map(|(name, value)| (name.to_owned(), RestrictedExpression::new_string(value)));
         let entity = Entity::new_with_tags(uid.clone(), attributes, ancestors.iter().cloned(), tags.expressions());
-        Self { id: id.clone(), stamp, keys: keys.into(), uid, entity: entity.map_err(|cause| cause.to_string()), ancestors }
+        let entities = entity
+            .map_err(|cause| cause.to_string())
+            .and_then(|entity| Entities::from_entities([entity], None).map_err(|cause| cause.to_string()));
+        Self { id: id.clone(), stamp, keys: keys.into(), uid, entities, ancestors }
     }
 
     /// The SPIFFE ID.

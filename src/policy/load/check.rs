@@ -6,9 +6,9 @@ use cedar_policy::{Effect, EntityUid, PrincipalConstraint, ResourceConstraint};
 
 use super::entities::StaticEntities;
 use super::ids;
-use super::nearest::nearest;
 use super::policies::ParsedPolicy;
 use super::problem::{PolicyProblem, Problems, Severity};
+use crate::config::nearest;
 
 /// The names that exist outside of the policy directory.
 #[derive(Debug, Clone, Copy)]

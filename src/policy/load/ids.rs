@@ -1,6 +1,7 @@
 //! The shape of entity ids: a policy about an id that no request can have would silently do nothing.
 
 use crate::identity::{SpiffeId, TrustDomain};
+use crate::mapping::http_path::JudgedPath;
 
 /// What is wrong with an id, and what to write.
 #[derive(Debug, PartialEq, Eq)]
@@ -147,7 +148,7 @@ fn resource(kind: &str, id: &str, endpoint: &str) -> Result<(), BadId> {
         return wrong("has a `*`, and ids have no patterns", format!("write `resource in {}`", everything_below(kind, above)));
     }
     match kind {
-        "HttpPath" => http_path(rest).or_else(|(what, help)| wrong(&what, help)),
+        "HttpPath" => http_path(endpoint, rest).or_else(|(what, help)| wrong(&what, help)),
         "Bucket" => match rest.split_once('/') {
             None => Ok(()),
             Some((bucket, "")) => wrong("has a slash at the end", format!("write `Bucket::\"{endpoint}/{bucket}\"`")),
@@ -191,48 +192,30 @@ fn is_endpoint(name: &str) -> bool {
         && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '.' || c == '-')
 }
 
-/// The form in which paths are judged: what is refused there can be in no request. `rest` is without the first slash.
-fn http_path(rest: &str) -> Result<(), (String, String)> {
-    if let Some(found) = rest.chars().find(|c| !c.is_ascii_graphic() || "?#;\\\"<>^`{|}".contains(*c)) {
-        return Err((
-            format!("has the character `{}`, which no path has in the form that is judged", found.escape_debug()),
-            "write the path alone, without query; other characters than ASCII are percent-encoded in upper case: `%C3%A9`".to_owned(),
-        ));
+/// Only a path in the form in which requests are judged can be asked about. `rest` is without the first slash.
+fn http_path(endpoint: &str, rest: &str) -> Result<(), (String, String)> {
+    let path = format!("/{rest}");
+    match JudgedPath::parse(&path, false) {
+        Ok(judged) if judged.as_str() == path => Ok(()),
+        Ok(judged) => Err((
+            "is not in the form that is judged".to_owned(),
+            format!("write `HttpPath::\"{endpoint}{}\"`: what need not be percent-encoded is not, the rest is in upper case", judged.as_str()),
+        )),
+        Err(refusal) => Err((
+            format!("is a path that no request has: {}", refusal.message),
+            "write the path alone, without query, as it is after normalising".to_owned(),
+        )),
     }
-    let mut segments = rest.split('/').peekable();
-    while let Some(segment) = segments.next() {
-        if matches!(segment, "." | "..") || (segment.is_empty() && segments.peek().is_some()) {
-            return Err((
-                "has an empty or relative segment, which is refused in requests".to_owned(),
-                "write the path as it is after normalising".to_owned(),
-            ));
-        }
-    }
-    for (at, _) in rest.match_indices('%') {
-        let encoded = rest.get(at + 1..at + 3).unwrap_or_default();
-        let byte = u8::from_str_radix(encoded, 16).ok().filter(|_| encoded.len() == 2 && !encoded.bytes().any(|b| b.is_ascii_lowercase()));
-        match byte {
-            Some(byte) if !(byte.is_ascii_alphanumeric() || b"-._~/\\\0%".contains(&byte)) => {}
-            _ => {
-                return Err((
-                    format!("has `%{encoded}`, which no path has in the form that is judged"),
-                    "percent-encode in upper case, and only what has to be: letters, digits and `-._~` stand as they are".to_owned(),
-                ));
-            }
-        }
-    }
-    Ok(())
 }
 
 fn key(kind: &str, id: &str, rest: &str) -> Result<(), (String, String)> {
-    let Some((bucket, key)) = rest.split_once('/').filter(|(bucket, key)| !bucket.is_empty() && !key.is_empty()) else {
+    let Some((_, key)) = rest.split_once('/').filter(|(bucket, key)| !bucket.is_empty() && !key.is_empty()) else {
         let bucket = id.trim_end_matches('/');
         return Err(("names a bucket".to_owned(), format!("write `Bucket::\"{bucket}\"`, or `{kind}::\"{}\"`", form(kind))));
     };
     if kind == "Prefix" && key.ends_with('/') {
         return Err(("has a slash at the end".to_owned(), format!("write `Prefix::\"{}\"`", id.trim_end_matches('/'))));
     }
-    let _ = bucket;
     Ok(())
 }
 
@@ -343,9 +326,9 @@ mod tests {
             ("HttpPath", "api/a/../b", "normalising"),
             ("HttpPath", "api/orders/*", "resource in HttpPath::\"api/orders\""),
             ("HttpPath", "api/orders?x=1", "without query"),
-            ("HttpPath", "api/%7Euser", "upper case"),
-            ("HttpPath", "api/caf%c3%a9", "upper case"),
-            ("HttpPath", "api/a%2Fb", "upper case"),
+            ("HttpPath", "api/%7Euser", "HttpPath::\"api/~user\""),
+            ("HttpPath", "api/caf%c3%a9", "HttpPath::\"api/caf%C3%A9\""),
+            ("HttpPath", "api/a%2Fb", "normalising"),
             ("Table", "warehouse/sales.orders", "warehouse/DATABASE.SCHEMA.TABLE"),
             ("Table", "warehouse/analytics.sales.Orders", "quoted"),
             ("Table", "warehouse/analytics.sales.\"orders\"", "quoted"),

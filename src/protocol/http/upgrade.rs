@@ -1,5 +1,6 @@
 //! WebSocket: raw mode, but only after the upstream's 101.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use http::header::{self, HeaderName, HeaderValue};
@@ -31,8 +32,10 @@ pub(super) async fn websocket(
     parts.headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     let request = Request::from_parts(parts, RequestBody::empty());
     let waiting = connection.wait();
-    let sent = connection.listener.upstream.send(&permit, request, None, true);
-    let answer = timing::within_limits(sent, &permit, None, &connection.listener.limits).await;
+    let answer = {
+        let sent = pin!(connection.listener.upstream.send(&permit, request, None, true));
+        timing::within_limits(sent, &permit, None, &connection.listener.limits).await
+    };
     drop(waiting);
     let (response, lease) = match answer {
         Ok(answer) => answer,
