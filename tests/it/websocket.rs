@@ -317,16 +317,50 @@ async fn s3_knows_no_upgrade() {
 }
 
 #[tokio::test]
-async fn a_drain_ends_a_websocket_within_its_time() {
+async fn a_drain_gives_a_websocket_its_time_and_then_cuts_it() {
     let (world, upstream) = (World::new(), switching());
-    let inbound = world.sidecar("service").policies(ALLOW_ALL).yaml("shutdown_timeout: 1s");
-    let inbound = inbound.inbound("endpoint", "http", &upstream.url(), "").start().await;
+    let service = world.sidecar("service").policies(ALLOW_ALL).yaml("shutdown_timeout: 2s");
+    let service = service.inbound("endpoint", "http", &upstream.url(), "").start().await;
     let peer = TlsClient::with(&world.ca.issue("/ns/test/sa/app")).alpn(&["http/1.1"]);
-    let mut raw = Raw::over(peer.connect(inbound.inbound("endpoint")).await.expect("a known peer"));
+    let mut raw = Raw::over(peer.connect(service.inbound("endpoint")).await.expect("a known peer"));
     raw.write(upgrade_of("/chat", "websocket")).await;
     assert_eq!(raw.answer().await.expect("the upstream switches").status(), 101);
-    let records = inbound.stop().await;
-    // It had a record when it began and one when it was cut.
+    service.process.signal("TERM");
+    service.logged("draining").await;
+    raw.write("still here").await;
+    let records = service.stop().await;
+    let rest = String::from_utf8_lossy(&raw.rest().await).into_owned();
+    assert_eq!(rest, "hello<still here>");
+    // It had a record when it began, and one when it was cut that tells how far it came.
     let record = records.find("the WebSocket that was cut", |record| record["kind"] == "request").await;
     assert_eq!((&record["outcome"], &record["status"]), (&json!("allowed"), &json!(101)));
+    assert_eq!((&record["bytes_in"], &record["bytes_out"]), (&json!(10), &json!(17)));
+    assert!(record["error"].is_string(), "{record}");
+}
+
+#[tokio::test]
+async fn an_upgrade_that_is_asked_for_when_a_drain_begins_is_served() {
+    let world = World::new();
+    let upstream = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("loopback has a free port");
+    let url = format!("http://{}", upstream.local_addr().expect("is bound"));
+    let service = world.sidecar("service").policies(ALLOW_ALL).inbound("endpoint", "http", &url, "").start().await;
+    let peer = TlsClient::with(&world.ca.issue("/ns/test/sa/app")).alpn(&["http/1.1"]);
+    let mut raw = Raw::over(peer.connect(service.inbound("endpoint")).await.expect("a known peer"));
+    raw.write(upgrade_of("/chat", "websocket")).await;
+    let (stream, _) = within("the upgrade to reach the upstream", upstream.accept()).await.expect("a connection");
+    service.process.signal("TERM");
+    service.logged("draining").await;
+
+    let mut upstream = Raw::over(stream);
+    let asked = upstream.answer().await.expect("the head comes");
+    assert!(asked.head.starts_with("GET /chat HTTP/1.1\r\n"), "{}", asked.head);
+    let head = "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\nhello";
+    upstream.write(head).await;
+    upstream.half_close().await;
+    assert_eq!(raw.answer().await.expect("the upstream switches").status(), 101);
+    raw.half_close().await;
+    assert_eq!(raw.rest().await, b"hello");
+    let log = service.log().join("\n");
+    assert!(!log.contains("panic"), "{log}");
+    service.stop().await;
 }
