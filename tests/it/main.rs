@@ -3,9 +3,12 @@
 #![cfg(test)]
 
 mod architecture;
+mod demo;
 mod docs;
 mod examples;
 mod harness;
+mod s3_attacks;
+mod s3_clients;
 mod smoke;
 #[allow(dead_code, unused_imports, reason = "a harness offers more than the tests of one feature set use")]
 mod support;
