@@ -61,7 +61,13 @@ pub fn main() -> ExitCode {
         #[cfg(feature = "demo")]
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Policy(arguments) => policy::run(&arguments),
-        Command::Certs(arguments) => certs::run(&arguments),
+        Command::Certs(arguments) => match certs::run(&arguments, &mut std::io::stdout().lock()) {
+            Ok(code) => ExitCode::from(code),
+            Err(error) => {
+                eprintln!("portcullis: {error}");
+                ExitCode::from(FAILURE)
+            }
+        },
         Command::Ready(arguments) => ready::run(&arguments, |file| {
             Config::load(file, &Overrides::default()).map_err(|errors| {
                 eprint!("{}", errors.render(colour()));

@@ -334,14 +334,15 @@ fn rsa_below_2048_bits_is_refused() {
 }
 
 #[test]
-fn p224_and_unknown_curves_are_refused() {
-    let der = leaf(&good()).to_vec();
-    // The curve's OID, secp256r1, last arc 7, becomes 1.2.840.10045.3.1.1 (prime192v1) in the leaf's own key.
-    let curve = [0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7];
+fn p224_is_refused() {
+    let der = leaf(&with(|p| p.key = &rcgen::PKCS_ECDSA_P384_SHA384)).to_vec();
+    // The curve's OID in the leaf's own key: secp384r1 is 1.3.132.0.34, secp224r1 is 1.3.132.0.33 (RFC 5480, 2.1.1.1).
+    let curve = [0x2b, 0x81, 4, 0, 34];
     let at = der.windows(curve.len()).position(|window| window == curve).unwrap();
     let mut other = der.clone();
-    other[at + 7] = 1;
-    assert_eq!(X509Svid::parse(&other).unwrap_err().rule(), "key-strength");
+    other[at + 4] = 33;
+    let error = X509Svid::parse(&other).unwrap_err();
+    assert_eq!(error, SvidError::KeyStrength { key: "ECDSA on the curve `1.3.132.0.33`".into() });
     assert!(X509Svid::parse(&der).is_ok());
 }
 
@@ -383,7 +384,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn a_flipped_byte_never_panics_and_never_changes_the_identity(at in any::<prop::sample::Index>(), bit in 0..8_u32) {
+    fn a_flipped_bit_is_judged_without_a_panic_and_never_makes_an_id_without_path(at in any::<prop::sample::Index>(), bit in 0..8_u32) {
         static LEAF: std::sync::LazyLock<CertificateDer<'static>> = std::sync::LazyLock::new(|| leaf(&good()));
         let mut der = LEAF.to_vec();
         let at = at.index(der.len());

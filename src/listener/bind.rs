@@ -6,9 +6,13 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use socket2::{Domain, Socket as Socket2, Type};
 use thiserror::Error;
 
 use crate::config::ListenAddress;
+
+/// Connections that may wait to be accepted; the system lowers it to its own limit (`net.core.somaxconn`).
+const BACKLOG: i32 = 4096;
 
 /// A bound socket that nothing accepts from yet.
 #[derive(Debug)]
@@ -98,8 +102,13 @@ pub enum Acceptor {
 }
 
 fn tcp(address: SocketAddr) -> io::Result<Bound> {
-    let listener = std::net::TcpListener::bind(address)?;
-    listener.set_nonblocking(true)?;
+    let socket = Socket2::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    // A restarted sidecar must not wait for the connections of the one before to be forgotten.
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    let listener = std::net::TcpListener::from(socket);
     let address = listener.local_addr()?.to_string();
     Ok(Bound { socket: Socket::Tcp(listener), address })
 }

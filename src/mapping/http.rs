@@ -59,7 +59,8 @@ pub fn map<'a>(
     let mut context = Context::default();
     context.set("host", &*head.host);
     context.set("headers", copied(head.headers, reads)?);
-    let operation = |action, context| Operation { action, resource: Resource::http_path(endpoint, path.as_str()), context };
+    let operation =
+        |action, context| Operation { action, resource: Resource::http_path(endpoint, path.as_str()), context };
     let operations = if head.upgrade.is_some() {
         let mut operations = Operations::one(operation(Action::named("http:Upgrade"), context.clone()));
         operations.push(operation(Action::named("http:GET"), context));
@@ -92,7 +93,7 @@ pub fn fuzz(bytes: &[u8]) {
     let (mut parts, ()) = request.into_parts();
     let rules = super::head::HeadRules::http(&HttpConfig::default(), &crate::config::Limits::default());
     let none = HeadersRead::Only(std::collections::HashSet::new());
-    let config = HttpConfig { merge_slashes: bytes.len() % 2 == 0, ..HttpConfig::default() };
+    let config = HttpConfig { merge_slashes: bytes.len().is_multiple_of(2), ..HttpConfig::default() };
     let Ok(head) = super::head::judge(&parts, &rules) else { return };
     let Ok(call) = map(&head, "api", &config, &none) else { return };
     let (operations, forwarded) = (call.operations, call.path_and_query.into_owned());
@@ -124,20 +125,34 @@ mod tests {
         let head = judge(&parts, &HeadRules::http(&config, &Limits::default())).map_err(|refusal| refusal.rule)?;
         let call = map(&head, "api", &config, &HeadersRead::Only(HashSet::new())).map_err(|refusal| refusal.rule)?;
         assert_eq!(call.operations.first().context.get("host"), Some(&"api.example".into()));
-        let asked = call.operations.iter().map(|operation| format!("{} {}", operation.action, operation.resource.id())).collect();
+        let asked = call
+            .operations
+            .iter()
+            .map(|operation| format!("{} {}", operation.action, operation.resource.id()))
+            .collect();
         Ok((asked, call.path_and_query.into_owned()))
     }
 
     #[test]
     fn a_request_asks_for_its_method_on_its_path() {
-        assert_eq!(mapped("GET", "/orders/17?full=1", &[]), Ok((vec!["http:GET api/orders/17".to_owned()], "/orders/17?full=1".to_owned())));
+        assert_eq!(
+            mapped("GET", "/orders/17?full=1", &[]),
+            Ok((vec!["http:GET api/orders/17".to_owned()], "/orders/17?full=1".to_owned()))
+        );
         assert_eq!(mapped("PURGE", "/x", &[]).unwrap().0, ["http:PURGE api/x"]);
-        assert_eq!(mapped("get", "/x", &[]).unwrap().0, ["http:get api/x"], "another method than GET, and no schema names it");
+        assert_eq!(
+            mapped("get", "/x", &[]).unwrap().0,
+            ["http:get api/x"],
+            "another method than GET, and no schema names it"
+        );
     }
 
     #[test]
     fn the_judged_path_is_the_one_that_is_forwarded() {
-        assert_eq!(mapped("GET", "/%6frders/%c3%a9?q=%2e%2e//", &[]), Ok((vec!["http:GET api/orders/%C3%A9".to_owned()], "/orders/%C3%A9?q=%2e%2e//".to_owned())));
+        assert_eq!(
+            mapped("GET", "/%6frders/%c3%a9?q=%2e%2e//", &[]),
+            Ok((vec!["http:GET api/orders/%C3%A9".to_owned()], "/orders/%C3%A9?q=%2e%2e//".to_owned()))
+        );
         assert_eq!(mapped("GET", "/a/%2e%2e/b", &[]), Err("dot-segment"));
         assert_eq!(mapped("OPTIONS", "*", &[]), Err("asterisk-form"));
     }

@@ -27,7 +27,11 @@ impl<'a> JudgedPath<'a> {
     /// `encoded-control`, `double-encoding`, `invalid-utf8`, `empty-segment`, `dot-segment`, `too-many-segments`.
     pub fn parse(raw_path: &'a str, merge_slashes: bool) -> Result<Self, Refusal> {
         if raw_path == "*" {
-            return Err(refuse("asterisk-form", "a request about the whole server (`*`) has no path to judge", raw_path));
+            return Err(refuse(
+                "asterisk-form",
+                "a request about the whole server (`*`) has no path to judge",
+                raw_path,
+            ));
         }
         if !raw_path.starts_with('/') {
             return Err(refuse("target-form", "path does not begin with `/`", raw_path));
@@ -253,7 +257,17 @@ mod tests {
 
     #[test]
     fn a_path_in_normal_form_is_borrowed() {
-        for raw in ["/", "/x", "/x/", "/a/b.c/~d_e-f", "/%C3%A9/%20%3F%23", "/a:b@c,d=e&f!$'()*+", "/...", "/.a/..b", "/100%25"] {
+        for raw in [
+            "/",
+            "/x",
+            "/x/",
+            "/a/b.c/~d_e-f",
+            "/%C3%A9/%20%3F%23",
+            "/a:b@c,d=e&f!$'()*+",
+            "/...",
+            "/.a/..b",
+            "/100%25",
+        ] {
             let path = JudgedPath::parse(raw, false).unwrap();
             assert_eq!(path.as_str(), raw);
             assert!(matches!(path.into_inner(), Cow::Borrowed(_)), "{raw}");
@@ -320,10 +334,33 @@ mod tests {
 
     #[test]
     fn merged_slashes_are_judged_as_the_merged_path() {
-        let merged = |raw| JudgedPath::parse(raw, true).map(|path| path.as_str().to_owned()).map_err(|refusal| refusal.rule);
+        let merged =
+            |raw| JudgedPath::parse(raw, true).map(|path| path.as_str().to_owned()).map_err(|refusal| refusal.rule);
         assert_eq!(merged("//a///b//").as_deref(), Ok("/a/b/"));
         assert_eq!(merged("//..//a"), Err("dot-segment"));
         assert_eq!(merged("/a/%2F/b"), Err("encoded-slash"));
+    }
+
+    #[test]
+    fn the_page_about_paths_is_true() {
+        let page = include_str!("../../docs/http-paths.md");
+        let cells =
+            |line: &str| line.trim_matches('|').split(" | ").map(|cell| cell.trim().to_owned()).collect::<Vec<_>>();
+        let (mut normal, mut refused) = (0, 0);
+        for row in page.lines().filter(|line| line.starts_with("| `")).map(cells) {
+            let examples: Vec<_> =
+                row[1].split('`').skip(1).step_by(2).map(|example| example.replace("\\|", "|")).collect();
+            if row[0].starts_with("`/") {
+                assert_eq!(judged(row[0].trim_matches('`')), examples[0], "{row:?}");
+                normal += 1;
+            } else if row.len() == 3 {
+                for example in examples {
+                    assert_eq!(format!("`{}`", rule(&example)), row[0], "{example}");
+                    refused += 1;
+                }
+            }
+        }
+        assert!(normal >= 6 && refused >= 25, "{normal} {refused}");
     }
 
     proptest! {

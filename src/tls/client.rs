@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::handshake::{Configured, observe, part, versions};
+use super::handshake::{Configured, prove, versions};
 use super::verifier::{PROVIDER, SvidVerifier};
 use super::{HandshakeRefusal, Peer};
 use crate::config::{PeerMatcher, TlsVersion};
@@ -64,23 +64,8 @@ impl ClientTls {
     {
         let built = self.configured.current(|generation| self.build(generation))?;
         let connector = TlsConnector::from(Arc::clone(&built.config));
-        match observe(connector.connect(server_name(), stream).into_fallible()).await {
-            (Ok(stream), Some(Ok(verified))) => {
-                let version = stream.get_ref().1.protocol_version();
-                Ok((stream, Arc::new(Peer::proved(verified, version, built.generation.number))))
-            }
-            // Never seen: a server always authenticates, and nothing is resumed.
-            (Ok(_), None | Some(Err(_))) => Err(HandshakeRefusal::unproved()),
-            (Err((_, stream)), Some(Err(refusal))) => {
-                part(stream).await;
-                Err(refusal)
-            }
-            (Err((error, stream)), found) => {
-                part(stream).await;
-                let peer_san = found.and_then(Result::ok).map(|verified| verified.svid.id().to_string());
-                Err(HandshakeRefusal::from_io(&error, peer_san))
-            }
-        }
+        let version = |stream: &TlsStream<S>| stream.get_ref().1.protocol_version();
+        prove(connector.connect(server_name(), stream).into_fallible(), version, built.generation.number).await
     }
 
     /// The number of the generation that the next handshake uses; 0 while there is none.

@@ -2,17 +2,18 @@
 
 use std::cell::RefCell;
 use std::future::Future;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use rustls::SupportedProtocolVersion;
 use rustls::version::{TLS12, TLS13};
+use rustls::{ProtocolVersion, SupportedProtocolVersion};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::timeout;
 
-use super::HandshakeRefusal;
 use super::peer::Verified;
+use super::{HandshakeRefusal, Peer};
 use crate::config::TlsVersion;
 use crate::identity::{Clock, X509Generation, X509Source};
 
@@ -27,13 +28,36 @@ pub(super) fn report(found: Result<Verified, HandshakeRefusal>) {
     let _ = FOUND.try_with(|cell| cell.replace(Some(found)));
 }
 
-/// Runs a handshake; returns its result and what the verifier found in it, if it was asked.
-pub(super) async fn observe<F: Future>(handshake: F) -> (F::Output, Option<Result<Verified, HandshakeRefusal>>) {
+/// Runs a handshake to its end: a stream with a proved peer, or a refusal after the peer was sent its alert.
+pub(super) async fn prove<S, T>(
+    handshake: impl Future<Output = Result<T, (io::Error, S)>>,
+    version: impl FnOnce(&T) -> Option<ProtocolVersion>,
+    generation: u64,
+) -> Result<(T, Arc<Peer>), HandshakeRefusal>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let observed = async {
-        let output = handshake.await;
-        (output, FOUND.with(RefCell::take))
+        let result = handshake.await;
+        (result, FOUND.with(RefCell::take))
     };
-    FOUND.scope(RefCell::new(None), observed).await
+    match FOUND.scope(RefCell::new(None), observed).await {
+        (Ok(stream), Some(Ok(verified))) => {
+            let version = version(&stream);
+            Ok((stream, Arc::new(Peer::proved(verified, version, generation))))
+        }
+        // Never seen: a certificate is mandatory on both ends, and nothing is resumed.
+        (Ok(_), None | Some(Err(_))) => Err(HandshakeRefusal::unproved()),
+        (Err((_, stream)), Some(Err(refusal))) => {
+            part(stream).await;
+            Err(refusal)
+        }
+        (Err((error, stream)), found) => {
+            part(stream).await;
+            let peer_san = found.and_then(Result::ok).map(|verified| verified.svid.id().to_string());
+            Err(HandshakeRefusal::from_io(&error, peer_san))
+        }
+    }
 }
 
 /// rustls' configuration, made once for each generation of a source.
@@ -109,7 +133,7 @@ const MAX_DISCARDED: u64 = 64 * 1024;
 ///
 /// A TLS 1.3 client may send right after its Finished, before we judge its certificate. Closing a socket with unread
 /// bytes sends a reset (RFC 1122, 4.2.2.13), and a reset makes the peer's system drop the alert unread.
-pub(super) async fn part<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) {
+async fn part<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) {
     let parting = async {
         stream.shutdown().await?;
         tokio::io::copy(&mut stream.take(MAX_DISCARDED), &mut tokio::io::sink()).await

@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::handshake::{Configured, observe, part, turn_away, versions};
+use super::handshake::{Configured, prove, turn_away, versions};
 use super::verifier::{PROVIDER, SvidVerifier};
 use super::{HandshakeRefusal, Peer};
 use crate::config::TlsVersion;
@@ -61,23 +61,8 @@ impl ServerTls {
             }
         };
         let acceptor = TlsAcceptor::from(Arc::clone(&built.config));
-        match observe(acceptor.accept(stream).into_fallible()).await {
-            (Ok(stream), Some(Ok(verified))) => {
-                let version = stream.get_ref().1.protocol_version();
-                Ok((stream, Arc::new(Peer::proved(verified, version, built.generation.number))))
-            }
-            // Never seen: client authentication is mandatory and nothing is resumed.
-            (Ok(_), None | Some(Err(_))) => Err(HandshakeRefusal::unproved()),
-            (Err((_, stream)), Some(Err(refusal))) => {
-                part(stream).await;
-                Err(refusal)
-            }
-            (Err((error, stream)), found) => {
-                part(stream).await;
-                let peer_san = found.and_then(Result::ok).map(|verified| verified.svid.id().to_string());
-                Err(HandshakeRefusal::from_io(&error, peer_san))
-            }
-        }
+        let version = |stream: &TlsStream<S>| stream.get_ref().1.protocol_version();
+        prove(acceptor.accept(stream).into_fallible(), version, built.generation.number).await
     }
 
     /// Judges a peer once more by the bundles in force: what to do with open connections when trust shrinks.

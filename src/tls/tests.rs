@@ -392,6 +392,26 @@ async fn each_rogue_client_gets_its_alert_and_its_rule_and_its_twin_gets_in() {
 }
 
 #[tokio::test]
+async fn a_client_that_talks_before_it_listens_still_reads_its_alert() {
+    // Over TCP: closing with unread bytes would reset the connection and the alert be lost.
+    let world = World::new();
+    let server = world.server();
+    let rogue = world.stranger.issue_with(&leaf("spiffe://prod.test/load")).unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let client = async {
+        let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let connector = TlsConnector::from(Arc::new(foreign_client(Some(&rogue), TlsVersion::V1_3)));
+        let mut stream = connector.connect(ServerName::try_from("ignored.test").unwrap(), stream).await.unwrap();
+        stream.write_all(&[b'x'; 32 * 1024]).await.unwrap();
+        alert_in(&stream.read(&mut [0; 16]).await.unwrap_err())
+    };
+    let (accepted, alert) = tokio::join!(async { server.accept(listener.accept().await.unwrap().0).await }, client);
+    assert_eq!(accepted.map(|_| ()).unwrap_err().rule, "chain");
+    assert_eq!(alert, Some(Alert::UnknownCA));
+}
+
+#[tokio::test]
 async fn a_certificate_without_its_key_is_refused() {
     let world = World::new();
     let victim = world.prod.issue_with(&leaf("spiffe://prod.test/admin")).unwrap();

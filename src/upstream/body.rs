@@ -1,7 +1,7 @@
 //! The body of a forwarded request.
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use crate::failure::with_sources;
 use crate::mapping::head;
 
 /// A body on its way to an upstream: streamed, never held as a whole unless it had to be read to be judged.
@@ -27,6 +28,7 @@ enum Kind {
 pub struct Progress {
     bytes: AtomicU64,
     ended: AtomicBool,
+    broken: OnceLock<String>,
 }
 
 impl Progress {
@@ -34,6 +36,12 @@ impl Progress {
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// What was wrong with the body, if it broke off: then the downstream is to blame and not the upstream.
+    #[must_use]
+    pub fn broken(&self) -> Option<&str> {
+        self.broken.get().map(String::as_str)
     }
 
     /// Whether the whole body was forwarded.
@@ -90,7 +98,10 @@ impl Body for RequestBody {
                 let frame = ready!(Pin::new(&mut *incoming).poll_frame(cx));
                 Poll::Ready(match frame {
                     Some(Ok(frame)) => Some(Ok(forwarded(frame, incoming, progress))),
-                    Some(Err(error)) => Some(Err(error)),
+                    Some(Err(error)) => {
+                        progress.broken.get_or_init(|| with_sources(&error));
+                        Some(Err(error))
+                    }
                     None => {
                         progress.ended.store(true, Ordering::Relaxed);
                         None

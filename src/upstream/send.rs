@@ -91,6 +91,10 @@ impl Upstream {
             let spare = if retried { None } else { spare_head(&request, &connection) };
             match self.exchange(connection, request, upload.clone()).await {
                 Ok(answer) => return Ok(answer),
+                Err(_) if upload.as_deref().and_then(Progress::broken).is_some() => {
+                    let cause = upload.as_deref().and_then(Progress::broken).unwrap_or_default().to_owned();
+                    return Err(Failure::RequestBody { cause });
+                }
                 Err(Broken { unsent: Some(unsent), .. }) if !retried => request = *unsent,
                 Err(Broken { answered: false, cause, .. }) => match spare {
                     Some(again) => request = again,

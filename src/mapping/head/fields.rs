@@ -14,7 +14,9 @@ use crate::mapping::{HeadersRead, Refusal, Value};
 pub fn copied(headers: &HeaderMap, reads: &HeadersRead) -> Result<Value, Refusal> {
     let mut names: Vec<&str> = match reads {
         HeadersRead::All => headers.keys().map(header::HeaderName::as_str).collect(),
-        HeadersRead::Only(names) => names.iter().map(|name| &**name).filter(|name| headers.contains_key(*name)).collect(),
+        HeadersRead::Only(names) => {
+            names.iter().map(|name| &**name).filter(|name| headers.contains_key(*name)).collect()
+        }
     };
     if names.is_empty() {
         return Ok(Value::Headers(Vec::new()));
@@ -22,13 +24,20 @@ pub fn copied(headers: &HeaderMap, reads: &HeadersRead) -> Result<Value, Refusal
     let dropped = Dropped::of(headers);
     names.retain(|name| !dropped.drops(name));
     names.sort_unstable();
-    names.into_iter().map(|name| Ok((name.into(), members(headers, name)?))).collect::<Result<_, _>>().map(Value::Headers)
+    names
+        .into_iter()
+        .map(|name| Ok((name.into(), members(headers, name)?)))
+        .collect::<Result<_, _>>()
+        .map(Value::Headers)
 }
 
 fn members(headers: &HeaderMap, name: &str) -> Result<Vec<Box<str>>, Refusal> {
     let text = |bytes: &[u8]| {
         std::str::from_utf8(bytes).map(Into::into).map_err(|_| {
-            Refusal::bad_request("header-not-utf8", format!("a policy reads header {}, whose value is not UTF-8", shown(name)))
+            Refusal::bad_request(
+                "header-not-utf8",
+                format!("a policy reads header {}, whose value is not UTF-8", shown(name)),
+            )
         })
     };
     if name == "cookie"
@@ -116,9 +125,13 @@ mod tests {
         ]);
         let Value::Headers(seen) = copied(&received, &HeadersRead::All).unwrap() else { panic!("headers") };
         super::super::strip_for_upstream(&mut received);
-        let mut forwarded: Vec<_> = received.iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect();
+        let mut forwarded: Vec<_> =
+            received.iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect();
         forwarded.sort();
-        let seen: Vec<_> = seen.iter().flat_map(|(name, values)| values.iter().map(|value| (name.to_string(), value.to_string()))).collect();
+        let seen: Vec<_> = seen
+            .iter()
+            .flat_map(|(name, values)| values.iter().map(|value| (name.to_string(), value.to_string())))
+            .collect();
         assert_eq!(seen, forwarded);
     }
 }

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 
 use super::authority::{host_of, is_same_host};
 use super::upgrade::{Upgrade, judge_upgrade};
-use crate::config::{HttpConfig, Limits, S3Config};
+use crate::config::{HttpConfig, Limits};
 use crate::mapping::Refusal;
 use crate::mapping::refusal::shown;
 
@@ -69,7 +69,7 @@ impl HeadRules {
 
     /// Of a listener with `protocol: s3`. Which hosts are legal there is the address's business: [`crate::mapping::s3`].
     #[must_use]
-    pub fn s3(_config: &S3Config, limits: &Limits) -> Self {
+    pub fn s3(limits: &Limits) -> Self {
         Self {
             hosts: Vec::new(),
             let_through: Vec::new(),
@@ -179,7 +179,10 @@ fn judge_fields<'a>(parts: &'a Parts, rules: &HeadRules) -> Result<Fields<'a>, R
                 return Err(Refusal::bad_request("connection-header", format!("`{name}` has no place in HTTP/2")));
             }
             "te" if http2 && value.as_bytes() != b"trailers" => {
-                return Err(Refusal::bad_request("te", format!("te is {} in HTTP/2, only `trailers` may be", shown(value))));
+                return Err(Refusal::bad_request(
+                    "te",
+                    format!("te is {} in HTTP/2, only `trailers` may be", shown(value)),
+                ));
             }
             "transfer-encoding" => {
                 if fields.transfer_encoding || value.as_bytes() != b"chunked" || parts.version == Version::HTTP_10 {
@@ -211,10 +214,9 @@ fn judge_value(name: &HeaderName, value: &HeaderValue) -> Result<(), Refusal> {
 /// Digits only: no sign, no list. Bounded so that it fits every signed integer that follows.
 fn length_of(value: &HeaderValue) -> Result<u64, Refusal> {
     let digits = value.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
-    digits
-        .and_then(|digits| digits.parse().ok())
-        .filter(|length| i64::try_from(*length).is_ok())
-        .ok_or_else(|| Refusal::bad_request("content-length", format!("Content-Length {} is not a length", shown(value))))
+    digits.and_then(|digits| digits.parse().ok()).filter(|length| i64::try_from(*length).is_ok()).ok_or_else(|| {
+        Refusal::bad_request("content-length", format!("Content-Length {} is not a length", shown(value)))
+    })
 }
 
 fn judge_connection(headers: &HeaderMap) -> Result<(), Refusal> {
@@ -227,19 +229,24 @@ fn judge_connection(headers: &HeaderMap) -> Result<(), Refusal> {
 }
 
 fn judge_name(name: &HeaderName, text: &str, rules: &HeadRules) -> Result<(), Refusal> {
-    if text.starts_with('x') && OVERRIDES.iter().any(|known| is_spelt(text, known)) && !rules.let_through.contains(name) {
+    if text.starts_with('x') && OVERRIDES.iter().any(|known| is_spelt(text, known)) && !rules.let_through.contains(name)
+    {
         let message = format!("`{name}` asks some servers for another method or path than the one that is judged");
         return Err(Refusal::bad_request("override-header", message));
     }
     if ["content-length", "transfer-encoding"].iter().any(|known| is_spelt(text, known)) {
-        return Err(Refusal::bad_request("framing-spelling", format!("`{name}` reads as another header on some servers")));
+        return Err(Refusal::bad_request(
+            "framing-spelling",
+            format!("`{name}` reads as another header on some servers"),
+        ));
     }
     Ok(())
 }
 
 /// Whether `name` is `known` when `_` counts as `-`.
 pub(super) fn is_spelt(name: &str, known: &str) -> bool {
-    name.len() == known.len() && name.bytes().zip(known.bytes()).all(|(byte, known)| byte == known || (byte == b'_' && known == b'-'))
+    name.len() == known.len()
+        && name.bytes().zip(known.bytes()).all(|(byte, known)| byte == known || (byte == b'_' && known == b'-'))
 }
 
 /// Host and the target's authority (`:authority` in HTTP/2, absolute form in HTTP/1.1): at least one, and equal if both are there.
@@ -253,7 +260,9 @@ fn judge_authority<'a>(parts: &'a Parts, host: Option<&'a HeaderValue>) -> Resul
             Err(Refusal::bad_request("host-mismatch", message))
         }
         // RFC 9112, section 3.2: an HTTP/1.1 request has a Host, whatever its target's form.
-        (_, None) if parts.version != Version::HTTP_2 => Err(Refusal::bad_request("missing-host", "request has no Host")),
+        (_, None) if parts.version != Version::HTTP_2 => {
+            Err(Refusal::bad_request("missing-host", "request has no Host"))
+        }
         (None, None) => Err(Refusal::bad_request("missing-host", "request has neither `:authority` nor Host")),
         (_, Some(host)) => Ok(host),
         (Some(in_target), None) => Ok(in_target),
@@ -329,7 +338,11 @@ mod tests {
             [("API.example.:80", Ok(())), ("[::1]:80", Ok(())), ("other.example", Err((421, "unknown-host")))]
         {
             let parts = parts(Version::HTTP_11, "GET", "/", &[("host", host)]);
-            assert_eq!(judge(&parts, &rules).map(|_| ()).map_err(|refusal| (refusal.status, refusal.rule)), outcome, "{host}");
+            assert_eq!(
+                judge(&parts, &rules).map(|_| ()).map_err(|refusal| (refusal.status, refusal.rule)),
+                outcome,
+                "{host}"
+            );
         }
     }
 
@@ -341,7 +354,10 @@ mod tests {
         assert_eq!(rule(Version::HTTP_11, "OPTIONS", "*", &[("host", "api")]), "allowed");
         assert_eq!(rule(Version::HTTP_11, "GET", "ftp://api/", &[("host", "api")]), "target-form");
         assert_eq!(rule(Version::HTTP_11, "GET", "http://api?x", &[("host", "api")]), "target-form");
-        assert_eq!(rule(Version::HTTP_11, "GET", &format!("/{}", "a".repeat(20_000)), &[("host", "api")]), "target-too-long");
+        assert_eq!(
+            rule(Version::HTTP_11, "GET", &format!("/{}", "a".repeat(20_000)), &[("host", "api")]),
+            "target-too-long"
+        );
         assert_eq!(rule(Version::HTTP_3, "GET", "https://api/", &[]), "version");
     }
 
@@ -366,7 +382,10 @@ mod tests {
         assert_eq!(h1(&[("transfer-encoding", "chunked")]), "allowed");
         assert_eq!(h1(&[("content_length", "1")]), "framing-spelling");
         assert_eq!(h1(&[("transfer_encoding", "chunked")]), "framing-spelling");
-        assert_eq!(rule(Version::HTTP_10, "POST", "/", &[("host", "api"), ("transfer-encoding", "chunked")]), "transfer-encoding");
+        assert_eq!(
+            rule(Version::HTTP_10, "POST", "/", &[("host", "api"), ("transfer-encoding", "chunked")]),
+            "transfer-encoding"
+        );
     }
 
     #[test]
@@ -384,7 +403,8 @@ mod tests {
 
     #[test]
     fn override_headers_are_refused_in_every_spelling_unless_let_through() {
-        for name in ["X-HTTP-Method-Override", "x-http-method", "X_Method_Override", "x-original_url", "X-Rewrite-URL"] {
+        for name in ["X-HTTP-Method-Override", "x-http-method", "X_Method_Override", "x-original_url", "X-Rewrite-URL"]
+        {
             assert_eq!(h1(&[(name, "DELETE")]), "override-header", "{name}");
             assert_eq!(h2(&[(&name.to_lowercase(), "DELETE")]), "override-header", "{name}");
         }
@@ -395,10 +415,7 @@ mod tests {
         let rules = HeadRules::http(&config, &Limits::default());
         let parts = parts(Version::HTTP_11, "POST", "/", &[("host", "api"), ("x-http-method", "DELETE")]);
         assert!(judge(&parts, &rules).is_ok());
-        assert_eq!(
-            judge(&parts, &HeadRules::s3(&S3Config::default(), &Limits::default())).expect_err("s3").rule,
-            "override-header"
-        );
+        assert_eq!(judge(&parts, &HeadRules::s3(&Limits::default())).expect_err("s3").rule, "override-header");
     }
 
     #[test]

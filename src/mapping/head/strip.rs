@@ -44,7 +44,9 @@ impl<'a> Dropped<'a> {
         let values = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
         let options = values.flat_map(|value| value.split(',')).map(str::trim);
         // What Connection names besides the usual options; seldom anything, so seldom an allocation.
-        let is_usual = |option: &str| ["", "close", "keep-alive", "upgrade", "te"].iter().any(|usual| option.eq_ignore_ascii_case(usual));
+        let is_usual = |option: &str| {
+            ["", "close", "keep-alive", "upgrade", "te"].iter().any(|usual| option.eq_ignore_ascii_case(usual))
+        };
         Self { named: options.filter(|option| !is_usual(option)).take(64).collect() }
     }
 
@@ -85,12 +87,30 @@ fn is_ours(name: &str) -> bool {
 /// Fields that are never hop-by-hop, whatever `Connection` says: without them the upstream would answer another request than the
 /// one judged (RFC 9110, section 7.6.1, forbids to name them).
 fn is_end_to_end(name: &str) -> bool {
-    const PREFIXES: [&str; 8] = ["content-", "if-", "x-amz-", "x-forwarded-", "sec-", "grpc-", "access-control-", "x-request-"];
+    const PREFIXES: [&str; 8] =
+        ["content-", "if-", "x-amz-", "x-forwarded-", "sec-", "grpc-", "access-control-", "x-request-"];
     PREFIXES.iter().any(|prefix| name.starts_with(prefix))
         || matches!(
             name,
-            "accept" | "authorization" | "cache-control" | "cookie" | "date" | "expect" | "forwarded" | "host" | "origin" | "range"
-                | "referer" | "set-cookie" | "trace-id" | "traceparent" | "tracestate" | "trailer" | "user-agent" | "vary" | "via"
+            "accept"
+                | "authorization"
+                | "cache-control"
+                | "cookie"
+                | "date"
+                | "expect"
+                | "forwarded"
+                | "host"
+                | "origin"
+                | "range"
+                | "referer"
+                | "set-cookie"
+                | "trace-id"
+                | "traceparent"
+                | "tracestate"
+                | "trailer"
+                | "user-agent"
+                | "vary"
+                | "via"
         )
 }
 
@@ -101,8 +121,18 @@ fn is_head_only(name: &str) -> bool {
         || name.starts_with("x-forwarded-")
         || matches!(
             name,
-            "authorization" | "cache-control" | "cookie" | "expect" | "forwarded" | "host" | "max-forwards" | "range" | "set-cookie"
-                | "te" | "trailer" | "www-authenticate"
+            "authorization"
+                | "cache-control"
+                | "cookie"
+                | "expect"
+                | "forwarded"
+                | "host"
+                | "max-forwards"
+                | "range"
+                | "set-cookie"
+                | "te"
+                | "trailer"
+                | "www-authenticate"
         )
 }
 
@@ -133,7 +163,8 @@ mod tests {
             headers.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());
         }
         strip(&mut headers);
-        let mut left: Vec<_> = headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
+        let mut left: Vec<_> =
+            headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
         left.sort();
         left
     }
@@ -199,7 +230,10 @@ mod tests {
 
     #[test]
     fn cookie_crumbs_are_joined() {
-        assert_eq!(stripped(&[("cookie", "a=1"), ("cookie", "b=2"), ("cookie", "c=3")], strip_for_upstream), ["cookie: a=1; b=2; c=3"]);
+        assert_eq!(
+            stripped(&[("cookie", "a=1"), ("cookie", "b=2"), ("cookie", "c=3")], strip_for_upstream),
+            ["cookie: a=1; b=2; c=3"]
+        );
     }
 
     #[test]

@@ -31,7 +31,8 @@ pub(super) fn judge_upgrade(parts: &Parts, websocket: bool, has_body: bool) -> R
     if only(parts, &header::SEC_WEBSOCKET_VERSION) != Some("13") {
         return Err(refuse("Sec-WebSocket-Version is not exactly one `13`"));
     }
-    let key = only(parts, &header::SEC_WEBSOCKET_KEY).and_then(|key| base64::engine::general_purpose::STANDARD.decode(key).ok());
+    let key = only(parts, &header::SEC_WEBSOCKET_KEY)
+        .and_then(|key| base64::engine::general_purpose::STANDARD.decode(key).ok());
     if key.is_none_or(|key| key.len() != 16) {
         return Err(refuse("Sec-WebSocket-Key is not exactly one base64 value of 16 bytes"));
     }

@@ -74,7 +74,8 @@ fn bucket_of_host<'a>(host: &'a str, config: &S3Config) -> Result<Option<&'a str
     // Of `s3.example` and `example`, `raw.s3.example` is below the longer one.
     let below = |suffix: &String| host.strip_suffix(suffix.as_str())?.strip_suffix('.');
     config.host_suffixes.iter().filter_map(below).min_by_key(|bucket| bucket.len()).map(Some).ok_or_else(|| {
-        let key = if host.contains('.') { "`hosts` (path style) or `host_suffixes` (`BUCKET.suffix`)" } else { "`hosts`" };
+        let key =
+            if host.contains('.') { "`hosts` (path style) or `host_suffixes` (`BUCKET.suffix`)" } else { "`hosts`" };
         let message = format!("host {} is not known here: list it in the listener's {key}", shown(host));
         Refusal::bad_request("unknown-host", message)
     })
@@ -90,7 +91,8 @@ fn is_ip(host: &str) -> bool {
 /// # Source
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html>
 pub(super) fn judge_bucket(bucket: &str) -> Result<(), Refusal> {
-    let is_alphanumeric = |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    let is_alphanumeric =
+        |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
     let bytes = bucket.as_bytes();
     let is_name = (3..=63).contains(&bytes.len())
         && bytes.iter().all(|byte| is_alphanumeric(Some(byte)) || matches!(byte, b'.' | b'-'))
@@ -107,8 +109,8 @@ pub(super) fn judge_bucket(bucket: &str) -> Result<(), Refusal> {
 
 /// The key that a store reads from its percent-encoded form: each `%XX` decoded once, `%2F` the key's own slash.
 pub(super) fn key_of(encoded: &str, plus: Plus, allow_dot_segments: bool) -> Result<Cow<'_, str>, Refusal> {
-    let key =
-        decode(encoded, plus).map_err(|error| Refusal::bad_request(error.rule(), format!("key {} has {error}", shown(encoded))))?;
+    let key = decode(encoded, plus)
+        .map_err(|error| Refusal::bad_request(error.rule(), format!("key {} has {error}", shown(encoded))))?;
     judge_key(&key, allow_dot_segments)?;
     Ok(key)
 }
@@ -118,7 +120,10 @@ pub(super) fn judge_key(key: &str, allow_dot_segments: bool) -> Result<(), Refus
     /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html>
     const LONGEST_KEY: usize = 1024;
     if key.is_empty() || key.len() > LONGEST_KEY {
-        return Err(Refusal::bad_request("key-length", format!("a key has 1 to {LONGEST_KEY} bytes, this one {}", key.len())));
+        return Err(Refusal::bad_request(
+            "key-length",
+            format!("a key has 1 to {LONGEST_KEY} bytes, this one {}", key.len()),
+        ));
     }
     if key.contains('\0') {
         return Err(Refusal::bad_request("encoded-nul", format!("key {} has a NUL", shown(key))));
@@ -160,7 +165,7 @@ pub fn fuzz(bytes: &[u8]) {
     let Ok(request) = http::Request::builder().uri(path).header("host", host).body(()) else { return };
     let (parts, ()) = request.into_parts();
     let config = S3Config { host_suffixes: vec!["s3.example".to_owned()], ..S3Config::default() };
-    let rules = crate::mapping::head::HeadRules::s3(&config, &crate::config::Limits::default());
+    let rules = crate::mapping::head::HeadRules::s3(&crate::config::Limits::default());
     let Ok(head) = crate::mapping::head::judge(&parts, &rules) else { return };
     if let Ok(Address::Object { key, .. }) = address(&head, &config) {
         assert!(key.len() <= 1024 && !key.split('/').any(|segment| segment == ".." || segment == "."));
@@ -186,7 +191,7 @@ mod tests {
 
     fn found_with(config: &S3Config, host: &str, path: &str) -> Result<String, Refusal> {
         let (parts, ()) = Request::builder().uri(path).header("host", host).body(()).unwrap().into_parts();
-        let head = judge(&parts, &HeadRules::s3(config, &Limits::default()))?;
+        let head = judge(&parts, &HeadRules::s3(&Limits::default()))?;
         Ok(match address(&head, config)? {
             Address::Root => "/".to_owned(),
             Address::Bucket { bucket } => format!("{bucket}/"),
@@ -300,7 +305,7 @@ mod tests {
         let mut at = 0;
         while at < bytes.len() {
             if bytes[at] == b'%' {
-                decoded.push(u8::from_str_radix(&path[at + 1..at + 3], 16).unwrap());
+                decoded.push(u8::from_str_radix(std::str::from_utf8(&bytes[at + 1..at + 3]).unwrap(), 16).unwrap());
                 at += 3;
             } else {
                 decoded.push(bytes[at]);

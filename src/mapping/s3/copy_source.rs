@@ -25,7 +25,8 @@ impl CopySource {
     pub(super) fn parse(text: &str, allow_dot_segments: bool) -> Result<Self, Refusal> {
         let (path, version) = text.split_once('?').map_or((text, None), |(path, query)| (path, Some(query)));
         if let Some(query) = version {
-            let id = query.strip_prefix("versionId=").ok_or_else(|| refuse("has another query than `versionId`", text))?;
+            let id =
+                query.strip_prefix("versionId=").ok_or_else(|| refuse("has another query than `versionId`", text))?;
             if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_graphic() && !b"?&#;".contains(&byte)) {
                 return Err(refuse("has no plain version id", text));
             }

@@ -3,12 +3,10 @@
 use http::{HeaderMap, Method};
 
 use super::address::{self, Address, S3Address};
-use super::checksum::Rewritable;
-use super::delete_objects::DeleteObjects;
+use super::body::{DeleteObjects, RestoreObject, Rewritable};
 use super::headers::Deciding;
 use super::operations::Matched;
 use super::query::Query;
-use super::restore::RestoreObject;
 use super::table::{Level, Row, Source, TABLE, Verb};
 use crate::config::S3Config;
 use crate::mapping::head::{JudgedHead, copied};
@@ -75,7 +73,11 @@ fn find_row(
     deciding: &Deciding<'_>,
 ) -> Result<&'static Row, Refusal> {
     let Some(verb) = Verb::of(method) else {
-        return Err(Refusal::with_status(501, "unknown-method", format!("method {} is not of the S3 API", shown(method.as_str()))));
+        return Err(Refusal::with_status(
+            501,
+            "unknown-method",
+            format!("method {} is not of the S3 API", shown(method.as_str())),
+        ));
     };
     let level = match address {
         Address::Root => Level::Service,
@@ -86,16 +88,25 @@ fn find_row(
         (None, None) => Source::No,
         (Some(_), None) => Source::Copied,
         (None, Some(_)) => Source::Renamed,
-        (Some(_), Some(_)) => return Err(Refusal::with_status(501, "no-operation", "request copies and renames at once")),
+        (Some(_), Some(_)) => {
+            return Err(Refusal::with_status(501, "no-operation", "request copies and renames at once"));
+        }
     };
     TABLE.iter().find(|row| row.fits(verb, level, source, query)).ok_or_else(|| {
-        if let Some(unknown) = query.parameters.iter().find(|parameter| !TABLE.iter().any(|row| row.knows(parameter.key))) {
+        if let Some(unknown) =
+            query.parameters.iter().find(|parameter| !TABLE.iter().any(|row| row.knows(parameter.key)))
+        {
             let message = format!("query key {} is not one of the S3 API", shown(unknown.key));
             return Refusal::with_status(501, "unknown-query-key", message);
         }
-        let is_form = headers.get(http::header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"multipart/"));
+        let is_form =
+            headers.get(http::header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"multipart/"));
         if verb == Verb::Post && level == Level::Bucket && is_form {
-            return Refusal::with_status(501, "post-form", "a form upload has its key in the body, where it is not judged");
+            return Refusal::with_status(
+                501,
+                "post-form",
+                "a form upload has its key in the body, where it is not judged",
+            );
         }
         let keys: Vec<&str> = query.parameters.iter().map(|parameter| parameter.key).collect();
         let message = format!("no S3 operation is {method} of a {level:?} with query keys {}", shown(keys.join(", ")));
@@ -120,7 +131,8 @@ fn delete_objects(matched: &Matched<'_>) -> Result<DeleteObjects, Refusal> {
 
 /// A body that must be read to be judged is read as it is.
 fn judge_body_is_plain(deciding: &Deciding<'_>) -> Result<(), Refusal> {
-    let is_plain = deciding.content_encoding.is_none_or(|coding| coding.is_empty() || coding.eq_ignore_ascii_case("identity"));
+    let is_plain =
+        deciding.content_encoding.is_none_or(|coding| coding.is_empty() || coding.eq_ignore_ascii_case("identity"));
     if is_plain && !deciding.is_aws_chunked() {
         return Ok(());
     }
@@ -147,7 +159,7 @@ pub fn fuzz(bytes: &[u8]) {
     let Ok(request) = request.body(()) else { return };
     let (parts, ()) = request.into_parts();
     let config = S3Config::default();
-    let rules = crate::mapping::head::HeadRules::s3(&config, &crate::config::Limits::default());
+    let rules = crate::mapping::head::HeadRules::s3(&crate::config::Limits::default());
     let Ok(head) = crate::mapping::head::judge(&parts, &rules) else { return };
     let call = map(&head, "lake", &config, &HeadersRead::All);
     assert_eq!(call, map(&head, "lake", &config, &HeadersRead::All));

@@ -5,28 +5,21 @@
 
 mod actions;
 mod address;
-mod checksum;
+mod body;
 mod copy_source;
-mod delete_objects;
 mod headers;
 mod map;
 mod operations;
 mod query;
-mod restore;
 mod table;
-mod xml;
 
 #[cfg(test)]
-mod cases;
-#[cfg(test)]
-mod docs;
-#[cfg(all(test, feature = "demo"))]
-mod oracle;
+mod tests;
 
 pub use actions::{actions, resource_kinds};
 pub use address::{S3Address, fuzz as fuzz_address};
-pub use checksum::Checksums;
+pub use body::{
+    Checksums, DeleteObjects, DeleteRequest, DeletedKey, RestoreObject, RewrittenBody, fuzz as fuzz_delete_objects,
+};
 pub use copy_source::fuzz as fuzz_copy_source;
-pub use delete_objects::{DeleteObjects, DeleteRequest, DeletedKey, RewrittenBody, fuzz as fuzz_delete_objects};
 pub use map::{Asked, S3Call, fuzz, map};
-pub use restore::RestoreObject;

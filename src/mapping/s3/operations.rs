@@ -104,7 +104,8 @@ impl Matched<'_> {
         let length = if self.deciding.is_aws_chunked() {
             let Some(text) = self.deciding.decoded_length else { return Ok(None) };
             let is_digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-            let decoded = text.parse::<u64>().ok().filter(|decoded| is_digits && declared.is_none_or(|sent| *decoded <= sent));
+            let decoded =
+                text.parse::<u64>().ok().filter(|decoded| is_digits && declared.is_none_or(|sent| *decoded <= sent));
             Some(decoded.ok_or_else(|| {
                 let message = format!("`x-amz-decoded-content-length` {} is not the length of this body", shown(text));
                 Refusal::bad_request("decoded-length", message)

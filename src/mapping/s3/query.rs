@@ -61,20 +61,27 @@ impl<'a> Query<'a> {
         let mut seen: Vec<&str> = Vec::new();
         for pair in query.split('&') {
             if pair.is_empty() {
-                return Err(Refusal::bad_request("empty-query-pair", "query has a `&` with nothing before or after it"));
+                return Err(Refusal::bad_request(
+                    "empty-query-pair",
+                    "query has a `&` with nothing before or after it",
+                ));
             }
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
             judge_key(key)?;
             if seen.iter().any(|other| other.eq_ignore_ascii_case(key)) {
-                return Err(Refusal::bad_request("repeated-query-key", format!("query key {} is repeated", shown(key))));
+                return Err(Refusal::bad_request(
+                    "repeated-query-key",
+                    format!("query key {} is repeated", shown(key)),
+                ));
             }
             seen.push(key);
-            let value = decode(value, Plus::Space)
-                .map_err(|error| Refusal::bad_request(error.rule(), format!("value of query key {} has {error}", shown(key))))?;
+            let value = decode(value, Plus::Space).map_err(|error| {
+                Refusal::bad_request(error.rule(), format!("value of query key {} has {error}", shown(key)))
+            })?;
             parsed.take(key, value);
         }
         if !parsed.hoisted.is_empty() && !parsed.presigned {
-            let message = "query has `x-amz-*` headers, but the request is not presigned";
+            let message = "query has headers, but the request is not presigned";
             return Err(Refusal::bad_request("unsigned-hoisted-header", message));
         }
         Ok(parsed)
@@ -90,7 +97,10 @@ impl<'a> Query<'a> {
                 _ => {}
             }
         } else if SIGV2.contains(&key) {
-            self.presigned = true;
+            self.presigned |= key != "Expires";
+        } else if matches!(key, "content-md5" | "content-type") {
+            // Signature Version 2 hoists these two as well; they decide nothing.
+            self.hoisted.push((key.to_owned(), value));
         } else if key.get(..6).is_some_and(|start| start.eq_ignore_ascii_case("x-amz-")) {
             self.hoisted.push((key.to_ascii_lowercase(), value));
         } else if key != "x-id" {
@@ -174,7 +184,11 @@ mod tests {
         .unwrap();
         assert!(query.presigned && query.parameters.is_empty());
         assert_eq!(query.signed_headers.as_deref(), Some("host;x-amz-acl"));
-        assert_eq!(query.hoisted, [("x-amz-acl".to_owned(), "private".into()), ("x-amz-tagging".to_owned(), "a=b".into())]);
-        assert!(Query::parse(Some("AWSAccessKeyId=k&Expires=1&Signature=s")).unwrap().presigned);
+        assert_eq!(
+            query.hoisted,
+            [("x-amz-acl".to_owned(), "private".into()), ("x-amz-tagging".to_owned(), "a=b".into())]
+        );
+        assert!(Query::parse(Some("AWSAccessKeyId=k&Expires=1&Signature=s&content-type=a%2Fb")).unwrap().presigned);
+        assert_eq!(rule("content-type=a"), "unsigned-hoisted-header");
     }
 }

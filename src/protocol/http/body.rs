@@ -20,7 +20,7 @@ use crate::upstream::{Lease, Progress};
 
 /// A body on its way to the downstream. An upstream's is passed on frame by frame as the downstream takes it.
 #[derive(Debug)]
-pub struct ResponseBody(Kind);
+pub(super) struct ResponseBody(Kind);
 
 #[derive(Debug)]
 enum Kind {

@@ -38,7 +38,7 @@ impl HttpListener {
             protocol: config.protocol.clone(),
             rules: match &config.protocol {
                 ProtocolConfig::Http(http) => HeadRules::http(http, &config.limits),
-                ProtocolConfig::S3(s3) => HeadRules::s3(s3, &config.limits),
+                ProtocolConfig::S3(_) => HeadRules::s3(&config.limits),
             },
             limits: config.limits.clone(),
             point,

@@ -1,6 +1,6 @@
 //! The framing of a chunked body (RFC 9112, 7.1), scanned in place.
 
-use super::fields::{Field, line};
+use super::fields::{Field, blame, line};
 use super::verdict::{HeadLimits, HeadRefusal, shown};
 
 /// Follows chunks up to the last one. Bytes are looked at as they pass, none are kept.
@@ -164,16 +164,17 @@ impl TrailerScan {
             self.fields += 1;
             let most = limits.header_count.min(MOST_FIELDS);
             if self.fields > most {
-                return Err(HeadRefusal::new(431, "trailer-count", format!("more than {most} trailer fields")));
+                let refusal = HeadRefusal::new(431, "trailer-count", format!("more than {most} trailer fields"));
+                return Err(blame(text, refusal));
             }
-            judge_trailer(&Field::parse(text)?)?;
+            judge_trailer(text).map_err(|refusal| blame(text, refusal))?;
         }
     }
 }
 
 /// RFC 9110, 6.5.1: no framing, routing, request modifiers or authentication in trailers. A peer's identity fields
 /// are removed from trailers as they are from heads, where fields are chosen.
-fn judge_trailer(field: &Field<'_>) -> Result<(), HeadRefusal> {
+fn judge_trailer(text: &[u8]) -> Result<(), HeadRefusal> {
     const FORBIDDEN: [&str; 18] = [
         "authorization",
         "connection",
@@ -194,6 +195,7 @@ fn judge_trailer(field: &Field<'_>) -> Result<(), HeadRefusal> {
         "transfer-encoding",
         "upgrade",
     ];
+    let field = Field::parse(text)?;
     match FORBIDDEN.iter().find(|name| field.is(name)) {
         Some(name) => Err(HeadRefusal::bad("trailer-forbidden", format!("trailer field `{name}`"))),
         None => Ok(()),

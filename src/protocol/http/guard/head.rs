@@ -1,8 +1,9 @@
 //! The judgement of one request head, line by line as its bytes come.
 
 use http::Uri;
+use memchr::memchr;
 
-use super::fields::{Field, all_token, class, line};
+use super::fields::{Field, all_in, all_token, blame, class, line};
 use super::verdict::{Framing, HeadFacts, HeadLimits, HeadRefusal, shown};
 
 /// A head under judgement. Every line is looked at once, however the transport splits the bytes.
@@ -43,7 +44,7 @@ impl HeadScan {
                 return Scan::More;
             };
             (self.line, self.searched) = (line.next, line.next);
-            match line.text.and_then(|text| self.take(text, limits)) {
+            match line.text.and_then(|text| self.take(text, limits).map_err(|refusal| blame(text, refusal))) {
                 Ok(false) => {}
                 Ok(true) => return self.finish(line.next).map_or_else(Scan::Refused, Scan::Complete),
                 Err(refusal) => return Scan::Refused(refusal),
@@ -204,13 +205,9 @@ impl RequestLine {
     /// `method SP request-target SP HTTP-version` with exactly these spaces (RFC 9112, 3; its lenient splitting is not done).
     fn parse(text: &[u8], limits: &HeadLimits) -> Result<Self, HeadRefusal> {
         let wrong = || HeadRefusal::bad("request-line", format!("{} is not a request line", shown(text)));
-        let mut parts = text.split(|byte| *byte == b' ');
-        let (Some(method), Some(target), Some(version), None) =
-            (parts.next(), parts.next(), parts.next(), parts.next())
-        else {
-            return Err(wrong());
-        };
-        if method.is_empty() || target.is_empty() || text.contains(&b'\t') {
+        let (method, rest) = split_at_space(text).ok_or_else(wrong)?;
+        let (target, version) = split_at_space(rest).ok_or_else(wrong)?;
+        if method.is_empty() || target.is_empty() {
             return Err(wrong());
         }
         let version = match version {
@@ -229,6 +226,11 @@ impl RequestLine {
     }
 }
 
+fn split_at_space(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (before, rest) = text.split_at_checked(memchr(b' ', text)?)?;
+    Some((before, rest.get(1..)?))
+}
+
 /// The four forms of RFC 9112, 3.2. What a path may hold is decided where paths are judged; here it is only whether
 /// hyper reads the same bytes: it drops a fragment, and refuses what is outside [`TARGET`] without calling the service.
 fn judge_target(method: &[u8], target: &[u8], limits: &HeadLimits) -> Result<(), HeadRefusal> {
@@ -237,8 +239,11 @@ fn judge_target(method: &[u8], target: &[u8], limits: &HeadLimits) -> Result<(),
     if target.len() > most {
         return Err(HeadRefusal::new(414, "target-length", format!("request target is longer than {most} bytes")));
     }
-    if let Some(byte) = target.iter().find(|byte| !TARGET.get(usize::from(**byte)).copied().unwrap_or(false)) {
+    if !all_in(&TARGET, target) {
+        let foreign = target.iter().find(|byte| !all_in(&TARGET, &[**byte]));
+        let byte = foreign.unwrap_or(&b' ');
         return Err(match byte {
+            b'\t' => HeadRefusal::bad("request-line", "tab in the request target"),
             b'#' => HeadRefusal::bad("fragment", format!("request target {} has a fragment", shown(target))),
             _ => HeadRefusal::bad(
                 "target-character",
@@ -278,5 +283,5 @@ fn absolute_form(target: &[u8], form: impl Fn() -> HeadRefusal) -> Result<(), He
 }
 
 /// Bytes that `http::Uri` takes in paths and queries alike; not `"`, `<`, `>`, `` ` ``, `#` and what is not visible ASCII.
-const TARGET: [bool; 256] =
+static TARGET: [bool; 256] =
     class(b"!$%&'()*+,-./0123456789:;=?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\\]^_abcdefghijklmnopqrstuvwxyz{|}~");

@@ -46,7 +46,11 @@ fn cases() -> Vec<(&'static str, Vec<u8>, Comes)> {
         ("length zero", [get("content-length: 0\r\n"), get("")].concat(), Passes(2)),
         ("length before encoding", get("content-length: 3\r\ntransfer-encoding: chunked\r\n"), Head(400, with_length)),
         ("length after encoding", get("transfer-encoding: chunked\r\ncontent-length: 3\r\n"), Head(400, with_length)),
-        ("length of zero with encoding", get("content-length: 0\r\nTransfer-Encoding: chunked\r\n"), Head(400, with_length)),
+        (
+            "length of zero with encoding",
+            get("content-length: 0\r\nTransfer-Encoding: chunked\r\n"),
+            Head(400, with_length),
+        ),
         ("two lengths", get("content-length: 3\r\ncontent-length: 4\r\n"), Head(400, "content-length-repeated")),
         ("two equal lengths", get("content-length: 3\r\nContent-Length: 3\r\n"), Head(400, "content-length-repeated")),
         ("length list", get("content-length: 3, 3\r\n"), Head(400, "content-length")),

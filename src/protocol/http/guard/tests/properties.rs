@@ -23,8 +23,30 @@ const REQUESTS: [&str; 7] = [
 
 /// What smuggling is made of.
 const PIECES: [&str; 24] = [
-    "\r", "\n", "\r\n", "\r\n\r\n", "\0", " ", "\t", ":", ";", "#", "0", "f", "Content-Length: 5\r\n", "\x7f", "\u{e4}",
-    "Transfer-Encoding: chunked\r\n", "host: b\r\n", "HTTP/1.0", ",", "0\r\n\r\n", "GET / HTTP/1.1\r\n", "\"", "%", "_",
+    "\r",
+    "\n",
+    "\r\n",
+    "\r\n\r\n",
+    "\0",
+    " ",
+    "\t",
+    ":",
+    ";",
+    "#",
+    "0",
+    "f",
+    "Content-Length: 5\r\n",
+    "\x7f",
+    "\u{e4}",
+    "Transfer-Encoding: chunked\r\n",
+    "host: b\r\n",
+    "HTTP/1.0",
+    ",",
+    "0\r\n\r\n",
+    "GET / HTTP/1.1\r\n",
+    "\"",
+    "%",
+    "_",
 ];
 
 #[derive(Debug, Clone)]

@@ -130,7 +130,8 @@ async fn the_service_never_sees_a_byte_of_a_refused_head() {
 
 #[tokio::test]
 async fn a_bad_chunk_fails_the_body_with_its_rule() {
-    let served = serve([b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabcd\r\n".as_slice()]).await;
+    let served =
+        serve([b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabcd\r\n".as_slice()]).await;
     let [seen] = served.seen.as_slice() else { panic!("{served:?}") };
     assert_eq!(seen.body.as_ref().map_err(|refusal| refusal.rule), Err("chunk-data-end"));
     assert_eq!(served.handle.broken().map(|refusal| refusal.rule), Some("chunk-data-end"));

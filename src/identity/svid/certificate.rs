@@ -11,42 +11,43 @@ use x509_parser::oid_registry::{
 };
 use x509_parser::time::ASN1Time;
 
-use super::{SpiffeId, SvidError};
+use super::SvidError;
+use crate::identity::SpiffeId;
 
 /// What the rules need to know of a certificate.
 ///
 /// Where an extension occurs twice, everything in both counts; that there are two is broken by a rule of its own.
 #[derive(Debug)]
-pub(super) struct Certificate<'a> {
-    pub(super) x509: X509Certificate<'a>,
+pub(in crate::identity) struct Certificate<'a> {
+    pub(in crate::identity) x509: X509Certificate<'a>,
     /// Every URI name of the SAN extension, as its bytes.
-    pub(super) uris: Vec<&'a [u8]>,
+    pub(in crate::identity) uris: Vec<&'a [u8]>,
     /// Every DNS name of the SAN extension, as its bytes.
-    pub(super) dns_names: Vec<&'a [u8]>,
-    pub(super) san_critical: bool,
-    pub(super) key_usage: Option<Usage>,
-    pub(super) extended_key_usage: Option<Purposes>,
-    pub(super) is_ca: bool,
+    pub(in crate::identity) dns_names: Vec<&'a [u8]>,
+    pub(in crate::identity) san_critical: bool,
+    pub(in crate::identity) key_usage: Option<Usage>,
+    pub(in crate::identity) extended_key_usage: Option<Purposes>,
+    pub(in crate::identity) is_ca: bool,
     /// The first extension that the rules read and whose content is not what its type says.
-    pub(super) malformed_extension: Option<String>,
+    pub(in crate::identity) malformed_extension: Option<String>,
     /// The SPIFFE ID, if there is exactly one URI name.
-    pub(super) id: Option<Result<SpiffeId, SvidError>>,
+    pub(in crate::identity) id: Option<Result<SpiffeId, SvidError>>,
 }
 
 /// The key usage extension.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Usage {
-    pub(super) critical: bool,
-    pub(super) digital_signature: bool,
-    pub(super) key_cert_sign: bool,
-    pub(super) crl_sign: bool,
+pub(in crate::identity) struct Usage {
+    pub(in crate::identity) critical: bool,
+    pub(in crate::identity) digital_signature: bool,
+    pub(in crate::identity) key_cert_sign: bool,
+    pub(in crate::identity) crl_sign: bool,
 }
 
 /// The extended key usage extension, as far as TLS cares.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Purposes {
-    pub(super) server_auth: bool,
-    pub(super) client_auth: bool,
+pub(in crate::identity) struct Purposes {
+    pub(in crate::identity) server_auth: bool,
+    pub(in crate::identity) client_auth: bool,
 }
 
 impl<'a> Certificate<'a> {
@@ -54,7 +55,7 @@ impl<'a> Certificate<'a> {
     ///
     /// # Errors
     /// [`SvidError::Encoding`] if it is not exactly one DER certificate.
-    pub(super) fn parse(der: &'a [u8]) -> Result<Self, SvidError> {
+    pub(in crate::identity) fn parse(der: &'a [u8]) -> Result<Self, SvidError> {
         let (rest, x509) =
             X509Certificate::from_der(der).map_err(|error| SvidError::Encoding { detail: error.to_string() })?;
         if !rest.is_empty() {
@@ -166,7 +167,7 @@ pub fn san_of_refused(der: &[u8]) -> Option<String> {
 }
 
 /// Bytes that somebody else chose, safe to show.
-pub(super) fn printable(bytes: &[u8]) -> String {
+pub(in crate::identity) fn printable(bytes: &[u8]) -> String {
     shortened(&bytes.escape_ascii().to_string())
 }
 
@@ -179,7 +180,7 @@ fn shortened(text: &str) -> String {
 }
 
 /// An ASN.1 time as the rest of the program tells time.
-pub(super) fn system_time(time: ASN1Time) -> SystemTime {
+pub(in crate::identity) fn system_time(time: ASN1Time) -> SystemTime {
     let seconds = time.timestamp();
     let distance = Duration::from_secs(seconds.unsigned_abs());
     match seconds < 0 {

@@ -5,11 +5,11 @@ use std::collections::HashSet;
 use http::{HeaderName, HeaderValue, Request};
 use proptest::prelude::*;
 
-use super::actions::ACTIONS;
-use super::table::{TABLE, key_of};
-use super::{Asked, S3Call, fuzz, map};
 use crate::config::{Limits, S3Config};
 use crate::mapping::head::{HeadRules, judge};
+use crate::mapping::s3::actions::ACTIONS;
+use crate::mapping::s3::table::{TABLE, key_of};
+use crate::mapping::s3::{Asked, S3Call, fuzz, map};
 use crate::mapping::{Context, HeadersRead, Operations, Refusal, Value};
 
 fn config() -> S3Config {
@@ -25,7 +25,7 @@ fn call(method: &str, target: &str, headers: &[(&str, &str)]) -> Result<S3Call, 
         request = request.header(name.parse::<HeaderName>().unwrap(), value.parse::<HeaderValue>().unwrap());
     }
     let (parts, ()) = request.body(()).unwrap().into_parts();
-    let head = judge(&parts, &HeadRules::s3(&config(), &Limits::default()))?;
+    let head = judge(&parts, &HeadRules::s3(&Limits::default()))?;
     map(&head, "lake", &config(), &HeadersRead::Only(HashSet::new()))
 }
 
@@ -84,9 +84,16 @@ fn the_actions_per_call_are_those_of_the_reference() {
         ("POST", "?select&select-type=2", "GetObject"),
         ("POST", "?restore", "RestoreObject"),
     ] {
-        assert_eq!(asks(method, &format!("/raw/in/a{query}"), &[]), [format!("{expected} {object}")], "{method} {query}");
+        assert_eq!(
+            asks(method, &format!("/raw/in/a{query}"), &[]),
+            [format!("{expected} {object}")],
+            "{method} {query}"
+        );
     }
-    assert_eq!(asks("GET", "/raw/in/a?attributes", &[]), [format!("GetObject {object}"), format!("GetObjectAttributes {object}")]);
+    assert_eq!(
+        asks("GET", "/raw/in/a?attributes", &[]),
+        [format!("GetObject {object}"), format!("GetObjectAttributes {object}")]
+    );
     assert_eq!(
         asks("GET", "/raw/in/a?attributes&versionId=v", &[]),
         [format!("GetObjectVersion {object}"), format!("GetObjectVersionAttributes {object}")]
@@ -104,7 +111,11 @@ fn the_actions_per_call_are_those_of_the_reference() {
         ("GET", "?inventory&id=x", "GetInventoryConfiguration"),
         ("GET", "?inventory", "GetInventoryConfiguration"),
     ] {
-        assert_eq!(asks(method, &format!("/raw{query}"), &[]), [format!("{expected} Bucket::\"lake/raw\"")], "{method} {query}");
+        assert_eq!(
+            asks(method, &format!("/raw{query}"), &[]),
+            [format!("{expected} Bucket::\"lake/raw\"")],
+            "{method} {query}"
+        );
     }
 }
 
@@ -203,26 +214,57 @@ fn headers_that_set_acls_tags_and_locks_need_those_permissions_too() {
     ] {
         for (method, query) in [("PUT", ""), ("POST", "?uploads")] {
             let asked = asks(method, &format!("/raw/k{query}"), &[(header, value)]);
-            assert_eq!(asked, ["PutObject Object::\"lake/raw/k\"".to_owned(), format!("{action} Object::\"lake/raw/k\"")], "{header}");
+            assert_eq!(
+                asked,
+                ["PutObject Object::\"lake/raw/k\"".to_owned(), format!("{action} Object::\"lake/raw/k\"")],
+                "{header}"
+            );
         }
     }
     let bypass = [("x-amz-bypass-governance-retention", "true")];
-    assert_eq!(asks("DELETE", "/raw/k", &bypass), ["DeleteObject Object::\"lake/raw/k\"", "BypassGovernanceRetention Object::\"lake/raw/k\""]);
+    assert_eq!(
+        asks("DELETE", "/raw/k", &bypass),
+        ["DeleteObject Object::\"lake/raw/k\"", "BypassGovernanceRetention Object::\"lake/raw/k\""]
+    );
     assert_eq!(
         asks("PUT", "/raw/k?retention", &bypass),
         ["PutObjectRetention Object::\"lake/raw/k\"", "BypassGovernanceRetention Object::\"lake/raw/k\""]
     );
-    assert_eq!(asks("PUT", "/raw/k?acl", &[("x-amz-acl", "private")]), ["PutObjectAcl Object::\"lake/raw/k\""], "once is enough");
-    let bucket = [("x-amz-acl", "private"), ("x-amz-bucket-object-lock-enabled", "true"), ("x-amz-object-ownership", "ObjectWriter")];
-    let asked = asks("PUT", "/raw", &bucket).into_iter().map(|ask| ask.split(' ').next().unwrap().to_owned()).collect::<Vec<_>>();
-    assert_eq!(asked, ["CreateBucket", "PutBucketAcl", "PutBucketObjectLockConfiguration", "PutBucketVersioning", "PutBucketOwnershipControls"]);
+    assert_eq!(
+        asks("PUT", "/raw/k?acl", &[("x-amz-acl", "private")]),
+        ["PutObjectAcl Object::\"lake/raw/k\""],
+        "once is enough"
+    );
+    let bucket = [
+        ("x-amz-acl", "private"),
+        ("x-amz-bucket-object-lock-enabled", "true"),
+        ("x-amz-object-ownership", "ObjectWriter"),
+    ];
+    let asked = asks("PUT", "/raw", &bucket)
+        .into_iter()
+        .map(|ask| ask.split(' ').next().unwrap().to_owned())
+        .collect::<Vec<_>>();
+    assert_eq!(
+        asked,
+        [
+            "CreateBucket",
+            "PutBucketAcl",
+            "PutBucketObjectLockConfiguration",
+            "PutBucketVersioning",
+            "PutBucketOwnershipControls"
+        ]
+    );
 }
 
 const PRESIGNED: &str = "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=k&X-Amz-Date=20261121T000000Z&X-Amz-Expires=60&X-Amz-SignedHeaders=host&X-Amz-Signature=0";
 
 #[test]
 fn a_header_hoisted_into_a_presigned_query_is_judged_as_that_header() {
-    let context = context("PUT", &format!("/raw/k?{PRESIGNED}&x-amz-server-side-encryption=aws%3Akms&X-Amz-Storage-Class=GLACIER"), &[]);
+    let context = context(
+        "PUT",
+        &format!("/raw/k?{PRESIGNED}&x-amz-server-side-encryption=aws%3Akms&X-Amz-Storage-Class=GLACIER"),
+        &[],
+    );
     assert_eq!(context.get("encryption"), Some(&"aws:kms".into()));
     assert_eq!(context.get("storageClass"), Some(&"GLACIER".into()));
     assert_eq!(context.get("presigned"), Some(&Value::Bool(true)));
@@ -231,7 +273,10 @@ fn a_header_hoisted_into_a_presigned_query_is_judged_as_that_header() {
         asks("PUT", &format!("/raw/k?{PRESIGNED}&X-Amz-Copy-Source=other%2Fsecret"), &[]),
         ["PutObject Object::\"lake/raw/k\"", "GetObject Object::\"lake/other/secret\""]
     );
-    assert_eq!(rule("PUT", &format!("/raw/k?{PRESIGNED}&X-Amz-Acl=private"), &[("x-amz-acl", "private")]), "repeated-header");
+    assert_eq!(
+        rule("PUT", &format!("/raw/k?{PRESIGNED}&X-Amz-Acl=private"), &[("x-amz-acl", "private")]),
+        "repeated-header"
+    );
     assert_eq!(rule("PUT", &format!("/raw/k?{PRESIGNED}&X-Amz-Unheard-Of=1"), &[]), "unknown-header");
     assert_eq!(rule("PUT", "/raw/k?X-Amz-Acl=private", &[]), "unsigned-hoisted-header");
 }
@@ -269,15 +314,31 @@ fn the_context_says_what_a_policy_may_want_to_know() {
 
 #[test]
 fn the_length_of_a_chunked_body_is_that_of_its_content() {
-    let length = |headers: &[(&str, &str)]| call("PUT", "/raw/k", headers).map(|call| match call.asked {
-        Asked::Operations(operations) => operations.first().context.get("contentLength").cloned(),
-        _ => None,
-    }).map_err(|refusal| refusal.rule);
+    let length = |headers: &[(&str, &str)]| {
+        call("PUT", "/raw/k", headers)
+            .map(|call| match call.asked {
+                Asked::Operations(operations) => operations.first().context.get("contentLength").cloned(),
+                _ => None,
+            })
+            .map_err(|refusal| refusal.rule)
+    };
     let chunked = ("x-amz-content-sha256", "STREAMING-AWS4-HMAC-SHA256-PAYLOAD");
-    assert_eq!(length(&[chunked, ("content-length", "150"), ("x-amz-decoded-content-length", "42")]), Ok(Some(Value::Long(42))));
-    assert_eq!(length(&[("content-encoding", "aws-chunked"), ("x-amz-decoded-content-length", "42")]), Ok(Some(Value::Long(42))));
-    assert_eq!(length(&[("content-length", "150"), ("x-amz-decoded-content-length", "42")]), Ok(Some(Value::Long(150))));
-    assert_eq!(length(&[chunked, ("content-length", "10"), ("x-amz-decoded-content-length", "42")]), Err("decoded-length"));
+    assert_eq!(
+        length(&[chunked, ("content-length", "150"), ("x-amz-decoded-content-length", "42")]),
+        Ok(Some(Value::Long(42)))
+    );
+    assert_eq!(
+        length(&[("content-encoding", "aws-chunked"), ("x-amz-decoded-content-length", "42")]),
+        Ok(Some(Value::Long(42)))
+    );
+    assert_eq!(
+        length(&[("content-length", "150"), ("x-amz-decoded-content-length", "42")]),
+        Ok(Some(Value::Long(150)))
+    );
+    assert_eq!(
+        length(&[chunked, ("content-length", "10"), ("x-amz-decoded-content-length", "42")]),
+        Err("decoded-length")
+    );
     assert_eq!(length(&[chunked, ("x-amz-decoded-content-length", "+42")]), Err("decoded-length"));
 }
 
@@ -320,18 +381,26 @@ fn what_cannot_be_named_is_refused() {
     assert_eq!(rule("POST", "/raw", &[("content-type", "multipart/form-data; boundary=x")]), "post-form");
     assert_eq!(rule("GET", "/raw/k", &[("upgrade", "websocket"), ("connection", "upgrade")]), "upgrade");
     assert_eq!(rule("POST", "/raw?delete", &[("content-encoding", "gzip")]), "encoded-body");
-    assert_eq!(rule("POST", "/raw?delete", &[("x-amz-content-sha256", "STREAMING-UNSIGNED-PAYLOAD-TRAILER")]), "encoded-body");
+    assert_eq!(
+        rule("POST", "/raw?delete", &[("x-amz-content-sha256", "STREAMING-UNSIGNED-PAYLOAD-TRAILER")]),
+        "encoded-body"
+    );
     assert_eq!(rule("POST", "/raw/k?restore", &[("content-encoding", "aws-chunked")]), "encoded-body");
 }
 
 #[test]
 fn deleting_objects_waits_for_the_body() {
-    let S3Call { operation, asked: Asked::DeleteObjects(asked), .. } = call("POST", "/raw?delete", &[("content-length", "9")]).unwrap() else {
+    let S3Call { operation, asked: Asked::DeleteObjects(asked), .. } =
+        call("POST", "/raw?delete", &[("content-length", "9")]).unwrap()
+    else {
         panic!("DeleteObjects")
     };
     assert_eq!(operation, "DeleteObjects");
-    let request = asked.parse(b"<Delete><Object><Key>a</Key></Object><Object><Key>b</Key><VersionId>v</VersionId></Object></Delete>").unwrap();
-    let by_version: Vec<_> = request.operations().iter().map(|operation| operation.context.get("byVersion").cloned()).collect();
+    let request = asked
+        .parse(b"<Delete><Object><Key>a</Key></Object><Object><Key>b</Key><VersionId>v</VersionId></Object></Delete>")
+        .unwrap();
+    let by_version: Vec<_> =
+        request.operations().iter().map(|operation| operation.context.get("byVersion").cloned()).collect();
     assert_eq!(by_version, [Some(Value::Bool(false)), Some(Value::Bool(true))]);
     assert_eq!(request.operations().first().context.get("operation"), Some(&"DeleteObjects".into()));
 }
@@ -348,22 +417,26 @@ fn every_action_that_is_asked_is_published_once_and_every_published_one_can_be_a
 }
 
 /// The target of a row: its query keys with values.
-fn target_of(row: &super::table::Row, further: &[&str]) -> String {
+fn target_of(row: &crate::mapping::s3::table::Row, further: &[&str]) -> String {
     let path = match row.level {
-        super::table::Level::Service => "/",
-        super::table::Level::Bucket => "/raw",
-        super::table::Level::Object => "/raw/k",
+        crate::mapping::s3::table::Level::Service => "/",
+        crate::mapping::s3::table::Level::Bucket => "/raw",
+        crate::mapping::s3::table::Level::Object => "/raw/k",
     };
-    let keys: Vec<_> =
-        row.query.iter().map(|wanted| wanted.replace("=*", "=x")).chain(further.iter().map(|key| format!("{key}=x"))).collect();
+    let keys: Vec<_> = row
+        .query
+        .iter()
+        .map(|wanted| wanted.replace("=*", "=x"))
+        .chain(further.iter().map(|key| format!("{key}=x")))
+        .collect();
     if keys.is_empty() { path.to_owned() } else { format!("{path}?{}", keys.join("&")) }
 }
 
-fn headers_of(row: &super::table::Row) -> &'static [(&'static str, &'static str)] {
+fn headers_of(row: &crate::mapping::s3::table::Row) -> &'static [(&'static str, &'static str)] {
     match row.source {
-        super::table::Source::No => &[],
-        super::table::Source::Copied => &[("x-amz-copy-source", "raw/source")],
-        super::table::Source::Renamed => &[("x-amz-rename-source", "raw/source")],
+        crate::mapping::s3::table::Source::No => &[],
+        crate::mapping::s3::table::Source::Copied => &[("x-amz-copy-source", "raw/source")],
+        crate::mapping::s3::table::Source::Renamed => &[("x-amz-rename-source", "raw/source")],
     }
 }
 
@@ -373,7 +446,8 @@ fn every_row_is_reached_by_its_own_request_with_and_without_its_further_keys() {
         let method = format!("{:?}", row.verb).to_uppercase();
         for further in [&[][..], row.further] {
             let target = target_of(row, further);
-            let call = call(&method, &target, headers_of(row)).unwrap_or_else(|refusal| panic!("{method} {target}: {refusal}"));
+            let call = call(&method, &target, headers_of(row))
+                .unwrap_or_else(|refusal| panic!("{method} {target}: {refusal}"));
             assert_eq!(call.operation, row.operation, "{method} {target}");
         }
     }
@@ -391,14 +465,48 @@ proptest! {
         let query: Vec<_> = rows.iter().flat_map(|row| TABLE[*row].query.iter().chain(TABLE[*row].further.iter().take(2)))
             .filter(|wanted| seen.insert(key_of(wanted)))
             .map(|wanted| wanted.replace("=*", "=x")).collect();
-        let parsed = super::query::Query::parse(Some(&query.join("&"))).map(|query| query.parameters.len());
+        let parsed = crate::mapping::s3::query::Query::parse(Some(&query.join("&"))).map(|query| query.parameters.len());
         prop_assert_eq!(parsed, Ok(query.len()));
         let text = query.join("&");
-        let parsed = super::query::Query::parse(Some(&text)).unwrap();
-        let level = match path.as_str() { "/" => super::table::Level::Service, "/raw" => super::table::Level::Bucket, _ => super::table::Level::Object };
-        let verb = super::table::Verb::of(&method.parse().unwrap()).unwrap();
-        let source = if copies { super::table::Source::Copied } else { super::table::Source::No };
+        let parsed = crate::mapping::s3::query::Query::parse(Some(&text)).unwrap();
+        let level = match path.as_str() { "/" => crate::mapping::s3::table::Level::Service, "/raw" => crate::mapping::s3::table::Level::Bucket, _ => crate::mapping::s3::table::Level::Object };
+        let verb = crate::mapping::s3::table::Verb::of(&method.parse().unwrap()).unwrap();
+        let source = if copies { crate::mapping::s3::table::Source::Copied } else { crate::mapping::s3::table::Source::No };
         prop_assert!(TABLE.iter().filter(|row| row.fits(verb, level, source, &parsed)).count() <= 1);
+    }
+
+    #[test]
+    fn every_key_that_a_listing_can_name_is_inside_what_was_asked(prefix in "[a-c/.]{0,6}", rest in "[a-c/.]{1,6}") {
+        let key = format!("{prefix}{rest}");
+        if let Ok(S3Call { asked: Asked::Operations(asked), .. }) = call("GET", &format!("/raw?list-type=2&prefix={prefix}"), &[]) {
+            let listed = &asked.first().resource;
+            let object = crate::mapping::Resource::object("lake", "raw", &key);
+            prop_assert!(object.ancestors().any(|ancestor| ancestor == (listed.kind(), listed.id())), "{} {}", listed, object);
+        }
+    }
+
+    #[test]
+    fn equal_requests_in_either_style_ask_equally(key in "([a-z/.+]|%[0-9a-f]{2}){0,12}", query in "(acl|tagging|versionId=v|uploads|&){0,3}") {
+        let resources = |call: Result<S3Call, Refusal>| call.map(|call| match call.asked {
+            Asked::Operations(asked) => asked.iter().map(|one| (one.action.clone(), one.resource.clone())).collect(),
+            _ => Vec::new(),
+        }).map_err(|refusal| refusal.rule);
+        let path_style = resources(call("GET", &format!("/raw/{key}?{query}"), &[]));
+        let virtual_host = resources(call("GET", &format!("/{key}?{query}"), &[("host", "raw.s3.example")]));
+        prop_assert_eq!(path_style, virtual_host);
+    }
+
+    #[test]
+    fn the_judged_prefix_is_what_a_store_decodes(prefix in "([a-z/.+]|%[0-9a-f]{2}|%C3%A9){0,8}") {
+        if let Ok(S3Call { asked: Asked::Operations(asked), .. }) = call("GET", &format!("/raw?prefix={prefix}"), &[]) {
+            let mut decoded = Vec::new();
+            let mut bytes = prefix.bytes();
+            while let Some(byte) = bytes.next() {
+                let mut digit = || char::from(bytes.next().unwrap()).to_digit(16).unwrap() as u8;
+                decoded.push(match byte { b'%' => digit() * 16 + digit(), b'+' => b' ', other => other });
+            }
+            prop_assert_eq!(asked.first().context.get("prefix"), Some(&String::from_utf8(decoded).unwrap().as_str().into()));
+        }
     }
 
     #[test]

@@ -7,8 +7,10 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 use thiserror::Error;
 use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
 
-use super::certificate::Certificate;
-use super::{SvidError, TrustBundle, TrustBundleSet, X509Svid, rules};
+use super::{TrustBundle, TrustBundleSet};
+use crate::identity::svid::certificate::Certificate;
+use crate::identity::svid::rules;
+use crate::identity::{SvidError, X509Svid};
 
 /// Most certificates that a peer may send, the leaf included. Path building takes at most 6 intermediates; the rest
 /// would only cost signature checks before anybody is authenticated.

@@ -1,60 +1,20 @@
-//! A certificate authority for development, the demo and tests. Production has a real one.
+//! What goes into a certificate.
 
 use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::rand;
 use rcgen::{
-    CertificateParams, CustomExtension, DistinguishedName, DnType, Issuer, KeyPair, PublicKeyData, SerialNumber,
-    SignatureAlgorithm,
+    CertificateParams, CustomExtension, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyUsagePurpose,
+    SerialNumber, SignatureAlgorithm,
 };
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
-use thiserror::Error;
 use time::OffsetDateTime;
 
-use super::{SpiffeId, TrustDomain};
-
-pub use rcgen::{ExtendedKeyUsagePurpose, KeyUsagePurpose};
+use super::DevCaError;
+use crate::identity::der::der;
+use crate::identity::{SpiffeId, TrustDomain};
 
 /// How far a certificate's validity begins in the past, for peers whose clock is behind.
 const BACKDATED: Duration = Duration::from_secs(300);
-
-/// A certificate authority whose key is in memory.
-#[derive(Debug)]
-pub struct DevCa {
-    issuer: Issuer<'static, KeyPair>,
-    certificate: CertificateDer<'static>,
-    /// The certificates between this authority and the root, this one first; empty for a root.
-    intermediates: Vec<CertificateDer<'static>>,
-}
-
-/// A certificate with its key.
-#[derive(Debug)]
-pub struct Minted {
-    /// The leaf, then the issuers up to the root, the root left out.
-    pub chain: Vec<CertificateDer<'static>>,
-    /// The same in PEM.
-    pub chain_pem: String,
-    /// The leaf's key in PEM, PKCS#8.
-    pub key_pem: String,
-}
-
-/// Why nothing was minted.
-#[derive(Debug, Error)]
-pub enum DevCaError {
-    /// A key could not be made or read, or a certificate not be signed.
-    #[error("cannot mint a certificate: {0}")]
-    Mint(#[from] rcgen::Error),
-    /// A time that a certificate cannot hold.
-    #[error("a certificate's validity ends in the year 9999 at the latest")]
-    Time,
-    /// The system gives no random numbers.
-    #[error("the system gives no random numbers")]
-    Random,
-    /// Not a CA certificate in PEM.
-    #[error("the authority's certificate is not PEM: {0}")]
-    Pem(String),
-}
 
 /// Everything about a certificate that a test may want to get wrong.
 ///
@@ -151,7 +111,7 @@ impl SvidParams {
         }
     }
 
-    fn certificate_params(&self) -> Result<CertificateParams, DevCaError> {
+    pub(super) fn certificate_params(&self) -> Result<CertificateParams, DevCaError> {
         let mut params = CertificateParams::default();
         params.not_before = date(self.not_before)?;
         params.not_after = date(self.not_after)?;
@@ -189,113 +149,6 @@ impl SvidParams {
         extensions.extend(further);
         extensions
     }
-}
-
-impl DevCa {
-    /// A new root for `trust_domain`.
-    ///
-    /// # Errors
-    /// No key could be made.
-    pub fn new(trust_domain: &TrustDomain, lifetime: Duration) -> Result<Self, DevCaError> {
-        Self::with_params(&SvidParams::signing(trust_domain, lifetime, SystemTime::now()))
-    }
-
-    /// A new root of any kind.
-    ///
-    /// # Errors
-    /// No key could be made, or the parameters fit no certificate.
-    pub fn with_params(params: &SvidParams) -> Result<Self, DevCaError> {
-        let key = KeyPair::generate_for(params.key)?;
-        let params = params.certificate_params()?;
-        let certificate = params.self_signed(&key)?.into();
-        Ok(Self { issuer: Issuer::new(params, key), certificate, intermediates: Vec::new() })
-    }
-
-    /// A root from its files.
-    ///
-    /// # Errors
-    /// They hold no CA certificate and key.
-    pub fn from_pem(certificate_pem: &str, key_pem: &str) -> Result<Self, DevCaError> {
-        let certificate = CertificateDer::from_pem_slice(certificate_pem.as_bytes())
-            .map_err(|error| DevCaError::Pem(error.to_string()))?;
-        let issuer = Issuer::from_ca_cert_der(&certificate, KeyPair::from_pem(key_pem)?)?;
-        Ok(Self { issuer, certificate, intermediates: Vec::new() })
-    }
-
-    /// An authority below this one.
-    ///
-    /// # Errors
-    /// No key could be made, or the parameters fit no certificate.
-    pub fn intermediate(&self, params: &SvidParams) -> Result<Self, DevCaError> {
-        let key = KeyPair::generate_for(params.key)?;
-        let certificate = self.sign(params, &key)?;
-        let intermediates = std::iter::once(&certificate).chain(&self.intermediates).cloned().collect();
-        Ok(Self { issuer: Issuer::new(params.certificate_params()?, key), certificate, intermediates })
-    }
-
-    /// An X.509-SVID for `id`, valid from now on for `lifetime`.
-    ///
-    /// # Errors
-    /// No key could be made.
-    pub fn issue(&self, id: &SpiffeId, lifetime: Duration) -> Result<Minted, DevCaError> {
-        self.issue_with(&SvidParams::leaf(id, lifetime, SystemTime::now()))
-    }
-
-    /// A certificate of any kind.
-    ///
-    /// # Errors
-    /// No key could be made, or the parameters fit no certificate.
-    pub fn issue_with(&self, params: &SvidParams) -> Result<Minted, DevCaError> {
-        let key = KeyPair::generate_for(params.key)?;
-        let leaf = self.sign(params, &key)?;
-        let chain: Vec<_> = std::iter::once(leaf).chain(self.intermediates.iter().cloned()).collect();
-        let chain_pem = chain.iter().map(pem).collect();
-        Ok(Minted { chain, chain_pem, key_pem: key.serialize_pem() })
-    }
-
-    /// A certificate for a key that need not be at hand: kinds of keys that rcgen cannot make.
-    ///
-    /// # Errors
-    /// The parameters fit no certificate.
-    pub fn sign(&self, params: &SvidParams, key: &impl PublicKeyData) -> Result<CertificateDer<'static>, DevCaError> {
-        Ok(params.certificate_params()?.signed_by(key, &self.issuer)?.into())
-    }
-
-    /// The authority's own certificate.
-    #[must_use]
-    pub fn certificate(&self) -> &CertificateDer<'static> {
-        &self.certificate
-    }
-
-    /// The same in PEM: the trust bundle, if this is a root.
-    #[must_use]
-    pub fn certificate_pem(&self) -> String {
-        pem(&self.certificate)
-    }
-
-    /// The authority's key in PEM, PKCS#8.
-    #[must_use]
-    pub fn key_pem(&self) -> String {
-        self.issuer.key().serialize_pem()
-    }
-}
-
-impl Minted {
-    /// The leaf's key.
-    ///
-    /// # Errors
-    /// Never in practice: it was made here.
-    pub fn key(&self) -> Result<PrivateKeyDer<'static>, DevCaError> {
-        let key = PrivatePkcs8KeyDer::from_pem_slice(self.key_pem.as_bytes());
-        Ok(key.map_err(|error| DevCaError::Pem(error.to_string()))?.into())
-    }
-}
-
-fn pem(certificate: &CertificateDer<'_>) -> String {
-    use base64::Engine as _;
-    let text = base64::engine::general_purpose::STANDARD.encode(certificate);
-    let lines: Vec<_> = text.as_bytes().chunks(64).map(String::from_utf8_lossy).collect();
-    format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
 }
 
 fn date(time: SystemTime) -> Result<OffsetDateTime, DevCaError> {
@@ -353,12 +206,4 @@ fn key_usage(usages: &[KeyUsagePurpose]) -> Vec<u8> {
         8..16 => der(0x03, &[unused - 8, high]),
         _ => der(0x03, &[unused, high, low]),
     }
-}
-
-/// A DER value: tag, length, content.
-#[must_use]
-pub fn der(tag: u8, content: &[u8]) -> Vec<u8> {
-    let mut encoded = vec![tag];
-    encoded.extend(super::svid::with_length(content));
-    encoded
 }

@@ -2,8 +2,8 @@
 
 use thiserror::Error;
 
-use super::SpiffeIdError;
 use super::rules;
+use crate::identity::SpiffeIdError;
 
 /// The rule that a certificate breaks.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]

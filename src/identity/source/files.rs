@@ -12,9 +12,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use thiserror::Error;
 use tokio::sync::watch;
 
-use super::{
-    BundleError, Clock, GenerationError, TrustBundle, TrustBundleSet, TrustDomain, X509Generation, X509Source,
-};
+use super::{GenerationError, X509Generation, X509Source};
+use crate::identity::{BundleError, Clock, TrustBundle, TrustBundleSet, TrustDomain};
 
 /// The files of one identity.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -227,9 +226,9 @@ mod tests {
 
     use tempfile::TempDir;
 
-    use super::super::dev_ca::{DevCa, Minted, SvidParams};
-    use super::super::tests::{domain, spiffe_id};
     use super::*;
+    use crate::identity::dev_ca::{DevCa, Minted, SvidParams};
+    use crate::identity::tests::{domain, spiffe_id};
 
     const HOUR: Duration = Duration::from_secs(3600);
 
@@ -306,7 +305,7 @@ mod tests {
         let source = FileSource::open(fixture.paths()).unwrap();
         let next = fixture.mint("spiffe://prod.test/b");
         let stranger = DevCa::new(&domain("prod.test"), HOUR).unwrap();
-        let cut = |pem: &str| pem[..pem.len() / 2].to_owned();
+        let cut = |pem: &str| pem.split_at(pem.len() / 2).0.to_owned();
         let past = SystemTime::now() - HOUR;
         let expired =
             fixture.ca.issue_with(&SvidParams::leaf(&spiffe_id("spiffe://prod.test/b"), HOUR / 2, past)).unwrap();

@@ -10,7 +10,7 @@ use rustls::sign::{CertifiedKey, SigningKey};
 use thiserror::Error;
 use tokio::sync::watch;
 
-use super::{ChainError, ChainUsage, SvidError, TrustBundleSet, X509Svid};
+use crate::identity::{ChainError, ChainUsage, SvidError, TrustBundleSet, X509Svid};
 
 /// Something that hands out our identity and may change it at any time.
 pub trait X509Source: Send + Sync + fmt::Debug {

@@ -6,8 +6,8 @@ use crc::{CRC_32_ISCSI, CRC_32_ISO_HDLC, CRC_64_NVME, Crc};
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use md5::{Digest as _, Md5};
 
-use super::headers::Deciding;
-use super::query::Query;
+use crate::mapping::s3::headers::Deciding;
+use crate::mapping::s3::query::Query;
 
 const CONTENT_MD5: HeaderName = HeaderName::from_static("content-md5");
 const CONTENT_SHA256: HeaderName = HeaderName::from_static("x-amz-content-sha256");
@@ -16,25 +16,25 @@ const UNSIGNED: &str = "UNSIGNED-PAYLOAD";
 
 /// Which headers describe the body of a request that may be written anew.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Rewritable {
+pub(in crate::mapping::s3) struct Rewritable {
     describing: Vec<HeaderName>,
     hashed: bool,
 }
 
 impl Rewritable {
     /// Of a request whose body, and whose headers about the body, no signature covers.
-    pub(super) fn of(headers: &HeaderMap, query: &Query<'_>, deciding: &Deciding<'_>) -> Option<Self> {
-        let describing: Vec<HeaderName> = headers.keys().filter(|name| describes_body(name.as_str())).cloned().collect();
-        let signed_headers = signed_headers(headers, query)?;
-        let is_covered = |name: &str| describing.iter().any(|known| known.as_str() == name);
-        if signed_headers.is_some_and(|signed| signed.split(';').any(|name| is_covered(&name.to_ascii_lowercase()))) {
-            return None;
-        }
-        let is_signed = signed_headers.is_some();
+    pub(in crate::mapping::s3) fn of(headers: &HeaderMap, query: &Query<'_>, deciding: &Deciding<'_>) -> Option<Self> {
+        let describing: Vec<HeaderName> =
+            headers.keys().filter(|name| describes_body(name.as_str())).cloned().collect();
+        let is_covered = |name: &str| describing.iter().any(|known| known.as_str().eq_ignore_ascii_case(name));
         let is_unsigned_payload = deciding.content_sha256 == Some(UNSIGNED);
-        // A presigned URL without the header has an unsigned body by definition; a header signature always has it.
-        if is_signed && !is_unsigned_payload && (!query.presigned || deciding.content_sha256.is_some()) {
-            return None;
+        match Signature::of(headers, query) {
+            Signature::Absent => {}
+            Signature::Other => return None,
+            Signature::Covers(signed) if signed.split(';').any(is_covered) => return None,
+            // A presigned URL that does not say has an unsigned payload by definition; a signature in a header always says.
+            Signature::Covers(_) if is_unsigned_payload || (query.presigned && deciding.content_sha256.is_none()) => {}
+            Signature::Covers(_) => return None,
         }
         Some(Self { describing, hashed: deciding.content_sha256.is_some() && !is_unsigned_payload })
     }
@@ -57,26 +57,35 @@ impl Rewritable {
     }
 }
 
-/// `SignedHeaders` of the signature, `Some(None)` without a signature, nothing for one of a kind that is not understood.
-#[expect(clippy::option_option, reason = "three outcomes, told apart by one caller in this file")]
-fn signed_headers<'a>(headers: &'a HeaderMap, query: &'a Query<'_>) -> Option<Option<&'a str>> {
-    let mut authorizations = headers.get_all(AUTHORIZATION).iter();
-    let authorization = authorizations.next();
-    match (authorization, query.presigned) {
-        (None, false) => Some(None),
-        (None, true) => query.signed_headers.as_deref().map(Some),
-        (Some(_), true) => None,
-        (Some(authorization), false) if authorizations.next().is_none() => {
-            let text = authorization.to_str().ok().filter(|text| text.starts_with("AWS4-"))?;
-            let signed = text.split([',', ' ']).find_map(|part| part.trim().strip_prefix("SignedHeaders="))?;
-            Some(Some(signed))
+/// What the signature of a request covers.
+enum Signature<'a> {
+    /// There is none.
+    Absent,
+    /// These headers, separated by `;`, and the payload unless it says otherwise.
+    Covers(&'a str),
+    /// It is of a kind that is not understood, or there are several.
+    Other,
+}
+
+impl<'a> Signature<'a> {
+    fn of(headers: &'a HeaderMap, query: &'a Query<'_>) -> Self {
+        let mut authorizations = headers.get_all(AUTHORIZATION).iter();
+        match (authorizations.next(), authorizations.next(), query.presigned) {
+            (None, _, false) => Self::Absent,
+            (None, _, true) => query.signed_headers.as_deref().map_or(Self::Other, Self::Covers),
+            (Some(authorization), None, false) => {
+                let text = authorization.to_str().ok().filter(|text| text.starts_with("AWS4-")).unwrap_or_default();
+                let mut parts = text.split([',', ' ']).map(str::trim);
+                parts.find_map(|part| part.strip_prefix("SignedHeaders=")).map_or(Self::Other, Self::Covers)
+            }
+            _ => Self::Other,
         }
-        _ => None,
     }
 }
 
 fn describes_body(name: &str) -> bool {
-    let is_checksum = name.starts_with("x-amz-checksum-") && !matches!(name, "x-amz-checksum-mode" | "x-amz-checksum-type");
+    let is_checksum =
+        name.starts_with("x-amz-checksum-") && !matches!(name, "x-amz-checksum-mode" | "x-amz-checksum-type");
     is_checksum || matches!(name, "content-length" | "content-md5" | "digest" | "content-digest" | "repr-digest")
 }
 

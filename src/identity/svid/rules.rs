@@ -38,7 +38,7 @@ pub enum RuleOutcome {
 
 /// One row: what is asked, where it stands, how it is checked.
 #[derive(Debug)]
-pub(super) struct Rule {
+pub(in crate::identity) struct Rule {
     name: &'static str,
     section: &'static str,
     requirement: &'static str,
@@ -71,17 +71,17 @@ pub fn judge(der: &[u8]) -> Vec<RuleVerdict> {
 }
 
 /// The first rule for leaves that `certificate` breaks.
-pub(super) fn check_leaf(certificate: &Certificate<'_>) -> Result<(), SvidError> {
+pub(in crate::identity) fn check_leaf(certificate: &Certificate<'_>) -> Result<(), SvidError> {
     check(LEAF, certificate)
 }
 
 /// The first rule for signing certificates that `certificate` breaks.
-pub(super) fn check_signing(certificate: &Certificate<'_>) -> Result<(), SvidError> {
+pub(in crate::identity) fn check_signing(certificate: &Certificate<'_>) -> Result<(), SvidError> {
     check(SIGNING, certificate)
 }
 
 /// Where the rule called `name` stands.
-pub(super) fn section(name: &str) -> &'static str {
+pub(in crate::identity) fn section(name: &str) -> &'static str {
     LEAF.iter().chain(SIGNING).find(|rule| rule.name == name).map_or("", |rule| rule.section)
 }
 

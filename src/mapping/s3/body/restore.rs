@@ -12,7 +12,7 @@ pub struct RestoreObject {
 const NAMES: [&str; 6] = ["RestoreRequest", "Days", "Description", "GlacierJobParameters", "Tier", "Type"];
 
 impl RestoreObject {
-    pub(super) const fn new(operations: Operations) -> Self {
+    pub(in crate::mapping::s3) const fn new(operations: Operations) -> Self {
         Self { operations }
     }
 

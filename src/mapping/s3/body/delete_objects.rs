@@ -3,21 +3,21 @@
 //! All permitted: the body goes on byte for byte. Some denied: a body that is not covered by a signature is written anew with the
 //! allowed keys; a signed one is not forwarded at all. The answer names every key either way.
 
-use super::address::judge_key;
 use super::checksum::{Checksums, Rewritable};
 use super::xml::{self, Element};
+use crate::mapping::s3::address::judge_key;
 use crate::mapping::{Action, Context, Operation, Operations, Refusal, Resource};
 
 /// A DeleteObjects whose body is still to be read.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DeleteObjects {
-    pub(super) endpoint: Box<str>,
-    pub(super) bucket: Box<str>,
+    pub(in crate::mapping::s3) endpoint: Box<str>,
+    pub(in crate::mapping::s3) bucket: Box<str>,
     /// Of a key without a version, and of one with.
-    pub(super) contexts: [Context; 2],
-    pub(super) bypass_retention: bool,
-    pub(super) allow_dot_segments: bool,
-    pub(super) rewritable: Option<Rewritable>,
+    pub(in crate::mapping::s3) contexts: [Context; 2],
+    pub(in crate::mapping::s3) bypass_retention: bool,
+    pub(in crate::mapping::s3) allow_dot_segments: bool,
+    pub(in crate::mapping::s3) rewritable: Option<Rewritable>,
 }
 
 const NAMES: [&str; 8] = ["Delete", "Object", "Key", "VersionId", "ETag", "LastModifiedTime", "Size", "Quiet"];
@@ -55,7 +55,9 @@ impl DeleteObjects {
     }
 
     fn key(&self, object: &Element) -> Result<DeletedKey, Refusal> {
-        if object.name != "Object" || object.children.iter().any(|child| matches!(child.name, "Delete" | "Object" | "Quiet")) {
+        if object.name != "Object"
+            || object.children.iter().any(|child| matches!(child.name, "Delete" | "Object" | "Quiet"))
+        {
             return Err(xml::refuse(format!("`{}` has no place there", object.name)));
         }
         if object.children.iter().any(|child| !child.children.is_empty()) {
@@ -164,7 +166,8 @@ impl DeleteRequest {
     /// The whole answer where nothing is forwarded: AccessDenied for each denied key, OperationAborted for the rest.
     #[must_use]
     pub fn refused_result(&self, allowed_keys: &[bool]) -> String {
-        let mut xml = format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<DeleteResult xmlns=\"{}\">", xml::NAMESPACE);
+        let mut xml =
+            format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<DeleteResult xmlns=\"{}\">", xml::NAMESPACE);
         for (at, key) in self.keys.iter().enumerate() {
             let allowed = allowed_keys.get(at).copied().unwrap_or(false);
             let (code, message) =
@@ -242,14 +245,15 @@ pub fn fuzz(body: &[u8]) {
         endpoint: "lake".into(),
         bucket: "raw".into(),
         contexts: Default::default(),
-        bypass_retention: body.len() % 2 == 0,
+        bypass_retention: body.len().is_multiple_of(2),
         allow_dot_segments: false,
         rewritable: Some(Rewritable::default()),
     };
     let Ok(request) = asked.parse(body) else { return };
     assert_eq!(request.operations().len() % request.keys.len(), 0);
     let allowed: Vec<bool> = (0..request.keys.len()).map(|at| at % 3 != 0).collect();
-    let kept: Vec<_> = request.keys.iter().zip(&allowed).filter(|(_, allowed)| **allowed).map(|(key, _)| key.clone()).collect();
+    let kept: Vec<_> =
+        request.keys.iter().zip(&allowed).filter(|(_, allowed)| **allowed).map(|(key, _)| key.clone()).collect();
     match request.rewrite(&allowed) {
         None => assert!(kept.is_empty()),
         Some(rewritten) => assert_eq!(asked.parse(&rewritten.body).map(|again| again.keys), Ok(kept)),
@@ -262,9 +266,9 @@ mod tests {
     use http::{HeaderMap, HeaderName, HeaderValue};
     use proptest::prelude::*;
 
-    use super::super::headers::Deciding;
-    use super::super::query::Query;
     use super::*;
+    use crate::mapping::s3::headers::Deciding;
+    use crate::mapping::s3::query::Query;
 
     fn asked_with(headers: &HeaderMap, query: &str, bypass_retention: bool) -> DeleteObjects {
         let query = Query::parse(Some(query)).unwrap();
@@ -280,7 +284,10 @@ mod tests {
     }
 
     fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
-        pairs.iter().map(|(name, value)| (name.parse::<HeaderName>().unwrap(), value.parse::<HeaderValue>().unwrap())).collect()
+        pairs
+            .iter()
+            .map(|(name, value)| (name.parse::<HeaderName>().unwrap(), value.parse::<HeaderValue>().unwrap()))
+            .collect()
     }
 
     fn asked() -> DeleteObjects {
@@ -290,7 +297,11 @@ mod tests {
     const BODY: &str = "<Delete><Object><Key>a&amp;b</Key></Object><Object><Key>c/d</Key><VersionId>v1</VersionId><ETag>\"e\"</ETag></Object><Quiet>true</Quiet></Delete>";
 
     fn asks(request: &DeleteRequest) -> Vec<String> {
-        request.operations().iter().map(|operation| format!("{} {}", operation.action, operation.resource.id())).collect()
+        request
+            .operations()
+            .iter()
+            .map(|operation| format!("{} {}", operation.action, operation.resource.id()))
+            .collect()
     }
 
     #[test]
@@ -305,7 +316,10 @@ mod tests {
     #[test]
     fn bypassing_governance_retention_is_asked_of_each_key_too() {
         let request = asked_with(&HeaderMap::new(), "delete", true).parse(BODY.as_bytes()).unwrap();
-        assert_eq!(asks(&request)[2..], ["s3:BypassGovernanceRetention lake/raw/a&b", "s3:BypassGovernanceRetention lake/raw/c/d"]);
+        assert_eq!(
+            asks(&request)[2..],
+            ["s3:BypassGovernanceRetention lake/raw/a&b", "s3:BypassGovernanceRetention lake/raw/c/d"]
+        );
         assert_eq!(request.allowed_keys(&[true, true, false, true]), [false, true]);
     }
 
@@ -340,23 +354,44 @@ mod tests {
 
     #[test]
     fn a_body_that_no_signature_covers_may_be_rewritten() {
-        let sigv4 = |signed: &str| format!("AWS4-HMAC-SHA256 Credential=k/20261121/r/s3/aws4_request, SignedHeaders={signed}, Signature=0");
+        let sigv4 = |signed: &str| {
+            format!("AWS4-HMAC-SHA256 Credential=k/20261121/r/s3/aws4_request, SignedHeaders={signed}, Signature=0")
+        };
         let unsigned = ("x-amz-content-sha256", "UNSIGNED-PAYLOAD");
         for (pairs, query, may) in [
             (vec![], "delete", true),
             (vec![("x-amz-content-sha256", "0123")], "delete", true),
             (vec![("authorization", &*sigv4("host;x-amz-date")), unsigned], "delete", true),
             (vec![("authorization", &*sigv4("host;x-amz-date")), ("x-amz-content-sha256", "0123")], "delete", false),
-            (vec![("authorization", &*sigv4("host")), ("x-amz-content-sha256", "STREAMING-UNSIGNED-PAYLOAD-TRAILER")], "delete", false),
+            (
+                vec![
+                    ("authorization", &*sigv4("host")),
+                    ("x-amz-content-sha256", "STREAMING-UNSIGNED-PAYLOAD-TRAILER"),
+                ],
+                "delete",
+                false,
+            ),
             (vec![("authorization", &*sigv4("host"))], "delete", false),
             (vec![("authorization", &*sigv4("Content-MD5;host")), unsigned, ("content-md5", "x")], "delete", false),
-            (vec![("authorization", &*sigv4("host;x-amz-checksum-crc32")), unsigned, ("x-amz-checksum-crc32", "x")], "delete", false),
+            (
+                vec![("authorization", &*sigv4("host;x-amz-checksum-crc32")), unsigned, ("x-amz-checksum-crc32", "x")],
+                "delete",
+                false,
+            ),
             (vec![("authorization", "AWS k:signature")], "delete", false),
             (vec![("authorization", "Bearer token")], "delete", false),
             (vec![], "delete&X-Amz-Algorithm=A&X-Amz-SignedHeaders=host&X-Amz-Signature=0", true),
             (vec![unsigned], "delete&X-Amz-Algorithm=A&X-Amz-SignedHeaders=host&X-Amz-Signature=0", true),
-            (vec![("x-amz-content-sha256", "0123")], "delete&X-Amz-Algorithm=A&X-Amz-SignedHeaders=host&X-Amz-Signature=0", false),
-            (vec![], "delete&X-Amz-Algorithm=A&X-Amz-SignedHeaders=host&X-Amz-Signature=0&X-Amz-Content-Sha256=0123", false),
+            (
+                vec![("x-amz-content-sha256", "0123")],
+                "delete&X-Amz-Algorithm=A&X-Amz-SignedHeaders=host&X-Amz-Signature=0",
+                false,
+            ),
+            (
+                vec![],
+                "delete&X-Amz-Algorithm=A&X-Amz-SignedHeaders=host&X-Amz-Signature=0&X-Amz-Content-Sha256=0123",
+                false,
+            ),
             (vec![], "delete&AWSAccessKeyId=k&Expires=1&Signature=s", false),
         ] {
             assert_eq!(asked_with(&headers(&pairs), query, false).may_rewrite(), may, "{pairs:?} {query}");
@@ -390,7 +425,10 @@ mod tests {
         assert_eq!(value("content-md5"), Some("cvUndW5GlS98rhXzqSXlww=="));
         assert_eq!(value("x-amz-checksum-crc32"), Some("m78HGg=="));
         assert_eq!(value("x-amz-checksum-sha256"), Some("buBRrWCnjnnYsUyho1iVcOO6xbF06TypwY51ZNGNOQg="));
-        assert_eq!(value("x-amz-content-sha256"), Some("6ee051ad60a78e79d8b14ca1a3589570e3bac5b174e93ca9c18e7564d18d3908"));
+        assert_eq!(
+            value("x-amz-content-sha256"),
+            Some("6ee051ad60a78e79d8b14ca1a3589570e3bac5b174e93ca9c18e7564d18d3908")
+        );
         assert!(request.rewrite(&[false, false]).is_none());
     }
 
@@ -399,7 +437,10 @@ mod tests {
         let request = asked().parse(BODY.as_bytes()).unwrap();
         let refused = request.refused_result(&[true, false]);
         assert!(refused.contains("<Error><Key>a&amp;b</Key><Code>OperationAborted</Code>"), "{refused}");
-        assert!(refused.contains("<Error><Key>c/d</Key><VersionId>v1</VersionId><Code>AccessDenied</Code>"), "{refused}");
+        assert!(
+            refused.contains("<Error><Key>c/d</Key><VersionId>v1</VersionId><Code>AccessDenied</Code>"),
+            "{refused}"
+        );
         let upstream = "<?xml version=\"1.0\"?><DeleteResult><Deleted><Key>a&amp;b</Key></Deleted></DeleteResult>";
         let merged = request.merged_result(upstream.as_bytes(), &[true, false]).unwrap();
         assert_eq!(

@@ -8,8 +8,9 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, TrustAnchor};
 use thiserror::Error;
 
-use super::certificate::{Certificate, system_time};
-use super::{SvidError, TrustDomain, rules};
+use crate::identity::svid::certificate::{Certificate, system_time};
+use crate::identity::svid::rules;
+use crate::identity::{SvidError, TrustDomain};
 
 /// The X.509 authorities of one trust domain.
 #[derive(Debug, Clone)]
@@ -103,7 +104,9 @@ impl TrustBundle {
     }
 
     /// Each authority with the time in which it may issue.
-    pub(super) fn authorities(&self) -> impl Iterator<Item = (&TrustAnchor<'static>, &RangeInclusive<SystemTime>)> {
+    pub(in crate::identity) fn authorities(
+        &self,
+    ) -> impl Iterator<Item = (&TrustAnchor<'static>, &RangeInclusive<SystemTime>)> {
         self.anchors.iter().zip(&self.validity)
     }
 }

@@ -1,0 +1,9 @@
+//! A certificate authority for development, the demo and tests. Production has a real one.
+
+mod authority;
+mod params;
+
+pub use super::der::der;
+pub use authority::{DevCa, DevCaError, Minted};
+pub use params::{San, SvidParams};
+pub use rcgen::{ExtendedKeyUsagePurpose, KeyUsagePurpose};

@@ -1,0 +1,7 @@
+//! Whom we trust: bundles by trust domain, and path validation against exactly one of them.
+
+mod bundle;
+mod chain;
+
+pub use bundle::{BundleError, SkippedAuthority, TrustBundle, TrustBundleSet};
+pub use chain::{ChainError, ChainUsage, MAX_CHAIN};
