@@ -132,7 +132,8 @@ impl S3Request {
     /// `SignedHeaders`: Host and those of `only`, else all.
     fn names(&self, only: Option<&[&str]>) -> String {
         let is_signed = |name: &String| only.is_none_or(|only| only.contains(&name.as_str()));
-        let mut names: Vec<String> = self.headers.iter().map(|(name, _)| name.to_lowercase()).filter(is_signed).collect();
+        let mut names: Vec<String> =
+            self.headers.iter().map(|(name, _)| name.to_lowercase()).filter(is_signed).collect();
         names.push("host".to_owned());
         names.sort();
         names.join(";")
@@ -140,8 +141,11 @@ impl S3Request {
 
     fn signature(&self, keys: Keys<'_>, stamp: &str, names: &str, payload: &str) -> String {
         let (path, query) = self.target.split_once('?').unwrap_or((&self.target, ""));
-        let mut pairs: Vec<(&str, &str)> =
-            query.split('&').filter(|pair| !pair.is_empty()).map(|pair| pair.split_once('=').unwrap_or((pair, ""))).collect();
+        let mut pairs: Vec<(&str, &str)> = query
+            .split('&')
+            .filter(|pair| !pair.is_empty())
+            .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+            .collect();
         pairs.sort_unstable();
         let query: Vec<String> = pairs.iter().map(|(key, value)| format!("{key}={value}")).collect();
         let mut canonical = format!("{}\n{path}\n{}\n", self.method, query.join("&"));
