@@ -7,6 +7,7 @@ mod architecture;
 mod audit_life;
 mod cli;
 mod connections;
+mod demo;
 mod docs;
 mod envoy_peer;
 mod examples;
@@ -16,6 +17,8 @@ mod metrics;
 mod policy_life;
 mod reload;
 mod proxy;
+mod s3_attacks;
+mod s3_clients;
 mod smoke;
 mod streaming;
 #[allow(dead_code, unused_imports, reason = "a harness offers more than the tests of one feature set use")]
