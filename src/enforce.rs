@@ -103,6 +103,8 @@ pub struct Settlement {
     pub bytes_in: u64,
     /// Body bytes sent to the peer.
     pub bytes_out: u64,
+    /// The rule that a permitted request broke after its decision, in its body.
+    pub reason: Option<&'static str>,
     /// What went wrong after the decision.
     pub error: Option<String>,
 }
@@ -358,7 +360,7 @@ impl Entry {
             duration: Some(self.exchange.started.elapsed()),
             authz: Some(self.authz),
             status: settlement.status,
-            reason: self.refusal.as_ref().map(|(rule, _)| *rule),
+            reason: self.refusal.as_ref().map(|(rule, _)| *rule).or(settlement.reason),
             error: settlement
                 .error
                 .as_deref()

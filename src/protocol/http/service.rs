@@ -14,7 +14,7 @@ use crate::config::{Direction, Limits, ListenerConfig, ProtocolConfig};
 use crate::enforce::{Asker, EnforcementPoint};
 use crate::identity::SpiffeId;
 use crate::mapping::head::HeadRules;
-use crate::upstream::Upstream;
+use crate::upstream::{Progress, Upstream};
 
 /// A listener that speaks HTTP, on one data-path thread.
 #[derive(Debug)]
@@ -98,6 +98,12 @@ impl HttpConnection {
     /// What is left to do after hyper, if the connection was upgraded.
     pub(super) fn take_upgraded(&self) -> Option<Relay> {
         self.upgraded.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// The rule that the body of the request in hand broke; none if its body is whole or broke off for another reason.
+    pub(super) fn broken_rule(&self, upload: Option<&Progress>) -> Option<&'static str> {
+        upload?.broken()?;
+        self.guard.as_ref()?.broken().map(|refusal| refusal.rule)
     }
 
     /// Whether any exchange waits for the upstream.
