@@ -187,6 +187,27 @@ impl EnforcementPoint {
         })
     }
 
+    /// Records that a peer broke the protocol on its connection in a way that no request can be told from: there is nobody to
+    /// answer, and nothing that was decided.
+    pub fn record_broken(&self, asker: &Asker, rule: &'static str, message: &str) {
+        let svid = asker.peer.svid();
+        let written = self.audit.write(&Record {
+            direction: self.direction.as_str(),
+            protocol: self.protocol,
+            listener: &self.listener,
+            principal: Some(asker.peer.id().as_str()),
+            peer_certificate_sha256: Some(svid.sha256()),
+            peer_certificate_serial: Some(svid.serial()),
+            peer_address: asker.address_text.as_deref().or(Some("unix")),
+            reason: Some(rule),
+            error: Some(message),
+            ..Record::new(Kind::Connection, new_decision_id(), Outcome::Refused.as_str())
+        });
+        if let Err(error) = written {
+            tracing::error!(%error, rule, "a broken request has no record");
+        }
+    }
+
     /// What all operations of a request share.
     fn facts(&self, asker: &Asker, now: SystemTime) -> Context {
         let mut facts = Context::default();

@@ -6,6 +6,8 @@ mod architecture;
 mod docs;
 mod examples;
 mod harness;
+mod http2_attacks;
+mod http2_floods;
 mod http_attacks;
 mod smoke;
 #[allow(dead_code, unused_imports, reason = "a harness offers more than the tests of one feature set use")]

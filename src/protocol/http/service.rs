@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use http::HeaderValue;
 
 use super::guard::GuardHandle;
+use super::meter::StreamErrors;
 use super::xfcc;
 use crate::config::{Direction, Limits, ListenerConfig, ProtocolConfig};
 use crate::enforce::{Asker, EnforcementPoint};
@@ -115,6 +116,15 @@ impl HttpConnection {
     pub(super) fn wait(self: &Arc<Self>) -> Waiting {
         self.waiting.fetch_add(1, Ordering::Relaxed);
         Waiting(Arc::clone(self))
+    }
+}
+
+/// h2 resets a malformed request without telling the service (RFC 9113, 8.1.1); the peer has broken off one that was decided
+/// already in the same way, by a body that is not as long as it said.
+impl StreamErrors for HttpConnection {
+    fn broken_by_peer(&self, stream: u32, error: &'static str) {
+        let message = format!("stream {stream} was reset with {error}: its head or its body is malformed");
+        self.listener.point.record_broken(&self.asker, "h2-malformed", &message);
     }
 }
 
