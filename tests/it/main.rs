@@ -19,6 +19,9 @@ mod reload;
 mod proxy;
 mod s3_attacks;
 mod s3_clients;
+mod http2_attacks;
+mod http2_floods;
+mod http_attacks;
 mod smoke;
 mod streaming;
 #[allow(dead_code, unused_imports, reason = "a harness offers more than the tests of one feature set use")]

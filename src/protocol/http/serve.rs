@@ -14,7 +14,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use super::guard::{Guard, HeadLimits, HeadRefusal, Rewound, Version, sniff};
-use super::meter::{Meter, MeterRefusal};
+use super::meter::{Meter, MeterRefusal, StreamErrors};
 use super::request::answer;
 use super::service::{HttpConnection, HttpListener, Relay};
 use crate::config::Limits;
@@ -147,9 +147,14 @@ async fn serve_http2(
     (ending, pace): (Pin<&mut impl FusedFuture<Output = ()>>, Pace),
 ) -> Closed {
     let limits = listener.limits.clone();
+<<<<<<< HEAD
     let window = limits.concurrent_streams.saturating_mul(STREAM_WINDOW).min(LARGEST_WINDOW);
     let (metered, meter) = Meter::new(stream, limits.control_frames_per_second);
+=======
+>>>>>>> t-http1
     let connection = Arc::new(HttpConnection::new(listener, asker, None, own));
+    let streams: Arc<dyn StreamErrors> = Arc::<HttpConnection>::clone(&connection);
+    let (metered, meter) = Meter::new(stream, limits.control_frames_per_second, streams);
     let service = {
         let connection = Arc::clone(&connection);
         service_fn(move |request: Request<Incoming>| answer(Arc::clone(&connection), request))
@@ -165,11 +170,16 @@ async fn serve_http2(
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT)
         .serve_connection(TokioIo::new(metered), service);
-    match (drive(pin!(served), &connection, ending, &pace).await, meter.refusal()) {
-        (Closed::Failed { .. } | Closed::InOrder, Some(refusal)) => {
-            Closed::Refused { rule: refusal.rule, message: refusal.to_string() }
+    let closed = drive(pin!(served), &connection, ending, &pace).await;
+    match (&closed, meter.refusal(), meter.went_away()) {
+        (Closed::Failed { .. } | Closed::InOrder, Some(flood), _) => {
+            Closed::Refused { rule: flood.rule, message: flood.to_string() }
         }
-        (closed, _) => closed,
+        (Closed::Failed { .. } | Closed::InOrder, None, Some(error)) => Closed::Refused {
+            rule: if error == "ENHANCE_YOUR_CALM" { "h2-flood" } else { "h2-protocol" },
+            message: format!("the connection was ended with {error}"),
+        },
+        _ => closed,
     }
 }
 
