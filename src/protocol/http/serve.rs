@@ -147,11 +147,7 @@ async fn serve_http2(
     (ending, pace): (Pin<&mut impl FusedFuture<Output = ()>>, Pace),
 ) -> Closed {
     let limits = listener.limits.clone();
-<<<<<<< HEAD
     let window = limits.concurrent_streams.saturating_mul(STREAM_WINDOW).min(LARGEST_WINDOW);
-    let (metered, meter) = Meter::new(stream, limits.control_frames_per_second);
-=======
->>>>>>> t-http1
     let connection = Arc::new(HttpConnection::new(listener, asker, None, own));
     let streams: Arc<dyn StreamErrors> = Arc::<HttpConnection>::clone(&connection);
     let (metered, meter) = Meter::new(stream, limits.control_frames_per_second, streams);
