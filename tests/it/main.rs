@@ -9,6 +9,7 @@ mod harness;
 mod http2_attacks;
 mod http2_floods;
 mod http_attacks;
+mod http_heads;
 mod smoke;
 #[allow(dead_code, unused_imports, reason = "a harness offers more than the tests of one feature set use")]
 mod support;
