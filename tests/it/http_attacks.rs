@@ -44,6 +44,11 @@ impl Stage {
         Self { world, service, peer }
     }
 
+    /// The peer's certificate, as records and `x-forwarded-client-cert` name it.
+    pub(crate) fn peer_sha256(&self) -> String {
+        self.peer.sha256()
+    }
+
     /// A verified connection that speaks `alpn`.
     pub(crate) async fn tls(&self, alpn: &str) -> TlsStream<TcpStream> {
         let client = TlsClient::with(&self.peer).alpn(&[alpn]);

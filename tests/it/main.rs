@@ -16,6 +16,7 @@ mod harness;
 mod http2_attacks;
 mod http2_floods;
 mod http_attacks;
+mod http_heads;
 mod metrics;
 mod policy_life;
 mod proxy;
