@@ -103,6 +103,8 @@ pub struct Settlement {
     pub bytes_in: u64,
     /// Body bytes sent to the peer.
     pub bytes_out: u64,
+    /// The rule that a permitted request broke after its decision, in its body.
+    pub reason: Option<&'static str>,
     /// What went wrong after the decision.
     pub error: Option<String>,
 }
@@ -145,7 +147,8 @@ impl EnforcementPoint {
             self.metrics.decision(operation.action.as_str(), decision.outcome.as_str(), "enforce");
         }
         let outcome = worst(&decisions);
-        let entry = Entry {
+        // Boxed: it is handed on from hand to hand until the exchange ends.
+        let entry = Box::new(Entry {
             point: Arc::clone(self),
             asker: Arc::clone(asker),
             exchange,
@@ -156,7 +159,7 @@ impl EnforcementPoint {
             refusal: None,
             authz,
             recorded: false,
-        };
+        });
         if outcome == Outcome::Allowed { Ok(Permit(entry)) } else { Err(Denied(entry)) }
     }
 
@@ -171,7 +174,7 @@ impl EnforcementPoint {
     ) -> Denied {
         let time = SystemTime::now();
         self.metrics.decision("", Outcome::Refused.as_str(), "enforce");
-        Denied(Entry {
+        Denied(Box::new(Entry {
             point: Arc::clone(self),
             asker: Arc::clone(asker),
             exchange,
@@ -182,7 +185,28 @@ impl EnforcementPoint {
             refusal: Some((rule, message)),
             authz: Duration::ZERO,
             recorded: false,
-        })
+        }))
+    }
+
+    /// Records that a peer broke the protocol on its connection in a way that no request can be told from: there is nobody to
+    /// answer, and nothing that was decided.
+    pub fn record_broken(&self, asker: &Asker, rule: &'static str, message: &str) {
+        let svid = asker.peer.svid();
+        let written = self.audit.write(&Record {
+            direction: self.direction.as_str(),
+            protocol: self.protocol,
+            listener: &self.listener,
+            principal: Some(asker.peer.id().as_str()),
+            peer_certificate_sha256: Some(svid.sha256()),
+            peer_certificate_serial: Some(svid.serial()),
+            peer_address: asker.address_text.as_deref().or(Some("unix")),
+            reason: Some(rule),
+            error: Some(message),
+            ..Record::new(Kind::Connection, new_decision_id(), Outcome::Refused.as_str())
+        });
+        if let Err(error) = written {
+            tracing::error!(%error, rule, "a broken request has no record");
+        }
     }
 
     /// What all operations of a request share.
@@ -205,23 +229,23 @@ impl EnforcementPoint {
 /// Proof that everything a request asks is allowed. Whoever holds one may reach the upstream once.
 #[derive(Debug)]
 #[must_use = "a permit that is not used is recorded as broken off"]
-pub struct Permit(Entry);
+pub struct Permit(Box<Entry>);
 
 /// A request that is not to be forwarded.
 #[derive(Debug)]
 #[must_use = "a denial has to be answered"]
-pub struct Denied(Entry);
+pub struct Denied(Box<Entry>);
 
 impl Permit {
     /// The decision's id, as in its record.
     #[must_use]
-    pub const fn decision_id(&self) -> DecisionId {
+    pub fn decision_id(&self) -> DecisionId {
         self.0.id
     }
 
     /// The exchange it was given for.
     #[must_use]
-    pub const fn exchange(&self) -> &Exchange {
+    pub fn exchange(&self) -> &Exchange {
         &self.0.exchange
     }
 
@@ -245,19 +269,19 @@ impl Permit {
 impl Denied {
     /// The decision's id, as in its record.
     #[must_use]
-    pub const fn decision_id(&self) -> DecisionId {
+    pub fn decision_id(&self) -> DecisionId {
         self.0.id
     }
 
     /// The exchange it was asked for.
     #[must_use]
-    pub const fn exchange(&self) -> &Exchange {
+    pub fn exchange(&self) -> &Exchange {
         &self.0.exchange
     }
 
     /// How it was decided.
     #[must_use]
-    pub const fn outcome(&self) -> Outcome {
+    pub fn outcome(&self) -> Outcome {
         self.0.outcome
     }
 
@@ -358,7 +382,7 @@ impl Entry {
             duration: Some(self.exchange.started.elapsed()),
             authz: Some(self.authz),
             status: settlement.status,
-            reason: self.refusal.as_ref().map(|(rule, _)| *rule),
+            reason: self.refusal.as_ref().map(|(rule, _)| *rule).or(settlement.reason),
             error: settlement
                 .error
                 .as_deref()
