@@ -365,7 +365,6 @@ async fn a_drain_under_load_fails_nothing_that_was_taken() {
     }
     upstream.complete(200).await;
     let started = Instant::now();
-    pair.outbound.process.signal("TERM");
     let outbound = pair.outbound.stop().await;
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
     stop.store(true, Ordering::Relaxed);
