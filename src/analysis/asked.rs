@@ -18,8 +18,22 @@ use crate::mapping::{Action, Context, HeadersRead, Operation, Operations, Resour
 const FACTS: [&str; 4] = ["now", "sourceIp", "direction", "tls"];
 /// The others.
 const OWN: [&str; 16] = [
-    "host", "headers", "operation", "encryption", "kmsKeyId", "contentLength", "storageClass", "acl", "byVersion", "presigned", "copySource",
-    "ifMatch", "ifNoneMatch", "prefix", "delimiter", "columns",
+    "host",
+    "headers",
+    "operation",
+    "encryption",
+    "kmsKeyId",
+    "contentLength",
+    "storageClass",
+    "acl",
+    "byVersion",
+    "presigned",
+    "copySource",
+    "ifMatch",
+    "ifNoneMatch",
+    "prefix",
+    "delimiter",
+    "columns",
 ];
 
 /// What a case asks, or the refusal that its request meets.
@@ -42,16 +56,25 @@ impl Question {
             facts.set("direction", "inbound");
         }
         let own = context(&self.context, &OWN)?;
-        if let Some(unknown) = self.context.keys().find(|key| !FACTS.contains(&key.as_str()) && !OWN.contains(&key.as_str())) {
-            let meant = nearest(unknown, FACTS.into_iter().chain(OWN)).map(|name| format!(", did you mean `{name}`?")).unwrap_or_default();
+        if let Some(unknown) =
+            self.context.keys().find(|key| !FACTS.contains(&key.as_str()) && !OWN.contains(&key.as_str()))
+        {
+            let meant = nearest(unknown, FACTS.into_iter().chain(OWN))
+                .map(|name| format!(", did you mean `{name}`?"))
+                .unwrap_or_default();
             return Err(format!("`context` has no attribute `{unknown}`{meant}"));
         }
         let operations = match (&self.request, &self.action, &self.resource) {
             (Some(_), ..) if own.iter().next().is_some() => {
-                return Err(format!("with `request` the context comes from the request: `context` may have {}", FACTS.join(", ")));
+                return Err(format!(
+                    "with `request` the context comes from the request: `context` may have {}",
+                    FACTS.join(", ")
+                ));
             }
             (Some(request), ..) => self.map(request, reads)?,
-            (None, Some(name), Some(id)) => Ok(Operations::one(Operation { action: action(name)?, resource: resource(id)?, context: own })),
+            (None, Some(name), Some(id)) => {
+                Ok(Operations::one(Operation { action: action(name)?, resource: resource(id)?, context: own }))
+            }
             _ => return Err("a case has either `request`, or `action` and `resource`".to_owned()),
         };
         Ok(AskedOf { facts, operations })
@@ -59,7 +82,8 @@ impl Question {
 
     /// `GET s3://ENDPOINT/BUCKET/KEY?QUERY` or `POST http://ENDPOINT/PATH`.
     fn map(&self, request: &str, reads: &HeadersRead) -> Result<Result<Operations, String>, String> {
-        let (method, url) = request.split_once(' ').ok_or("`request` is `METHOD s3://ENDPOINT/…` or `METHOD http://ENDPOINT/…`")?;
+        let (method, url) =
+            request.split_once(' ').ok_or("`request` is `METHOD s3://ENDPOINT/…` or `METHOD http://ENDPOINT/…`")?;
         let (scheme, rest) = url.split_once("://").ok_or("`request` has no `s3://` or `http://`")?;
         let at = rest.find(['/', '?']).unwrap_or(rest.len());
         let (endpoint, target) = rest.split_at_checked(at).unwrap_or((rest, ""));
@@ -82,7 +106,9 @@ impl Question {
                         let body = self.body.as_deref().ok_or("DeleteObjects needs a `body`")?;
                         Ok(delete.parse(body.as_bytes()).map(|delete| delete.operations()).map_err(refused))
                     }
-                    Ok(Asked::RestoreObject(restore)) => Ok(restore.judge(self.body.as_deref().unwrap_or_default().as_bytes()).map_err(refused)),
+                    Ok(Asked::RestoreObject(restore)) => {
+                        Ok(restore.judge(self.body.as_deref().unwrap_or_default().as_bytes()).map_err(refused))
+                    }
                     Err(refusal) => Ok(Err(refused(refusal))),
                 }
             }
@@ -127,7 +153,8 @@ fn action(name: &str) -> Result<Action, String> {
 
 /// `Object::"lake/raw/a"`
 fn resource(text: &str) -> Result<Resource, String> {
-    let wrong = || format!("`{text}` is no resource: write `Object::\"ENDPOINT/BUCKET/KEY\"`, `HttpPath::\"ENDPOINT/PATH\"` …");
+    let wrong =
+        || format!("`{text}` is no resource: write `Object::\"ENDPOINT/BUCKET/KEY\"`, `HttpPath::\"ENDPOINT/PATH\"` …");
     let (kind, id) = text.split_once("::").ok_or_else(wrong)?;
     let id = id.strip_prefix('"').and_then(|id| id.strip_suffix('"')).ok_or_else(wrong)?;
     let mut parts = id.splitn(3, '/');
@@ -137,7 +164,9 @@ fn resource(text: &str) -> Result<Resource, String> {
         ("Bucket", Some(bucket), None) => Ok(Resource::bucket(endpoint, bucket)),
         ("Prefix", Some(bucket), Some(prefix)) => Ok(Resource::prefix(endpoint, bucket, prefix)),
         ("Object", Some(bucket), Some(key)) => Ok(Resource::object(endpoint, bucket, key)),
-        ("HttpPath", Some(_), _) => id.get(endpoint.len()..).map(|path| Resource::http_path(endpoint, path)).ok_or_else(wrong),
+        ("HttpPath", Some(_), _) => {
+            id.get(endpoint.len()..).map(|path| Resource::http_path(endpoint, path)).ok_or_else(wrong)
+        }
         _ => Err(wrong()),
     }
 }
@@ -161,7 +190,12 @@ fn value(name: &str, json: &Json) -> Option<Value> {
             ("version", json.get("version")?.as_str()?.into()),
             ("certificateExpiry", Value::Datetime(millis(json.get("certificateExpiry")?)?)),
         ]),
-        "headers" => Value::Headers(json.as_object()?.iter().map(|(name, values)| Some((name.as_str().into(), strings(values)?))).collect::<Option<_>>()?),
+        "headers" => Value::Headers(
+            json.as_object()?
+                .iter()
+                .map(|(name, values)| Some((name.as_str().into(), strings(values)?)))
+                .collect::<Option<_>>()?,
+        ),
         "columns" => Value::Strings(strings(json)?),
         _ => match json {
             Json::Bool(value) => Value::Bool(*value),

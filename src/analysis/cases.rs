@@ -152,7 +152,8 @@ impl Cases {
     pub fn read(directory: &Path) -> Result<Self, CaseErrors> {
         let path = directory.join(FILE);
         let file = path.display().to_string();
-        let text = std::fs::read_to_string(&path).map_err(|cause| CaseErrors::Unreadable(format!("{file}: {cause}")))?;
+        let text =
+            std::fs::read_to_string(&path).map_err(|cause| CaseErrors::Unreadable(format!("{file}: {cause}")))?;
         let (keys, list) = list_of_document(&file, &text, "cases").map_err(CaseErrors::Document)?;
         let mut faults = Vec::new();
         let keys: FileKeys = serde_json::from_value(keys).unwrap_or_else(|cause| {
@@ -163,7 +164,9 @@ impl Cases {
         for (name, protocol) in &keys.endpoints {
             match protocol_name(protocol) {
                 Some(protocol) => source.endpoints.push((name.clone(), protocol)),
-                None => faults.push(format!("{file}: endpoint `{name}` has the protocol `{protocol}`, it is http, s3, tcp or postgres")),
+                None => faults.push(format!(
+                    "{file}: endpoint `{name}` has the protocol `{protocol}`, it is http, s3, tcp or postgres"
+                )),
             }
         }
         let mut cases = Vec::new();

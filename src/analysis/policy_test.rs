@@ -65,7 +65,8 @@ impl CaseResult {
     #[must_use]
     pub fn passed(&self) -> bool {
         let sorted = |policies: &[String]| policies.iter().cloned().collect::<BTreeSet<_>>();
-        self.outcome == self.expected.outcome && self.expected.by.as_ref().is_none_or(|by| sorted(by) == sorted(&self.by))
+        self.outcome == self.expected.outcome
+            && self.expected.by.as_ref().is_none_or(|by| sorted(by) == sorted(&self.by))
     }
 }
 
@@ -89,7 +90,9 @@ pub fn test_directory(directory: &Path) -> Result<PolicyTest, PolicyTestError> {
     for case in &cases.cases {
         match ask(&policies, case) {
             Ok(result) => results.push(result),
-            Err(fault) => faults.push(format!("{}:{}: {fault}", directory.join(super::cases::FILE).display(), case.line)),
+            Err(fault) => {
+                faults.push(format!("{}:{}: {fault}", directory.join(super::cases::FILE).display(), case.line))
+            }
         }
     }
     if !faults.is_empty() {
@@ -113,7 +116,9 @@ fn ask(policies: &PolicyGeneration, case: &Case) -> Result<CaseResult, String> {
     };
     let outcome = worst(&decisions);
     let mut by = Vec::new();
-    for policy in decisions.iter().filter(|decision| decision.outcome == outcome).flat_map(|decision| &decision.policies) {
+    for policy in
+        decisions.iter().filter(|decision| decision.outcome == outcome).flat_map(|decision| &decision.policies)
+    {
         if !by.contains(&policy.to_string()) {
             by.push(policy.to_string());
         }
@@ -154,7 +159,8 @@ mod tests {
 
     fn folders_with_policies(below: &Path) -> Vec<PathBuf> {
         let mut found = Vec::new();
-        let entries: Vec<_> = std::fs::read_dir(below).expect("folder").map(|entry| entry.expect("entry").path()).collect();
+        let entries: Vec<_> =
+            std::fs::read_dir(below).expect("folder").map(|entry| entry.expect("entry").path()).collect();
         if entries.iter().any(|path| path.extension().is_some_and(|extension| extension == "cedar")) {
             found.push(below.to_owned());
         }
@@ -179,9 +185,38 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_the_documentation_shows_loads_and_its_cases_pass() {
+        let page = include_str!("../../docs/policies.md");
+        let block = |language: &str| {
+            let (_, rest) = page.split_once(&format!("```{language}\n")).expect("the page has such a block");
+            rest.split("```").next().expect("it ends").to_owned()
+        };
+        let demo = include_str!("../../policies/demo/inbound/lake.cedar");
+        let (_, load_reads) = demo.split_once("@id(\"load-reads-curated\")").expect("the demo's policy");
+        let load_reads = format!("@id(\"load-reads-curated\"){}", load_reads.split("// ").next().expect("it ends"));
+        let directory = tempfile::tempdir().expect("directory");
+        let entities = block("json").replace(
+            "\n  ]",
+            ",{\"uid\": {\"type\": \"Workload\", \"id\": \"spiffe://pipeline.example/ns/etl/sa/load\"}, \"parents\": [{\"type\": \"Stage\", \"id\": \"load\"}]}]",
+        );
+        for (name, text) in [
+            ("first.cedar", block("cedar").as_str()),
+            ("storage.cedar", include_str!("../../policies/storage/lake.cedar")),
+            ("load.cedar", &load_reads),
+            ("entities.json", &entities),
+            ("cases.yaml", &block("yaml")),
+        ] {
+            std::fs::write(directory.path().join(name), text).expect("writes");
+        }
+        let test = test_directory(directory.path()).unwrap_or_else(|error| panic!("{error}"));
+        assert!(test.passed() && test.results.len() == 2, "{test:#?}");
+    }
+
     fn run(cases: &str) -> Result<PolicyTest, String> {
         let directory = tempfile::tempdir().expect("directory");
-        let policy = "@id(\"all\") permit (principal in TrustDomain::\"a.example\", action, resource in Bucket::\"lake/raw\");";
+        let policy =
+            "@id(\"all\") permit (principal in TrustDomain::\"a.example\", action, resource in Bucket::\"lake/raw\");";
         std::fs::write(directory.path().join("a.cedar"), policy).expect("writes");
         std::fs::write(directory.path().join("cases.yaml"), cases).expect("writes");
         test_directory(directory.path()).map_err(|error| error.to_string())
@@ -207,9 +242,18 @@ mod tests {
             (format!("{base}, request: GET s3://lake/raw/a, expect: alowed"), "unknown variant `alowed`"),
             (format!("{base}, request: GET s3://lake/raw/a, expects: allowed"), "unknown field `expects`"),
             (format!("{base}, request: GET s3://lake/raw/a, expect: allowed, by: [al]"), "there is no policy `al`"),
-            (format!("{base}, request: GET s3://lake/raw/a, expect: allowed, context: {{direcion: a}}"), "did you mean `direction`"),
-            (format!("{base}, request: GET s3://lake/raw/a, expect: allowed, context: {{acl: private}}"), "comes from the request"),
-            (format!("{base}, action: 's3:GetObjects', resource: 'Object::\"lake/raw/a\"', expect: allowed"), "did you mean `s3:GetObject`"),
+            (
+                format!("{base}, request: GET s3://lake/raw/a, expect: allowed, context: {{direcion: a}}"),
+                "did you mean `direction`",
+            ),
+            (
+                format!("{base}, request: GET s3://lake/raw/a, expect: allowed, context: {{acl: private}}"),
+                "comes from the request",
+            ),
+            (
+                format!("{base}, action: 's3:GetObjects', resource: 'Object::\"lake/raw/a\"', expect: allowed"),
+                "did you mean `s3:GetObject`",
+            ),
             (format!("{base}, action: 's3:GetObject', resource: lake/raw/a, expect: allowed"), "is no resource"),
             (format!("{base}, action: 's3:GetObject', expect: allowed"), "either `request`"),
             (format!("{base}, request: GET ftp://lake/raw/a, expect: allowed"), "`ftp://`"),

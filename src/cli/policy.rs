@@ -91,7 +91,12 @@ fn validate(arguments: &ValidateArgs) -> ExitCode {
         }
         (Output::Text, Ok(generation)) => {
             eprint!("{}", render_problems(problems, colour()));
-            println!("{}: {} policies are valid, {}", source.directory.display(), generation.len(), generation.digest());
+            println!(
+                "{}: {} policies are valid, {}",
+                source.directory.display(),
+                generation.len(),
+                generation.digest()
+            );
             for id in generation.inactive() {
                 println!("  inactive here: `{id}` is about another sidecar's endpoint");
             }
@@ -103,10 +108,12 @@ fn validate(arguments: &ValidateArgs) -> ExitCode {
 
 fn source(arguments: &ValidateArgs) -> Result<PolicySource, ExitCode> {
     let configured = match &arguments.config {
-        Some(file) => Some(Config::load(file, &Overrides::default()).map(|config| policy_source(&config)).map_err(|errors| {
-            eprint!("{}", errors.render(colour()));
-            ExitCode::from(FAILURE)
-        })?),
+        Some(file) => {
+            Some(Config::load(file, &Overrides::default()).map(|config| policy_source(&config)).map_err(|errors| {
+                eprint!("{}", errors.render(colour()));
+                ExitCode::from(FAILURE)
+            })?)
+        }
         None => None,
     };
     Ok(match (configured, &arguments.policies) {
@@ -156,8 +163,13 @@ fn find(directory: &Path, found: &mut Vec<PathBuf>) {
     if directory.join("cases.yaml").is_file() {
         found.push(directory.to_owned());
     }
-    let mut below: Vec<PathBuf> =
-        std::fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
+    let mut below: Vec<PathBuf> = std::fs::read_dir(directory)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.is_dir())
+        .collect();
     below.sort();
     below.iter().for_each(|directory| find(directory, found));
 }

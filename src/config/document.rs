@@ -54,9 +54,14 @@ mod tests {
 
     #[test]
     fn a_list_is_read_with_the_lines_of_its_elements() {
-        let (rest, list) = list_of_document("f", "a: {b: 1}\ncases:\n  - name: x\n    ok: true\n  - [1, two]\n", "cases").expect("reads");
+        let (rest, list) =
+            list_of_document("f", "a: {b: 1}\ncases:\n  - name: x\n    ok: true\n  - [1, two]\n", "cases")
+                .expect("reads");
         assert_eq!(rest.to_string(), r#"{"a":{"b":1}}"#);
-        assert_eq!(list.iter().map(|(line, json)| format!("{line} {json}")).collect::<Vec<_>>(), [r#"3 {"name":"x","ok":true}"#, r#"5 [1,"two"]"#]);
+        assert_eq!(
+            list.iter().map(|(line, json)| format!("{line} {json}")).collect::<Vec<_>>(),
+            [r#"3 {"name":"x","ok":true}"#, r#"5 [1,"two"]"#]
+        );
     }
 
     #[test]

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use super::decision::Decision;
 use super::engine::{Compilable, Engine, Principal};
 use super::load::{
-    CheckedNames, ParsedPolicy, PolicyErrors, PolicyFiles, PolicyProblem, Problems, Reads, StaticEntities, check, parse, validate,
+    CheckedNames, ParsedPolicy, PolicyErrors, PolicyFiles, PolicyProblem, Problems, Reads, StaticEntities, check,
+    parse, validate,
 };
 use super::schema;
 use crate::identity::SpiffeId;
@@ -74,11 +75,18 @@ impl PolicyGeneration {
             None => StaticEntities::default(),
         };
         validate(&parsed, &schema.schema, &mut problems);
-        let names =
-            CheckedNames { endpoints: &source.endpoints, known: &source.known_endpoints, refuse_unknown: source.refuse_unknown_names };
+        let names = CheckedNames {
+            endpoints: &source.endpoints,
+            known: &source.known_endpoints,
+            refuse_unknown: source.refuse_unknown_names,
+        };
         let inactive = check(&parsed, &entities, names, &mut problems);
         if files.policies.is_empty() {
-            problems.push(PolicyProblem::warning(&files.directory, None, "there are no *.cedar files: everything is denied"));
+            problems.push(PolicyProblem::warning(
+                &files.directory,
+                None,
+                "there are no *.cedar files: everything is denied",
+            ));
         }
         let warnings = problems.verdict()?;
 

@@ -39,12 +39,14 @@ pub(super) fn merge(files: &[Arc<SourceFile>], problems: &mut Problems) -> Optio
     if fragments.len() != files.len() + 1 {
         return None;
     }
-    let shipped_json = fragments.first().cloned().and_then(|fragment| fragment.to_json_value().ok()).unwrap_or_default();
+    let shipped_json =
+        fragments.first().cloned().and_then(|fragment| fragment.to_json_value().ok()).unwrap_or_default();
     // Cedar does not say in which file a merged schema is wrong: it is the first that does not go with the shipped one alone, or they do
     // not go with each other. Its place is no help either, it may be one in the shipped schema.
     let alone = |number: usize| fragments.first().into_iter().chain(fragments.get(number + 1)).cloned();
     let wrong = |number: &usize| Schema::from_schema_fragments(alone(*number)).is_err();
-    let file = || (0..files.len()).find(wrong).and_then(|number| files.get(number)).or(files.last()).unwrap_or(&shipped);
+    let file =
+        || (0..files.len()).find(wrong).and_then(|number| files.get(number)).or(files.last()).unwrap_or(&shipped);
     let schema = Schema::from_schema_fragments(fragments.clone())
         .map_err(|cause| {
             let cedar = miette::Diagnostic::help(&cause).map(|help| help.to_string());
@@ -83,16 +85,23 @@ impl ActionForms {
         let mut forms = AHashMap::new();
         for uid in schema.actions() {
             let name = uid.id().unescaped();
-            let Some(context) = shipped.get("actions").and_then(|actions| actions.get(name)?.pointer("/appliesTo/context")) else { continue };
+            let Some(context) =
+                shipped.get("actions").and_then(|actions| actions.get(name)?.pointer("/appliesTo/context"))
+            else {
+                continue;
+            };
             let context = match contexts.get(&context.to_string()) {
                 Some(form) => Arc::clone(form),
                 None => {
-                    let form = ContextForm::read(context, shipped).ok_or_else(|| format!("context of `{name}` has a type that no mapper can make"))?;
+                    let form = ContextForm::read(context, shipped)
+                        .ok_or_else(|| format!("context of `{name}` has a type that no mapper can make"))?;
                     Arc::clone(contexts.entry(context.to_string()).or_insert(Arc::new(form)))
                 }
             };
-            let kinds: Vec<String> = schema.resources_for_action(uid).into_iter().flatten().map(ToString::to_string).collect();
-            let resources = ResourceKind::ALL.into_iter().filter(|kind| kinds.iter().any(|name| name == kind.as_str())).collect();
+            let kinds: Vec<String> =
+                schema.resources_for_action(uid).into_iter().flatten().map(ToString::to_string).collect();
+            let resources =
+                ResourceKind::ALL.into_iter().filter(|kind| kinds.iter().any(|name| name == kind.as_str())).collect();
             forms.insert(name.into(), ActionForm { uid: uid.clone(), resources, context });
         }
         Ok(Self(forms))
@@ -165,7 +174,9 @@ impl ContextForm {
         let mut seen = 0_u64;
         for (name, value) in values {
             let found = self.attributes.iter().enumerate().find(|(_, attribute)| &*attribute.name == name);
-            let Some((at, attribute)) = found else { return Err(format!("context has the unknown attribute `{name}`")) };
+            let Some((at, attribute)) = found else {
+                return Err(format!("context has the unknown attribute `{name}`"));
+            };
             attribute.kind.check(name, value)?;
             let bit = 1 << (at & 63);
             if seen & bit != 0 {
@@ -203,7 +214,9 @@ impl Kind {
                     let required = json.get("required").and_then(Json::as_bool).unwrap_or(true);
                     Some(Attribute { name: name.as_str().into(), required, kind: Self::read(json, schema)? })
                 });
-                Self::Record(ContextForm { attributes: attributes.collect::<Option<_>>().filter(|all: &Vec<_>| all.len() < 64)? })
+                Self::Record(ContextForm {
+                    attributes: attributes.collect::<Option<_>>().filter(|all: &Vec<_>| all.len() < 64)?,
+                })
             }
             common => Self::read(schema.get("commonTypes")?.get(common)?, schema)?,
         })
@@ -218,9 +231,9 @@ impl Kind {
             | (Self::Ip, Value::Ip(_))
             | (Self::Datetime, Value::Datetime(_))
             | (Self::Headers, Value::Headers(_)) => Ok(()),
-            (Self::Record(form), Value::Record(fields)) => {
-                form.check(fields.iter().map(|(name, value)| (*name, value))).map_err(|cause| format!("`{name}`: {cause}"))
-            }
+            (Self::Record(form), Value::Record(fields)) => form
+                .check(fields.iter().map(|(name, value)| (*name, value)))
+                .map_err(|cause| format!("`{name}`: {cause}")),
             _ => Err(format!("context has `{name}` of another type than the schema's")),
         }
     }
@@ -241,7 +254,8 @@ mod tests {
         let mut actions = 0;
         for uid in schema.actions() {
             let name = uid.id().unescaped();
-            let above: Vec<_> = entities.ancestors(uid).into_iter().flatten().map(|group| group.id().unescaped()).collect();
+            let above: Vec<_> =
+                entities.ancestors(uid).into_iter().flatten().map(|group| group.id().unescaped()).collect();
             if groups.contains(&name) {
                 assert!(above.is_empty(), "{name} is a group");
                 continue;
@@ -266,11 +280,16 @@ mod tests {
         for (name, group, kinds) in &mapped {
             let form = forms.get(name).unwrap_or_else(|| panic!("{name} is not in the schema"));
             assert_eq!(form.resources, *kinds, "{name}");
-            let above: Vec<_> = entities.ancestors(&form.uid).into_iter().flatten().map(|group| group.id().unescaped()).collect();
+            let above: Vec<_> =
+                entities.ancestors(&form.uid).into_iter().flatten().map(|group| group.id().unescaped()).collect();
             assert_eq!(above, [group.as_str()], "{name}");
         }
         let named: Vec<_> = mapped.iter().map(|(name, ..)| *name).collect();
-        let unmapped: Vec<_> = forms.iter().map(|(name, _)| name).filter(|name| !name.starts_with("sql:") && !named.contains(name)).collect();
+        let unmapped: Vec<_> = forms
+            .iter()
+            .map(|(name, _)| name)
+            .filter(|name| !name.starts_with("sql:") && !named.contains(name))
+            .collect();
         assert!(mapped.len() > 90 && unmapped.is_empty(), "{unmapped:?}");
     }
 

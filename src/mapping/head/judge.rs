@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use http::request::Parts;
+use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 
 use super::authority::{host_of, is_same_host};
@@ -91,7 +92,7 @@ const MOST_CONNECTION_OPTIONS: usize = 32;
 /// Judges a head.
 ///
 /// # Errors
-/// A [`Refusal`] with one of these rules: `version`, `connect`, `target-form`, `target-too-long`, `too-many-headers`, `value-blanks`,
+/// A [`Refusal`] with one of these rules: `version`, `connect`, `fragment`, `target-form`, `target-too-long`, `too-many-headers`, `value-blanks`,
 /// `connection-header`, `te`, `duplicate-host`, `missing-host`, `bad-host`, `host-mismatch`, `unknown-host`, `content-length`,
 /// `transfer-encoding`, `override-header`, `framing-spelling`, `connection-options`, `upgrade`.
 pub fn judge<'a>(parts: &'a Parts, rules: &HeadRules) -> Result<JudgedHead<'a>, Refusal> {
@@ -122,7 +123,12 @@ pub fn judge<'a>(parts: &'a Parts, rules: &HeadRules) -> Result<JudgedHead<'a>, 
 }
 
 fn judge_target<'a>(parts: &'a Parts, rules: &HeadRules) -> Result<&'a str, Refusal> {
-    let target = parts.uri.path_and_query().map(http::uri::PathAndQuery::as_str).unwrap_or_default();
+    let given = parts.uri.path_and_query();
+    let target = given.map(PathAndQuery::as_str).unwrap_or_default();
+    if parts.version == Version::HTTP_2 && target == "/" && given != Some(&PathAndQuery::from_static("/")) {
+        // h2 cuts a fragment off unseen. Where nothing else was there, a path that reads as `/` would be sent as an empty one.
+        return Err(Refusal::bad_request("fragment", "target is nothing but a fragment"));
+    }
     if target.len() > rules.uri_bytes {
         let message = format!("target has {} bytes, the limit is {}", target.len(), rules.uri_bytes);
         return Err(Refusal::with_status(414, "target-too-long", message));
@@ -273,6 +279,7 @@ fn judge_authority<'a>(parts: &'a Parts, host: Option<&'a HeaderValue>) -> Resul
 #[cfg(test)]
 mod tests {
     use http::Request;
+    use http::uri::Authority;
     use proptest::prelude::*;
 
     use super::*;
@@ -329,6 +336,19 @@ mod tests {
         assert_eq!(rule(Version::HTTP_11, "GET", "/", &[("host", "a,b")]), "bad-host");
         assert_eq!(rule(Version::HTTP_11, "GET", "/", &[("host", "")]), "bad-host");
         assert_eq!(rule(Version::HTTP_11, "GET", "/", &[("host", "é")]), "bad-host");
+    }
+
+    #[test]
+    fn a_path_of_nothing_but_a_fragment_is_refused() {
+        let of = |path: &'static str| {
+            let mut uri = http::uri::Parts::default();
+            (uri.scheme, uri.authority) = (Some(http::uri::Scheme::HTTPS), Some(Authority::from_static("api")));
+            uri.path_and_query = Some(PathAndQuery::from_maybe_shared(bytes::Bytes::from_static(path.as_bytes())).unwrap());
+            let mut parts = parts(Version::HTTP_2, "GET", "https://api/", &[]);
+            parts.uri = http::Uri::from_parts(uri).unwrap();
+            judge(&parts, &rules()).map_or_else(|refusal| refusal.rule, |_| "allowed")
+        };
+        assert_eq!((of("#/admin"), of("#"), of("/"), of("/#x")), ("fragment", "fragment", "allowed", "allowed"));
     }
 
     #[test]

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use ahash::AHashMap;
 use cedar_policy::{
-    ActionConstraint, Authorizer, Effect, Entities, Entity, EntityTypeName, EntityUid, EvalResult, Policy, PolicySet, PrincipalConstraint,
-    ResourceConstraint,
+    ActionConstraint, Authorizer, Effect, Entities, Entity, EntityTypeName, EntityUid, EvalResult, Policy, PolicySet,
+    PrincipalConstraint, ResourceConstraint,
 };
 
 use super::index::Index;
@@ -92,7 +92,11 @@ pub(super) struct Located {
 
 impl Engine {
     /// Compiles policies.
-    pub(in crate::policy) fn compile(policies: &[Compilable<'_>], entities: &StaticEntities, schema: MergedSchema) -> Result<Self, String> {
+    pub(in crate::policy) fn compile(
+        policies: &[Compilable<'_>],
+        entities: &StaticEntities,
+        schema: MergedSchema,
+    ) -> Result<Self, String> {
         let MergedSchema { schema, forms } = schema;
         let actions = schema.action_entities().map_err(|cause| cause.to_string())?;
         let resources = ResourceKind::ALL.into_iter().map(|kind| Ok((kind, type_name(kind.as_str())?)));
@@ -149,7 +153,10 @@ impl Engine {
             return Decision::refused(format!("the schema has no action `{name}`"));
         };
         if !form.applies_to(operation.resource.kind()) {
-            return Decision::refused(format!("action `{name}` is never asked about a {}", operation.resource.kind().as_str()));
+            return Decision::refused(format!(
+                "action `{name}` is never asked about a {}",
+                operation.resource.kind().as_str()
+            ));
         }
         if let Err(cause) = form.check(facts, &operation.context) {
             return Decision::error(cause);
@@ -172,7 +179,9 @@ impl Engine {
         if !conditional.is_empty() {
             let asked = Asked { principal, form, action: &action.entity, operation, located: &located, facts };
             match Question::new(self, &asked, &conditional) {
-                Ok(question) => conditional.iter().for_each(|conditional| self.evaluate(conditional, &question, &mut tally)),
+                Ok(question) => {
+                    conditional.iter().for_each(|conditional| self.evaluate(conditional, &question, &mut tally))
+                }
                 Err(cause) => return Decision::error(cause),
             }
         }
@@ -188,7 +197,9 @@ impl Engine {
             tally.error.get_or_insert_with(|| error.to_string());
         }
         // Cedar names the forbids if one matched, else the permits: what it leaves out here would not have decided either.
-        let satisfied = diagnostics.reason().filter_map(|id| self.numbers.get(AsRef::<str>::as_ref(id)).map(|number| (id, *number)));
+        let satisfied = diagnostics
+            .reason()
+            .filter_map(|id| self.numbers.get(AsRef::<str>::as_ref(id)).map(|number| (id, *number)));
         for (id, number) in satisfied {
             match conditional.set.policy(id).map(Policy::effect) {
                 Some(Effect::Permit) => tally.permits.push(number),
@@ -294,7 +305,13 @@ struct Builder {
 }
 
 impl Builder {
-    fn add(&mut self, number: u32, compilable: &Compilable<'_>, entities: &StaticEntities, actions: &Entities) -> Result<(), String> {
+    fn add(
+        &mut self,
+        number: u32,
+        compilable: &Compilable<'_>,
+        entities: &StaticEntities,
+        actions: &Entities,
+    ) -> Result<(), String> {
         let policy = compilable.policy;
         let literals = policy.entity_literals();
         for literal in &literals {
@@ -371,7 +388,12 @@ impl Builder {
 
 /// The entities among `literals` that a condition can see something of, and those that these lead to: an entity without attributes,
 /// tags and parents is the same as none. Each entity that the scope names is among the literals once for that.
-fn visible(mut literals: Vec<EntityUid>, in_scope: Vec<EntityUid>, entities: &StaticEntities, actions: &Entities) -> Vec<Entity> {
+fn visible(
+    mut literals: Vec<EntityUid>,
+    in_scope: Vec<EntityUid>,
+    entities: &StaticEntities,
+    actions: &Entities,
+) -> Vec<Entity> {
     for uid in in_scope {
         if let Some(at) = literals.iter().position(|literal| *literal == uid) {
             literals.swap_remove(at);
@@ -380,7 +402,9 @@ fn visible(mut literals: Vec<EntityUid>, in_scope: Vec<EntityUid>, entities: &St
     let mut seen = HashSet::new();
     let mut found = Vec::new();
     while let Some(uid) = literals.pop() {
-        let Some(entity) = entities.get(&uid).map(|known| &known.entity).or_else(|| actions.get(&uid)) else { continue };
+        let Some(entity) = entities.get(&uid).map(|known| &known.entity).or_else(|| actions.get(&uid)) else {
+            continue;
+        };
         if !seen.insert(uid) {
             continue;
         }

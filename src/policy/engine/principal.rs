@@ -30,9 +30,12 @@ impl Principal {
         let mut ancestors = Vec::new();
         let mut tags = MergedTags::default();
         let path = ancestors_above("Workload", id.as_str());
-        for (kind, above) in std::iter::once(("Workload", id.as_str())).chain(path.iter().map(|(kind, id)| (*kind, id.as_str()))) {
+        for (kind, above) in
+            std::iter::once(("Workload", id.as_str())).chain(path.iter().map(|(kind, id)| (*kind, id.as_str())))
+        {
             if above != id.as_str() {
-                ancestors.extend(kind.parse().ok().map(|kind| EntityUid::from_type_name_and_id(kind, EntityId::new(above))));
+                ancestors
+                    .extend(kind.parse().ok().map(|kind| EntityUid::from_type_name_and_id(kind, EntityId::new(above))));
             }
             let Some(name) = names.find(kind, above) else { continue };
             keys.push(name.within());
@@ -47,7 +50,9 @@ impl Principal {
         keys.dedup();
         ancestors.sort();
         ancestors.dedup();
-        let attributes = workload_attributes(id).into_iter().map(|(name, value)| (name.to_owned(), RestrictedExpression::new_string(value)));
+        let attributes = workload_attributes(id)
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), RestrictedExpression::new_string(value)));
         let entity = Entity::new_with_tags(uid.clone(), attributes, ancestors.iter().cloned(), tags.expressions());
         let entities = entity
             .map_err(|cause| cause.to_string())

@@ -1,7 +1,8 @@
 //! A question in Cedar's own values, for the policies that have conditions.
 
 use cedar_policy::{
-    Context as CedarContext, Entities, Entity, EntityId, EntityTypeName, EntityUid, Request, RestrictedExpression as Expression,
+    Context as CedarContext, Entities, Entity, EntityId, EntityTypeName, EntityUid, Request,
+    RestrictedExpression as Expression,
 };
 use time::OffsetDateTime;
 
@@ -43,8 +44,8 @@ impl Question {
         let kind = engine.type_name(operation.resource.kind()).ok_or("resource type is unknown")?;
         let resource = EntityUid::from_type_name_and_id(kind.clone(), EntityId::new(operation.resource.id()));
         let parents = asked.located.parents.iter().filter_map(|name| engine.names().uid(*name).cloned());
-        let resource_entity =
-            Entity::new_with_tags(resource.clone(), [], parents, asked.located.tags.expressions()).map_err(|cause| cause.to_string())?;
+        let resource_entity = Entity::new_with_tags(resource.clone(), [], parents, asked.located.tags.expressions())
+            .map_err(|cause| cause.to_string())?;
         let mut entities = vec![resource_entity, asked.action.clone()];
 
         let mut context = Vec::new();
@@ -76,7 +77,10 @@ impl Question {
         let request = Request::new(principal.uid.clone(), form.uid.clone(), resource, context, None);
         // Added to the principal's own small store: Cedar then closes over the new ones alone.
         let entities = principal.entities.clone()?.add_entities(entities, None);
-        Ok(Self { request: request.map_err(|cause| cause.to_string())?, entities: entities.map_err(|cause| cause.to_string())? })
+        Ok(Self {
+            request: request.map_err(|cause| cause.to_string())?,
+            entities: entities.map_err(|cause| cause.to_string())?,
+        })
     }
 }
 
@@ -109,7 +113,8 @@ pub(super) fn expression(value: &Value) -> Result<Expression, String> {
 
 /// As Cedar reads a datetime: `2026-11-21T10:00:00.000Z` (<https://docs.cedarpolicy.com/policies/syntax-datatypes.html>).
 fn datetime(millis: i64) -> Result<String, String> {
-    let at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000).map_err(|cause| cause.to_string())?;
+    let at =
+        OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000).map_err(|cause| cause.to_string())?;
     if !(0..=9999).contains(&at.year()) {
         return Err(format!("{millis} ms is no datetime of Cedar's"));
     }
@@ -122,4 +127,3 @@ fn datetime(millis: i64) -> Result<String, String> {
 pub(super) fn type_name(name: &str) -> Result<EntityTypeName, String> {
     name.parse().map_err(|cause| format!("`{name}` is no type: {cause}"))
 }
-

@@ -52,8 +52,13 @@ impl PolicyFiles {
     pub(in crate::policy) fn read(directory: &Path) -> Result<Self, PolicyErrors> {
         let shown = directory.display().to_string();
         let place = SourceFile::new(&shown, "");
-        let mut files =
-            Self { directory: Arc::clone(&place), policies: Vec::new(), schemas: Vec::new(), entities: None, digest: String::new() };
+        let mut files = Self {
+            directory: Arc::clone(&place),
+            policies: Vec::new(),
+            schemas: Vec::new(),
+            entities: None,
+            digest: String::new(),
+        };
         let fault = |what: String| PolicyErrors::one(PolicyProblem::error(&place, None, what));
 
         let names = names(directory).map_err(|cause| fault(format!("policy directory cannot be read: {cause}")))?;
@@ -68,7 +73,11 @@ impl PolicyFiles {
             let text = match read(&path) {
                 Ok(text) => text,
                 Err(cause) => {
-                    problems.push(PolicyProblem::error(&SourceFile::new(path.display().to_string(), ""), None, cause.to_string()));
+                    problems.push(PolicyProblem::error(
+                        &SourceFile::new(path.display().to_string(), ""),
+                        None,
+                        cause.to_string(),
+                    ));
                     continue;
                 }
             };

@@ -5,7 +5,10 @@ use std::ops::Range;
 use std::str::FromStr as _;
 use std::sync::Arc;
 
-use cedar_policy::{EntityUid, Policy, PolicyId, PolicySet, Schema, ValidationError, ValidationMode, ValidationResult, ValidationWarning, Validator};
+use cedar_policy::{
+    EntityUid, Policy, PolicyId, PolicySet, Schema, ValidationError, ValidationMode, ValidationResult,
+    ValidationWarning, Validator,
+};
 
 use super::literals::{effect_at, entity_literals};
 use super::problem::{PolicyProblem, Problems, SourceFile};
@@ -94,12 +97,19 @@ fn place(set: &PolicySet, file: &Arc<SourceFile>, problems: &mut Problems) -> Ve
         from = span.end;
         let Some(policy) = policy else {
             problems.push(
-                PolicyProblem::error(file, Some(span), "templates are not supported: the policy has a slot (`?principal`, `?resource`)")
-                    .help("write a policy for each stage, or one for a Group"),
+                PolicyProblem::error(
+                    file,
+                    Some(span),
+                    "templates are not supported: the policy has a slot (`?principal`, `?resource`)",
+                )
+                .help("write a policy for each stage, or one for a Group"),
             );
             continue;
         };
-        let literals = entity_literals(&text).into_iter().map(|(uid, at)| (uid, span.start + at.start..span.start + at.end)).collect();
+        let literals = entity_literals(&text)
+            .into_iter()
+            .map(|(uid, at)| (uid, span.start + at.start..span.start + at.end))
+            .collect();
         placed.push(ParsedPolicy { policy: policy.clone(), id: "".into(), file: Arc::clone(file), span, literals });
     }
     placed
@@ -122,8 +132,12 @@ fn name(policies: &mut [ParsedPolicy], problems: &mut Problems) {
         };
         if parsed.policy.annotation("mode").is_some() {
             problems.push(
-                PolicyProblem::error(&parsed.file, Some(parsed.headline()), "`@mode` has no meaning in this version: the policy would be enforced")
-                    .help("remove the annotation, or the policy"),
+                PolicyProblem::error(
+                    &parsed.file,
+                    Some(parsed.headline()),
+                    "`@mode` has no meaning in this version: the policy would be enforced",
+                )
+                .help("remove the annotation, or the policy"),
             );
         }
         // Where there is no id to tell policies apart, their place does.
@@ -132,7 +146,9 @@ fn name(policies: &mut [ParsedPolicy], problems: &mut Problems) {
             _ => here.clone().into(),
         };
         match problem {
-            Some((message, help)) => problems.push(PolicyProblem::error(&parsed.file, Some(parsed.headline()), message).help(help)),
+            Some((message, help)) => {
+                problems.push(PolicyProblem::error(&parsed.file, Some(parsed.headline()), message).help(help))
+            }
             None => {
                 taken.insert(Arc::clone(&parsed.id), here);
             }
@@ -152,7 +168,8 @@ pub(in crate::policy) fn validate(policies: &[ParsedPolicy], schema: &Schema, pr
     let attribute = |cause: &&ValidationError| {
         matches!(cause, ValidationError::UnsafeAttributeAccess(_) | ValidationError::UnsafeOptionalAttributeAccess(_))
     };
-    let unsure: HashSet<&PolicyId> = result.validation_errors().filter(attribute).map(ValidationError::policy_id).collect();
+    let unsure: HashSet<&PolicyId> =
+        result.validation_errors().filter(attribute).map(ValidationError::policy_id).collect();
     // Cedar says the same of each kind of request that a policy is about: once is enough.
     let mut said: HashMap<(&str, Option<usize>), usize> = HashMap::new();
     for cause in result.validation_errors() {
@@ -182,7 +199,7 @@ pub(in crate::policy) fn validate(policies: &[ParsedPolicy], schema: &Schema, pr
 /// Cedar's verdict on all policies.
 ///
 /// Cedar goes through every kind of request for every policy, more than 100 µs each. What it finds depends on the ids of entities only
-/// by which are the same, so of policies that are alike but for these one speaks for all; if it is at fault all are asked.
+/// by which are the same, so of policies that are alike but for these one speaks for all; if it is at fault they all are asked.
 fn judge(policies: &[ParsedPolicy], schema: &Schema) -> ValidationResult {
     let mut shapes: HashMap<String, Vec<&ParsedPolicy>> = HashMap::new();
     for parsed in policies {
@@ -198,14 +215,28 @@ fn judge(policies: &[ParsedPolicy], schema: &Schema) -> ValidationResult {
         validator.validate(&set, ValidationMode::Strict)
     };
     let result = validate(&mut shapes.values().filter_map(|alike| alike.first().copied()));
-    if result.validation_passed_without_warnings() {
+    let errors = result.validation_errors().map(ValidationError::policy_id);
+    let faulty: HashSet<&str> =
+        errors.chain(result.validation_warnings().map(ValidationWarning::policy_id)).map(AsRef::as_ref).collect();
+    if faulty.is_empty() {
         return result;
     }
-    validate(&mut policies.iter())
+    let at_fault = |alike: &&Vec<&ParsedPolicy>| alike.first().is_some_and(|first| faulty.contains(&*first.id));
+    validate(&mut shapes.values().filter(at_fault).flatten().copied())
 }
 
-fn odd<'a>(parsed: &'a ParsedPolicy, cause: &ValidationWarning, faulty: &mut HashSet<&'a str>) -> Option<PolicyProblem> {
-    let never = |why: &str| PolicyProblem::error(&parsed.file, Some(parsed.headline()), format!("policy `{}` can never match: {why}", parsed.id));
+fn odd<'a>(
+    parsed: &'a ParsedPolicy,
+    cause: &ValidationWarning,
+    faulty: &mut HashSet<&'a str>,
+) -> Option<PolicyProblem> {
+    let never = |why: &str| {
+        PolicyProblem::error(
+            &parsed.file,
+            Some(parsed.headline()),
+            format!("policy `{}` can never match: {why}", parsed.id),
+        )
+    };
     match cause {
         // A policy that has no applicable action is impossible too: once is enough.
         ValidationWarning::InvalidActionApplication(_) => faulty.insert(&parsed.id).then(|| {
@@ -214,8 +245,9 @@ fn odd<'a>(parsed: &'a ParsedPolicy, cause: &ValidationWarning, faulty: &mut Has
                 .some_help(miette::Diagnostic::help(cause).map(|help| help.to_string()))
         }),
         ValidationWarning::ImpossiblePolicy(_) => faulty.insert(&parsed.id).then(|| {
-            never("it is false for every request that the schema allows")
-                .help("an attribute of another kind of request, a comparison that is never true, or `==` where `in` is meant")
+            never("it is false for every request that the schema allows").help(
+                "an attribute of another kind of request, a comparison that is never true, or `==` where `in` is meant",
+            )
         }),
         _ => Some(PolicyProblem::warning(&parsed.file, Some(parsed.headline()), cause.to_string())),
     }
@@ -230,12 +262,17 @@ fn unknown_actions<'a>(policies: &'a [ParsedPolicy], schema: &Schema, problems: 
             if uid.type_name().basename() != "Action" || known.contains(uid) {
                 continue;
             }
-            let like = known.iter().filter(|known| known.type_name() == uid.type_name()).map(|known| known.id().unescaped());
+            let like =
+                known.iter().filter(|known| known.type_name() == uid.type_name()).map(|known| known.id().unescaped());
             let help = match nearest(uid.id().unescaped(), like) {
                 Some(name) => format!("did you mean `Action::\"{name}\"`?"),
-                None => "see the table of actions in docs/policies.md; `Action::\"read\"` stands for all that read".to_owned(),
+                None => "see the table of actions in docs/policies.md; `Action::\"read\"` stands for all that read"
+                    .to_owned(),
             };
-            problems.push(PolicyProblem::error(&parsed.file, Some(span.clone()), format!("there is no action `{uid}`")).help(help));
+            problems.push(
+                PolicyProblem::error(&parsed.file, Some(span.clone()), format!("there is no action `{uid}`"))
+                    .help(help),
+            );
             faulty.insert(&*parsed.id);
         }
     }
@@ -253,9 +290,12 @@ fn help(cause: &ValidationError) -> Option<String> {
         ),
         ValidationError::UnsafeAttributeAccess(_) if text.contains(" in context for ") => {
             let name = text.split('`').nth(3).unwrap_or("NAME");
+            // Cedar suggests whatever is least far, however far that is.
             let cedar = miette::Diagnostic::help(cause).map(|help| help.to_string()).unwrap_or_default();
+            let meant = cedar.split('`').nth(1).and_then(|suggested| nearest(name, [suggested]));
+            let meant = meant.map(|name| format!("did you mean `{name}`? ")).unwrap_or_default();
             Some(format!(
-                "not all requests that the policy is about have it: name the actions that do, or write `context has {name} && …`. {cedar}"
+                "{meant}not all requests that the policy is about have it: name the actions that do, or write `context has {name} && …`"
             ))
         }
         ValidationError::UnsafeTagAccess(_) => {

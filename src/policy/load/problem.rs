@@ -86,17 +86,28 @@ pub struct PolicyProblem {
 }
 
 impl PolicyProblem {
-    pub(in crate::policy) fn error(file: &Arc<SourceFile>, span: Option<Range<usize>>, message: impl Into<String>) -> Self {
+    pub(in crate::policy) fn error(
+        file: &Arc<SourceFile>,
+        span: Option<Range<usize>>,
+        message: impl Into<String>,
+    ) -> Self {
         Self { severity: Severity::Error, file: Arc::clone(file), span, message: message.into(), help: None }
     }
 
-    pub(in crate::policy) fn warning(file: &Arc<SourceFile>, span: Option<Range<usize>>, message: impl Into<String>) -> Self {
+    pub(in crate::policy) fn warning(
+        file: &Arc<SourceFile>,
+        span: Option<Range<usize>>,
+        message: impl Into<String>,
+    ) -> Self {
         Self { severity: Severity::Warning, ..Self::error(file, span, message) }
     }
 
     /// A problem that Cedar found, with its own place and help.
     pub(in crate::policy) fn from_cedar(file: &Arc<SourceFile>, cause: &dyn Diagnostic) -> Self {
-        let span = cause.labels().and_then(|mut labels| labels.next()).map(|label| label.offset()..label.offset() + label.len());
+        let span = cause
+            .labels()
+            .and_then(|mut labels| labels.next())
+            .map(|label| label.offset()..label.offset() + label.len());
         let mut problem = Self::error(file, span, cause.to_string());
         problem.help = cause.help().map(|help| help.to_string());
         problem

@@ -60,13 +60,17 @@ impl Reads {
     fn walk(&mut self, tree: &Value) {
         match tree {
             Value::Array(items) => items.iter().for_each(|item| self.walk(item)),
-            Value::Object(fields) => fields.iter().for_each(|(operator, operands)| self.walk_operator(operator, operands)),
+            Value::Object(fields) => {
+                fields.iter().for_each(|(operator, operands)| self.walk_operator(operator, operands))
+            }
             _ => {}
         }
     }
 
     fn walk_operator(&mut self, operator: &str, operands: &Value) {
-        let left_is = |names: &[&str]| operands.pointer("/left/Var").and_then(Value::as_str).is_some_and(|left| names.contains(&left));
+        let left_is = |names: &[&str]| {
+            operands.pointer("/left/Var").and_then(Value::as_str).is_some_and(|left| names.contains(&left))
+        };
         match operator {
             "." | "has" if left_is(&["context"]) => {
                 // `context has tls.version` has a list.
@@ -104,7 +108,10 @@ mod tests {
     use super::*;
 
     fn reads(condition: &str) -> Reads {
-        Reads::of(&Policy::parse(None, format!("permit (principal, action, resource) when {{ {condition} }};")).expect("parses"))
+        Reads::of(
+            &Policy::parse(None, format!("permit (principal, action, resource) when {{ {condition} }};"))
+                .expect("parses"),
+        )
     }
 
     fn names(names: &[&str]) -> HashSet<Box<str>> {
@@ -127,8 +134,13 @@ mod tests {
 
     #[test]
     fn attributes_are_listed_and_the_context_as_a_whole_is_everything() {
-        let some = |condition: &str, expected: &[&str]| assert_eq!(reads(condition).context, Some(names(expected)), "{condition}");
-        some("context has encryption && [context.operation, \"x\"].contains(context[\"acl\"])", &["encryption", "operation", "acl"]);
+        let some = |condition: &str, expected: &[&str]| {
+            assert_eq!(reads(condition).context, Some(names(expected)), "{condition}")
+        };
+        some(
+            "context has encryption && [context.operation, \"x\"].contains(context[\"acl\"])",
+            &["encryption", "operation", "acl"],
+        );
         some("context has tls.version && context.tls.version == \"a\"", &["tls"]);
         some("{now: 1} == {now: context.host} && context.headers.hasTag(\"a\")", &["host", "headers"]);
         some("{Value: context.acl, \"has\": {Var: 1}} == {Value: \"a\", \"has\": {Var: 1}}", &["acl"]);

@@ -118,6 +118,7 @@ impl Streamed {
             status: Some(self.status),
             bytes_in,
             bytes_out: self.bytes_out,
+            reason: self.connection.broken_rule(self.upload.as_deref()),
             error: failure.map(ToString::to_string),
         };
         permit.settle(&settlement).map_err(|_error| Failure::Audit)

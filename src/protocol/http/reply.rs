@@ -146,7 +146,7 @@ impl Replier {
         upload: Option<&Progress>,
         failure: &Failure,
     ) -> Result<Response<ResponseBody>, Failure> {
-        permit.settle(&unanswered(failure.status(), upload, failure)).map_err(|_error| Failure::Audit)?;
+        permit.settle(&unanswered(connection, upload, failure)).map_err(|_error| Failure::Audit)?;
         Ok(self.failed(connection, failure))
     }
 

@@ -108,7 +108,7 @@ pub(super) async fn forward_permitted(
         Ok((response, lease)) => {
             drop(waiting);
             let open = super::body::Open { permit, lease, upload, connection: Arc::clone(connection) };
-            forward::response(response, open)
+            forward::response(response, open, replier)
         }
         Err(failure) => replier.unserved(connection, permit, upload.as_deref(), &failure),
     }
@@ -173,11 +173,12 @@ fn trace_id(headers: &HeaderMap) -> Option<Box<str>> {
 }
 
 /// A record of an exchange that ended before there was an answer to pass on.
-pub(super) fn unanswered(status: u16, upload: Option<&Progress>, failure: &Failure) -> Settlement {
+pub(super) fn unanswered(connection: &HttpConnection, upload: Option<&Progress>, failure: &Failure) -> Settlement {
     Settlement {
-        status: Some(status),
+        status: Some(failure.status()),
         bytes_in: upload.map_or(0, Progress::bytes),
         bytes_out: 0,
+        reason: connection.broken_rule(upload),
         error: Some(failure.to_string()),
     }
 }
