@@ -238,7 +238,7 @@ fn data_path(
                 }
             };
             let source: Arc<dyn X509Source> = Arc::<FileSource>::clone(&shared.identity);
-            let options = UpstreamOptions { listener: &prepared.config, source: &source };
+            let options = UpstreamOptions { listener: &prepared.config, source: &source, metrics: &prepared.point.metrics };
             let upstream = Arc::new(Upstream::new(&options));
             upstreams.push(Arc::clone(&upstream));
             let listener = Arc::new(prepared.on_this_thread(config, source, upstream));
