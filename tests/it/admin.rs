@@ -12,14 +12,8 @@ use tokio::net::UnixStream;
 use crate::support::*;
 
 async fn service(world: &World, upstream: &Recorder) -> Sidecar {
-    let at = world.folder("service");
-    let plan = world.sidecar("service").policies(ALLOW_ALL);
-    let plan = plan.inbound("endpoint", "http", &upstream.url(), "");
-    // The harness writes `admin:` itself; the socket is one more key of it.
-    let config = plan.config().replace("admin:\n", &format!("admin:\n  socket: {}/admin.sock\n", at.display()));
-    let file = world.write("with-socket.yaml", &config);
-    let file = file.display().to_string();
-    plan.arguments(&["--config", &file]).start().await
+    let plan = world.sidecar("service").policies(ALLOW_ALL).doors("", "socket: admin.sock");
+    plan.inbound("endpoint", "http", &upstream.url(), "").start().await
 }
 
 async fn ask(socket: &Path, request: Request<Bytes>) -> Answer {
@@ -106,7 +100,7 @@ async fn the_admin_socket_is_for_its_owner_alone_and_survives_a_crash() {
     assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
 
     // Somebody else's: a second sidecar does not take it away.
-    let config = world.path().join("with-socket.yaml");
+    let config = world.path().join("service/portcullis.yaml");
     let mut command = portcullis();
     let second = Process::run("second", command.args(["run", "--config"]).arg(&config), "").await;
     assert_eq!(second.code(), 1);
@@ -132,7 +126,7 @@ async fn the_ready_command_ends_as_exec_probes_need_it() {
     let (world, upstream) = (World::new(), Recorder::start());
     let service = service(&world, &upstream).await;
     let socket = service.directory().join("admin.sock").display().to_string();
-    let config = world.path().join("with-socket.yaml").display().to_string();
+    let config = world.path().join("service/portcullis.yaml").display().to_string();
     let (health, admin) = (service.health().to_string(), service.admin().to_string());
     let ready = async |arguments: &[&str]| {
         let mut command = portcullis();

@@ -119,10 +119,8 @@ async fn labels_stay_few_whatever_peers_ask() {
 #[tokio::test]
 async fn metrics_are_left_out_of_the_health_listener_where_the_file_says_so() {
     let world = World::new();
-    let plan = world.sidecar("service").policies(ALLOW_ALL).inbound("endpoint", "http", "http://127.0.0.1:9", "");
-    let config = plan.config().replace("health:\n", "health:\n  metrics: false\n");
-    let file = world.write("quiet.yaml", &config).display().to_string();
-    let service = plan.arguments(&["--config", &file]).start().await;
+    let plan = world.sidecar("service").policies(ALLOW_ALL).doors("metrics: false", "");
+    let service = plan.inbound("endpoint", "http", "http://127.0.0.1:9", "").start().await;
     assert_eq!(get(service.health(), "/metrics").await.status, StatusCode::NOT_FOUND);
     let metrics = get(service.admin(), "/metrics").await;
     assert_eq!(metrics.header("content-type"), "text/plain; version=0.0.4; charset=utf-8");
