@@ -43,7 +43,7 @@ pub(super) async fn websocket(
     };
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         let open = Open { permit, lease, upload: None, connection: Arc::clone(connection) };
-        return forward::response(response, open, replier);
+        return forward::response(response, open, replier).await;
     }
     let (Some(downstream), true) = (downstream, is_websocket(&response)) else {
         let failure = Failure::Invalid { cause: "it switched to something else than a WebSocket".into() };
