@@ -15,6 +15,7 @@ use crate::config::{ListenerConfig, UpstreamScheme};
 use crate::enforce::Permit;
 use crate::failure::{Failure, with_sources};
 use crate::identity::X509Source;
+use crate::telemetry::ListenerMetrics;
 use crate::tls::ClientTls;
 
 /// Where a listener's permitted requests go. Each data-path thread has its own, so that no lock is ever contended.
@@ -36,6 +37,8 @@ pub struct UpstreamOptions<'a> {
     pub listener: &'a ListenerConfig,
     /// Our identity.
     pub source: &'a Arc<dyn X509Source>,
+    /// The listener's counters: handshakes with a peer are counted here.
+    pub metrics: &'a Arc<ListenerMetrics>,
 }
 
 /// An answer and the connection it comes on.
@@ -60,7 +63,13 @@ impl Upstream {
         let config = listener.upstream.clone();
         let address = config.to_string();
         Self {
-            connector: Connector { config, address, tls, limit: listener.limits.connect_timeout },
+            connector: Connector {
+                config,
+                address,
+                tls,
+                limit: listener.limits.connect_timeout,
+                metrics: Arc::clone(options.metrics),
+            },
             idle: Arc::default(),
             shared: Shared::default(),
             opening: tokio::sync::Mutex::default(),

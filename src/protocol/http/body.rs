@@ -14,7 +14,7 @@ use super::guard::Exchange as Busy;
 use super::service::{HttpConnection, Waiting};
 use super::timing::{self, RECORD_STARTED_AFTER};
 use crate::enforce::{Permit, Settlement};
-use crate::failure::Failure;
+use crate::failure::{Blame, Failure};
 use crate::mapping::head;
 use crate::upstream::{Lease, Progress};
 
@@ -207,6 +207,9 @@ impl Streamed {
     }
 
     fn failed(&mut self, failure: Failure) -> Failure {
+        if failure.blame() == Blame::Upstream {
+            self.connection.listener.point.metrics.upstream_failure(failure.stage());
+        }
         match self.settle(Some(&failure)) {
             Ok(()) => failure,
             Err(unrecorded) => unrecorded,
