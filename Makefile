@@ -35,7 +35,7 @@ check: check-format check-scripts check-secrets check-dependencies check-image c
 
 .PHONY: certs
 certs: build-tools ## development CA and SVIDs of certs-dev/identities.toml, into certs-dev/
-	$(CARGO) run $(FLAGS) --quiet -- certs init --directory certs-dev --identities certs-dev/identities.toml
+	$(CARGO) run $(FLAGS) --quiet -- certs mint certs-dev/identities.toml --dir certs-dev
 
 .PHONY: release
 release: build-tools ## what the image carries: target/release/portcullis, without the demo

@@ -147,7 +147,8 @@ impl EnforcementPoint {
             self.metrics.decision(operation.action.as_str(), decision.outcome.as_str(), "enforce");
         }
         let outcome = worst(&decisions);
-        let entry = Entry {
+        // Boxed: it is handed on from hand to hand until the exchange ends.
+        let entry = Box::new(Entry {
             point: Arc::clone(self),
             asker: Arc::clone(asker),
             exchange,
@@ -158,7 +159,7 @@ impl EnforcementPoint {
             refusal: None,
             authz,
             recorded: false,
-        };
+        });
         if outcome == Outcome::Allowed { Ok(Permit(entry)) } else { Err(Denied(entry)) }
     }
 
@@ -173,7 +174,7 @@ impl EnforcementPoint {
     ) -> Denied {
         let time = SystemTime::now();
         self.metrics.decision("", Outcome::Refused.as_str(), "enforce");
-        Denied(Entry {
+        Denied(Box::new(Entry {
             point: Arc::clone(self),
             asker: Arc::clone(asker),
             exchange,
@@ -184,7 +185,7 @@ impl EnforcementPoint {
             refusal: Some((rule, message)),
             authz: Duration::ZERO,
             recorded: false,
-        })
+        }))
     }
 
     /// Records that a peer broke the protocol on its connection in a way that no request can be told from: there is nobody to
@@ -228,23 +229,23 @@ impl EnforcementPoint {
 /// Proof that everything a request asks is allowed. Whoever holds one may reach the upstream once.
 #[derive(Debug)]
 #[must_use = "a permit that is not used is recorded as broken off"]
-pub struct Permit(Entry);
+pub struct Permit(Box<Entry>);
 
 /// A request that is not to be forwarded.
 #[derive(Debug)]
 #[must_use = "a denial has to be answered"]
-pub struct Denied(Entry);
+pub struct Denied(Box<Entry>);
 
 impl Permit {
     /// The decision's id, as in its record.
     #[must_use]
-    pub const fn decision_id(&self) -> DecisionId {
+    pub fn decision_id(&self) -> DecisionId {
         self.0.id
     }
 
     /// The exchange it was given for.
     #[must_use]
-    pub const fn exchange(&self) -> &Exchange {
+    pub fn exchange(&self) -> &Exchange {
         &self.0.exchange
     }
 
@@ -268,19 +269,19 @@ impl Permit {
 impl Denied {
     /// The decision's id, as in its record.
     #[must_use]
-    pub const fn decision_id(&self) -> DecisionId {
+    pub fn decision_id(&self) -> DecisionId {
         self.0.id
     }
 
     /// The exchange it was asked for.
     #[must_use]
-    pub const fn exchange(&self) -> &Exchange {
+    pub fn exchange(&self) -> &Exchange {
         &self.0.exchange
     }
 
     /// How it was decided.
     #[must_use]
-    pub const fn outcome(&self) -> Outcome {
+    pub fn outcome(&self) -> Outcome {
         self.0.outcome
     }
 

@@ -30,7 +30,10 @@ impl AdminState for State {
             because("draining", "the process is shutting down".into());
         }
         match self.shared.identity.current() {
-            None => because("identity", "there is no SVID yet".into()),
+            None => because("identity", match &self.shared.faults().identity {
+                Some(fault) => format!("there is no SVID yet: {fault}"),
+                None => "there is no SVID yet".into(),
+            }),
             Some(own) if own.expired(SystemTime::now()) => because("identity", "our own SVID has expired".into()),
             Some(_) => {}
         }

@@ -8,9 +8,9 @@ use clap::Args;
 
 use super::overrides::ConfigArgs;
 use super::{FAILURE, colour};
-use crate::app::policy_source;
+use crate::app::{identity_paths, policy_source};
 use crate::config::{AuditSinkConfig, Config};
-use crate::identity::{FileSource, FileSourcePaths, X509Source as _};
+use crate::identity::{FileSource, X509Source as _};
 use crate::listener::Bound;
 use crate::policy::PolicyGeneration;
 
@@ -64,12 +64,7 @@ impl Report {
 }
 
 fn identity(config: &Config, report: &mut Report) {
-    let paths = FileSourcePaths {
-        certificate: config.identity.certificate.clone(),
-        private_key: config.identity.private_key.clone(),
-        bundles: config.identity.trust_bundles.clone(),
-    };
-    let source = match FileSource::open(paths) {
+    let source = match FileSource::open(identity_paths(config)) {
         Ok(source) => source,
         Err(error) => return report.bad("identity", &error.to_string()),
     };

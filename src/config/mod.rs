@@ -4,6 +4,7 @@
 //! make the [`Config`] from what is left. Nothing stops at the first problem: [`ConfigErrors`] has all of them.
 
 mod address;
+mod document;
 pub mod duration;
 mod errors;
 mod file;
@@ -18,6 +19,7 @@ mod upstream;
 #[cfg(test)]
 mod tests;
 
+pub use document::list_of_document;
 pub use errors::{ConfigErrors, ConfigProblem, Place};
 pub use file::{nearest, schema, schema_text};
 pub use limits::Limits;

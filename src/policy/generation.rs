@@ -1,12 +1,14 @@
 //! One load of a policy directory: policies, entities and schema that belong together.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::decision::Decision;
-use super::engine::{Engine, Principal};
+use super::engine::{Compilable, Engine, Principal};
 use super::load::{
-    CheckedNames, PolicyErrors, PolicyFiles, PolicyProblem, Problems, StaticEntities, check, headers_read, parse, validate,
+    CheckedNames, ParsedPolicy, PolicyErrors, PolicyFiles, PolicyProblem, Problems, Reads, StaticEntities, check,
+    parse, validate,
 };
 use super::schema;
 use crate::identity::SpiffeId;
@@ -57,7 +59,7 @@ impl PolicyGeneration {
     /// # Errors
     /// Everything that is wrong with it.
     pub fn load(source: &PolicySource, number: u64) -> Result<Self, PolicyErrors> {
-        Self::from_files(&PolicyFiles::read(&source.directory)?, source, number)
+        Self::from_files(&PolicyFiles::read_settled(&source.directory)?, source, number)
     }
 
     pub(super) fn from_files(files: &PolicyFiles, source: &PolicySource, number: u64) -> Result<Self, PolicyErrors> {
@@ -69,26 +71,35 @@ impl PolicyGeneration {
             return Err(PolicyErrors::one(PolicyProblem::error(&files.directory, None, "schema does not merge")));
         };
         let entities = match &files.entities {
-            Some(file) => StaticEntities::parse(file, &schema, &mut problems),
+            Some(file) => StaticEntities::parse(file, &schema.schema, &mut problems),
             None => StaticEntities::default(),
         };
-        validate(&parsed, &schema, &mut problems);
-        let names =
-            CheckedNames { endpoints: &source.endpoints, known: &source.known_endpoints, refuse_unknown: source.refuse_unknown_names };
+        validate(&parsed, &schema.schema, &mut problems);
+        let names = CheckedNames {
+            endpoints: &source.endpoints,
+            known: &source.known_endpoints,
+            refuse_unknown: source.refuse_unknown_names,
+        };
         let inactive = check(&parsed, &entities, names, &mut problems);
         if files.policies.is_empty() {
-            problems.push(PolicyProblem::warning(&files.directory, None, "there are no *.cedar files: everything is denied"));
+            problems.push(PolicyProblem::warning(
+                &files.directory,
+                None,
+                "there are no *.cedar files: everything is denied",
+            ));
         }
         let warnings = problems.verdict()?;
 
-        let compiled: Vec<_> = parsed.iter().map(|parsed| (Arc::clone(&parsed.id), &parsed.policy)).collect();
-        let engine = Engine::compile(&compiled, &entities, schema)
+        let compilable = compilable(&parsed);
+        let mut reads = Reads::default();
+        compilable.iter().for_each(|policy| reads.add(&policy.reads));
+        let engine = Engine::compile(&compilable, &entities, schema)
             .map_err(|cause| PolicyErrors::one(PolicyProblem::error(&files.directory, None, cause)))?;
         Ok(Self {
             number,
             digest: files.digest.clone(),
             engine,
-            headers_read: headers_read(parsed.iter().map(|parsed| &parsed.policy)),
+            headers_read: reads.into_headers(),
             inactive: inactive.into_iter().filter_map(|n| parsed.get(n)).map(|parsed| Arc::clone(&parsed.id)).collect(),
             policies: parsed
                 .iter()
@@ -165,7 +176,22 @@ impl PolicyGeneration {
     }
 }
 
-/// For messages.
+/// What a policy reads is told from its tree, which Cedar makes anew from the text: once for all that are alike.
+fn compilable(parsed: &[ParsedPolicy]) -> Vec<Compilable<'_>> {
+    let mut by_shape: HashMap<String, Arc<Reads>> = HashMap::new();
+    let none = Arc::new(Reads::default());
+    parsed
+        .iter()
+        .map(|parsed| {
+            let reads = match parsed.policy.has_non_scope_constraint() {
+                true => by_shape.entry(parsed.shape()).or_insert_with(|| Arc::new(Reads::of(&parsed.policy))),
+                false => &none,
+            };
+            Compilable { id: Arc::clone(&parsed.id), policy: &parsed.policy, reads: Arc::clone(reads) }
+        })
+        .collect()
+}
+
 impl PolicySource {
     /// A directory by itself, with nothing known about endpoints.
     #[must_use]

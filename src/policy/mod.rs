@@ -15,6 +15,8 @@ mod generation;
 mod load;
 mod schema;
 mod store;
+#[cfg(test)]
+mod tests;
 
 pub use decision::{Decision, Outcome};
 pub use engine::Principal;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ahash::AHashMap;
-use cedar_policy::{EntityUid, Schema, SchemaFragment, schema_str_to_json_with_resolved_types};
+use cedar_policy::{EntityUid, Schema, SchemaFragment};
 use serde_json::Value as Json;
 
 use super::load::{PolicyProblem, Problems, SourceFile};
@@ -14,8 +14,15 @@ pub const SHIPPED_SCHEMA: &str = include_str!("../../policies/portcullis.cedarsc
 /// The name of a copy of it in a policy directory.
 pub(super) const SHIPPED_SCHEMA_FILE: &str = "portcullis.cedarschema";
 
+/// The schema in force, and what may be asked by it.
+#[derive(Debug, Clone)]
+pub(super) struct MergedSchema {
+    pub(super) schema: Schema,
+    pub(super) forms: Arc<ActionForms>,
+}
+
 /// The shipped schema and the operator's own files, merged. What is wrong with those is added to `problems`.
-pub(super) fn merge(files: &[Arc<SourceFile>], problems: &mut Problems) -> Option<Schema> {
+pub(super) fn merge(files: &[Arc<SourceFile>], problems: &mut Problems) -> Option<MergedSchema> {
     let shipped = SourceFile::new(SHIPPED_SCHEMA_FILE, SHIPPED_SCHEMA);
     let mut fragments = Vec::new();
     for file in std::iter::once(&shipped).chain(files) {
@@ -32,18 +39,30 @@ pub(super) fn merge(files: &[Arc<SourceFile>], problems: &mut Problems) -> Optio
     if fragments.len() != files.len() + 1 {
         return None;
     }
-    // Cedar does not say in which file a merged schema is wrong; as the shipped one is right, the first of the others stands for all.
-    Schema::from_schema_fragments(fragments)
+    let shipped_json =
+        fragments.first().cloned().and_then(|fragment| fragment.to_json_value().ok()).unwrap_or_default();
+    // Cedar does not say in which file a merged schema is wrong: it is the first that does not go with the shipped one alone, or they do
+    // not go with each other. Its place is no help either, it may be one in the shipped schema.
+    let alone = |number: usize| fragments.first().into_iter().chain(fragments.get(number + 1)).cloned();
+    let wrong = |number: &usize| Schema::from_schema_fragments(alone(*number)).is_err();
+    let file =
+        || (0..files.len()).find(wrong).and_then(|number| files.get(number)).or(files.last()).unwrap_or(&shipped);
+    let schema = Schema::from_schema_fragments(fragments.clone())
         .map_err(|cause| {
-            let file = files.first().unwrap_or(&shipped);
-            problems.push(
-                PolicyProblem::from_cedar(file, &cause)
-                    .some_help(miette::Diagnostic::help(&cause).map(|h| h.to_string()).or_else(|| {
-                        Some("further schema files add types and actions; what the shipped schema declares cannot be declared again".to_owned())
-                    })),
-            );
+            let cedar = miette::Diagnostic::help(&cause).map(|help| help.to_string());
+            let problem = PolicyProblem::error(file(), None, cause.to_string())
+                .help("further schema files add types and actions; what the shipped schema declares cannot be declared again")
+                .some_help(cedar);
+            problems.push(problem);
         })
-        .ok()
+        .ok()?;
+    match ActionForms::new(&schema, &shipped_json) {
+        Ok(forms) => Some(MergedSchema { schema, forms: Arc::new(forms) }),
+        Err(cause) => {
+            problems.push(PolicyProblem::error(&shipped, None, cause));
+            None
+        }
+    }
 }
 
 /// What may be asked with each action: on which resources, with which context.
@@ -55,22 +74,34 @@ pub(super) struct ActionForms(AHashMap<Box<str>, ActionForm>);
 pub(super) struct ActionForm {
     pub(super) uid: EntityUid,
     resources: Vec<ResourceKind>,
-    context: ContextForm,
+    context: Arc<ContextForm>,
 }
 
 impl ActionForms {
-    /// Of all actions of `schema` on resources that a mapper can name. Only actions of the shipped schema have a context form:
-    /// mappers name no others.
-    pub(super) fn new(schema: &Schema) -> Result<Self, String> {
-        let (json, _) = schema_str_to_json_with_resolved_types(SHIPPED_SCHEMA).map_err(|cause| cause.to_string())?;
+    /// Of all actions of the shipped schema (`json`) on resources that a mapper can name: mappers name no others.
+    fn new(schema: &Schema, json: &Json) -> Result<Self, String> {
         let shipped = json.pointer("/").ok_or("the shipped schema has no default namespace")?;
+        let mut contexts: AHashMap<String, Arc<ContextForm>> = AHashMap::new();
         let mut forms = AHashMap::new();
         for uid in schema.actions() {
             let name = uid.id().unescaped();
-            let Some(context) = shipped.get("actions").and_then(|actions| actions.get(name)?.pointer("/appliesTo/context")) else { continue };
-            let kinds: Vec<String> = schema.resources_for_action(uid).into_iter().flatten().map(ToString::to_string).collect();
-            let resources = ResourceKind::ALL.into_iter().filter(|kind| kinds.iter().any(|name| name == kind.as_str())).collect();
-            let context = ContextForm::read(context, shipped).ok_or_else(|| format!("context of `{name}` has a type that no mapper can make"))?;
+            let Some(context) =
+                shipped.get("actions").and_then(|actions| actions.get(name)?.pointer("/appliesTo/context"))
+            else {
+                continue;
+            };
+            let context = match contexts.get(&context.to_string()) {
+                Some(form) => Arc::clone(form),
+                None => {
+                    let form = ContextForm::read(context, shipped)
+                        .ok_or_else(|| format!("context of `{name}` has a type that no mapper can make"))?;
+                    Arc::clone(contexts.entry(context.to_string()).or_insert(Arc::new(form)))
+                }
+            };
+            let kinds: Vec<String> =
+                schema.resources_for_action(uid).into_iter().flatten().map(ToString::to_string).collect();
+            let resources =
+                ResourceKind::ALL.into_iter().filter(|kind| kinds.iter().any(|name| name == kind.as_str())).collect();
             forms.insert(name.into(), ActionForm { uid: uid.clone(), resources, context });
         }
         Ok(Self(forms))
@@ -143,7 +174,9 @@ impl ContextForm {
         let mut seen = 0_u64;
         for (name, value) in values {
             let found = self.attributes.iter().enumerate().find(|(_, attribute)| &*attribute.name == name);
-            let Some((at, attribute)) = found else { return Err(format!("context has the unknown attribute `{name}`")) };
+            let Some((at, attribute)) = found else {
+                return Err(format!("context has the unknown attribute `{name}`"));
+            };
             attribute.kind.check(name, value)?;
             let bit = 1 << (at & 63);
             if seen & bit != 0 {
@@ -160,8 +193,12 @@ impl ContextForm {
 
 impl Kind {
     fn read(json: &Json, schema: &Json) -> Option<Self> {
-        // `String`, `Bool` and the like may stand as they are or as names of Cedar's own namespace.
-        Some(match json.get("type")?.as_str()?.trim_start_matches("__cedar::") {
+        // A name stands for a common type, else for a primitive one or an entity type.
+        let named = match json.get("type")?.as_str()? {
+            "EntityOrCommon" => json.get("name")?.as_str()?,
+            direct => direct,
+        };
+        Some(match named {
             "Boolean" | "Bool" => Self::Bool,
             "Long" => Self::Long,
             "String" => Self::String,
@@ -171,14 +208,15 @@ impl Kind {
             },
             "ipaddr" => Self::Ip,
             "datetime" => Self::Datetime,
-            "Entity" if json.get("name")?.as_str()? == "Headers" => Self::Headers,
-            "Entity" => return None,
+            "Headers" => Self::Headers,
             "Record" => {
                 let attributes = json.get("attributes")?.as_object()?.iter().map(|(name, json)| {
                     let required = json.get("required").and_then(Json::as_bool).unwrap_or(true);
                     Some(Attribute { name: name.as_str().into(), required, kind: Self::read(json, schema)? })
                 });
-                Self::Record(ContextForm { attributes: attributes.collect::<Option<_>>().filter(|all: &Vec<_>| all.len() < 64)? })
+                Self::Record(ContextForm {
+                    attributes: attributes.collect::<Option<_>>().filter(|all: &Vec<_>| all.len() < 64)?,
+                })
             }
             common => Self::read(schema.get("commonTypes")?.get(common)?, schema)?,
         })
@@ -193,9 +231,9 @@ impl Kind {
             | (Self::Ip, Value::Ip(_))
             | (Self::Datetime, Value::Datetime(_))
             | (Self::Headers, Value::Headers(_)) => Ok(()),
-            (Self::Record(form), Value::Record(fields)) => {
-                form.check(fields.iter().map(|(name, value)| (*name, value))).map_err(|cause| format!("`{name}`: {cause}"))
-            }
+            (Self::Record(form), Value::Record(fields)) => form
+                .check(fields.iter().map(|(name, value)| (*name, value)))
+                .map_err(|cause| format!("`{name}`: {cause}")),
             _ => Err(format!("context has `{name}` of another type than the schema's")),
         }
     }
@@ -204,19 +242,20 @@ impl Kind {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mapping::{Group, http, s3};
 
     #[test]
     fn every_shipped_action_has_a_form_and_is_in_exactly_one_group() {
         let mut problems = Problems::default();
-        let schema = merge(&[], &mut problems).expect("shipped schema merges");
+        let MergedSchema { schema, forms } = merge(&[], &mut problems).expect("shipped schema merges");
         problems.verdict().expect("without problems");
-        let forms = ActionForms::new(&schema).expect("forms");
         let groups = ["read", "write", "delete", "list", "admin", "connect"];
         let entities = schema.action_entities().expect("action entities");
         let mut actions = 0;
         for uid in schema.actions() {
             let name = uid.id().unescaped();
-            let above: Vec<_> = entities.ancestors(uid).into_iter().flatten().map(|group| group.id().unescaped()).collect();
+            let above: Vec<_> =
+                entities.ancestors(uid).into_iter().flatten().map(|group| group.id().unescaped()).collect();
             if groups.contains(&name) {
                 assert!(above.is_empty(), "{name} is a group");
                 continue;
@@ -230,9 +269,34 @@ mod tests {
     }
 
     #[test]
+    fn the_schema_has_the_mappers_actions_in_their_groups_on_their_resources_and_no_others() {
+        let MergedSchema { schema, forms } = merge(&[], &mut Problems::default()).expect("merges");
+        let entities = schema.action_entities().expect("action entities");
+        let mapped: Vec<(&str, Group, &[ResourceKind])> = s3::actions()
+            .map(|(name, group)| (name, group, s3::resource_kinds(name)))
+            .chain(http::actions().map(|(name, group)| (name, group, http::resource_kinds(name))))
+            .chain([("tcp:Connect", Group::Connect, &[ResourceKind::Endpoint][..])])
+            .collect();
+        for (name, group, kinds) in &mapped {
+            let form = forms.get(name).unwrap_or_else(|| panic!("{name} is not in the schema"));
+            assert_eq!(form.resources, *kinds, "{name}");
+            let above: Vec<_> =
+                entities.ancestors(&form.uid).into_iter().flatten().map(|group| group.id().unescaped()).collect();
+            assert_eq!(above, [group.as_str()], "{name}");
+        }
+        let named: Vec<_> = mapped.iter().map(|(name, ..)| *name).collect();
+        let unmapped: Vec<_> = forms
+            .iter()
+            .map(|(name, _)| name)
+            .filter(|name| !name.starts_with("sql:") && !named.contains(name))
+            .collect();
+        assert!(mapped.len() > 90 && unmapped.is_empty(), "{unmapped:?}");
+    }
+
+    #[test]
     fn a_question_is_held_to_the_form_of_its_action() {
         let mut problems = Problems::default();
-        let forms = ActionForms::new(&merge(&[], &mut problems).expect("merges")).expect("forms");
+        let forms = merge(&[], &mut problems).expect("merges").forms;
         let form = forms.get("http:GET").expect("known");
         assert!(form.applies_to(ResourceKind::HttpPath) && !form.applies_to(ResourceKind::Bucket));
         let mut facts = Context::default();

@@ -15,7 +15,7 @@ pub struct Lease(Kind);
 #[derive(Debug)]
 enum Kind {
     Http1 { connection: Http1, idle: Arc<Idle>, upload: Option<Arc<Progress>> },
-    Http2(#[expect(dead_code, reason = "held for its place on the connection")] Http2),
+    Http2 { _place: Http2 },
 }
 
 impl Lease {
@@ -24,7 +24,7 @@ impl Lease {
     }
 
     pub(super) const fn http2(place: Http2) -> Self {
-        Self(Kind::Http2(place))
+        Self(Kind::Http2 { _place: place })
     }
 
     /// The answer was read to its end: the connection may serve the next request.

@@ -123,7 +123,8 @@ impl Upstream {
                 return Ok(Connection::Http1 { connection, reused: true });
             }
         }
-        self.open(wanted, generation).await
+        // A handshake is rare, and its future large: boxed, so that every request does not carry its size about.
+        Box::pin(self.open(wanted, generation)).await
     }
 
     /// A kept HTTP/1.1 connection that takes a request now.

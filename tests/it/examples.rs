@@ -22,7 +22,9 @@ async fn every_example_passes_check() {
     for (folder, name, id) in EXAMPLES {
         let at = world.path().join(folder);
         copy(&project("examples").join(folder), &at);
-        mint(&world, &at.join("certs"), id, [&format!("{name}.pem"), &format!("{name}.key"), "pipeline.example.pem"]);
+        // Where `portcullis certs init` and `certs issue` would have put them.
+        let certs = at.join("certs/pipeline.example");
+        mint(&world, &certs, id, [&format!(".{id}/svid.pem"), &format!(".{id}/svid.key"), "bundle.pem"]);
         let file = at.join(format!("{name}.yaml"));
         let config = fs::read_to_string(&file).expect("the example is there");
         fs::write(&file, on_free_ports(&config)).expect("the temporary folder is writable");
@@ -79,10 +81,11 @@ async fn check(file: &Path) {
 
 /// Writes certificate, key and bundle under these names.
 fn mint(world: &World, folder: &Path, id: &str, [certificate, key, bundle]: [&str; 3]) {
-    fs::create_dir_all(folder).expect("the temporary folder is writable");
     let svid = world.ca.issue(id);
     for (name, content) in [(certificate, svid.chain_pem()), (key, svid.key_pem()), (bundle, world.ca.bundle())] {
-        fs::write(folder.join(name), content).expect("the temporary folder is writable");
+        let path = folder.join(name);
+        fs::create_dir_all(path.parent().expect("it has a folder")).expect("the temporary folder is writable");
+        fs::write(path, content).expect("the temporary folder is writable");
     }
 }
 

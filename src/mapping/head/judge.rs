@@ -10,7 +10,7 @@ use super::authority::{host_of, is_same_host};
 use super::upgrade::{Upgrade, judge_upgrade};
 use crate::config::{HttpConfig, Limits};
 use crate::mapping::Refusal;
-use crate::mapping::refusal::shown;
+use crate::mapping::refusal::{public_part, shown};
 
 /// A head that obeys every rule, with what the mappers and the upstream need of it. Borrows from the request.
 #[derive(Debug, Clone)]
@@ -106,7 +106,7 @@ pub fn judge<'a>(parts: &'a Parts, rules: &HeadRules) -> Result<JudgedHead<'a>, 
     let fields = judge_fields(parts, rules)?;
     let authority = judge_authority(parts, fields.host)?;
     let host = host_of(authority)
-        .map_err(|why| Refusal::bad_request("bad-host", format!("host {} is not valid: {why}", shown(authority))))?;
+        .map_err(|why| Refusal::bad_request("bad-host", format!("host {} is not valid: {why}", shown(public_part(authority.as_bytes())))))?;
     if !rules.hosts.is_empty() && !rules.hosts.iter().any(|known| is_same_host(known, &host)) {
         let message = format!("host {} is not one of the listener's `hosts`", shown(host.as_bytes()));
         return Err(Refusal::with_status(421, "unknown-host", message));
@@ -141,7 +141,7 @@ fn judge_target<'a>(parts: &'a Parts, rules: &HeadRules) -> Result<&'a str, Refu
     if target.starts_with('/') || (target == "*" && parts.method == Method::OPTIONS) {
         Ok(target)
     } else {
-        Err(Refusal::bad_request("target-form", format!("target {} has no path", shown(parts.uri.to_string()))))
+        Err(Refusal::bad_request("target-form", format!("target {} has no path", shown(public_part(parts.uri.to_string().as_bytes())))))
     }
 }
 
@@ -258,10 +258,11 @@ pub(super) fn is_spelt(name: &str, known: &str) -> bool {
 /// Host and the target's authority (`:authority` in HTTP/2, absolute form in HTTP/1.1): at least one, and equal if both are there.
 fn judge_authority<'a>(parts: &'a Parts, host: Option<&'a HeaderValue>) -> Result<&'a str, Refusal> {
     let in_target = parts.uri.authority().map(http::uri::Authority::as_str);
-    let bad = |value: &HeaderValue| Refusal::bad_request("bad-host", format!("host {} is not valid", shown(value)));
+    let bad = |value: &HeaderValue| Refusal::bad_request("bad-host", format!("host {} is not valid", shown(public_part(value.as_bytes()))));
     let host = host.map(|value| value.to_str().map_err(|_| bad(value))).transpose()?;
     match (in_target, host) {
         (Some(in_target), Some(host)) if !in_target.eq_ignore_ascii_case(host) => {
+            let (in_target, host) = (public_part(in_target.as_bytes()), public_part(host.as_bytes()));
             let message = format!("target asks for {}, Host for {}", shown(in_target), shown(host));
             Err(Refusal::bad_request("host-mismatch", message))
         }

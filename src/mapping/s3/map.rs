@@ -38,7 +38,7 @@ pub enum Asked {
 /// Names what a request asks. Its target is forwarded unchanged.
 ///
 /// # Errors
-/// Rule `upgrade`; of the address: `unknown-host`, `bucket-name`, `encoded-bucket`, `path-character`, `asterisk-form`, `key-length`,
+/// Rule `upgrade`; of the address: `unknown-host`, `host-spelling`, `bucket-name`, `encoded-bucket`, `path-character`, `asterisk-form`, `key-length`,
 /// `dot-segment`, `empty-segment`, `encoded-nul`, `invalid-utf8`, `invalid-percent`; of the query: `query-separator`,
 /// `query-character`, `query-key`, `empty-query-pair`, `repeated-query-key`, `unsigned-hoisted-header`, `version-id`; of the
 /// headers: `repeated-header`, `header-value`, `header-spelling`, `unknown-header`, `copy-source`, `copy-source-arn`, `decoded-length`,
@@ -99,8 +99,7 @@ fn find_row(
             let message = format!("query key {} is not one of the S3 API", shown(unknown.key));
             return Refusal::with_status(501, "unknown-query-key", message);
         }
-        let is_form =
-            headers.get(http::header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"multipart/"));
+        let is_form = headers.get(http::header::CONTENT_TYPE).is_some_and(is_multipart);
         if verb == Verb::Post && level == Level::Bucket && is_form {
             return Refusal::with_status(
                 501,
@@ -112,6 +111,11 @@ fn find_row(
         let message = format!("no S3 operation is {method} of a {level:?} with query keys {}", shown(keys.join(", ")));
         Refusal::with_status(501, "no-operation", message)
     })
+}
+
+fn is_multipart(content_type: &http::HeaderValue) -> bool {
+    const FAMILY: &[u8] = b"multipart/";
+    content_type.as_bytes().get(..FAMILY.len()).is_some_and(|start| start.eq_ignore_ascii_case(FAMILY))
 }
 
 fn delete_objects(matched: &Matched<'_>) -> Result<DeleteObjects, Refusal> {

@@ -6,19 +6,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use ahash::AHashMap;
 use cedar_policy::{
-    ActionConstraint, Authorizer, Effect, Entities, Entity, EntityTypeName, EntityUid, EvalResult, Policy, PolicySet, PrincipalConstraint,
-    ResourceConstraint, Schema,
+    ActionConstraint, Authorizer, Effect, Entities, Entity, EntityTypeName, EntityUid, EvalResult, Policy, PolicySet,
+    PrincipalConstraint, ResourceConstraint,
 };
 
 use super::index::Index;
 use super::names::{Key, Name, Names};
 use super::principal::{MergedTags, Principal};
-use super::question::{Question, type_name};
+use super::question::{Asked, Question, type_name};
 use crate::identity::SpiffeId;
 use crate::mapping::{Context, Operation, Resource, ResourceKind};
 use crate::policy::decision::{Decision, Outcome};
-use crate::policy::load::StaticEntities;
-use crate::policy::schema::ActionForms;
+use crate::policy::load::{Reads, StaticEntities};
+use crate::policy::schema::{ActionForms, MergedSchema};
 
 /// Tells engines apart: a principal's keys belong to the engine that made it.
 static NEXT_STAMP: AtomicU64 = AtomicU64::new(0);
@@ -27,8 +27,7 @@ static NEXT_STAMP: AtomicU64 = AtomicU64::new(0);
 #[derive(Debug)]
 pub(in crate::policy) struct Engine {
     stamp: u64,
-    schema: Schema,
-    forms: ActionForms,
+    forms: Arc<ActionForms>,
     actions: AHashMap<Box<str>, CompiledAction>,
     names: Names,
     index: Index,
@@ -70,6 +69,16 @@ pub(super) struct Conditional {
     set: PolicySet,
     /// The entities that the conditions name and that have something to be seen.
     pub(super) literals: Vec<Entity>,
+    /// What the conditions read of the context.
+    pub(super) reads: Reads,
+}
+
+/// A policy to be compiled.
+#[derive(Debug, Clone)]
+pub(in crate::policy) struct Compilable<'a> {
+    pub(in crate::policy) id: Arc<str>,
+    pub(in crate::policy) policy: &'a Policy,
+    pub(in crate::policy) reads: Arc<Reads>,
 }
 
 /// What a resource is to the compiled policies.
@@ -82,8 +91,13 @@ pub(super) struct Located {
 }
 
 impl Engine {
-    /// Compiles policies, each with its id.
-    pub(in crate::policy) fn compile(policies: &[(Arc<str>, &Policy)], entities: &StaticEntities, schema: Schema) -> Result<Self, String> {
+    /// Compiles policies.
+    pub(in crate::policy) fn compile(
+        policies: &[Compilable<'_>],
+        entities: &StaticEntities,
+        schema: MergedSchema,
+    ) -> Result<Self, String> {
+        let MergedSchema { schema, forms } = schema;
         let actions = schema.action_entities().map_err(|cause| cause.to_string())?;
         let resources = ResourceKind::ALL.into_iter().map(|kind| Ok((kind, type_name(kind.as_str())?)));
         let types = Types {
@@ -94,19 +108,18 @@ impl Engine {
         let mut names = Names::default();
         intern_entities(&mut names, entities);
         let mut builder = Builder { names, index: Index::default(), scopes: Vec::new(), by_scope: HashMap::new() };
-        for (number, (_, policy)) in policies.iter().enumerate() {
-            builder.add(u32::try_from(number).map_err(|_| "too many policies")?, policy, entities, &actions)?;
+        for (number, compilable) in policies.iter().enumerate() {
+            builder.add(u32::try_from(number).map_err(|_| "too many policies")?, compilable, entities, &actions)?;
         }
         let mut engine = Self {
             stamp: NEXT_STAMP.fetch_add(1, Ordering::Relaxed),
-            forms: ActionForms::new(&schema)?,
-            schema,
+            forms,
             actions: AHashMap::new(),
             names: builder.names,
             index: builder.index,
             scopes: builder.scopes,
-            ids: policies.iter().map(|(id, _)| Arc::clone(id)).collect(),
-            numbers: policies.iter().zip(0..).map(|((id, _), number)| (Arc::clone(id), number)).collect(),
+            ids: policies.iter().map(|policy| Arc::clone(&policy.id)).collect(),
+            numbers: policies.iter().zip(0..).map(|(policy, number)| (Arc::clone(&policy.id), number)).collect(),
             types,
             authorizer: Authorizer::new(),
         };
@@ -140,7 +153,10 @@ impl Engine {
             return Decision::refused(format!("the schema has no action `{name}`"));
         };
         if !form.applies_to(operation.resource.kind()) {
-            return Decision::refused(format!("action `{name}` is never asked about a {}", operation.resource.kind().as_str()));
+            return Decision::refused(format!(
+                "action `{name}` is never asked about a {}",
+                operation.resource.kind().as_str()
+            ));
         }
         if let Err(cause) = form.check(facts, &operation.context) {
             return Decision::error(cause);
@@ -161,9 +177,11 @@ impl Engine {
             conditional.extend(&scope.conditional);
         }
         if !conditional.is_empty() {
-            let seen = conditional.iter().copied();
-            match Question::new(self, principal, form, &action.entity, operation, &located, facts, seen) {
-                Ok(question) => conditional.iter().for_each(|conditional| self.evaluate(conditional, &question, &mut tally)),
+            let asked = Asked { principal, form, action: &action.entity, operation, located: &located, facts };
+            match Question::new(self, &asked, &conditional) {
+                Ok(question) => {
+                    conditional.iter().for_each(|conditional| self.evaluate(conditional, &question, &mut tally))
+                }
                 Err(cause) => return Decision::error(cause),
             }
         }
@@ -179,7 +197,9 @@ impl Engine {
             tally.error.get_or_insert_with(|| error.to_string());
         }
         // Cedar names the forbids if one matched, else the permits: what it leaves out here would not have decided either.
-        let satisfied = diagnostics.reason().filter_map(|id| self.numbers.get(AsRef::<str>::as_ref(id)).map(|number| (id, *number)));
+        let satisfied = diagnostics
+            .reason()
+            .filter_map(|id| self.numbers.get(AsRef::<str>::as_ref(id)).map(|number| (id, *number)));
         for (id, number) in satisfied {
             match conditional.set.policy(id).map(Policy::effect) {
                 Some(Effect::Permit) => tally.permits.push(number),
@@ -236,10 +256,6 @@ impl Engine {
     pub(super) const fn names(&self) -> &Names {
         &self.names
     }
-
-    pub(super) const fn schema(&self) -> &Schema {
-        &self.schema
-    }
 }
 
 /// What the candidates said.
@@ -289,7 +305,14 @@ struct Builder {
 }
 
 impl Builder {
-    fn add(&mut self, number: u32, policy: &Policy, entities: &StaticEntities, actions: &Entities) -> Result<(), String> {
+    fn add(
+        &mut self,
+        number: u32,
+        compilable: &Compilable<'_>,
+        entities: &StaticEntities,
+        actions: &Entities,
+    ) -> Result<(), String> {
+        let policy = compilable.policy;
         let literals = policy.entity_literals();
         for literal in &literals {
             self.names.intern(literal);
@@ -302,6 +325,7 @@ impl Builder {
         let Some(scope) = self.scopes.get_mut(scope_number as usize) else { return Ok(()) };
         if policy.has_non_scope_constraint() {
             let conditional = scope.conditional.get_or_insert_default();
+            conditional.reads.add(&compilable.reads);
             conditional.set.add(policy.clone()).map_err(|cause| cause.to_string())?;
             for literal in visible(literals, in_scope, entities, actions) {
                 if !conditional.literals.iter().any(|known| known.uid() == literal.uid()) {
@@ -364,7 +388,12 @@ impl Builder {
 
 /// The entities among `literals` that a condition can see something of, and those that these lead to: an entity without attributes,
 /// tags and parents is the same as none. Each entity that the scope names is among the literals once for that.
-fn visible(mut literals: Vec<EntityUid>, in_scope: Vec<EntityUid>, entities: &StaticEntities, actions: &Entities) -> Vec<Entity> {
+fn visible(
+    mut literals: Vec<EntityUid>,
+    in_scope: Vec<EntityUid>,
+    entities: &StaticEntities,
+    actions: &Entities,
+) -> Vec<Entity> {
     for uid in in_scope {
         if let Some(at) = literals.iter().position(|literal| *literal == uid) {
             literals.swap_remove(at);
@@ -373,7 +402,9 @@ fn visible(mut literals: Vec<EntityUid>, in_scope: Vec<EntityUid>, entities: &St
     let mut seen = HashSet::new();
     let mut found = Vec::new();
     while let Some(uid) = literals.pop() {
-        let Some(entity) = entities.get(&uid).map(|known| &known.entity).or_else(|| actions.get(&uid)) else { continue };
+        let Some(entity) = entities.get(&uid).map(|known| &known.entity).or_else(|| actions.get(&uid)) else {
+            continue;
+        };
         if !seen.insert(uid) {
             continue;
         }

@@ -7,25 +7,37 @@ use std::str::FromStr as _;
 use std::sync::Arc;
 
 use cedar_policy::{
-    Authorizer, Context as CedarContext, Decision as CedarDecision, Entities, Entity, EntityUid, Policy, PolicyId, PolicySet, Request,
-    RestrictedExpression as Expression, Schema,
+    Authorizer, Context as CedarContext, Decision as CedarDecision, Entities, Entity, EntityUid, Policy, PolicyId,
+    PolicySet, Request, RestrictedExpression as Expression, Schema,
 };
 use fastrand::Rng;
 use serde_json::json;
 
-use super::compiled::Engine;
+use super::compiled::{Compilable, Engine};
 use crate::identity::SpiffeId;
 use crate::mapping::{Action, Context, Operation, Resource, Value};
 use crate::policy::decision::Outcome;
-use crate::policy::load::{Problems, SourceFile, StaticEntities};
+use crate::policy::load::{Problems, Reads, SourceFile, StaticEntities};
 use crate::policy::schema;
 
 const QUESTIONS: usize = 25;
 
-const WORKLOADS: [&str; 5] =
-    ["spiffe://one.example/ns/etl/sa/a", "spiffe://one.example/ns/etl/sa/b", "spiffe://one.example/ns/ml/c", "spiffe://two.example/x", "spiffe://two.example/x/y"];
+const WORKLOADS: [&str; 5] = [
+    "spiffe://one.example/ns/etl/sa/a",
+    "spiffe://one.example/ns/etl/sa/b",
+    "spiffe://one.example/ns/ml/c",
+    "spiffe://two.example/x",
+    "spiffe://two.example/x/y",
+];
 const ABOVE: [&str; 3] = ["spiffe://one.example/ns/etl", "spiffe://one.example/ns", "spiffe://two.example/x"];
-const PRINCIPALS: [&str; 6] = ["TrustDomain::\"one.example\"", "TrustDomain::\"two.example\"", "Stage::\"s1\"", "Stage::\"s2\"", "Group::\"g1\"", "Group::\"g2\""];
+const PRINCIPALS: [&str; 6] = [
+    "TrustDomain::\"one.example\"",
+    "TrustDomain::\"two.example\"",
+    "Stage::\"s1\"",
+    "Stage::\"s2\"",
+    "Group::\"g1\"",
+    "Group::\"g2\"",
+];
 const RESOURCES: [&str; 11] = [
     "Endpoint::\"lake\"",
     "Endpoint::\"api\"",
@@ -39,8 +51,18 @@ const RESOURCES: [&str; 11] = [
     "HttpPath::\"api/\"",
     "Group::\"g2\"",
 ];
-const ACTIONS: [&str; 10] =
-    ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:ListBucket", "http:GET", "http:POST", "tcp:Connect", "read", "write", "delete"];
+const ACTIONS: [&str; 10] = [
+    "s3:GetObject",
+    "s3:PutObject",
+    "s3:DeleteObject",
+    "s3:ListBucket",
+    "http:GET",
+    "http:POST",
+    "tcp:Connect",
+    "read",
+    "write",
+    "delete",
+];
 const TYPES: [&str; 5] = ["Object", "Bucket", "HttpPath", "Endpoint", "Group"];
 
 fn pick<'a>(rng: &mut Rng, from: &[&'a str]) -> &'a str {
@@ -164,7 +186,10 @@ fn entities(rng: &mut Rng) -> HashMap<String, Said> {
         entry.parents.extend(parents.iter().filter(|_| rng.u8(..3) == 0).map(|uid| (*uid).to_owned()));
         for tag in ["t", "u"] {
             if rng.u8(..3) == 0 {
-                entry.tags.insert(tag.to_owned(), ["v", "w"].iter().filter(|_| rng.bool()).map(|v| (*v).to_owned()).collect());
+                entry.tags.insert(
+                    tag.to_owned(),
+                    ["v", "w"].iter().filter(|_| rng.bool()).map(|v| (*v).to_owned()).collect(),
+                );
             }
         }
         said.insert(uid, entry);
@@ -192,13 +217,17 @@ struct Asked {
 
 fn question(rng: &mut Rng) -> Asked {
     let workload = WORKLOADS[rng.usize(..WORKLOADS.len())];
-    let action = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:ListBucket", "http:GET", "http:POST", "tcp:Connect"][rng.usize(..7)];
+    let action =
+        ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:ListBucket", "http:GET", "http:POST", "tcp:Connect"]
+            [rng.usize(..7)];
     let resource = match (action, rng.u8(..4)) {
         ("tcp:Connect", _) => Resource::endpoint(pick(rng, &["lake", "api"])),
         ("s3:ListBucket", 0) => Resource::bucket("lake", "raw"),
         ("s3:ListBucket", 1) => Resource::bucket("lake", "cur"),
         ("s3:ListBucket", _) => Resource::prefix("lake", "raw", pick(rng, &["a", "a/b", "c"])),
-        (s3, n) if s3.starts_with("s3:") => Resource::object("lake", if n == 0 { "cur" } else { "raw" }, pick(rng, &["a/b/k", "k", "a/k", "a/b/c/d"])),
+        (s3, n) if s3.starts_with("s3:") => {
+            Resource::object("lake", if n == 0 { "cur" } else { "raw" }, pick(rng, &["a/b/k", "k", "a/k", "a/b/c/d"]))
+        }
         _ => Resource::http_path("api", pick(rng, &["/", "/a", "/a/b", "/a/b/", "/c"])),
     };
     let mut facts = Context::default();
@@ -241,6 +270,7 @@ struct Oracle {
     policies: PolicySet,
     said: HashMap<String, Said>,
     schema: Schema,
+    actions: Entities,
 }
 
 impl Oracle {
@@ -250,7 +280,11 @@ impl Oracle {
         if uid.type_name().basename() == "Workload" {
             let id = uid.id().unescaped();
             let (domain, path) = id.trim_start_matches("spiffe://").split_once('/').expect("path");
-            attributes.extend([("spiffeId", id.to_owned()), ("trustDomain", domain.to_owned()), ("path", format!("/{path}"))]);
+            attributes.extend([
+                ("spiffeId", id.to_owned()),
+                ("trustDomain", domain.to_owned()),
+                ("path", format!("/{path}")),
+            ]);
             if let ["ns", namespace, "sa", account] = path.split('/').collect::<Vec<_>>()[..] {
                 attributes.extend([("namespace", namespace.to_owned()), ("serviceAccount", account.to_owned())]);
             }
@@ -268,7 +302,13 @@ impl Oracle {
     /// What an id is in by itself, said anew: each prefix that ends before a slash.
     fn above(uid: &str) -> Vec<String> {
         let (kind, id) = uid.trim_end_matches('"').split_once("::\"").expect("uid");
-        let cuts = |least: usize| id.rmatch_indices('/').map(|(at, _)| &id[..at]).filter(move |cut| cut.matches('/').count() >= least).map(str::to_owned).collect::<Vec<_>>();
+        let cuts = |least: usize| {
+            id.rmatch_indices('/')
+                .filter_map(|(at, _)| id.get(..at))
+                .filter(move |cut| cut.matches('/').count() >= least)
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
         let mut above = Vec::new();
         match kind {
             "Workload" => {
@@ -307,7 +347,8 @@ impl Oracle {
         let workload = format!("Workload::\"{}\"", asked.workload);
         let resource = asked.operation.resource.to_string();
         let mut all: HashMap<String, Entity> = HashMap::new();
-        let chain = [&workload, &resource].into_iter().flat_map(|uid| std::iter::once(uid.clone()).chain(Self::above(uid)));
+        let chain =
+            [&workload, &resource].into_iter().flat_map(|uid| std::iter::once(uid.clone()).chain(Self::above(uid)));
         for uid in chain.filter(|uid| !uid.starts_with("Workload")).chain(self.said.keys().cloned()) {
             let said = self.said.get(&uid).cloned().unwrap_or_default();
             let parents = said.parents.iter().cloned().chain(Self::above(&uid)).collect();
@@ -315,7 +356,10 @@ impl Oracle {
         }
         for uid in [&workload, &resource] {
             let parents = self.said.get(uid).map(|said| said.parents.clone()).unwrap_or_default();
-            all.insert(uid.clone(), Self::entity(uid, parents.into_iter().chain(Self::above(uid)).collect(), &self.tags(uid)));
+            all.insert(
+                uid.clone(),
+                Self::entity(uid, parents.into_iter().chain(Self::above(uid)).collect(), &self.tags(uid)),
+            );
         }
         let mut context = Vec::new();
         let mut headers = asked.operation.action.as_str() != "tcp:Connect";
@@ -335,7 +379,10 @@ impl Oracle {
                 .expect("record"),
                 Value::Headers(fields) => {
                     headers = false;
-                    let tags = fields.iter().map(|(n, v)| (n.to_string(), v.iter().map(ToString::to_string).collect())).collect();
+                    let tags = fields
+                        .iter()
+                        .map(|(n, v)| (n.to_string(), v.iter().map(ToString::to_string).collect()))
+                        .collect();
                     all.insert("headers".to_owned(), Self::entity("Headers::\"h\"", Vec::new(), &tags));
                     Expression::new_entity_uid("Headers::\"h\"".parse().expect("uid"))
                 }
@@ -354,7 +401,11 @@ impl Oracle {
             CedarContext::from_pairs(context).expect("context"),
             Some(&self.schema),
         );
-        let entities = Entities::from_entities(all.into_values(), Some(&self.schema)).expect("entities conform to the schema");
+        let entities = self
+            .actions
+            .clone()
+            .add_entities(all.into_values(), Some(&self.schema))
+            .expect("entities conform to the schema");
         let response = Authorizer::new().is_authorized(&request.expect("valid request"), &self.policies, &entities);
         let errors: Vec<String> = response
             .diagnostics()
@@ -381,6 +432,7 @@ fn number(name: &str, default: u64) -> u64 {
 fn every_decision_and_its_policies_are_those_of_cedar_on_the_whole_set() {
     let (sets, series) = (number("PORTCULLIS_EQUIVALENCE_SETS", 400), number("PORTCULLIS_EQUIVALENCE_SEED", 1));
     let schema = schema::merge(&[], &mut Problems::default()).expect("schema");
+    let actions = schema.schema.action_entities().expect("actions");
     let mut outcomes: BTreeMap<&str, usize> = BTreeMap::new();
     for set in 0..sets {
         let mut rng = Rng::with_seed(series << 32 | set);
@@ -388,19 +440,33 @@ fn every_decision_and_its_policies_are_those_of_cedar_on_the_whole_set() {
         let policies: Vec<(Arc<str>, Policy)> = texts
             .iter()
             .enumerate()
-            .map(|(n, text)| (format!("p{n}").into(), Policy::parse(Some(PolicyId::new(format!("p{n}"))), text).expect(text)))
+            .map(|(n, text)| {
+                (format!("p{n}").into(), Policy::parse(Some(PolicyId::new(format!("p{n}"))), text).expect(text))
+            })
             .collect();
         let said = entities(&mut rng);
         let mut problems = Problems::default();
-        let statics = StaticEntities::parse(&SourceFile::new("entities.json", file(&said)), &schema, &mut problems);
+        let statics =
+            StaticEntities::parse(&SourceFile::new("entities.json", file(&said)), &schema.schema, &mut problems);
         problems.verdict().expect("entities load");
-        let borrowed: Vec<_> = policies.iter().map(|(id, policy)| (Arc::clone(id), policy)).collect();
+        let borrowed: Vec<_> = policies
+            .iter()
+            .map(|(id, policy)| Compilable { id: Arc::clone(id), policy, reads: Arc::new(Reads::of(policy)) })
+            .collect();
         let engine = Engine::compile(&borrowed, &statics, schema.clone()).expect("compiles");
-        let oracle =
-            Oracle { policies: PolicySet::from_policies(policies.iter().map(|(_, p)| p.clone())).expect("set"), said, schema: schema.clone() };
+        let oracle = Oracle {
+            policies: PolicySet::from_policies(policies.iter().map(|(_, p)| p.clone())).expect("set"),
+            said,
+            schema: schema.schema.clone(),
+            actions: actions.clone(),
+        };
         for n in 0..QUESTIONS {
             let asked = question(&mut rng);
-            let ours = engine.decide(&engine.principal(&SpiffeId::parse(asked.workload).expect("id")), &asked.operation, &asked.facts);
+            let ours = engine.decide(
+                &engine.principal(&SpiffeId::parse(asked.workload).expect("id")),
+                &asked.operation,
+                &asked.facts,
+            );
             let (outcome, mut deciding) = oracle.decide(&asked);
             let mut found: Vec<String> = ours.policies.iter().map(ToString::to_string).collect();
             deciding.sort();
@@ -422,6 +488,84 @@ fn every_decision_and_its_policies_are_those_of_cedar_on_the_whole_set() {
     }
     println!("{outcomes:?}");
     for outcome in ["allowed", "forbidden", "not_permitted", "error"] {
-        assert!(outcomes.get(outcome).copied().unwrap_or_default() * 50 > outcomes.values().sum(), "too few of {outcome}: {outcomes:?}");
+        assert!(
+            outcomes.get(outcome).copied().unwrap_or_default() * 50 > outcomes.values().sum(),
+            "too few of {outcome}: {outcomes:?}"
+        );
     }
+}
+
+/// A context that may be wrong: something missing, of another type, or too much.
+fn damaged(rng: &mut Rng, context: &Context) -> Context {
+    let mut attributes: Vec<_> = context.iter().map(|(name, value)| (name, value.clone())).collect();
+    let wrong = [
+        Value::Long(1),
+        "text".into(),
+        Value::Bool(true),
+        Value::Strings(vec!["a".into()]),
+        Value::Datetime(1),
+        Value::Record(Vec::new()),
+    ];
+    let at = rng.usize(..attributes.len().max(1));
+    match rng.u8(..4) {
+        0 if at < attributes.len() => {
+            attributes.remove(at);
+        }
+        1 if at < attributes.len() => attributes[at].1 = wrong[rng.usize(..wrong.len())].clone(),
+        2 => {
+            let name = ["acl", "columns", "host", "nonsense", "storageClass", "role"][rng.usize(..6)];
+            attributes.retain(|(known, _)| *known != name);
+            attributes.push((name, wrong[rng.usize(..wrong.len())].clone()));
+        }
+        _ => {}
+    }
+    let mut damaged = Context::default();
+    attributes.into_iter().for_each(|(name, value)| damaged.set(name, value));
+    damaged
+}
+
+#[test]
+fn a_question_has_the_form_of_its_action_exactly_if_cedar_validates_the_request() {
+    let merged = schema::merge(&[], &mut Problems::default()).expect("schema");
+    let mut valid = 0;
+    for n in 0..5_000 {
+        let mut rng = Rng::with_seed(n);
+        let asked = question(&mut rng);
+        let mut whole = Context::default();
+        asked
+            .facts
+            .iter()
+            .chain(asked.operation.context.iter())
+            .for_each(|(name, value)| whole.set(name, value.clone()));
+        let whole = damaged(&mut rng, &whole);
+        let action = asked.operation.action.as_str();
+        let form = merged.forms.get(action).expect("known action");
+        let mut context = Vec::new();
+        let mut headers = action != "tcp:Connect";
+        for (name, value) in whole.iter() {
+            let value = match value {
+                Value::Headers(_) => {
+                    headers = false;
+                    Expression::new_entity_uid("Headers::\"h\"".parse().expect("uid"))
+                }
+                other => super::question::expression(other).expect("value"),
+            };
+            context.push((name.to_owned(), value));
+        }
+        if headers && whole.get("headers").is_none() {
+            context.push(("headers".to_owned(), Expression::new_entity_uid("Headers::\"h\"".parse().expect("uid"))));
+        }
+        let uid = |text: &str| EntityUid::from_str(text).expect("uid");
+        let request = Request::new(
+            uid(&format!("Workload::\"{}\"", asked.workload)),
+            uid(&format!("Action::\"{action}\"")),
+            uid(&asked.operation.resource.to_string()),
+            CedarContext::from_pairs(context).expect("context"),
+            Some(&merged.schema),
+        );
+        let ours = form.check(&whole, &Context::default());
+        assert_eq!(ours.is_ok(), request.is_ok(), "{action} with {whole:?}: {ours:?}, Cedar {:?}", request.err());
+        valid += usize::from(ours.is_ok());
+    }
+    assert!((1_000..4_500).contains(&valid), "{valid} of 5000 are valid");
 }

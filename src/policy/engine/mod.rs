@@ -13,5 +13,5 @@ mod names;
 mod principal;
 mod question;
 
-pub(super) use compiled::Engine;
+pub(super) use compiled::{Compilable, Engine};
 pub use principal::Principal;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cedar_policy::{Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression};
+use cedar_policy::{Entities, Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression};
 
 use super::names::{Key, Name, Names, Tags};
 use crate::identity::SpiffeId;
@@ -17,8 +17,8 @@ pub struct Principal {
     pub(super) stamp: u64,
     pub(super) keys: Box<[Key]>,
     pub(super) uid: EntityUid,
-    /// With all attributes and tags, and all ancestors as parents. An error: what Cedar did not take.
-    pub(super) entity: Result<Entity, String>,
+    /// The workload alone, with all attributes and tags, and all ancestors as parents. An error: what Cedar did not take.
+    pub(super) entities: Result<Entities, String>,
     ancestors: Vec<EntityUid>,
 }
 
@@ -30,9 +30,12 @@ impl Principal {
         let mut ancestors = Vec::new();
         let mut tags = MergedTags::default();
         let path = ancestors_above("Workload", id.as_str());
-        for (kind, above) in std::iter::once(("Workload", id.as_str())).chain(path.iter().map(|(kind, id)| (*kind, id.as_str()))) {
+        for (kind, above) in
+            std::iter::once(("Workload", id.as_str())).chain(path.iter().map(|(kind, id)| (*kind, id.as_str())))
+        {
             if above != id.as_str() {
-                ancestors.extend(kind.parse().ok().map(|kind| EntityUid::from_type_name_and_id(kind, EntityId::new(above))));
+                ancestors
+                    .extend(kind.parse().ok().map(|kind| EntityUid::from_type_name_and_id(kind, EntityId::new(above))));
             }
             let Some(name) = names.find(kind, above) else { continue };
             keys.push(name.within());
@@ -47,9 +50,14 @@ impl Principal {
         keys.dedup();
         ancestors.sort();
         ancestors.dedup();
-        let attributes = workload_attributes(id).into_iter().map(|(name, value)| (name.to_owned(), RestrictedExpression::new_string(value)));
+        let attributes = workload_attributes(id)
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), RestrictedExpression::new_string(value)));
         let entity = Entity::new_with_tags(uid.clone(), attributes, ancestors.iter().cloned(), tags.expressions());
-        Self { id: id.clone(), stamp, keys: keys.into(), uid, entity: entity.map_err(|cause| cause.to_string()), ancestors }
+        let entities = entity
+            .map_err(|cause| cause.to_string())
+            .and_then(|entity| Entities::from_entities([entity], None).map_err(|cause| cause.to_string()));
+        Self { id: id.clone(), stamp, keys: keys.into(), uid, entities, ancestors }
     }
 
     /// The SPIFFE ID.

@@ -1,9 +1,8 @@
 //! A question in Cedar's own values, for the policies that have conditions.
 
-use std::collections::HashSet;
-
 use cedar_policy::{
-    Context as CedarContext, Entities, Entity, EntityId, EntityTypeName, EntityUid, Request, RestrictedExpression as Expression,
+    Context as CedarContext, Entities, Entity, EntityId, EntityTypeName, EntityUid, Request,
+    RestrictedExpression as Expression,
 };
 use time::OffsetDateTime;
 
@@ -19,55 +18,68 @@ pub(super) struct Question {
     pub(super) entities: Entities,
 }
 
+/// What is asked, as far as it is known without Cedar's values.
+#[derive(Debug)]
+pub(super) struct Asked<'a> {
+    pub(super) principal: &'a Principal,
+    pub(super) form: &'a ActionForm,
+    pub(super) action: &'a Entity,
+    pub(super) operation: &'a Operation,
+    pub(super) located: &'a Located,
+    pub(super) facts: &'a Context,
+}
+
+const HEADERS: &str = "headers";
 /// The one entity of type `Headers`: policies cannot name it, only read `context.headers`.
 const HEADERS_ID: &str = "request";
 
 impl Question {
-    /// The request, validated against the schema, and a store of just what the conditions can see: principal and resource with all
-    /// they are in as parents, the action with its groups, the headers, and the entities that the conditions name themselves.
-    pub(super) fn new<'a>(
-        engine: &Engine,
-        principal: &Principal,
-        form: &ActionForm,
-        action: &Entity,
-        operation: &Operation,
-        located: &Located,
-        facts: &Context,
-        conditions: impl Iterator<Item = &'a Conditional>,
-    ) -> Result<Self, String> {
+    /// The request and a store of just what the conditions can see: principal and resource with all they are in as parents, the action
+    /// with its groups, the headers, the entities that the conditions name themselves, and the context attributes that they read.
+    ///
+    /// INVARIANT: the form of the action (`ActionForm::check`) has been checked, which is what Cedar's own request validation checks; with
+    /// only a part of the context Cedar could not.
+    pub(super) fn new(engine: &Engine, asked: &Asked<'_>, conditionals: &[&Conditional]) -> Result<Self, String> {
+        let Asked { principal, form, operation, .. } = asked;
         let kind = engine.type_name(operation.resource.kind()).ok_or("resource type is unknown")?;
         let resource = EntityUid::from_type_name_and_id(kind.clone(), EntityId::new(operation.resource.id()));
-        let parents = located.parents.iter().filter_map(|name| engine.names().uid(*name).cloned());
-        let resource_entity = Entity::new_with_tags(resource.clone(), [], parents, located.tags.expressions()).map_err(|cause| cause.to_string())?;
+        let parents = asked.located.parents.iter().filter_map(|name| engine.names().uid(*name).cloned());
+        let resource_entity = Entity::new_with_tags(resource.clone(), [], parents, asked.located.tags.expressions())
+            .map_err(|cause| cause.to_string())?;
+        let mut entities = vec![resource_entity, asked.action.clone()];
 
-        let mut entities = vec![principal.entity.clone()?, resource_entity, action.clone()];
-        let mut context = Vec::with_capacity(20);
-        let mut headers = None;
-        for (name, value) in facts.iter().chain(operation.context.iter()) {
-            if let Value::Headers(fields) = value {
-                headers = Some(fields.as_slice());
-            } else {
+        let mut context = Vec::new();
+        let read = |name: &str| conditionals.iter().any(|conditional| conditional.reads.context(name));
+        for (name, value) in asked.facts.iter().chain(operation.context.iter()) {
+            if read(name) && !matches!(value, Value::Headers(_)) {
                 context.push((name.to_owned(), expression(value)?));
             }
         }
-        if form.has_headers() {
+        if form.has_headers() && read(HEADERS) {
             let uid = EntityUid::from_type_name_and_id(engine.headers_type().clone(), EntityId::new(HEADERS_ID));
-            entities.push(header_entity(uid.clone(), headers.unwrap_or_default())?);
-            context.push(("headers".to_owned(), Expression::new_entity_uid(uid)));
+            let fields = match operation.context.get(HEADERS).or_else(|| asked.facts.get(HEADERS)) {
+                Some(Value::Headers(fields)) => fields.as_slice(),
+                _ => &[],
+            };
+            entities.push(header_entity(uid.clone(), fields)?);
+            context.push((HEADERS.to_owned(), Expression::new_entity_uid(uid)));
         }
 
-        let mut present: HashSet<EntityUid> = HashSet::new();
-        for literal in conditions.flat_map(|conditional| &conditional.literals) {
+        let mut present = vec![principal.uid.clone(), resource.clone(), form.uid.clone()];
+        for literal in conditionals.iter().flat_map(|conditional| &conditional.literals) {
             let uid = literal.uid();
-            if uid != principal.uid && uid != resource && uid != form.uid && present.insert(uid) {
+            if !present.contains(&uid) {
+                present.push(uid);
                 entities.push(literal.clone());
             }
         }
         let context = CedarContext::from_pairs(context).map_err(|cause| cause.to_string())?;
-        let request = Request::new(principal.uid.clone(), form.uid.clone(), resource, context, Some(engine.schema()));
+        let request = Request::new(principal.uid.clone(), form.uid.clone(), resource, context, None);
+        // Added to the principal's own small store: Cedar then closes over the new ones alone.
+        let entities = principal.entities.clone()?.add_entities(entities, None);
         Ok(Self {
             request: request.map_err(|cause| cause.to_string())?,
-            entities: Entities::from_entities(entities, None).map_err(|cause| cause.to_string())?,
+            entities: entities.map_err(|cause| cause.to_string())?,
         })
     }
 }
@@ -82,7 +94,7 @@ fn strings(values: &[Box<str>]) -> Expression {
     Expression::new_set(values.iter().map(|value| Expression::new_string(value.to_string())))
 }
 
-fn expression(value: &Value) -> Result<Expression, String> {
+pub(super) fn expression(value: &Value) -> Result<Expression, String> {
     Ok(match value {
         Value::Bool(value) => Expression::new_bool(*value),
         Value::Long(value) => Expression::new_long(*value),
@@ -101,7 +113,8 @@ fn expression(value: &Value) -> Result<Expression, String> {
 
 /// As Cedar reads a datetime: `2026-11-21T10:00:00.000Z` (<https://docs.cedarpolicy.com/policies/syntax-datatypes.html>).
 fn datetime(millis: i64) -> Result<String, String> {
-    let at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000).map_err(|cause| cause.to_string())?;
+    let at =
+        OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000).map_err(|cause| cause.to_string())?;
     if !(0..=9999).contains(&at.year()) {
         return Err(format!("{millis} ms is no datetime of Cedar's"));
     }

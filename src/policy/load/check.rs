@@ -6,9 +6,9 @@ use cedar_policy::{Effect, EntityUid, PrincipalConstraint, ResourceConstraint};
 
 use super::entities::StaticEntities;
 use super::ids;
-use super::nearest::nearest;
 use super::policies::ParsedPolicy;
 use super::problem::{PolicyProblem, Problems, Severity};
+use crate::config::nearest;
 
 /// The names that exist outside of the policy directory.
 #[derive(Debug, Clone, Copy)]
@@ -46,7 +46,12 @@ pub(in crate::policy) fn check(
 
 type AtSpan<'a> = Box<dyn FnOnce(std::ops::Range<usize>) -> PolicyProblem + 'a>;
 
-fn literal<'a>(parsed: &'a ParsedPolicy, uid: &EntityUid, entities: &StaticEntities, names: CheckedNames<'_>) -> Option<AtSpan<'a>> {
+fn literal<'a>(
+    parsed: &'a ParsedPolicy,
+    uid: &EntityUid,
+    entities: &StaticEntities,
+    names: CheckedNames<'_>,
+) -> Option<AtSpan<'a>> {
     let kind = uid.type_name().to_string();
     let id = uid.id().unescaped();
     let problem = move |severity, message: String, help: Option<String>| -> Option<AtSpan<'a>> {
@@ -65,18 +70,26 @@ fn literal<'a>(parsed: &'a ParsedPolicy, uid: &EntityUid, entities: &StaticEntit
     if matches!(kind.as_str(), "Stage" | "Group") && !entities.has_members(uid) {
         let help = match nearest(id, entities.names_with_members(&kind)) {
             Some(name) => format!("did you mean `{kind}::\"{name}\"`?"),
-            None => format!("entities.json says what is in it: {{\"uid\": {{\"type\": \"Workload\", \"id\": \"spiffe://…\"}}, \"parents\": [{{\"type\": \"{kind}\", \"id\": \"{id}\"}}]}}"),
+            None => format!(
+                "entities.json says what is in it: {{\"uid\": {{\"type\": \"Workload\", \"id\": \"spiffe://…\"}}, \"parents\": [{{\"type\": \"{kind}\", \"id\": \"{id}\"}}]}}"
+            ),
         };
         return problem(unknown, format!("nothing is in `{uid}`"), Some(help));
     }
     let endpoint = ids::endpoint(&kind, id)?;
-    let protocols: BTreeSet<_> = names.endpoints.iter().filter(|(name, _)| name == endpoint).map(|(_, protocol)| *protocol).collect();
+    let protocols: BTreeSet<_> =
+        names.endpoints.iter().filter(|(name, _)| name == endpoint).map(|(_, protocol)| *protocol).collect();
     if let Some(protocol) = protocols.first() {
         if protocols.iter().any(|protocol| ids::yields(protocol, &kind)) {
             return None;
         }
-        let message = format!("`{uid}` can never be asked about: endpoint `{endpoint}` speaks {protocol}, which has no {kind}");
-        return problem(Severity::Error, message, Some(format!("see docs/policies.md for what `protocol: {protocol}` asks about")));
+        let message =
+            format!("`{uid}` can never be asked about: endpoint `{endpoint}` speaks {protocol}, which has no {kind}");
+        return problem(
+            Severity::Error,
+            message,
+            Some(format!("see docs/policies.md for what `protocol: {protocol}` asks about")),
+        );
     }
     if names.endpoints.is_empty() || names.known.iter().any(|known| known == endpoint) {
         return None;
@@ -84,7 +97,8 @@ fn literal<'a>(parsed: &'a ParsedPolicy, uid: &EntityUid, entities: &StaticEntit
     let known = names.endpoints.iter().map(|(name, _)| name.as_str()).chain(names.known.iter().map(String::as_str));
     let help = match nearest(endpoint, known) {
         Some(name) => format!("did you mean `{name}`?"),
-        None => "an endpoint is a listener's name; those of other sidecars are listed in `policy.known_endpoints`".to_owned(),
+        None => "an endpoint is a listener's name; those of other sidecars are listed in `policy.known_endpoints`"
+            .to_owned(),
     };
     problem(unknown, format!("there is no endpoint `{endpoint}`"), Some(help))
 }
@@ -99,8 +113,12 @@ fn header_names(parsed: &ParsedPolicy, problems: &mut Problems) {
             if name.chars().any(|c| c.is_ascii_uppercase()) {
                 let span = parsed.span.start + start..parsed.span.start + start + name.len();
                 problems.push(
-                    PolicyProblem::error(&parsed.file, Some(span), format!("header `{name}` is never there: names are in lower case"))
-                        .help(format!("write \"{}\"", name.to_ascii_lowercase())),
+                    PolicyProblem::error(
+                        &parsed.file,
+                        Some(span),
+                        format!("header `{name}` is never there: names are in lower case"),
+                    )
+                    .help(format!("write \"{}\"", name.to_ascii_lowercase())),
                 );
             }
         }
@@ -113,7 +131,8 @@ fn anybody(parsed: &ParsedPolicy, problems: &mut Problems) {
     if parsed.policy.effect() != Effect::Permit || !open {
         return;
     }
-    let conditions = parsed.policy.to_json().ok().and_then(|mut tree| tree.get_mut("conditions").map(serde_json::Value::take));
+    let conditions =
+        parsed.policy.to_json().ok().and_then(|mut tree| tree.get_mut("conditions").map(serde_json::Value::take));
     if conditions.is_some_and(|conditions| conditions.to_string().contains("{\"Var\":\"principal\"}")) {
         return;
     }
@@ -133,6 +152,8 @@ fn is_elsewhere(parsed: &ParsedPolicy, names: CheckedNames<'_>) -> bool {
         ResourceConstraint::Eq(uid) | ResourceConstraint::In(uid) | ResourceConstraint::IsIn(_, uid) => uid,
         ResourceConstraint::Any | ResourceConstraint::Is(_) => return false,
     };
-    let Some(endpoint) = ids::endpoint(&uid.type_name().to_string(), uid.id().unescaped()).map(str::to_owned) else { return false };
+    let Some(endpoint) = ids::endpoint(&uid.type_name().to_string(), uid.id().unescaped()).map(str::to_owned) else {
+        return false;
+    };
     !names.endpoints.is_empty() && !names.endpoints.iter().any(|(name, _)| *name == endpoint)
 }

@@ -13,7 +13,18 @@ use crate::identity::SpiffeId;
 
 /// The shipped types: their attributes and the hierarchy of their ids are computed, never written.
 const SHIPPED_TYPES: [&str; 13] = [
-    "Workload", "TrustDomain", "Stage", "Group", "Endpoint", "HttpPath", "Bucket", "Prefix", "Object", "Database", "Schema", "Table",
+    "Workload",
+    "TrustDomain",
+    "Stage",
+    "Group",
+    "Endpoint",
+    "HttpPath",
+    "Bucket",
+    "Prefix",
+    "Object",
+    "Database",
+    "Schema",
+    "Table",
     "Function",
 ];
 
@@ -131,8 +142,11 @@ fn computed_parents(uid: &EntityUid) -> Vec<EntityUid> {
 
 /// The attributes that portcullis gives a workload.
 pub(in crate::policy) fn workload_attributes(id: &SpiffeId) -> Vec<(&'static str, String)> {
-    let mut attributes =
-        vec![("spiffeId", id.as_str().to_owned()), ("trustDomain", id.trust_domain().to_owned()), ("path", id.path().to_owned())];
+    let mut attributes = vec![
+        ("spiffeId", id.as_str().to_owned()),
+        ("trustDomain", id.trust_domain().to_owned()),
+        ("path", id.path().to_owned()),
+    ];
     let segments: Vec<_> = id.path().split('/').skip(1).collect();
     if let ["ns", namespace, "sa", account] = segments.as_slice() {
         attributes.push(("namespace", (*namespace).to_owned()));
@@ -177,7 +191,10 @@ impl Entry {
         let kind = uid.type_name().to_string();
         if !SHIPPED_TYPES.contains(&kind.as_str()) {
             if kind == "Action" || kind == "Headers" {
-                return Err(Wrong::new(format!("`{uid}` is an {kind}"), "entities.json holds principals, resources, stages and groups"));
+                return Err(Wrong::new(
+                    format!("`{uid}` is an {kind}"),
+                    "entities.json holds principals, resources, stages and groups",
+                ));
             }
             fields.entry("attrs").or_insert_with(|| json!({}));
             fields.entry("parents").or_insert_with(|| json!([]));
@@ -213,20 +230,27 @@ impl Entry {
     fn entity(&self, parents: &[EntityUid]) -> Result<Entity, String> {
         if let Some(Value::Object(own)) = &self.own {
             let mut own: Map<String, Value> = own.clone();
-            own.insert("parents".to_owned(), parents.iter().map(|p| json!({"type": p.type_name().to_string(), "id": p.id().unescaped()})).collect());
+            own.insert(
+                "parents".to_owned(),
+                parents.iter().map(|p| json!({"type": p.type_name().to_string(), "id": p.id().unescaped()})).collect(),
+            );
             return Entity::from_json_value(Value::Object(own), None).map_err(|cause| cause.to_string());
         }
         let attributes = match SpiffeId::parse(self.uid.id().unescaped()) {
             Ok(id) if self.uid.type_name().to_string() == "Workload" => workload_attributes(&id),
             _ => Vec::new(),
         };
-        let attributes = attributes.into_iter().map(|(name, value)| (name.to_owned(), RestrictedExpression::new_string(value)));
-        Entity::new_with_tags(self.uid.clone(), attributes, parents.iter().cloned(), tag_expressions(&self.tags)).map_err(|cause| cause.to_string())
+        let attributes =
+            attributes.into_iter().map(|(name, value)| (name.to_owned(), RestrictedExpression::new_string(value)));
+        Entity::new_with_tags(self.uid.clone(), attributes, parents.iter().cloned(), tag_expressions(&self.tags))
+            .map_err(|cause| cause.to_string())
     }
 }
 
 /// Tags as Cedar takes them.
-pub(in crate::policy) fn tag_expressions(tags: &BTreeMap<String, Vec<String>>) -> impl Iterator<Item = (String, RestrictedExpression)> {
+pub(in crate::policy) fn tag_expressions(
+    tags: &BTreeMap<String, Vec<String>>,
+) -> impl Iterator<Item = (String, RestrictedExpression)> {
     tags.iter().map(|(name, values)| {
         (name.clone(), RestrictedExpression::new_set(values.iter().cloned().map(RestrictedExpression::new_string)))
     })
@@ -243,11 +267,13 @@ fn uid(value: &Value) -> Result<EntityUid, Wrong> {
 }
 
 fn tags(uid: &EntityUid, written: Option<&Value>) -> Result<BTreeMap<String, Vec<String>>, Wrong> {
-    let wrong = || Wrong::new(format!("tags of `{uid}` are not lists of strings"), "write {\"tags\": {\"team\": [\"data\"]}}");
+    let wrong =
+        || Wrong::new(format!("tags of `{uid}` are not lists of strings"), "write {\"tags\": {\"team\": [\"data\"]}}");
     let mut tags = BTreeMap::new();
     let Some(written) = written else { return Ok(tags) };
     for (name, values) in written.as_object().ok_or_else(wrong)? {
-        let values = values.as_array().ok_or_else(wrong)?.iter().map(|v| v.as_str().map(str::to_owned).ok_or_else(wrong));
+        let values =
+            values.as_array().ok_or_else(wrong)?.iter().map(|v| v.as_str().map(str::to_owned).ok_or_else(wrong));
         tags.insert(name.clone(), values.collect::<Result<_, _>>()?);
     }
     Ok(tags)

@@ -1,6 +1,7 @@
 //! The shape of entity ids: a policy about an id that no request can have would silently do nothing.
 
 use crate::identity::{SpiffeId, TrustDomain};
+use crate::mapping::http_path::JudgedPath;
 
 /// What is wrong with an id, and what to write.
 #[derive(Debug, PartialEq, Eq)]
@@ -55,7 +56,9 @@ pub(in crate::policy) fn ancestors_above(kind: &str, id: &str) -> Vec<(&'static 
         "Workload" => {
             if let Ok(id) = SpiffeId::parse(id) {
                 let root = id.as_str().len() - id.path().len();
-                above.extend(cuts(id.as_str(), '/').filter(|cut| cut.len() > root).map(|cut| ("Workload", cut.to_owned())));
+                above.extend(
+                    cuts(id.as_str(), '/').filter(|cut| cut.len() > root).map(|cut| ("Workload", cut.to_owned())),
+                );
                 above.push(("TrustDomain", id.trust_domain().to_owned()));
             }
             return above;
@@ -68,7 +71,11 @@ pub(in crate::policy) fn ancestors_above(kind: &str, id: &str) -> Vec<(&'static 
         "Schema" | "Table" | "Function" => {
             let parts = id.split_once('/').and_then(|(_, name)| sql_parts(name)).unwrap_or_default();
             let mut cut = id.len();
-            for (part, up) in parts.iter().skip(1).rev().zip(if kind == "Schema" { &["Database"][..] } else { &["Schema", "Database"][..] }) {
+            for (part, up) in parts.iter().skip(1).rev().zip(if kind == "Schema" {
+                &["Database"][..]
+            } else {
+                &["Schema", "Database"][..]
+            }) {
                 cut = cut.saturating_sub(part.len() + 1);
                 above.extend(id.get(..cut).map(|id| (*up, id.to_owned())));
             }
@@ -121,37 +128,56 @@ fn workload(id: &str) -> Result<(), BadId> {
 }
 
 fn trust_domain(id: &str) -> Result<(), BadId> {
-    TrustDomain::parse(id.strip_prefix("spiffe://").unwrap_or(id)).map_err(|cause| cause.to_string()).and_then(|name| {
-        if id.starts_with("spiffe://") { Err(format!("write `TrustDomain::\"{name}\"`")) } else { Ok(()) }
-    }).map_err(|cause| {
-        bad("TrustDomain", id, "is not a trust domain".to_owned(), cause)
-    })
+    TrustDomain::parse(id.strip_prefix("spiffe://").unwrap_or(id))
+        .map_err(|cause| cause.to_string())
+        .and_then(
+            |name| {
+                if id.starts_with("spiffe://") { Err(format!("write `TrustDomain::\"{name}\"`")) } else { Ok(()) }
+            },
+        )
+        .map_err(|cause| bad("TrustDomain", id, "is not a trust domain".to_owned(), cause))
 }
 
 fn resource(kind: &str, id: &str, endpoint: &str) -> Result<(), BadId> {
     let rest = id.get(endpoint.len() + 1..);
     if !is_endpoint(endpoint) {
         let form = form(kind);
-        return Err(bad(kind, id, format!("does not begin with the name of an endpoint: `{endpoint}` is none"), format!("write `{kind}::\"{form}\"`")));
+        return Err(bad(
+            kind,
+            id,
+            format!("does not begin with the name of an endpoint: `{endpoint}` is none"),
+            format!("write `{kind}::\"{form}\"`"),
+        ));
     }
     let wrong = |what: &str, help: String| Err(bad(kind, id, what.to_owned(), help));
     let missing = || wrong("does not say what of the endpoint", format!("write `{kind}::\"{}\"`", form(kind)));
     let rest = match (kind, rest) {
         ("Endpoint", None) => return Ok(()),
-        ("Endpoint", Some(_)) => return wrong("has a slash", "an endpoint is a listener's name; what is below it is a Bucket, HttpPath, Database …".to_owned()),
+        ("Endpoint", Some(_)) => {
+            return wrong(
+                "has a slash",
+                "an endpoint is a listener's name; what is below it is a Bucket, HttpPath, Database …".to_owned(),
+            );
+        }
         (_, None | Some("")) if kind != "HttpPath" => return missing(),
         (_, None) => return missing(),
         (_, Some(rest)) => rest,
     };
     if let Some(above) = id.strip_suffix("/*") {
-        return wrong("has a `*`, and ids have no patterns", format!("write `resource in {}`", everything_below(kind, above)));
+        return wrong(
+            "has a `*`, and ids have no patterns",
+            format!("write `resource in {}`", everything_below(kind, above)),
+        );
     }
     match kind {
-        "HttpPath" => http_path(rest).or_else(|(what, help)| wrong(&what, help)),
+        "HttpPath" => http_path(endpoint, rest).or_else(|(what, help)| wrong(&what, help)),
         "Bucket" => match rest.split_once('/') {
             None => Ok(()),
             Some((bucket, "")) => wrong("has a slash at the end", format!("write `Bucket::\"{endpoint}/{bucket}\"`")),
-            Some(_) => wrong("has more than ENDPOINT/BUCKET", format!("keys below a folder are `Prefix::\"{id}\"`, one key is `Object::\"{id}\"`")),
+            Some(_) => wrong(
+                "has more than ENDPOINT/BUCKET",
+                format!("keys below a folder are `Prefix::\"{id}\"`, one key is `Object::\"{id}\"`"),
+            ),
         },
         "Prefix" | "Object" => key(kind, id, rest).or_else(|(what, help)| wrong(&what, help)),
         _ => sql(kind, endpoint, rest).or_else(|(what, help)| wrong(&what, help)),
@@ -191,48 +217,36 @@ fn is_endpoint(name: &str) -> bool {
         && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '.' || c == '-')
 }
 
-/// The form in which paths are judged: what is refused there can be in no request. `rest` is without the first slash.
-fn http_path(rest: &str) -> Result<(), (String, String)> {
-    if let Some(found) = rest.chars().find(|c| !c.is_ascii_graphic() || "?#;\\\"<>^`{|}".contains(*c)) {
-        return Err((
-            format!("has the character `{}`, which no path has in the form that is judged", found.escape_debug()),
-            "write the path alone, without query; other characters than ASCII are percent-encoded in upper case: `%C3%A9`".to_owned(),
-        ));
+/// Only a path in the form in which requests are judged can be asked about. `rest` is without the first slash.
+fn http_path(endpoint: &str, rest: &str) -> Result<(), (String, String)> {
+    let path = format!("/{rest}");
+    match JudgedPath::parse(&path, false) {
+        Ok(judged) if judged.as_str() == path => Ok(()),
+        Ok(judged) => Err((
+            "is not in the form that is judged".to_owned(),
+            format!(
+                "write `HttpPath::\"{endpoint}{}\"`: what need not be percent-encoded is not, the rest is in upper case",
+                judged.as_str()
+            ),
+        )),
+        Err(refusal) => Err((
+            format!("is a path that no request has: {}", refusal.message),
+            "write the path alone, without query, as it is after normalising".to_owned(),
+        )),
     }
-    let mut segments = rest.split('/').peekable();
-    while let Some(segment) = segments.next() {
-        if matches!(segment, "." | "..") || (segment.is_empty() && segments.peek().is_some()) {
-            return Err((
-                "has an empty or relative segment, which is refused in requests".to_owned(),
-                "write the path as it is after normalising".to_owned(),
-            ));
-        }
-    }
-    for (at, _) in rest.match_indices('%') {
-        let encoded = rest.get(at + 1..at + 3).unwrap_or_default();
-        let byte = u8::from_str_radix(encoded, 16).ok().filter(|_| encoded.len() == 2 && !encoded.bytes().any(|b| b.is_ascii_lowercase()));
-        match byte {
-            Some(byte) if !(byte.is_ascii_alphanumeric() || b"-._~/\\\0%".contains(&byte)) => {}
-            _ => {
-                return Err((
-                    format!("has `%{encoded}`, which no path has in the form that is judged"),
-                    "percent-encode in upper case, and only what has to be: letters, digits and `-._~` stand as they are".to_owned(),
-                ));
-            }
-        }
-    }
-    Ok(())
 }
 
 fn key(kind: &str, id: &str, rest: &str) -> Result<(), (String, String)> {
-    let Some((bucket, key)) = rest.split_once('/').filter(|(bucket, key)| !bucket.is_empty() && !key.is_empty()) else {
+    let Some((_, key)) = rest.split_once('/').filter(|(bucket, key)| !bucket.is_empty() && !key.is_empty()) else {
         let bucket = id.trim_end_matches('/');
-        return Err(("names a bucket".to_owned(), format!("write `Bucket::\"{bucket}\"`, or `{kind}::\"{}\"`", form(kind))));
+        return Err((
+            "names a bucket".to_owned(),
+            format!("write `Bucket::\"{bucket}\"`, or `{kind}::\"{}\"`", form(kind)),
+        ));
     };
     if kind == "Prefix" && key.ends_with('/') {
         return Err(("has a slash at the end".to_owned(), format!("write `Prefix::\"{}\"`", id.trim_end_matches('/'))));
     }
-    let _ = bucket;
     Ok(())
 }
 
@@ -294,6 +308,41 @@ mod tests {
     use super::*;
     use crate::mapping::Resource;
 
+    proptest::proptest! {
+        #[test]
+        fn any_id_is_judged_and_has_only_ancestors_that_are_ids(kind in 0..KINDS.len(), id in "[a-z/.\"*%]{0,30}|.{0,30}") {
+            let kind = KINDS[kind];
+            if check(kind, &id).is_ok() {
+                for (kind, above) in ancestors_above(kind, &id) {
+                    proptest::prop_assert_eq!(check(kind, &above), Ok(()), "{} above {}", kind, id);
+                }
+            }
+        }
+
+        #[test]
+        fn the_id_of_any_path_that_is_judged_is_accepted(path in "/[a-zA-Z0-9/%.~é-]{0,30}") {
+            if let Ok(judged) = JudgedPath::parse(&path, false) {
+                let resource = Resource::http_path("api", judged.as_str());
+                proptest::prop_assert_eq!(check("HttpPath", resource.id()), Ok(()));
+                let above: Vec<_> = resource.ancestors().map(|(kind, id)| (kind.as_str(), id.to_owned())).collect();
+                proptest::prop_assert_eq!(ancestors_above("HttpPath", resource.id()), above);
+            }
+        }
+    }
+
+    const KINDS: [&str; 10] = [
+        "Workload",
+        "TrustDomain",
+        "HttpPath",
+        "Bucket",
+        "Prefix",
+        "Object",
+        "Database",
+        "Schema",
+        "Table",
+        "Endpoint",
+    ];
+
     #[test]
     fn ids_that_requests_can_have_are_accepted() {
         for (kind, id) in [
@@ -323,7 +372,11 @@ mod tests {
         for (kind, id, help) in [
             ("Workload", "transform", "write the whole ID"),
             ("Workload", "spiffe://pipeline.example", "TrustDomain::\"pipeline.example\""),
-            ("Workload", "spiffe://pipeline.example/ns/etl/*", "principal in Workload::\"spiffe://pipeline.example/ns/etl\""),
+            (
+                "Workload",
+                "spiffe://pipeline.example/ns/etl/*",
+                "principal in Workload::\"spiffe://pipeline.example/ns/etl\"",
+            ),
             ("Workload", "spiffe://pipeline.example/ns/etl/", "write the whole ID"),
             ("TrustDomain", "spiffe://pipeline.example", "TrustDomain::\"pipeline.example\""),
             ("TrustDomain", "Pipeline.example", "character"),
@@ -343,9 +396,9 @@ mod tests {
             ("HttpPath", "api/a/../b", "normalising"),
             ("HttpPath", "api/orders/*", "resource in HttpPath::\"api/orders\""),
             ("HttpPath", "api/orders?x=1", "without query"),
-            ("HttpPath", "api/%7Euser", "upper case"),
-            ("HttpPath", "api/caf%c3%a9", "upper case"),
-            ("HttpPath", "api/a%2Fb", "upper case"),
+            ("HttpPath", "api/%7Euser", "HttpPath::\"api/~user\""),
+            ("HttpPath", "api/caf%c3%a9", "HttpPath::\"api/caf%C3%A9\""),
+            ("HttpPath", "api/a%2Fb", "normalising"),
             ("Table", "warehouse/sales.orders", "warehouse/DATABASE.SCHEMA.TABLE"),
             ("Table", "warehouse/analytics.sales.Orders", "quoted"),
             ("Table", "warehouse/analytics.sales.\"orders\"", "quoted"),
@@ -374,7 +427,9 @@ mod tests {
 
     #[test]
     fn a_workload_is_in_every_id_above_it_and_a_table_in_its_schema() {
-        let above = |kind, id| ancestors_above(kind, id).into_iter().map(|(kind, id)| format!("{kind} {id}")).collect::<Vec<_>>();
+        let above = |kind, id| {
+            ancestors_above(kind, id).into_iter().map(|(kind, id)| format!("{kind} {id}")).collect::<Vec<_>>()
+        };
         assert_eq!(
             above("Workload", "spiffe://pipeline.example/ns/etl/sa/t"),
             [

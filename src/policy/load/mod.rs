@@ -3,18 +3,17 @@
 mod check;
 mod entities;
 mod files;
-mod headers;
 mod ids;
 mod literals;
-mod nearest;
 mod policies;
 mod problem;
+mod reads;
 
 pub(super) use check::{CheckedNames, check};
 pub(super) use entities::{StaticEntities, tag_expressions, workload_attributes};
 pub(super) use files::PolicyFiles;
-pub(super) use headers::headers_read;
 pub(super) use ids::ancestors_above;
-pub(super) use policies::{parse, validate};
+pub(super) use policies::{ParsedPolicy, parse, validate};
 pub use problem::{PolicyErrors, PolicyProblem, Severity, render_problems};
 pub(super) use problem::{Problems, SourceFile};
+pub(super) use reads::Reads;

@@ -5,11 +5,14 @@ use std::ops::Range;
 use std::str::FromStr as _;
 use std::sync::Arc;
 
-use cedar_policy::{EntityUid, Policy, PolicyId, PolicySet, Schema, ValidationError, ValidationMode, ValidationWarning, Validator};
+use cedar_policy::{
+    EntityUid, Policy, PolicyId, PolicySet, Schema, ValidationError, ValidationMode, ValidationResult,
+    ValidationWarning, Validator,
+};
 
 use super::literals::{effect_at, entity_literals};
-use super::nearest::nearest;
 use super::problem::{PolicyProblem, Problems, SourceFile};
+use crate::config::nearest;
 
 /// Longest `@id`: it stands in every record of what the policy decides.
 const MAX_ID_BYTES: usize = 128;
@@ -33,6 +36,28 @@ impl ParsedPolicy {
         let start = effect_at(text);
         let length = text.get(start..).map_or(0, |rest| rest.find('\n').unwrap_or(rest.len()));
         self.span.start + start..self.span.start + start + length
+    }
+
+    /// The policy with its entities numbered in place of their ids: what its validity and what it reads depend on.
+    pub(in crate::policy) fn shape(&self) -> String {
+        let text = self.text();
+        // Cedar also looks for letters that are easily confused, in ids too.
+        if !text.is_ascii() {
+            return text.to_owned();
+        }
+        let mut shape = String::with_capacity(text.len());
+        let mut numbers: HashMap<&EntityUid, usize> = HashMap::new();
+        let mut from = effect_at(text);
+        for (uid, span) in self.literals.iter().filter(|(uid, _)| uid.type_name().basename() != "Action") {
+            let next = numbers.len();
+            let number = numbers.entry(uid).or_insert(next);
+            let start = span.start - self.span.start;
+            shape.push_str(text.get(from..start).unwrap_or_default());
+            shape.push_str(&format!("{}::{number}", uid.type_name()));
+            from = span.end - self.span.start;
+        }
+        shape.push_str(text.get(from..).unwrap_or_default());
+        shape
     }
 
     /// The policy as it is written.
@@ -72,12 +97,19 @@ fn place(set: &PolicySet, file: &Arc<SourceFile>, problems: &mut Problems) -> Ve
         from = span.end;
         let Some(policy) = policy else {
             problems.push(
-                PolicyProblem::error(file, Some(span), "templates are not supported: the policy has a slot (`?principal`, `?resource`)")
-                    .help("write a policy for each stage, or one for a Group"),
+                PolicyProblem::error(
+                    file,
+                    Some(span),
+                    "templates are not supported: the policy has a slot (`?principal`, `?resource`)",
+                )
+                .help("write a policy for each stage, or one for a Group"),
             );
             continue;
         };
-        let literals = entity_literals(&text).into_iter().map(|(uid, at)| (uid, span.start + at.start..span.start + at.end)).collect();
+        let literals = entity_literals(&text)
+            .into_iter()
+            .map(|(uid, at)| (uid, span.start + at.start..span.start + at.end))
+            .collect();
         placed.push(ParsedPolicy { policy: policy.clone(), id: "".into(), file: Arc::clone(file), span, literals });
     }
     placed
@@ -100,8 +132,12 @@ fn name(policies: &mut [ParsedPolicy], problems: &mut Problems) {
         };
         if parsed.policy.annotation("mode").is_some() {
             problems.push(
-                PolicyProblem::error(&parsed.file, Some(parsed.headline()), "`@mode` has no meaning in this version: the policy would be enforced")
-                    .help("remove the annotation, or the policy"),
+                PolicyProblem::error(
+                    &parsed.file,
+                    Some(parsed.headline()),
+                    "`@mode` has no meaning in this version: the policy would be enforced",
+                )
+                .help("remove the annotation, or the policy"),
             );
         }
         // Where there is no id to tell policies apart, their place does.
@@ -110,7 +146,9 @@ fn name(policies: &mut [ParsedPolicy], problems: &mut Problems) {
             _ => here.clone().into(),
         };
         match problem {
-            Some((message, help)) => problems.push(PolicyProblem::error(&parsed.file, Some(parsed.headline()), message).help(help)),
+            Some((message, help)) => {
+                problems.push(PolicyProblem::error(&parsed.file, Some(parsed.headline()), message).help(help))
+            }
             None => {
                 taken.insert(Arc::clone(&parsed.id), here);
             }
@@ -123,66 +161,125 @@ fn name(policies: &mut [ParsedPolicy], problems: &mut Problems) {
 /// nothing is worse than a denial.
 pub(in crate::policy) fn validate(policies: &[ParsedPolicy], schema: &Schema, problems: &mut Problems) {
     let by_id: HashMap<&str, &ParsedPolicy> = policies.iter().map(|parsed| (&*parsed.id, parsed)).collect();
-    // An id that is there twice is a problem already; the first policy of it is validated.
-    let mut set = PolicySet::new();
-    for parsed in policies {
-        let _ = set.add(parsed.policy.clone());
-    }
-    let result = Validator::new(schema.clone()).validate(&set, ValidationMode::Strict);
-    let mut faulty: HashSet<&str> = HashSet::new();
+    let find = |id: &PolicyId| by_id.get(AsRef::<str>::as_ref(id)).copied();
+    let result = judge(policies, schema);
+    let mut faulty: HashSet<&str> = unknown_actions(policies, schema, problems);
+    // Where an attribute may be missing Cedar forgets what has been asked about tags: their time comes when that is mended.
+    let attribute = |cause: &&ValidationError| {
+        matches!(cause, ValidationError::UnsafeAttributeAccess(_) | ValidationError::UnsafeOptionalAttributeAccess(_))
+    };
+    let unsure: HashSet<&PolicyId> =
+        result.validation_errors().filter(attribute).map(ValidationError::policy_id).collect();
+    // Cedar says the same of each kind of request that a policy is about: once is enough.
+    let mut said: HashMap<(&str, Option<usize>), usize> = HashMap::new();
     for cause in result.validation_errors() {
-        let Some(parsed) = by_id.get(AsRef::<str>::as_ref(cause.policy_id())) else { continue };
+        let Some(parsed) = find(cause.policy_id()) else { continue };
         faulty.insert(&parsed.id);
-        match cause {
-            ValidationError::UnrecognizedActionId(_) => {}
-            _ => problems.push(PolicyProblem::from_cedar(&parsed.file, cause).some_help(help(cause))),
-        }
-    }
-    for parsed in policies {
-        unknown_actions(parsed, schema, problems);
-    }
-    for cause in result.validation_warnings() {
-        let Some(parsed) = by_id.get(AsRef::<str>::as_ref(cause.policy_id())) else { continue };
-        match cause {
-            // A policy that has no applicable action is impossible too: once is enough.
-            ValidationWarning::InvalidActionApplication(_) if faulty.insert(&parsed.id) => {
-                let mut problem = PolicyProblem::error(
-                    &parsed.file,
-                    Some(parsed.headline()),
-                    format!("policy `{}` can never match: none of its actions is ever asked about such a resource", parsed.id),
-                );
-                problem = problem.help("see the table of actions in docs/policies.md for what each is asked about");
-                problems.push(problem.some_help(miette::Diagnostic::help(cause).map(|h| h.to_string())));
-            }
-            ValidationWarning::ImpossiblePolicy(_) if !faulty.contains(&*parsed.id) => problems.push(
-                PolicyProblem::error(
-                    &parsed.file,
-                    Some(parsed.headline()),
-                    format!("policy `{}` can never match: it is false for every request that the schema allows", parsed.id),
-                )
-                .help("an attribute of another kind of request, a comparison that is never true, or `==` where `in` is meant"),
-            ),
-            ValidationWarning::InvalidActionApplication(_) | ValidationWarning::ImpossiblePolicy(_) => {}
-            _ => problems.push(PolicyProblem::warning(&parsed.file, Some(parsed.headline()), cause.to_string())),
-        }
-    }
-}
-
-fn unknown_actions(parsed: &ParsedPolicy, schema: &Schema, problems: &mut Problems) {
-    for (uid, span) in &parsed.literals {
-        if uid.type_name().basename() != "Action" || schema.actions().any(|known| known == uid) {
+        if matches!(cause, ValidationError::UnrecognizedActionId(_)) {
             continue;
         }
-        let known = schema.actions().filter(|known| known.type_name() == uid.type_name()).map(|known| known.id().unescaped());
-        let help = match nearest(uid.id().unescaped(), known) {
-            Some(name) => format!("did you mean `Action::\"{name}\"`?"),
-            None => "see the table of actions in docs/policies.md; `Action::\"read\"` stands for all that read".to_owned(),
-        };
-        problems.push(PolicyProblem::error(&parsed.file, Some(span.clone()), format!("there is no action `{uid}`")).help(help));
+        if matches!(cause, ValidationError::UnsafeTagAccess(_)) && unsure.contains(cause.policy_id()) {
+            continue;
+        }
+        let problem = PolicyProblem::from_cedar(&parsed.file, cause).some_help(help(cause));
+        let times = said.entry((&parsed.id, problem.start())).or_default();
+        *times += 1;
+        if *times == 1 {
+            problems.push(problem);
+        }
+    }
+    for cause in result.validation_warnings() {
+        let Some(parsed) = find(cause.policy_id()) else { continue };
+        if let Some(problem) = odd(parsed, cause, &mut faulty) {
+            problems.push(problem);
+        }
     }
 }
 
-/// What to write instead, where Cedar does not say it.
+/// Cedar's verdict on all policies.
+///
+/// Cedar goes through every kind of request for every policy, more than 100 µs each. What it finds depends on the ids of entities only
+/// by which are the same, so of policies that are alike but for these one speaks for all; if it is at fault they all are asked.
+fn judge(policies: &[ParsedPolicy], schema: &Schema) -> ValidationResult {
+    let mut shapes: HashMap<String, Vec<&ParsedPolicy>> = HashMap::new();
+    for parsed in policies {
+        shapes.entry(parsed.shape()).or_default().push(parsed);
+    }
+    let validator = Validator::new(schema.clone());
+    let validate = |chosen: &mut dyn Iterator<Item = &ParsedPolicy>| {
+        let mut set = PolicySet::new();
+        for parsed in chosen {
+            // Every policy has an id of its own by now, be it the place where it stands.
+            let _ = set.add(parsed.policy.clone());
+        }
+        validator.validate(&set, ValidationMode::Strict)
+    };
+    let result = validate(&mut shapes.values().filter_map(|alike| alike.first().copied()));
+    let errors = result.validation_errors().map(ValidationError::policy_id);
+    let faulty: HashSet<&str> =
+        errors.chain(result.validation_warnings().map(ValidationWarning::policy_id)).map(AsRef::as_ref).collect();
+    if faulty.is_empty() {
+        return result;
+    }
+    let at_fault = |alike: &&Vec<&ParsedPolicy>| alike.first().is_some_and(|first| faulty.contains(&*first.id));
+    validate(&mut shapes.values().filter(at_fault).flatten().copied())
+}
+
+fn odd<'a>(
+    parsed: &'a ParsedPolicy,
+    cause: &ValidationWarning,
+    faulty: &mut HashSet<&'a str>,
+) -> Option<PolicyProblem> {
+    let never = |why: &str| {
+        PolicyProblem::error(
+            &parsed.file,
+            Some(parsed.headline()),
+            format!("policy `{}` can never match: {why}", parsed.id),
+        )
+    };
+    match cause {
+        // A policy that has no applicable action is impossible too: once is enough.
+        ValidationWarning::InvalidActionApplication(_) => faulty.insert(&parsed.id).then(|| {
+            never("none of its actions is ever asked about such a resource")
+                .help("see the table of actions in docs/policies.md for what each is asked about")
+                .some_help(miette::Diagnostic::help(cause).map(|help| help.to_string()))
+        }),
+        ValidationWarning::ImpossiblePolicy(_) => faulty.insert(&parsed.id).then(|| {
+            never("it is false for every request that the schema allows").help(
+                "an attribute of another kind of request, a comparison that is never true, or `==` where `in` is meant",
+            )
+        }),
+        _ => Some(PolicyProblem::warning(&parsed.file, Some(parsed.headline()), cause.to_string())),
+    }
+}
+
+/// Finds the actions that the schema does not have. Gives the ids of the policies that name one.
+fn unknown_actions<'a>(policies: &'a [ParsedPolicy], schema: &Schema, problems: &mut Problems) -> HashSet<&'a str> {
+    let known: HashSet<&EntityUid> = schema.actions().collect();
+    let mut faulty = HashSet::new();
+    for parsed in policies {
+        for (uid, span) in &parsed.literals {
+            if uid.type_name().basename() != "Action" || known.contains(uid) {
+                continue;
+            }
+            let like =
+                known.iter().filter(|known| known.type_name() == uid.type_name()).map(|known| known.id().unescaped());
+            let help = match nearest(uid.id().unescaped(), like) {
+                Some(name) => format!("did you mean `Action::\"{name}\"`?"),
+                None => "see the table of actions in docs/policies.md; `Action::\"read\"` stands for all that read"
+                    .to_owned(),
+            };
+            problems.push(
+                PolicyProblem::error(&parsed.file, Some(span.clone()), format!("there is no action `{uid}`"))
+                    .help(help),
+            );
+            faulty.insert(&*parsed.id);
+        }
+    }
+    faulty
+}
+
+/// What to write instead, where Cedar does not say it or says it for one kind of request only.
 fn help(cause: &ValidationError) -> Option<String> {
     let text = cause.to_string();
     match cause {
@@ -191,8 +288,18 @@ fn help(cause: &ValidationError) -> Option<String> {
              or `resource in HttpPath::\"ENDPOINT/PATH\"`"
                 .to_owned(),
         ),
+        ValidationError::UnsafeAttributeAccess(_) if text.contains(" in context for ") => {
+            let name = text.split('`').nth(3).unwrap_or("NAME");
+            // Cedar suggests whatever is least far, however far that is.
+            let cedar = miette::Diagnostic::help(cause).map(|help| help.to_string()).unwrap_or_default();
+            let meant = cedar.split('`').nth(1).and_then(|suggested| nearest(name, [suggested]));
+            let meant = meant.map(|name| format!("did you mean `{name}`? ")).unwrap_or_default();
+            Some(format!(
+                "{meant}not all requests that the policy is about have it: name the actions that do, or write `context has {name} && …`"
+            ))
+        }
         ValidationError::UnsafeTagAccess(_) => {
-            Some("not every request has it: write `context.headers.hasTag(\"x\") && context.headers.getTag(\"x\")…`".to_owned())
+            Some("it may not be there: ask first, as in `context.headers.hasTag(\"x\") && context.headers.getTag(\"x\").contains(\"a\")`".to_owned())
         }
         _ => None,
     }

@@ -86,17 +86,28 @@ pub struct PolicyProblem {
 }
 
 impl PolicyProblem {
-    pub(in crate::policy) fn error(file: &Arc<SourceFile>, span: Option<Range<usize>>, message: impl Into<String>) -> Self {
+    pub(in crate::policy) fn error(
+        file: &Arc<SourceFile>,
+        span: Option<Range<usize>>,
+        message: impl Into<String>,
+    ) -> Self {
         Self { severity: Severity::Error, file: Arc::clone(file), span, message: message.into(), help: None }
     }
 
-    pub(in crate::policy) fn warning(file: &Arc<SourceFile>, span: Option<Range<usize>>, message: impl Into<String>) -> Self {
+    pub(in crate::policy) fn warning(
+        file: &Arc<SourceFile>,
+        span: Option<Range<usize>>,
+        message: impl Into<String>,
+    ) -> Self {
         Self { severity: Severity::Warning, ..Self::error(file, span, message) }
     }
 
     /// A problem that Cedar found, with its own place and help.
     pub(in crate::policy) fn from_cedar(file: &Arc<SourceFile>, cause: &dyn Diagnostic) -> Self {
-        let span = cause.labels().and_then(|mut labels| labels.next()).map(|label| label.offset()..label.offset() + label.len());
+        let span = cause
+            .labels()
+            .and_then(|mut labels| labels.next())
+            .map(|label| label.offset()..label.offset() + label.len());
         let mut problem = Self::error(file, span, cause.to_string());
         problem.help = cause.help().map(|help| help.to_string());
         problem
@@ -136,6 +147,11 @@ impl PolicyProblem {
         self.file.name()
     }
 
+    /// The byte of the file that it begins at.
+    pub(super) fn start(&self) -> Option<usize> {
+        self.span.as_ref().map(|span| span.start)
+    }
+
     /// Line and column, from 1; the column counts characters.
     #[must_use]
     pub fn position(&self) -> Option<(usize, usize)> {
@@ -156,7 +172,11 @@ impl std::error::Error for PolicyProblem {}
 
 impl fmt::Display for PolicyProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+        match &self.span {
+            Some(_) => f.write_str(&self.message),
+            // Without a place in its source nothing else would say which file is meant.
+            None => write!(f, "{}: {}", self.file(), self.message),
+        }
     }
 }
 
@@ -187,12 +207,14 @@ impl Diagnostic for PolicyProblem {
 pub(in crate::policy) struct SourceFile {
     source: NamedSource<Arc<str>>,
     text: Arc<str>,
+    line_starts: Vec<usize>,
 }
 
 impl SourceFile {
     pub(in crate::policy) fn new(name: impl AsRef<str>, text: impl Into<Arc<str>>) -> Arc<Self> {
         let text = text.into();
-        Arc::new(Self { source: NamedSource::new(name, Arc::clone(&text)), text })
+        let line_starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        Arc::new(Self { source: NamedSource::new(name, Arc::clone(&text)), text, line_starts })
     }
 
     pub(in crate::policy) fn name(&self) -> &str {
@@ -203,11 +225,11 @@ impl SourceFile {
         &self.text
     }
 
-    /// Line and column of a byte, from 1.
+    /// Line and column of a byte, from 1; the column counts characters.
     pub(in crate::policy) fn position(&self, offset: usize) -> (usize, usize) {
-        let before = self.text.get(..offset).unwrap_or(&self.text);
-        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-        (before.matches('\n').count() + 1, before.chars().count() - before.get(..line_start).map_or(0, |b| b.chars().count()) + 1)
+        let line = self.line_starts.partition_point(|start| *start <= offset);
+        let start = line.checked_sub(1).and_then(|line| self.line_starts.get(line)).copied().unwrap_or_default();
+        (line, self.text.get(start..offset).map_or(0, |before| before.chars().count()) + 1)
     }
 }
 

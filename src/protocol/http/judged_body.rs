@@ -1,5 +1,6 @@
 //! S3 calls whose body decides what is asked: DeleteObjects names its keys there, RestoreObject may name a place to write to.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -123,7 +124,7 @@ async fn answered(
     request: Request<RequestBody>,
 ) -> Result<(u16, Bytes), Failure> {
     let _waiting = connection.wait();
-    let sent = connection.listener.upstream.send(permit, request, None, false);
+    let sent = pin!(connection.listener.upstream.send(permit, request, None, false));
     let (response, lease) = timing::within_limits(sent, permit, None, &connection.listener.limits).await?;
     let status = response.status().as_u16();
     match read(connection, response.into_body()).await {

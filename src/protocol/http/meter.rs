@@ -83,7 +83,8 @@ pub struct MeterRefusal {
 }
 
 impl MeterRefusal {
-    /// The refusal that made an error of hyper: it looks through all sources.
+    /// The refusal behind an error of the metered stream. Not to be asked for behind an error of hyper: h2 keeps only
+    /// the text of what its transport says, so there the [`MeterHandle`] knows.
     pub fn find<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Self> {
         super::guard::find_cause(error)
     }
@@ -229,7 +230,7 @@ impl Bucket {
 
     /// Up to 8 seconds' worth can be saved: what a peer that read a window of small frames answers at once.
     fn credit(&mut self, frames: u32) {
-        self.explained = (self.explained + frames).min(self.per_second.saturating_mul(8));
+        self.explained = self.explained.saturating_add(frames).min(self.per_second.saturating_mul(8));
     }
 }
 
@@ -408,3 +409,22 @@ mod tests {
         }
     }
 }
+
+/// For fuzzing: whatever the bytes, no panic, and the same frames whole and byte by byte.
+pub fn fuzz(bytes: &[u8]) {
+    let (mut whole, mut whole_frames) = (Frames::after_preface(), Vec::new());
+    whole.pass(bytes, |frame| whole_frames.push(frame));
+    let (mut cut, mut cut_frames) = (Frames::after_preface(), Vec::new());
+    bytes.chunks(1).for_each(|byte| cut.pass(byte, |frame| cut_frames.push(frame)));
+    assert_eq!(whole_frames, cut_frames, "depends on the cut");
+    let mut bucket = Bucket::new(u32::from(bytes.first().copied().unwrap_or_default()));
+    for frame in whole_frames {
+        bucket.credit(frame.explains());
+        if let Some(cost) = Cost::of(frame) {
+            bucket.take(cost.explained_by_data);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::convert::Infallible;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -72,7 +73,8 @@ async fn walk(
     let (operations, target, websocket) = match named {
         Err(refusal) => return replier.refused(connection, exchange, refusal),
         Ok(Call::Body(call)) => {
-            return judged_body::walk(connection, &call, (parts, body), generation, exchange, replier).await;
+            // Rare, and large: boxed, so that every other request does not carry its size about.
+            return Box::pin(judged_body::walk(connection, &call, (parts, body), generation, exchange, replier)).await;
         }
         Ok(Call::Named { operations, target, websocket }) => (operations, target, websocket),
     };
@@ -81,7 +83,7 @@ async fn walk(
         Err(denied) => return replier.denied(denied),
     };
     if websocket {
-        return upgrade::websocket(connection, parts, target, permit, replier).await;
+        return Box::pin(upgrade::websocket(connection, parts, target, permit, replier)).await;
     }
     let (body, upload) = RequestBody::streamed(body);
     forward::prepare(connection, &mut parts, target.as_deref(), &permit.exchange().request_id);
@@ -98,8 +100,11 @@ pub(super) async fn forward_permitted(
     replier: &Replier,
 ) -> Result<Response<ResponseBody>, Failure> {
     let waiting = connection.wait();
-    let sent = connection.listener.upstream.send(&permit, request, upload.clone(), false);
-    match timing::within_limits(sent, &permit, upload.as_deref(), &connection.listener.limits).await {
+    let answer = {
+        let sent = pin!(connection.listener.upstream.send(&permit, request, upload.clone(), false));
+        timing::within_limits(sent, &permit, upload.as_deref(), &connection.listener.limits).await
+    };
+    match answer {
         Ok((response, lease)) => {
             drop(waiting);
             let open = super::body::Open { permit, lease, upload, connection: Arc::clone(connection) };

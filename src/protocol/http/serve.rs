@@ -5,6 +5,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::{FusedFuture, FutureExt as _};
 use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -15,16 +16,18 @@ use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use super::guard::{Guard, HeadLimits, HeadRefusal, Rewound, Version, sniff};
 use super::meter::{Meter, MeterRefusal, StreamErrors};
 use super::request::answer;
-use super::service::{HttpConnection, HttpListener};
+use super::service::{HttpConnection, HttpListener, Relay};
 use crate::config::Limits;
 use crate::failure::with_sources;
 use crate::enforce::Asker;
 use crate::identity::SpiffeId;
 use crate::protocol::{Activity, Downstream};
 
-/// Flow-control windows: a stream's is what one slow upstream can make us hold, so it is well below the connection's.
-const STREAM_WINDOW: u32 = 1024 * 1024;
-const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+/// Flow-control window of a stream: what one slow upstream can make us hold. The connection's is all of them together: were it
+/// less, a few requests that stand still would stop every other one that shares the connection.
+const STREAM_WINDOW: u32 = 256 * 1024;
+/// RFC 9113, 6.9.1: the largest flow-control window.
+const LARGEST_WINDOW: u32 = (1 << 31) - 1;
 /// A peer that vanished without closing is found out after interval + timeout.
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
@@ -67,7 +70,7 @@ pub async fn serve(
     ending: impl Future<Output = ()>,
     grace: Duration,
 ) -> Closed {
-    let ending = pin!(ending);
+    let ending = pin!(ending.fuse());
     let limits = listener.limits.clone();
     let pace = Pace { activity: stream.activity(), idle: limits.idle_timeout, grace };
     let (version, stream) = match tokio::time::timeout(limits.header_read_timeout, version(stream)).await {
@@ -95,7 +98,7 @@ async fn serve_http1(
     listener: Arc<HttpListener>,
     asker: Arc<Asker>,
     own: &SpiffeId,
-    (ending, pace): (Pin<&mut impl Future<Output = ()>>, Pace),
+    (ending, pace): (Pin<&mut impl FusedFuture<Output = ()>>, Pace),
 ) -> Closed {
     let limits = listener.limits.clone();
     // It bounds what hyper asks for at once, and with it what the guard can be made to hold behind an upgrade.
@@ -116,11 +119,23 @@ async fn serve_http1(
     let mut ending = ending;
     let closed = drive(pin!(served), &connection, ending.as_mut(), &pace).await;
     match (closed, connection.take_upgraded()) {
-        (Closed::InOrder, Some(relay)) => tokio::select! {
-            () = relay => Closed::InOrder,
-            () = ending => Closed::Cut,
-        },
+        (Closed::InOrder, Some(relay)) => raw(relay, ending, pace.grace).await,
         (closed, _) => closed,
+    }
+}
+
+/// What a connection does after an upgrade; like a request in flight it has its time to finish when the connection is to end.
+async fn raw(relay: Relay, ending: Pin<&mut impl FusedFuture<Output = ()>>, grace: Duration) -> Closed {
+    let cut = async {
+        // It may have come while the upgrade was still being asked for.
+        if !ending.is_terminated() {
+            ending.await;
+        }
+        sleep(grace).await;
+    };
+    tokio::select! {
+        () = relay => Closed::InOrder,
+        () = cut => Closed::Cut,
     }
 }
 
@@ -129,9 +144,10 @@ async fn serve_http2(
     listener: Arc<HttpListener>,
     asker: Arc<Asker>,
     own: &SpiffeId,
-    (ending, pace): (Pin<&mut impl Future<Output = ()>>, Pace),
+    (ending, pace): (Pin<&mut impl FusedFuture<Output = ()>>, Pace),
 ) -> Closed {
     let limits = listener.limits.clone();
+    let window = limits.concurrent_streams.saturating_mul(STREAM_WINDOW).min(LARGEST_WINDOW);
     let connection = Arc::new(HttpConnection::new(listener, asker, None, own));
     let streams: Arc<dyn StreamErrors> = Arc::<HttpConnection>::clone(&connection);
     let (metered, meter) = Meter::new(stream, limits.control_frames_per_second, streams);
@@ -146,7 +162,7 @@ async fn serve_http2(
         .max_pending_accept_reset_streams(PENDING_RESETS)
         .max_local_error_reset_streams(LOCAL_RESETS)
         .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_connection_window_size(window)
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT)
         .serve_connection(TokioIo::new(metered), service);

@@ -1,6 +1,7 @@
 //! The limits of an exchange while it waits for the head of an answer.
 
 use std::future::Future;
+use std::pin::Pin;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
@@ -18,12 +19,11 @@ pub(super) const RECORD_STARTED_AFTER: Duration = Duration::from_secs(5);
 /// While the request's body is still on its way, the body must move within the idle limit; after that only the limit of
 /// the whole request counts, since how long an answer takes is the upstream's business.
 pub(super) async fn within_limits<T>(
-    answer: impl Future<Output = Result<T, Failure>>,
+    mut answer: Pin<&mut impl Future<Output = Result<T, Failure>>>,
     permit: &Permit,
     upload: Option<&Progress>,
     limits: &Limits,
 ) -> Result<T, Failure> {
-    tokio::pin!(answer);
     let started = Instant::from_std(permit.exchange().started);
     let timer = sleep_until(started + RECORD_STARTED_AFTER.min(limits.idle_timeout));
     tokio::pin!(timer);
@@ -31,7 +31,7 @@ pub(super) async fn within_limits<T>(
     loop {
         tokio::select! {
             biased;
-            result = &mut answer => return result,
+            result = answer.as_mut() => return result,
             () = &mut timer => {
                 let next = watch.check(permit, upload, limits)?;
                 timer.as_mut().reset(next);

@@ -1,5 +1,6 @@
 //! WebSocket: raw mode, but only after the upstream's 101.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use http::header::{self, HeaderName, HeaderValue};
@@ -14,7 +15,7 @@ use super::service::{HttpConnection, Relay};
 use super::{forward, timing};
 use crate::enforce::{Permit, Settlement};
 use crate::failure::Failure;
-use crate::relay::{Ended, relay};
+use crate::relay::{Ended, Moved, relay_counted};
 use crate::upstream::RequestBody;
 
 /// Forwards a permitted upgrade. Whatever the upstream answers other than 101 is passed on as an ordinary answer.
@@ -31,8 +32,10 @@ pub(super) async fn websocket(
     parts.headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     let request = Request::from_parts(parts, RequestBody::empty());
     let waiting = connection.wait();
-    let sent = connection.listener.upstream.send(&permit, request, None, true);
-    let answer = timing::within_limits(sent, &permit, None, &connection.listener.limits).await;
+    let answer = {
+        let sent = pin!(connection.listener.upstream.send(&permit, request, None, true));
+        timing::within_limits(sent, &permit, None, &connection.listener.limits).await
+    };
     drop(waiting);
     let (response, lease) = match answer {
         Ok(answer) => answer,
@@ -77,24 +80,42 @@ fn raw_mode(
     permit: Permit,
 ) -> Relay {
     Box::pin(async move {
+        let mut session = Session { permit: Some(permit), moved: Moved::default() };
         let upstream = hyper::upgrade::on(&mut response);
-        let mut settlement = Settlement { status: Some(101), ..Settlement::default() };
-        match tokio::try_join!(downstream, upstream) {
+        let error = match tokio::try_join!(downstream, upstream) {
             Ok((downstream, upstream)) => {
                 let idle = connection.listener.limits.idle_timeout;
-                let relayed = relay(TokioIo::new(downstream), TokioIo::new(upstream), idle).await;
-                settlement.bytes_in = relayed.forth;
-                settlement.bytes_out = relayed.back;
-                settlement.error = match relayed.ended {
+                match relay_counted(TokioIo::new(downstream), TokioIo::new(upstream), idle, &session.moved).await {
                     Ended::Closed => None,
                     Ended::Idle => Some(Failure::Stalled { limit_ms: timing::millis(idle) }.to_string()),
                     Ended::Failed(error) => Some(error.to_string()),
-                };
+                }
             }
-            Err(error) => settlement.error = Some(error.to_string()),
-        }
-        if let Err(error) = permit.settle(&settlement) {
+            Err(error) => Some(error.to_string()),
+        };
+        session.settle(error);
+    })
+}
+
+/// A WebSocket in raw mode. However it ends, it has its final record with what was passed on.
+struct Session {
+    /// There until the record is written.
+    permit: Option<Permit>,
+    moved: Moved,
+}
+
+impl Session {
+    fn settle(&mut self, error: Option<String>) {
+        let Some(permit) = self.permit.take() else { return };
+        let (bytes_in, bytes_out) = (self.moved.forth(), self.moved.back());
+        if let Err(error) = permit.settle(&Settlement { status: Some(101), bytes_in, bytes_out, error }) {
             tracing::error!(%error, "a WebSocket that ended has no final record");
         }
-    })
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.settle(Some("the connection was cut".into()));
+    }
 }

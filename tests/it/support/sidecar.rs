@@ -208,9 +208,20 @@ impl SidecarPlan {
     /// Writes the folder and starts the process, without waiting for anything.
     pub(crate) fn spawn(self) -> Sidecar {
         self.write();
+        self.launch()
+    }
+
+    fn launch(self) -> Sidecar {
         let process = Process::spawn(&self.name, &mut self.command("run"));
         let records = Records::of(&self.directory.join("audit.jsonl"));
         Sidecar { process, addresses: BTreeMap::new(), records, plan: self }
+    }
+
+    /// The same with one file of the folder missing.
+    pub(crate) fn spawn_without(self, missing: &str) -> Sidecar {
+        self.write();
+        fs::remove_file(self.directory.join(missing)).expect("the file was written");
+        self.launch()
     }
 
     /// Writes the folder and runs `portcullis run` to its end, where a test expects it to refuse.

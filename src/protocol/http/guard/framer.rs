@@ -1,5 +1,7 @@
 //! Follows the requests of a connection byte by byte: heads, bodies and what is between them. No I/O.
 
+use std::time::Duration;
+
 use super::chunked::{ChunkScan, Chunks, TrailerScan};
 use super::head::{HeadScan, Scan};
 use super::verdict::{Framing, HeadFacts, HeadLimits, HeadRefusal};
@@ -135,5 +137,51 @@ impl Framer {
         if std::mem::take(&mut self.withhold) {
             self.stop = Some(Stop::Withheld);
         }
+    }
+}
+
+/// For fuzzing: whatever the bytes, no panic; the same verdicts and the same released bytes whole and byte by byte; and a
+/// head that passes has no other line end than CRLF, no NUL, and ends once.
+pub fn fuzz(bytes: &[u8]) {
+    let limits = HeadLimits {
+        header_bytes: 1_024,
+        header_count: 12,
+        uri_bytes: 128,
+        header_read_timeout: Duration::from_secs(1),
+        idle_timeout: Duration::from_secs(1),
+    };
+    let mut whole = Framer::new(limits);
+    let mut whole_heads = Vec::new();
+    let whole_released = whole.advance(bytes, |facts| whole_heads.push(facts));
+    let mut cut = Framer::new(limits);
+    let (mut cut_heads, mut cut_released) = (Vec::new(), 0);
+    for end in 1..=bytes.len() {
+        let heads_before = cut_heads.len();
+        let held = bytes.get(cut_released..end).unwrap_or_default();
+        let step = cut.advance(held, |facts| cut_heads.push(facts));
+        cut_released += step;
+        if cut_heads.len() > heads_before {
+            assert_passed_head(held.get(..step).unwrap_or_default());
+        }
+        if cut.stop().is_some() {
+            break;
+        }
+    }
+    assert_eq!(
+        (whole_released, whole_heads, whole.stop()),
+        (cut_released, cut_heads, cut.stop()),
+        "depends on the cut"
+    );
+}
+
+fn assert_passed_head(head: &[u8]) {
+    let text = head.strip_prefix(b"\r\n").unwrap_or(head);
+    let inner = text.strip_suffix(b"\r\n\r\n").unwrap_or_default();
+    assert!(!inner.is_empty(), "a head ends with an empty line");
+    let mut lines = inner.split(|byte| *byte == b'\n').peekable();
+    while let Some(line) = lines.next() {
+        let line = if lines.peek().is_some() { line.strip_suffix(b"\r").unwrap_or(b"\r") } else { line };
+        assert!(!line.is_empty(), "a head ends at its first empty line");
+        assert!(!line.iter().any(|byte| matches!(byte, b'\r' | 0)), "a line ends with CRLF and nowhere else");
     }
 }

@@ -61,7 +61,7 @@ mod stream;
 mod tests;
 mod verdict;
 
-pub use framer::{Framer, Stop};
+pub use framer::{Framer, Stop, fuzz};
 pub use handle::{Exchange, GuardHandle};
 pub use response::judge_upstream_head;
 pub use sniff::{Rewound, Version, sniff};

@@ -45,3 +45,33 @@ fn only<'a>(headers: &'a HeaderMap, name: &HeaderName, rule: &'static str) -> Re
     }
     Ok(first.map(http::HeaderValue::as_bytes))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule(version: Version, fields: &[(&str, &str)]) -> Option<(u16, &'static str)> {
+        let mut response = http::Response::builder().version(version);
+        for (name, value) in fields {
+            response = response.header(*name, *value);
+        }
+        let (head, ()) = response.body(()).unwrap().into_parts();
+        judge_upstream_head(&head).err().map(|refusal| (refusal.status, refusal.rule))
+    }
+
+    #[test]
+    fn a_response_whose_end_is_ambiguous_is_a_bad_gateway_and_a_plain_one_is_not() {
+        let http1 = |fields: &[_]| rule(Version::HTTP_11, fields);
+        let (length, chunked) = (("content-length", "3"), ("transfer-encoding", "chunked"));
+        assert_eq!(http1(&[]), None);
+        assert_eq!(http1(&[length]), None);
+        assert_eq!(http1(&[chunked]), None);
+        assert_eq!(http1(&[length, chunked]), Some((502, "content-length-with-transfer-encoding")));
+        assert_eq!(http1(&[length, length]), Some((502, "content-length-repeated")));
+        assert_eq!(http1(&[chunked, chunked]), Some((502, "transfer-encoding-repeated")));
+        assert_eq!(http1(&[("content-length", "3, 3")]), Some((502, "content-length")));
+        assert_eq!(http1(&[("content-length", "+3")]), Some((502, "content-length")));
+        assert_eq!(http1(&[("transfer-encoding", "gzip, chunked")]), Some((502, "transfer-encoding")));
+        assert_eq!(rule(Version::HTTP_2, &[length]), None);
+    }
+}

@@ -224,3 +224,25 @@ proptest! {
         prop_assert_eq!(judge(bytes.chunks(1)), judge([bytes.as_slice()]));
     }
 }
+
+/// What the fuzz targets do, on the same inputs every time: requests and pieces in random order, and noise.
+#[test]
+fn seeded_inputs_hold_what_the_fuzz_targets_assert() {
+    let mut random = fastrand::Rng::with_seed(2026);
+    for _ in 0..20_000 {
+        let mut bytes = Vec::new();
+        for _ in 0..random.usize(0..8) {
+            match random.u8(0..4) {
+                0 => bytes.extend(std::iter::repeat_with(|| random.u8(..)).take(9)),
+                1 => bytes.extend(PIECES[random.usize(..PIECES.len())].bytes()),
+                _ => bytes.extend(REQUESTS[random.usize(..REQUESTS.len())].bytes()),
+            }
+        }
+        if !bytes.is_empty() && random.bool() {
+            let at = random.usize(..bytes.len());
+            bytes[at] = random.u8(..);
+        }
+        super::super::fuzz(&bytes);
+        crate::protocol::http::meter::fuzz(&bytes);
+    }
+}

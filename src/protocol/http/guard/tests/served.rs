@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, Version};
@@ -15,6 +16,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 use super::super::{Framing, Guard, GuardHandle, HeadLimits, HeadRefusal, HeadVerdict};
 use super::LIMITS;
+
+/// Long enough for anything that is to come.
+const SOON: Duration = Duration::from_secs(10);
 
 /// A request as the service got it.
 #[derive(Debug)]
@@ -164,4 +168,73 @@ async fn every_attack_reaches_the_service_as_a_refusal() {
         assert!(matches!(&seen.verdict, HeadVerdict::Refused(refusal) if refusal.rule == rule), "{name}: {served:?}");
         assert!(served.replies.ends_with(rule), "{name}: {served:?}");
     }
+}
+
+#[tokio::test]
+async fn hyper_is_ended_by_idleness_only_after_its_answer() {
+    let limits = HeadLimits { idle_timeout: Duration::from_millis(30), ..LIMITS };
+    let (mut client, transport) = tokio::io::duplex(4_096);
+    let (seen, _, served) = server(transport, limits);
+    let talk = async {
+        // The body comes long after the idle limit: the exchange is not idle.
+        client.write_all(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\n\r\n").await.unwrap();
+        tokio::time::sleep(limits.idle_timeout * 3).await;
+        client.write_all(b"x").await.unwrap();
+        let mut replies = String::new();
+        client.read_to_string(&mut replies).await.unwrap();
+        replies
+    };
+    let (error, replies) = tokio::time::timeout(SOON, async { tokio::join!(served, talk) }).await.expect("an end");
+    assert!(error.is_none(), "{error:?}");
+    assert_eq!(statuses(&replies), ["200"]);
+    assert_eq!(seen.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn hyper_answers_a_slow_head_with_408_behind_the_answer_before() {
+    let limits = HeadLimits { header_read_timeout: Duration::from_millis(30), ..LIMITS };
+    let (mut client, transport) = tokio::io::duplex(4_096);
+    let (_, _, served) = server(transport, limits);
+    let talk = async {
+        client.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\nGET / HT").await.unwrap();
+        let mut replies = String::new();
+        client.read_to_string(&mut replies).await.unwrap();
+        replies
+    };
+    let (error, replies) = tokio::time::timeout(SOON, async { tokio::join!(served, talk) }).await.expect("an end");
+    assert!(error.is_none(), "{error:?}");
+    assert_eq!(statuses(&replies), ["200", "408"]);
+    assert!(replies.ends_with("head-timeout"), "{replies}");
+}
+
+#[tokio::test]
+async fn hyper_hands_over_exactly_the_bytes_behind_an_accepted_upgrade() {
+    let (mut client, transport) = tokio::io::duplex(4_096);
+    let (guard, handle) = Guard::new(transport, LIMITS);
+    let (upgraded, raw) = tokio::sync::oneshot::channel();
+    let upgraded = Arc::new(Mutex::new(Some(upgraded)));
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        let exchange = handle.exchange();
+        assert!(matches!(handle.next_head(), HeadVerdict::Passed(facts) if facts.asks_upgrade));
+        let _ = upgraded.lock().unwrap().take().unwrap().send(hyper::upgrade::on(&mut request));
+        handle.upgrade_accepted();
+        drop(exchange);
+        let mut response = Response::new(Full::<Bytes>::default());
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        std::future::ready(Ok::<_, Infallible>(response))
+    });
+    let served = http1::Builder::new().serve_connection(TokioIo::new(guard), service).with_upgrades();
+    let early = b"\x81\x05early\r\n\r\n\0";
+    let head = b"GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
+    client.write_all(&[head.as_slice(), early].concat()).await.unwrap();
+    served.await.unwrap();
+    let mut stream = TokioIo::new(raw.await.unwrap().await.unwrap());
+    let mut bytes = vec![0; early.len()];
+    stream.read_exact(&mut bytes).await.unwrap();
+    assert_eq!(bytes, early);
+    client.write_all(b"later").await.unwrap();
+    drop(client);
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).await.unwrap();
+    assert_eq!(rest, b"later");
 }

@@ -1,0 +1,216 @@
+//! A case's question becomes what a listener would ask: requests go through the mappers themselves.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use http::Request;
+use http::request::Parts;
+use serde_json::{Map, Value as Json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::cases::{Question, Texts};
+use crate::config::{HttpConfig, Limits, S3Config, nearest};
+use crate::mapping::head::{HeadRules, judge};
+use crate::mapping::s3::{self, Asked};
+use crate::mapping::{Action, Context, HeadersRead, Operation, Operations, Resource, Value, http as http_mapping};
+
+/// The context attributes that all questions share.
+const FACTS: [&str; 4] = ["now", "sourceIp", "direction", "tls"];
+/// The others.
+const OWN: [&str; 16] = [
+    "host",
+    "headers",
+    "operation",
+    "encryption",
+    "kmsKeyId",
+    "contentLength",
+    "storageClass",
+    "acl",
+    "byVersion",
+    "presigned",
+    "copySource",
+    "ifMatch",
+    "ifNoneMatch",
+    "prefix",
+    "delimiter",
+    "columns",
+];
+
+/// What a case asks, or the refusal that its request meets.
+#[derive(Debug)]
+pub(super) struct AskedOf {
+    pub(super) facts: Context,
+    pub(super) operations: Result<Operations, String>,
+}
+
+impl Question {
+    /// # Errors
+    /// The case is not written as one.
+    pub(super) fn asked(&self, reads: &HeadersRead) -> Result<AskedOf, String> {
+        let mut facts = context(&self.context, &FACTS)?;
+        if facts.get("now").is_none() {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
+            facts.set("now", Value::Datetime(i64::try_from(now).unwrap_or(i64::MAX)));
+        }
+        if facts.get("direction").is_none() {
+            facts.set("direction", "inbound");
+        }
+        let own = context(&self.context, &OWN)?;
+        if let Some(unknown) =
+            self.context.keys().find(|key| !FACTS.contains(&key.as_str()) && !OWN.contains(&key.as_str()))
+        {
+            let meant = nearest(unknown, FACTS.into_iter().chain(OWN))
+                .map(|name| format!(", did you mean `{name}`?"))
+                .unwrap_or_default();
+            return Err(format!("`context` has no attribute `{unknown}`{meant}"));
+        }
+        let operations = match (&self.request, &self.action, &self.resource) {
+            (Some(_), ..) if own.iter().next().is_some() => {
+                return Err(format!(
+                    "with `request` the context comes from the request: `context` may have {}",
+                    FACTS.join(", ")
+                ));
+            }
+            (Some(request), ..) => self.map(request, reads)?,
+            (None, Some(name), Some(id)) => {
+                Ok(Operations::one(Operation { action: action(name)?, resource: resource(id)?, context: own }))
+            }
+            _ => return Err("a case has either `request`, or `action` and `resource`".to_owned()),
+        };
+        Ok(AskedOf { facts, operations })
+    }
+
+    /// `GET s3://ENDPOINT/BUCKET/KEY?QUERY` or `POST http://ENDPOINT/PATH`.
+    fn map(&self, request: &str, reads: &HeadersRead) -> Result<Result<Operations, String>, String> {
+        let (method, url) =
+            request.split_once(' ').ok_or("`request` is `METHOD s3://ENDPOINT/…` or `METHOD http://ENDPOINT/…`")?;
+        let (scheme, rest) = url.split_once("://").ok_or("`request` has no `s3://` or `http://`")?;
+        let at = rest.find(['/', '?']).unwrap_or(rest.len());
+        let (endpoint, target) = rest.split_at_checked(at).unwrap_or((rest, ""));
+        if !self.endpoints.is_empty() && self.endpoints.get(endpoint).map(String::as_str) != Some(scheme) {
+            return Err(format!("`endpoints` has no `{endpoint}: {scheme}`"));
+        }
+        let parts = self.parts(method, if target.is_empty() { "/" } else { target })?;
+        let limits = Limits::default();
+        let refused = |refusal: crate::mapping::Refusal| format!("{}: {}", refusal.rule, refusal.message);
+        match scheme {
+            "s3" => {
+                let config = S3Config::default();
+                let head = match judge(&parts, &HeadRules::s3(&limits)) {
+                    Ok(head) => head,
+                    Err(refusal) => return Ok(Err(refused(refusal))),
+                };
+                match s3::map(&head, endpoint, &config, reads).map(|call| call.asked) {
+                    Ok(Asked::Operations(operations)) => Ok(Ok(operations)),
+                    Ok(Asked::DeleteObjects(delete)) => {
+                        let body = self.body.as_deref().ok_or("DeleteObjects needs a `body`")?;
+                        Ok(delete.parse(body.as_bytes()).map(|delete| delete.operations()).map_err(refused))
+                    }
+                    Ok(Asked::RestoreObject(restore)) => {
+                        Ok(restore.judge(self.body.as_deref().unwrap_or_default().as_bytes()).map_err(refused))
+                    }
+                    Err(refusal) => Ok(Err(refused(refusal))),
+                }
+            }
+            "http" => {
+                let config = HttpConfig::default();
+                Ok(judge(&parts, &HeadRules::http(&config, &limits))
+                    .and_then(|head| http_mapping::map(&head, endpoint, &config, reads).map(|call| call.operations))
+                    .map_err(refused))
+            }
+            other => Err(format!("`request` has `{other}://`, it is `s3://` or `http://`")),
+        }
+    }
+
+    fn parts(&self, method: &str, target: &str) -> Result<Parts, String> {
+        let mut builder = Request::builder().method(method).uri(target);
+        if !self.headers.keys().any(|name| name.eq_ignore_ascii_case("host")) {
+            builder = builder.header("host", "localhost");
+        }
+        for (name, values) in &self.headers {
+            let values = match values {
+                Texts::One(value) => std::slice::from_ref(value),
+                Texts::Several(values) => values,
+            };
+            for value in values {
+                builder = builder.header(name, value);
+            }
+        }
+        Ok(builder.body(()).map_err(|cause| format!("`request`: {cause}"))?.into_parts().0)
+    }
+}
+
+fn action(name: &str) -> Result<Action, String> {
+    if let Some(method) = name.strip_prefix("http:").filter(|method| *method != "Upgrade") {
+        return Ok(Action::http(method));
+    }
+    let known = || s3::actions().map(|(name, _)| name).chain(["http:Upgrade", "tcp:Connect"]);
+    known().find(|known| *known == name).map(Action::named).ok_or_else(|| {
+        let meant = nearest(name, known()).map(|name| format!(", did you mean `{name}`?")).unwrap_or_default();
+        format!("there is no action `{name}`{meant}")
+    })
+}
+
+/// `Object::"lake/raw/a"`
+fn resource(text: &str) -> Result<Resource, String> {
+    let wrong =
+        || format!("`{text}` is no resource: write `Object::\"ENDPOINT/BUCKET/KEY\"`, `HttpPath::\"ENDPOINT/PATH\"` …");
+    let (kind, id) = text.split_once("::").ok_or_else(wrong)?;
+    let id = id.strip_prefix('"').and_then(|id| id.strip_suffix('"')).ok_or_else(wrong)?;
+    let mut parts = id.splitn(3, '/');
+    let (endpoint, bucket, rest) = (parts.next().unwrap_or_default(), parts.next(), parts.next());
+    match (kind, bucket, rest) {
+        ("Endpoint", None, None) => Ok(Resource::endpoint(endpoint)),
+        ("Bucket", Some(bucket), None) => Ok(Resource::bucket(endpoint, bucket)),
+        ("Prefix", Some(bucket), Some(prefix)) => Ok(Resource::prefix(endpoint, bucket, prefix)),
+        ("Object", Some(bucket), Some(key)) => Ok(Resource::object(endpoint, bucket, key)),
+        ("HttpPath", Some(_), _) => {
+            id.get(endpoint.len()..).map(|path| Resource::http_path(endpoint, path)).ok_or_else(wrong)
+        }
+        _ => Err(wrong()),
+    }
+}
+
+/// The attributes of `json` that are among `names`.
+fn context(json: &Map<String, Json>, names: &[&'static str]) -> Result<Context, String> {
+    let mut context = Context::default();
+    for name in names {
+        if let Some(json) = json.get(*name) {
+            context.set(name, value(name, json).ok_or_else(|| format!("`context.{name}` is not of its type"))?);
+        }
+    }
+    Ok(context)
+}
+
+fn value(name: &str, json: &Json) -> Option<Value> {
+    Some(match name {
+        "now" => Value::Datetime(millis(json)?),
+        "sourceIp" => Value::Ip(json.as_str()?.parse().ok()?),
+        "tls" => Value::Record(vec![
+            ("version", json.get("version")?.as_str()?.into()),
+            ("certificateExpiry", Value::Datetime(millis(json.get("certificateExpiry")?)?)),
+        ]),
+        "headers" => Value::Headers(
+            json.as_object()?
+                .iter()
+                .map(|(name, values)| Some((name.as_str().into(), strings(values)?)))
+                .collect::<Option<_>>()?,
+        ),
+        "columns" => Value::Strings(strings(json)?),
+        _ => match json {
+            Json::Bool(value) => Value::Bool(*value),
+            Json::Number(number) => Value::Long(number.as_i64()?),
+            Json::String(text) => text.as_str().into(),
+            _ => return None,
+        },
+    })
+}
+
+fn strings(json: &Json) -> Option<Vec<Box<str>>> {
+    json.as_array()?.iter().map(|value| value.as_str().map(Into::into)).collect()
+}
+
+fn millis(json: &Json) -> Option<i64> {
+    let at = OffsetDateTime::parse(json.as_str()?, &Rfc3339).ok()?;
+    i64::try_from(at.unix_timestamp_nanos() / 1_000_000).ok()
+}

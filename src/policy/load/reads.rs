@@ -1,0 +1,151 @@
+//! What the conditions of policies can see of a question, so that nothing else is made for them.
+
+use std::collections::HashSet;
+
+use cedar_policy::Policy;
+use serde_json::Value;
+
+use crate::mapping::HeadersRead;
+
+/// The context attributes and request headers that conditions read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::policy) struct Reads {
+    /// None: all, for the context is read as a whole.
+    context: Option<HashSet<Box<str>>>,
+    headers: HeadersRead,
+}
+
+/// Nothing at all.
+impl Default for Reads {
+    fn default() -> Self {
+        Self { context: Some(HashSet::new()), headers: HeadersRead::Only(HashSet::new()) }
+    }
+}
+
+impl Reads {
+    /// What one policy reads.
+    pub(in crate::policy) fn of(policy: &Policy) -> Self {
+        let mut reads = Self::default();
+        if policy.has_non_scope_constraint() {
+            match policy.to_json() {
+                Ok(tree) => reads.walk(tree.get("conditions").unwrap_or(&tree)),
+                Err(_) => reads = Self { context: None, headers: HeadersRead::All },
+            }
+        }
+        reads
+    }
+
+    /// Reads what `other` reads, too.
+    pub(in crate::policy) fn add(&mut self, other: &Self) {
+        match (&mut self.context, &other.context) {
+            (Some(context), Some(more)) => context.extend(more.iter().cloned()),
+            (context, _) => *context = None,
+        }
+        match (&mut self.headers, &other.headers) {
+            (HeadersRead::Only(headers), HeadersRead::Only(more)) => headers.extend(more.iter().cloned()),
+            (headers, _) => *headers = HeadersRead::All,
+        }
+    }
+
+    /// Whether the attribute can matter.
+    pub(in crate::policy) fn context(&self, attribute: &str) -> bool {
+        self.context.as_ref().is_none_or(|names| names.contains(attribute))
+    }
+
+    pub(in crate::policy) fn into_headers(self) -> HeadersRead {
+        self.headers
+    }
+
+    /// Goes through a policy in Cedar's JSON form (<https://docs.cedarpolicy.com/policies/json-format.html>).
+    fn walk(&mut self, tree: &Value) {
+        match tree {
+            Value::Array(items) => items.iter().for_each(|item| self.walk(item)),
+            Value::Object(fields) => {
+                fields.iter().for_each(|(operator, operands)| self.walk_operator(operator, operands))
+            }
+            _ => {}
+        }
+    }
+
+    fn walk_operator(&mut self, operator: &str, operands: &Value) {
+        let left_is = |names: &[&str]| {
+            operands.pointer("/left/Var").and_then(Value::as_str).is_some_and(|left| names.contains(&left))
+        };
+        match operator {
+            "." | "has" if left_is(&["context"]) => {
+                // `context has tls.version` has a list.
+                let attribute = operands.get("attr").and_then(|attr| attr.get(0).unwrap_or(attr).as_str());
+                match (attribute, &mut self.context) {
+                    (Some(name), Some(names)) => {
+                        names.insert(name.into());
+                    }
+                    _ => self.context = None,
+                }
+            }
+            "Var" if operands == "context" => self.context = None,
+            "hasTag" | "getTag" => {
+                // Principals and resources have tags of their own.
+                if !left_is(&["principal", "resource"]) {
+                    match (operands.pointer("/right/Value").and_then(Value::as_str), &mut self.headers) {
+                        (Some(name), HeadersRead::Only(names)) => {
+                            names.insert(name.into());
+                        }
+                        _ => self.headers = HeadersRead::All,
+                    }
+                }
+                self.walk(operands);
+            }
+            // A literal has no operators, and the keys of a record are none.
+            "Value" => {}
+            "Record" => operands.as_object().into_iter().flatten().for_each(|(_, field)| self.walk(field)),
+            _ => self.walk(operands),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reads(condition: &str) -> Reads {
+        Reads::of(
+            &Policy::parse(None, format!("permit (principal, action, resource) when {{ {condition} }};"))
+                .expect("parses"),
+        )
+    }
+
+    fn names(names: &[&str]) -> HashSet<Box<str>> {
+        names.iter().map(|name| (*name).into()).collect()
+    }
+
+    #[test]
+    fn literal_headers_are_listed_and_tags_of_principals_are_not_headers() {
+        let some = |condition: &str, expected: &[&str]| {
+            assert_eq!(reads(condition).into_headers(), HeadersRead::Only(names(expected)), "{condition}");
+        };
+        some(
+            "principal.hasTag(\"team\") && context.headers.hasTag(\"x-a\") && context.headers.getTag(\"x-b\").contains(\"1\")",
+            &["x-a", "x-b"],
+        );
+        some("(if principal.hasTag(\"t\") then context.headers else context.headers).hasTag(\"x-c\")", &["x-c"]);
+        some("context.direction == \"inbound\"", &[]);
+        assert_eq!(reads("context.headers.hasTag(context.direction)").into_headers(), HeadersRead::All);
+    }
+
+    #[test]
+    fn attributes_are_listed_and_the_context_as_a_whole_is_everything() {
+        let some = |condition: &str, expected: &[&str]| {
+            assert_eq!(reads(condition).context, Some(names(expected)), "{condition}")
+        };
+        some(
+            "context has encryption && [context.operation, \"x\"].contains(context[\"acl\"])",
+            &["encryption", "operation", "acl"],
+        );
+        some("context has tls.version && context.tls.version == \"a\"", &["tls"]);
+        some("{now: 1} == {now: context.host} && context.headers.hasTag(\"a\")", &["host", "headers"]);
+        some("{Value: context.acl, \"has\": {Var: 1}} == {Value: \"a\", \"has\": {Var: 1}}", &["acl"]);
+        some("principal has path", &[]);
+        assert_eq!(reads("context == {direction: \"inbound\"}").context, None);
+        assert_eq!(reads("(if principal has path then context else context).now == context.now").context, None);
+    }
+}

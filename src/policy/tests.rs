@@ -1,0 +1,570 @@
+//! The rules of the design's "Deciding", each by a directory that is loaded and asked as in production.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::Instant;
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::identity::SpiffeId;
+use crate::mapping::{Action, Context, HeadersRead, Operation, Resource, Value};
+
+const TRANSFORM: &str = "spiffe://pipeline.example/ns/etl/sa/transform";
+const STRANGER: &str = "spiffe://pipeline.example/ns/web/sa/shop";
+
+const ENTITIES: &str = r#"[
+  {"uid": {"type": "Workload", "id": "spiffe://pipeline.example/ns/etl/sa/transform"},
+   "parents": [{"type": "Stage", "id": "transform"}], "tags": {"team": ["data"]}},
+  {"uid": {"type": "Workload", "id": "spiffe://pipeline.example/ns/etl"}, "parents": [{"type": "Group", "id": "batch"}]},
+  {"uid": {"type": "Bucket", "id": "lake/pii"}, "parents": [{"type": "Group", "id": "sensitive"}], "tags": {"class": ["pii"]}}
+]"#;
+
+fn directory(files: &[(&str, &str)]) -> TempDir {
+    let directory = tempfile::tempdir().expect("directory");
+    for (name, text) in files {
+        std::fs::write(directory.path().join(name), text).expect("file is written");
+    }
+    directory
+}
+
+fn source(directory: &Path) -> PolicySource {
+    PolicySource {
+        endpoints: vec![("lake".to_owned(), "s3"), ("api".to_owned(), "http")],
+        known_endpoints: vec!["warehouse".to_owned()],
+        ..PolicySource::of(directory)
+    }
+}
+
+fn load(policies: &str) -> Result<PolicyGeneration, PolicyErrors> {
+    let directory = directory(&[("a.cedar", policies), ("entities.json", ENTITIES)]);
+    PolicyGeneration::load(&source(directory.path()), 1)
+}
+
+fn loaded(policies: &str) -> PolicyGeneration {
+    load(policies).unwrap_or_else(|errors| panic!("{}", errors.render(false)))
+}
+
+/// The one error that `policies` have: where, message and help.
+fn refused(policies: &str) -> (String, String, String) {
+    let errors = load(policies).expect_err("is refused");
+    let [only] = errors.problems() else { panic!("one problem expected:\n{}", errors.render(false)) };
+    assert_eq!(only.severity(), Severity::Error);
+    let (line, column) = only.position().expect("a place");
+    (format!("{line}:{column}"), only.message().to_owned(), only.advice().unwrap_or_default().to_owned())
+}
+
+fn facts() -> Context {
+    let mut facts = Context::default();
+    facts.set("now", Value::Datetime(1_800_000_000_000));
+    facts.set("direction", "inbound");
+    facts.set("sourceIp", Value::Ip("10.1.2.3".parse().expect("address")));
+    facts
+}
+
+fn s3(action: &'static str, resource: Resource) -> Operation {
+    let mut context = Context::default();
+    context.set("operation", "Any");
+    context.set("byVersion", false);
+    context.set("presigned", false);
+    Operation { action: Action::named(action), resource, context }
+}
+
+fn raw(key: &str) -> Resource {
+    Resource::object("lake", "raw", key)
+}
+
+fn decide(policies: &PolicyGeneration, workload: &str, operation: &Operation) -> (Outcome, Vec<String>) {
+    let principal = policies.principal(&SpiffeId::parse(workload).expect("id"));
+    let decision = policies.decide(&principal, operation, &facts());
+    (decision.outcome, decision.policies.iter().map(ToString::to_string).collect())
+}
+
+fn outcome(outcome: Outcome, policies: &[&str]) -> (Outcome, Vec<String>) {
+    (outcome, policies.iter().map(|id| (*id).to_owned()).collect())
+}
+
+const READS: &str = "@id(\"reads\") permit (principal in Stage::\"transform\", action in Action::\"read\", resource in Prefix::\"lake/raw/in\");\n";
+
+#[test]
+fn what_no_policy_permits_is_denied() {
+    let policies = loaded(READS);
+    assert_eq!(decide(&policies, TRANSFORM, &s3("s3:GetObject", raw("in/a"))), outcome(Outcome::Allowed, &["reads"]));
+    assert_eq!(decide(&policies, TRANSFORM, &s3("s3:GetObject", raw("out/a"))), outcome(Outcome::NotPermitted, &[]));
+    assert_eq!(decide(&policies, TRANSFORM, &s3("s3:PutObject", raw("in/a"))), outcome(Outcome::NotPermitted, &[]));
+    assert_eq!(decide(&policies, STRANGER, &s3("s3:GetObject", raw("in/a"))), outcome(Outcome::NotPermitted, &[]));
+}
+
+#[test]
+fn a_forbid_scoped_by_an_action_group_wins_over_a_permit() {
+    let policies = loaded(
+        "@id(\"all\") permit (principal in Stage::\"transform\", action, resource in Bucket::\"lake/raw\");\n\
+         @id(\"kept\") forbid (principal, action in Action::\"delete\", resource in Bucket::\"lake/raw\");\n\
+         @id(\"kept-too\") forbid (principal, action, resource in Bucket::\"lake/raw\") when { action in Action::\"delete\" };",
+    );
+    assert_eq!(
+        decide(&policies, TRANSFORM, &s3("s3:DeleteObject", raw("a"))),
+        outcome(Outcome::Forbidden, &["kept", "kept-too"])
+    );
+    assert_eq!(decide(&policies, TRANSFORM, &s3("s3:PutObject", raw("a"))), outcome(Outcome::Allowed, &["all"]));
+}
+
+#[test]
+fn a_forbid_that_errs_denies_rather_than_vanishes() {
+    let policies = loaded(&format!(
+        "{READS}@id(\"errs\") forbid (principal, action == Action::\"s3:GetObject\", resource)\n\
+         when {{ context has contentLength && context.contentLength + 9223372036854775807 > 0 }};"
+    ));
+    assert_eq!(decide(&policies, TRANSFORM, &s3("s3:GetObject", raw("in/a"))), outcome(Outcome::Allowed, &["reads"]));
+    let mut large = s3("s3:GetObject", raw("in/a"));
+    large.context.set("contentLength", 1_i64);
+    assert_eq!(decide(&policies, TRANSFORM, &large), outcome(Outcome::Error, &["errs"]));
+    let principal = policies.principal(&SpiffeId::parse(TRANSFORM).expect("id"));
+    let error = policies.decide(&principal, &large, &facts()).error.expect("says what erred");
+    assert!(error.contains("overflow") && error.contains("`errs`"), "{error}");
+}
+
+#[test]
+fn what_the_schema_does_not_name_is_refused_before_any_policy_is_asked() {
+    let policies = loaded("@id(\"all\") permit (principal in Stage::\"transform\", action, resource);");
+    let asked = Operation {
+        action: Action::http("BREW"),
+        resource: Resource::http_path("api", "/pot"),
+        context: Context::default(),
+    };
+    assert_eq!(decide(&policies, TRANSFORM, &asked), outcome(Outcome::Refused, &[]));
+    assert_eq!(
+        decide(&policies, TRANSFORM, &s3("read", raw("a"))),
+        outcome(Outcome::Refused, &[]),
+        "a group is no action"
+    );
+    assert_eq!(
+        decide(&policies, TRANSFORM, &s3("s3:GetObject", Resource::bucket("lake", "raw"))),
+        outcome(Outcome::Refused, &[])
+    );
+    assert_eq!(decide(&policies, TRANSFORM, &s3("s3:GetObject", raw("a"))), outcome(Outcome::Allowed, &["all"]));
+}
+
+#[test]
+fn a_question_that_does_not_have_the_schemas_form_is_denied_with_and_without_conditions() {
+    for condition in ["", " when { context.direction == \"inbound\" }"] {
+        let policies =
+            loaded(&format!("@id(\"all\") permit (principal in Stage::\"transform\", action, resource){condition};"));
+        let mut asked = s3("s3:GetObject", raw("a"));
+        assert_eq!(decide(&policies, TRANSFORM, &asked), outcome(Outcome::Allowed, &["all"]));
+        asked.context.set("columns", "ssn");
+        assert_eq!(decide(&policies, TRANSFORM, &asked), outcome(Outcome::Error, &[]));
+        let missing = Operation { context: Context::default(), ..asked };
+        assert_eq!(decide(&policies, TRANSFORM, &missing), outcome(Outcome::Error, &[]));
+    }
+}
+
+#[test]
+fn workloads_are_known_by_stage_path_group_trust_domain_attribute_and_tag() {
+    for scope in [
+        "principal in Stage::\"transform\"",
+        "principal in Group::\"batch\"",
+        "principal in Workload::\"spiffe://pipeline.example/ns/etl\"",
+        "principal == Workload::\"spiffe://pipeline.example/ns/etl/sa/transform\"",
+    ] {
+        let policies = loaded(&format!("@id(\"p\") permit ({scope}, action, resource);"));
+        assert_eq!(
+            decide(&policies, TRANSFORM, &s3("s3:GetObject", raw("a"))),
+            outcome(Outcome::Allowed, &["p"]),
+            "{scope}"
+        );
+        assert_eq!(
+            decide(&policies, STRANGER, &s3("s3:GetObject", raw("a"))),
+            outcome(Outcome::NotPermitted, &[]),
+            "{scope}"
+        );
+    }
+    for condition in [
+        "principal has namespace && principal.namespace == \"etl\"",
+        "principal has serviceAccount && principal.serviceAccount == \"transform\"",
+        "principal.path == \"/ns/etl/sa/transform\"",
+        "principal.hasTag(\"team\") && principal.getTag(\"team\").contains(\"data\")",
+    ] {
+        let policies = loaded(&format!("@id(\"p\") permit (principal, action, resource) when {{ {condition} }};"));
+        assert_eq!(
+            decide(&policies, TRANSFORM, &s3("s3:GetObject", raw("a"))),
+            outcome(Outcome::Allowed, &["p"]),
+            "{condition}"
+        );
+        assert_eq!(
+            decide(&policies, STRANGER, &s3("s3:GetObject", raw("a"))),
+            outcome(Outcome::NotPermitted, &[]),
+            "{condition}"
+        );
+    }
+    let policies = loaded(READS);
+    let principal = policies.principal(&SpiffeId::parse(TRANSFORM).expect("id"));
+    assert_eq!(principal.stages().collect::<Vec<_>>(), ["transform"]);
+}
+
+#[test]
+fn resources_have_the_groups_and_tags_of_what_they_are_in() {
+    let policies = loaded(
+        "@id(\"all\") permit (principal in Stage::\"transform\", action, resource);\n\
+         @id(\"sensitive\") forbid (principal, action in Action::\"read\", resource in Group::\"sensitive\");\n\
+         @id(\"pii\") forbid (principal, action in Action::\"read\", resource) when { resource.hasTag(\"class\") && resource.getTag(\"class\").contains(\"pii\") };",
+    );
+    let asked = s3("s3:GetObject", Resource::object("lake", "pii", "a/b"));
+    assert_eq!(decide(&policies, TRANSFORM, &asked), outcome(Outcome::Forbidden, &["sensitive", "pii"]));
+    assert_eq!(decide(&policies, TRANSFORM, &s3("s3:GetObject", raw("a/b"))), outcome(Outcome::Allowed, &["all"]));
+}
+
+#[test]
+fn headers_are_sets_by_lower_case_name_and_only_those_read_are_asked_for() {
+    let policies = loaded(
+        "@id(\"tenant\") permit (principal in Stage::\"transform\", action == Action::\"http:GET\", resource in HttpPath::\"api/orders\")\n\
+         when { context.headers.hasTag(\"x-tenant\") && context.headers.getTag(\"x-tenant\").contains(\"a\") };",
+    );
+    assert_eq!(policies.headers_read(), &HeadersRead::Only(["x-tenant".into()].into()));
+    let ask = |headers: Option<Vec<Box<str>>>| {
+        let mut context = Context::default();
+        if let Some(values) = headers {
+            context.set("headers", Value::Headers(vec![("x-tenant".into(), values)]));
+        }
+        let operation =
+            Operation { action: Action::http("GET"), resource: Resource::http_path("api", "/orders/1"), context };
+        decide(&policies, TRANSFORM, &operation)
+    };
+    assert_eq!(ask(Some(vec!["b".into(), "a".into()])), outcome(Outcome::Allowed, &["tenant"]));
+    assert_eq!(ask(Some(vec!["b,a".into()])), outcome(Outcome::NotPermitted, &[]));
+    assert_eq!(ask(None), outcome(Outcome::NotPermitted, &[]));
+}
+
+#[test]
+fn every_value_of_the_context_reaches_the_policies() {
+    let policies = loaded(
+        "@id(\"p\") permit (principal in Stage::\"transform\", action, resource) when {\n\
+           context.now >= datetime(\"2027-01-15T08:00:00Z\") && context.now < datetime(\"2027-01-15T08:00:00.001Z\") &&\n\
+           context has sourceIp && context.sourceIp.isInRange(ip(\"10.0.0.0/8\")) &&\n\
+           context has tls && context.tls.version == \"TLSv1.3\" && context.tls.certificateExpiry > context.now &&\n\
+           context has byVersion && !context.byVersion && context has contentLength && context.contentLength == 7\n\
+         };",
+    );
+    let mut asked = s3("s3:PutObject", raw("a"));
+    asked.context.set("contentLength", 7_i64);
+    asked.context.set(
+        "tls",
+        Value::Record(vec![("version", "TLSv1.3".into()), ("certificateExpiry", Value::Datetime(1_900_000_000_000))]),
+    );
+    assert_eq!(decide(&policies, TRANSFORM, &asked), outcome(Outcome::Allowed, &["p"]));
+    asked.context = s3("s3:PutObject", raw("a")).context;
+    assert_eq!(decide(&policies, TRANSFORM, &asked), outcome(Outcome::NotPermitted, &[]));
+}
+
+#[test]
+fn a_policy_that_can_never_match_is_refused() {
+    let (place, message, _) = refused(
+        "@id(\"never\")\npermit (principal in Stage::\"transform\", action == Action::\"http:GET\", resource)\nwhen { context.direction == \"inbound\" && false };",
+    );
+    assert_eq!(place, "2:1");
+    assert!(message.contains("`never` can never match"), "{message}");
+    let (_, message, help) = refused(
+        "@id(\"eq\") permit (principal in Stage::\"transform\", action == Action::\"s3:GetObject\", resource == Bucket::\"lake/raw\");",
+    );
+    assert!(message.contains("`eq` can never match"), "{message}");
+    assert!(help.contains("replacing `==` with `in`"), "{help}");
+}
+
+#[test]
+fn the_five_commonest_mistakes_say_what_to_write() {
+    let policy = |action: &str, resource: &str, rest: &str| {
+        format!(
+            "@id(\"p\")\npermit (principal in Stage::\"transform\", action == Action::\"{action}\", resource in {resource}){rest};"
+        )
+    };
+    // A misspelt action.
+    let (place, message, help) = refused(&policy("s3:GetObjects", "Bucket::\"lake/raw\"", ""));
+    assert_eq!((place.as_str(), message.as_str()), ("2:52", "there is no action `Action::\"s3:GetObjects\"`"));
+    assert_eq!(help, "did you mean `Action::\"s3:GetObject\"`?");
+    // An id of the wrong form.
+    let (place, message, help) = refused(&policy("s3:GetObject", "Bucket::\"raw\"", ""));
+    assert_eq!(place, "2:88");
+    assert!(message.contains("does not say what of the endpoint"), "{message}");
+    assert_eq!(help, "write `Bucket::\"ENDPOINT/BUCKET\"`");
+    // A missing `has`.
+    let (place, message, help) =
+        refused(&policy("s3:PutObject", "Bucket::\"lake/raw\"", "\nwhen { context.encryption == \"aws:kms\" }"));
+    assert_eq!(place, "3:8");
+    assert!(message.contains("optional attribute"), "{message}");
+    assert!(help.contains("context has encryption"), "{help}");
+    // `like` on a path.
+    let (place, _, help) =
+        refused(&policy("s3:GetObject", "Bucket::\"lake/raw\"", "\nwhen { resource like \"lake/raw/in/*\" }"));
+    assert_eq!(place, "3:8");
+    assert!(help.contains("resource in Prefix::"), "{help}");
+    // A permit without a stage.
+    let policies =
+        loaded("@id(\"open\")\npermit (principal, action in Action::\"read\", resource in Bucket::\"lake/raw\");");
+    let [warning] = policies.warnings() else { panic!("{:?}", policies.warnings()) };
+    assert_eq!(warning.message(), "policy `open` permits every workload of every trust domain");
+    assert!(warning.advice().expect("help").contains("principal in Stage::"));
+}
+
+#[test]
+fn an_attribute_that_some_requests_lack_is_said_once_and_a_misspelt_one_finds_its_name() {
+    let policy = |attribute: &str| {
+        format!(
+            "@id(\"p\") permit (principal in Stage::\"transform\", action in Action::\"read\", resource) when {{ context.{attribute} }};"
+        )
+    };
+    let (_, message, help) = refused(&policy("byVersion"));
+    assert!(message.contains("attribute `byVersion` in context"), "{message}");
+    assert!(
+        help.starts_with("not all requests that the policy is about have it")
+            && help.contains("`context has byVersion && …`"),
+        "{help}"
+    );
+    let (_, _, help) = refused(&policy("direcion == \"inbound\""));
+    assert!(help.starts_with("did you mean `direction`? "), "{help}");
+}
+
+#[test]
+fn every_policy_needs_an_id_of_its_own() {
+    let (place, message, help) = refused("// first\npermit (principal in Stage::\"transform\", action, resource);");
+    assert_eq!((place.as_str(), message.as_str()), ("2:1", "policy has no `@id`"));
+    assert!(help.contains("@id(\"transform-reads-ingested\")"), "{help}");
+    let (place, message, help) = refused(&format!("{READS}{READS}"));
+    assert_eq!((place.as_str(), message.as_str()), ("2:14", "`@id(\"reads\")` is taken"));
+    assert!(help.contains("a.cedar:1"), "{help}");
+}
+
+#[test]
+fn all_problems_of_all_files_are_reported_at_once_with_file_line_and_column() {
+    let directory = directory(&[
+        ("a.cedar", "permit (principal, action, resource in Bucket::\"raw\");"),
+        ("b.cedar", "@id(\"b\") permit (principal in Stage::\"transform\" action, resource);"),
+        ("entities.json", "[{\"uid\": {\"type\": \"Workload\", \"id\": \"transform\"}}]"),
+    ]);
+    let errors = PolicyGeneration::load(&source(directory.path()), 1).expect_err("refused");
+    let text = errors.to_string();
+    let places = text.lines().map(|line| line.split(": ").next().expect("place"));
+    let begin: Vec<_> = places.map(|place| place.rsplit('/').next().expect("name")).collect();
+    assert_eq!(begin, ["a.cedar:1:1", "a.cedar:1:40", "b.cedar:1:50", "entities.json:1:2"], "{text}");
+    let shown = errors.render(false);
+    assert!(shown.contains("Bucket::\"raw\"") && shown.contains("help: "), "{shown}");
+}
+
+#[test]
+fn a_type_that_the_endpoints_protocol_never_yields_is_refused() {
+    let (_, message, _) = refused(
+        "@id(\"p\") permit (principal in Stage::\"transform\", action == Action::\"s3:GetObject\", resource in Bucket::\"api/raw\");",
+    );
+    assert_eq!(
+        message,
+        "`Bucket::\"api/raw\"` can never be asked about: endpoint `api` speaks http, which has no Bucket"
+    );
+}
+
+#[test]
+fn policies_about_other_sidecars_are_inactive_and_unknown_names_are_warnings_or_errors() {
+    let text = "@id(\"elsewhere\") permit (principal in Stage::\"transform\", action == Action::\"sql:Select\", resource in Schema::\"warehouse/a.b\");\n\
+                @id(\"slip\") permit (principal in Stage::\"tranform\", action == Action::\"s3:GetObject\", resource in Bucket::\"lakes/raw\");";
+    let policies = loaded(text);
+    assert_eq!(policies.inactive().iter().map(|id| &**id).collect::<Vec<_>>(), ["elsewhere", "slip"]);
+    let warnings: Vec<_> = policies.warnings().iter().map(|w| (w.message(), w.advice().unwrap_or_default())).collect();
+    assert_eq!(
+        warnings,
+        [
+            ("nothing is in `Stage::\"tranform\"`", "did you mean `Stage::\"transform\"`?"),
+            ("there is no endpoint `lakes`", "did you mean `lake`?")
+        ]
+    );
+    let directory = directory(&[("a.cedar", text), ("entities.json", ENTITIES)]);
+    let strict = PolicySource { refuse_unknown_names: true, ..source(directory.path()) };
+    assert_eq!(PolicyGeneration::load(&strict, 1).expect_err("refused").problems().len(), 2);
+    let alone = PolicyGeneration::load(&PolicySource::of(directory.path()), 1).expect("loads");
+    assert!(alone.inactive().is_empty(), "nothing is known about endpoints");
+}
+
+#[test]
+fn header_names_in_upper_case_templates_and_modes_are_refused() {
+    let (place, message, help) = refused(
+        "@id(\"p\") permit (principal in Stage::\"transform\", action, resource is HttpPath)\nwhen { context.headers.hasTag(\"X-Tenant\") };",
+    );
+    assert_eq!((place.as_str(), help.as_str()), ("2:32", "write \"x-tenant\""), "{message}");
+    let (_, message, _) = refused("@id(\"t\") permit (principal == ?principal, action, resource);");
+    assert!(message.contains("templates are not supported"), "{message}");
+    let (_, message, _) =
+        refused("@id(\"m\") @mode(\"shadow\") permit (principal in Stage::\"transform\", action, resource);");
+    assert!(message.contains("`@mode`"), "{message}");
+}
+
+#[test]
+fn entities_give_only_parents_and_tags() {
+    for (entities, expected) in [
+        (r#"[{"uid": {"type": "Workload", "id": "spiffe://a.example/x"}, "attrs": {"path": "/y"}}]"#, "has `attrs`"),
+        (
+            r#"[{"uid": {"type": "Workload", "id": "spiffe://a.example/x"}, "parents": [{"type": "TrustDomain", "id": "b.example"}]}]"#,
+            "has the parent",
+        ),
+        (r#"[{"uid": {"type": "Bucket", "id": "lake/raw"}, "parents": [{"type": "Stage", "id": "s"}]}]"#, "Stage"),
+        (
+            r#"[{"uid": {"type": "Workload", "id": "spiffe://a.example/x"}, "tags": {"team": "data"}}]"#,
+            "not lists of strings",
+        ),
+        (r#"[{"uid": {"type": "Workload", "id": "spiffe://a.example/x/"}}]"#, "not a SPIFFE ID"),
+        (r#"[{"uid": {"type": "Stage", "id": "s"}}, {"uid": {"type": "Stage", "id": "s"}}]"#, "is there twice"),
+        (r#"[{"uid": {"type": "Group", "id": "a"}, "parents": [{"type": "Group", "id": "a"}]}]"#, "is in itself"),
+        (r#"[{"uid": {"type": "Stage", "id": "s"}, "parent": []}]"#, "unknown key `parent`"),
+        (r#"[{"uid": {"type": "Stages", "id": "s"}}]"#, "Stages"),
+        (r#"[{"uid": {"type": "Action", "id": "read"}}]"#, "is an Action"),
+        ("[{\"uid\": {\"type\": \"Stage\", \"id\": \"s\"}},\n  oops]", "not a JSON list"),
+        (r#"{"uid": {"type": "Stage", "id": "s"}}"#, "not a JSON list"),
+    ] {
+        let directory = directory(&[("a.cedar", ""), ("entities.json", entities)]);
+        let errors = PolicyGeneration::load(&source(directory.path()), 1).expect_err(entities);
+        let [only] = errors.problems() else { panic!("{entities}: {errors}") };
+        assert!(only.message().contains(expected), "{entities}: {errors}");
+        assert!(only.position().is_some(), "{entities}: {errors}");
+    }
+}
+
+#[test]
+fn further_schema_files_add_types_and_actions_and_cannot_change_ours() {
+    let own = (
+        "own.cedarschema",
+        "entity Team = { size: Long };\naction \"own:Ask\" in [Action::\"read\"] appliesTo { principal: [Workload], resource: [Team] };",
+    );
+    let policy = (
+        "a.cedar",
+        "@id(\"p\") permit (principal in Stage::\"transform\", action, resource) when { Team::\"a\".size > 3 };",
+    );
+    let team = (
+        "entities.json",
+        "[{\"uid\": {\"type\": \"Team\", \"id\": \"a\"}, \"attrs\": {\"size\": 7}}, \
+                 {\"uid\": {\"type\": \"Workload\", \"id\": \"spiffe://pipeline.example/ns/etl/sa/transform\"}, \"parents\": [{\"type\": \"Stage\", \"id\": \"transform\"}]}]",
+    );
+    let dir = directory(&[own, policy, team, ("portcullis.cedarschema", SHIPPED_SCHEMA)]);
+    let policies =
+        PolicyGeneration::load(&source(dir.path()), 1).unwrap_or_else(|errors| panic!("{}", errors.render(false)));
+    assert_eq!(decide(&policies, TRANSFORM, &s3("s3:GetObject", raw("a"))), outcome(Outcome::Allowed, &["p"]));
+
+    let dir = directory(&[("own.cedarschema", "entity Bucket;")]);
+    let errors = PolicyGeneration::load(&source(dir.path()), 1).expect_err("refused").to_string();
+    assert!(errors.contains("own.cedarschema") && errors.contains("Bucket"), "{errors}");
+    let dir = directory(&[("portcullis.cedarschema", "entity Bucket;")]);
+    let errors = PolicyGeneration::load(&source(dir.path()), 1).expect_err("refused").to_string();
+    assert!(errors.contains("is not the schema that this version of portcullis ships"), "{errors}");
+}
+
+#[test]
+fn a_reload_takes_only_what_changed_and_a_bad_one_leaves_the_last_good_in_force() {
+    let dir = directory(&[("a.cedar", READS), ("entities.json", ENTITIES)]);
+    let store = PolicyStore::open(source(dir.path())).expect("opens");
+    let first = store.current();
+    let principal = first.principal(&SpiffeId::parse(TRANSFORM).expect("id"));
+    assert_eq!(store.reload().expect("reads"), Reloaded::Unchanged);
+
+    std::fs::write(dir.path().join("a.cedar"), "permit").expect("writes");
+    assert!(store.reload().expect_err("bad").to_string().contains("a.cedar:1:"));
+    assert_eq!((store.current().number(), store.current().digest()), (1, first.digest()));
+
+    std::fs::write(dir.path().join("a.cedar"), READS.replace("lake/raw/in", "lake/raw/out")).expect("writes");
+    assert_eq!(store.reload().expect("loads"), Reloaded::Swapped(2));
+    let second = store.current();
+    assert_ne!(second.digest(), first.digest());
+    // A principal of the generation before is made anew, never misread.
+    let asked = s3("s3:GetObject", raw("out/a"));
+    assert_eq!(second.decide(&principal, &asked, &facts()).outcome, Outcome::Allowed);
+    assert_eq!(first.decide(&principal, &asked, &facts()).outcome, Outcome::NotPermitted);
+}
+
+#[test]
+fn an_empty_directory_denies_and_warns_and_a_missing_one_is_an_error() {
+    let dir = directory(&[]);
+    let policies = PolicyGeneration::load(&source(dir.path()), 1).expect("loads");
+    assert_eq!(decide(&policies, TRANSFORM, &s3("s3:GetObject", raw("a"))), outcome(Outcome::NotPermitted, &[]));
+    assert!(policies.warnings()[0].message().contains("everything is denied"));
+    let errors = PolicyGeneration::load(&source(&dir.path().join("none")), 1).expect_err("missing").to_string();
+    assert!(errors.contains("policy directory cannot be read"), "{errors}");
+}
+
+#[test]
+fn policies_for_every_protocol_stand_in_one_directory() {
+    let policies = loaded(
+        "@id(\"encrypted\") permit (principal in Stage::\"transform\", action == Action::\"s3:PutObject\", resource in Bucket::\"lake/curated\")
+         when { [\"UploadPart\", \"CompleteMultipartUpload\"].contains(context.operation) || (context has encryption && context.encryption == \"aws:kms\") };
+         @id(\"no-pii\") permit (principal in Stage::\"transform\", action in [Action::\"sql:Select\", Action::\"sql:Insert\"], resource in Schema::\"warehouse/analytics.sales\")
+         unless { context.columns.containsAny([\"ssn\", \"date_of_birth\"]) };
+         @id(\"kept\") forbid (principal, action in Action::\"delete\", resource in Database::\"warehouse/analytics\");
+         @id(\"dial\") permit (principal in Stage::\"transform\", action == Action::\"tcp:Connect\", resource == Endpoint::\"lake\");",
+    );
+    assert_eq!(policies.inactive().iter().map(|id| &**id).collect::<Vec<_>>(), ["no-pii", "kept"]);
+    let dial = Operation {
+        action: Action::named("tcp:Connect"),
+        resource: Resource::endpoint("lake"),
+        context: Context::default(),
+    };
+    assert_eq!(decide(&policies, TRANSFORM, &dial), outcome(Outcome::Allowed, &["dial"]));
+    assert_eq!(decide(&policies, STRANGER, &dial), outcome(Outcome::NotPermitted, &[]));
+    let mut part = s3("s3:PutObject", Resource::object("lake", "curated", "a"));
+    assert_eq!(decide(&policies, TRANSFORM, &part), outcome(Outcome::NotPermitted, &[]));
+    part.context.set("encryption", "aws:kms");
+    assert_eq!(decide(&policies, TRANSFORM, &part), outcome(Outcome::Allowed, &["encrypted"]));
+}
+
+#[test]
+fn of_policies_that_are_alike_each_faulty_one_is_reported() {
+    let policy = |n: usize, what: &str| {
+        format!(
+            "@id(\"p{n}\")\npermit (principal in Stage::\"transform\", action == Action::\"s3:GetObject\", resource {what});\n"
+        )
+    };
+    let text: String = (0..3)
+        .map(|n| policy(n, &format!("== Bucket::\"lake/b{n}\"")))
+        .chain([policy(3, "in Bucket::\"lake/raw\"")])
+        .collect();
+    let errors = load(&text).expect_err("refused");
+    let lines: Vec<_> = errors.problems().iter().filter_map(|p| p.position()).map(|(line, _)| line).collect();
+    assert_eq!(lines, [2, 4, 6], "{errors}");
+    // One entity twice is not two entities.
+    for (second, is_refused) in [("lake/raw", true), ("lake/b", false)] {
+        let policy = format!(
+            "@id(\"a\") permit (principal in Stage::\"transform\", action, resource) when {{ Bucket::\"lake/a\" != Bucket::\"lake/b\" }};\n\
+             @id(\"b\") permit (principal in Stage::\"transform\", action, resource) when {{ Bucket::\"lake/raw\" != Bucket::\"{second}\" }};"
+        );
+        assert_eq!(load(&policy).is_err(), is_refused, "{second}");
+    }
+}
+
+/// Not a test of speed but a look at it: `PORTCULLIS_TIMING=1 cargo test --release policy::tests::timing -- --nocapture`.
+#[test]
+fn timing() {
+    let counts: &[usize] =
+        if std::env::var_os("PORTCULLIS_TIMING").is_some() { &[10, 1_000, 10_000] } else { &[10, 500] };
+    for &count in counts {
+        for (kind, condition) in [
+            ("scope only", ""),
+            ("conditions", " when { context has encryption && context.encryption == \"aws:kms\" }"),
+        ] {
+            let mut text = String::new();
+            for n in 0..count {
+                writeln!(text, "@id(\"p{n}\") permit (principal in Stage::\"s{n}\", action in [Action::\"read\", Action::\"write\"], resource in Bucket::\"lake/b{n}\"){condition};").expect("writes");
+            }
+            let entities = ENTITIES.replace("\"transform\"}]", "\"s3\"}]");
+            let dir = directory(&[("a.cedar", &text), ("entities.json", &entities)]);
+            let begun = Instant::now();
+            let policies = PolicyGeneration::load(&source(dir.path()), 1).expect("loads");
+            let load = begun.elapsed();
+            let principal = policies.principal(&SpiffeId::parse(TRANSFORM).expect("id"));
+            let mut asked = s3("s3:PutObject", Resource::object("lake", "b3", "in/2026/11/a.parquet"));
+            asked.context.set("encryption", "aws:kms");
+            let facts = facts();
+            assert_eq!(policies.decide(&principal, &asked, &facts).outcome, Outcome::Allowed);
+            let mut best = f64::MAX;
+            for _ in 0..5 {
+                let begun = Instant::now();
+                for _ in 0..200 {
+                    std::hint::black_box(policies.decide(&principal, std::hint::black_box(&asked), &facts));
+                }
+                best = best.min(begun.elapsed().as_secs_f64() * 1e6 / 200.0);
+            }
+            println!("{count:>6} policies, {kind:<10}: {best:>6.2} µs a decision, loaded in {load:.0?}");
+        }
+    }
+}
