@@ -211,11 +211,11 @@ mod tests {
         assert!(matches!(relayed.ended, Ended::Closed));
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_relay_on_which_nothing_moves_ends() {
         let (_client, near) = duplex(64);
         let (far, _server) = duplex(64);
-        let relayed = relay(near, far, Duration::from_secs(60)).await;
+        let relayed = relay(near, far, Duration::from_millis(30)).await;
         assert!(matches!(relayed.ended, Ended::Idle));
     }
 

@@ -12,7 +12,7 @@ use crate::config::Config;
 
 /// Exits with 0 if the running sidecar is ready for traffic, else with 1 and the reasons.
 #[derive(Debug, Args)]
-pub struct ReadyArgs {
+pub(super) struct ReadyArgs {
     /// Configuration of the sidecar: its admin socket is asked, else its admin listener, else its health listener
     #[arg(long, env = "PORTCULLIS_CONFIG", default_value = "portcullis.yaml", value_name = "FILE")]
     pub config: PathBuf,
@@ -28,7 +28,7 @@ pub struct ReadyArgs {
 }
 
 /// Asks and tells. `load` reads the configuration and reports its errors itself; it is called only if no address is given.
-pub fn run(args: &ReadyArgs, load: impl FnOnce(&Path) -> Result<Config, ExitCode>) -> ExitCode {
+pub(super) fn run(args: &ReadyArgs, load: impl FnOnce(&Path) -> Result<Config, ExitCode>) -> ExitCode {
     let target = match (&args.socket, args.address) {
         (Some(socket), _) => Some(ProbeTarget::Unix(socket.clone())),
         (None, Some(address)) => Some(ProbeTarget::Tcp(address)),

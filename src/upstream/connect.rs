@@ -39,9 +39,12 @@ pub(super) struct PeerTls {
 }
 
 impl Connector {
-    /// A connection, within the connect limit; for a peer, its identity is verified.
-    pub(super) async fn connect(&self, wanted: Wanted) -> Result<(UpstreamIo, bool), Failure> {
-        match timeout(self.limit, self.dial(wanted)).await {
+    /// What `connecting` comes to within the connect limit.
+    pub(super) async fn within_limit<T>(
+        &self,
+        connecting: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        match timeout(self.limit, connecting).await {
             Ok(connected) => connected,
             Err(_elapsed) => Err(Failure::ConnectTimeout {
                 upstream: self.address.clone(),
@@ -55,7 +58,8 @@ impl Connector {
         self.tls.as_ref().map_or(0, |tls| tls.any.generation())
     }
 
-    async fn dial(&self, wanted: Wanted) -> Result<(UpstreamIo, bool), Failure> {
+    /// A connection, and whether it speaks HTTP/2; for a peer, its identity is verified.
+    pub(super) async fn dial(&self, wanted: Wanted) -> Result<(UpstreamIo, bool), Failure> {
         let stream = self.tcp().await.map_err(|error| Failure::Connect {
             upstream: self.address.clone(),
             cause: error.to_string(),

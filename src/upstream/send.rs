@@ -1,6 +1,7 @@
 //! One request out, one answer back.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::{Request, Response, Uri, Version};
 use hyper::body::Incoming;
@@ -10,7 +11,7 @@ use super::connect::{Connector, PeerTls, Wanted};
 use super::http1::{Http1, Idle};
 use super::http2::{Http2, Shared};
 use super::{Lease, Progress, RequestBody};
-use crate::config::{ListenerConfig};
+use crate::config::{ListenerConfig, UpstreamScheme};
 use crate::enforce::Permit;
 use crate::failure::{Failure, with_sources};
 use crate::identity::X509Source;
@@ -24,8 +25,8 @@ pub struct Upstream {
     shared: Shared,
     /// Held while an HTTP/2 connection is opened, so that a burst of requests opens one and not many.
     opening: tokio::sync::Mutex<()>,
-    /// Whether the last connection spoke HTTP/2: what ALPN will agree on is known only after the first.
-    speaks_http2: std::sync::atomic::AtomicBool,
+    /// Whether the next connection is expected to speak HTTP/2: the last one did, or is the first and may.
+    speaks_http2: AtomicBool,
 }
 
 /// What an upstream needs to know.
@@ -63,7 +64,7 @@ impl Upstream {
             idle: Arc::default(),
             shared: Shared::default(),
             opening: tokio::sync::Mutex::default(),
-            speaks_http2: std::sync::atomic::AtomicBool::new(false),
+            speaks_http2: AtomicBool::new(listener.upstream.scheme != UpstreamScheme::Http),
         }
     }
 
@@ -87,7 +88,7 @@ impl Upstream {
         let wanted = if upgrade { Wanted::Http1 } else { Wanted::Any };
         let mut retried = false;
         loop {
-            let connection = self.connection(wanted).await?;
+            let connection = self.connection(wanted, retried).await?;
             let spare = if retried { None } else { spare_head(&request, &connection) };
             match self.exchange(connection, request, upload.clone()).await {
                 Ok(answer) => return Ok(answer),
@@ -113,18 +114,20 @@ impl Upstream {
         self.shared.retire(generation);
     }
 
-    async fn connection(&self, wanted: Wanted) -> Result<Connection, Failure> {
+    /// A connection for a request: a kept one, else a new one. A request that is `retried` has seen a kept HTTP/1.1 connection
+    /// die; those beside it may be as dead, so it gets a new one.
+    async fn connection(&self, wanted: Wanted, retried: bool) -> Result<Connection, Failure> {
         let generation = self.connector.generation();
         if wanted == Wanted::Any {
             if let Some(place) = self.shared.take(generation) {
                 return Ok(Connection::Http2 { place, reused: true });
             }
-            if let Some(connection) = self.ready(generation).await {
+            if !retried && let Some(connection) = self.ready(generation).await {
                 return Ok(Connection::Http1 { connection, reused: true });
             }
         }
         // A handshake is rare, and its future large: boxed, so that every request does not carry its size about.
-        Box::pin(self.open(wanted, generation)).await
+        Box::pin(self.connector.within_limit(self.open(wanted, generation))).await
     }
 
     /// A kept HTTP/1.1 connection that takes a request now.
@@ -138,17 +141,17 @@ impl Upstream {
         None
     }
 
+    /// Opens a connection, or waits for one that can be shared: both together within the connect limit, so that those who wait for
+    /// an upstream that is gone do not wait for one another.
     async fn open(&self, wanted: Wanted, generation: u64) -> Result<Connection, Failure> {
-        use std::sync::atomic::Ordering;
-        let expects_http2 = wanted == Wanted::Any && self.speaks_http2.load(Ordering::Relaxed);
-        let _opening = if expects_http2 { Some(self.opening.lock().await) } else { None };
-        if expects_http2 {
+        let _opening = if self.expects_http2(wanted) { Some(self.opening.lock().await) } else { None };
+        if self.expects_http2(wanted) {
             // Somebody else may have opened one while this waited.
             if let Some(place) = self.shared.take(generation) {
                 return Ok(Connection::Http2 { place, reused: true });
             }
         }
-        let (io, http2) = self.connector.connect(wanted).await?;
+        let (io, http2) = self.connector.dial(wanted).await?;
         if wanted == Wanted::Any {
             self.speaks_http2.store(http2, Ordering::Relaxed);
         }
@@ -159,6 +162,10 @@ impl Upstream {
             let connection = Http1::start(io, generation).await?;
             Ok(Connection::Http1 { connection, reused: false })
         }
+    }
+
+    fn expects_http2(&self, wanted: Wanted) -> bool {
+        wanted == Wanted::Any && self.speaks_http2.load(Ordering::Relaxed)
     }
 
     async fn exchange(

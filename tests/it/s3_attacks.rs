@@ -507,7 +507,21 @@ async fn what_has_its_target_in_the_body_is_refused_or_read() {
     gate.refuses(&post("/raw", "multipart/form-data; boundary=x"), 501, "post-form").await;
     gate.refuses(&post("/raw/", "multipart/form-data; boundary=x"), 501, "post-form").await;
     gate.refuses(&post("/raw", "Multipart/Form-Data; boundary=x"), 501, "post-form").await;
-    gate.refuses(&post("/raw/a", "multipart/form-data; boundary=x"), 501, "no-operation").await;
+    gate.refuses(&post("/raw/a", "multipart/form-data; boundary=x"), 501, "post-form").await;
+    gate.refuses(&post("/raw/a", "text/plain"), 501, "no-operation").await;
+    // One body that is a Delete of an odd key to us, and a form to a store that looks at the type first.
+    let both = "x\n--x\nContent-Disposition: form-data; name=\"key\"\n\nsecret/a\n--x--\ny";
+    let both = |coding: &str| ask("POST /raw?delete").header("content-type", coding).body(delete(&[both]));
+    gate.refuses(&both("multipart/form-data; boundary=x"), 501, "post-form").await;
+    gate.refuses(&both("text/plain").header("content-type", "multipart/form-data; boundary=x"), 501, "post-form").await;
+    let asked = both("application/xml");
+    let reached = gate.send(&asked.to_bytes()).await;
+    assert_eq!((reached.status, &reached.record["action"]), (200, &"s3:DeleteObject".into()), "{reached:#?}");
+    for line in ["POST /raw/a?uploads", "POST /raw/a?uploadId=u", "POST /raw/a?restore"] {
+        let upload = |coding: &str| ask(line).header("content-type", coding);
+        gate.refuses(&upload("multipart/form-data; boundary=x"), 501, "post-form").await;
+        assert_eq!(gate.send(&upload("text/plain").to_bytes()).await.status, 200, "{line}");
+    }
     gate.refuses(&post("/raw", "application/x-www-form-urlencoded"), 501, "no-operation").await;
     let by_host = S3Request::new("raw.s3.example", "POST /").header("content-type", "multipart/form-data; boundary=x");
     gate.refuses(&by_host.body(form), 501, "post-form").await;
@@ -618,6 +632,9 @@ async fn a_subresource_or_header_is_asked_under_its_own_action() {
         let hoisted = ask(&format!("PUT /raw/in/a?{name}={encoded}")).presigned(keys, &[]);
         gate.denies(&hoisted, "not_permitted", "", &object(action)).await;
     }
+    // Reading by SQL is reading.
+    let select = ask("POST /raw/in/a?select&select-type=2").body("<SelectObjectContentRequest/>");
+    gate.allows(&select, &[&read]).await;
     let keys = Keys { access: "k", secret: "s" };
     gate.allows(&ask("PUT /raw/in/a").body("x").presigned(keys, &[]), &[&object("s3:PutObject")]).await;
     gate.service.stop().await;
@@ -672,6 +689,14 @@ async fn a_batch_delete_that_parsers_read_differently_is_refused() {
     let removed = |key: &str| format!("s3:DeleteObject Object::\"endpoint/raw/{key}\"");
     gate.allows(&batch(&delete(&["a", "b &amp; c", "d&#47;e"])), &[&removed("a"), &removed("b & c"), &removed("d/e")])
         .await;
+    let versions =
+        "<Delete><Object><Key>a</Key><VersionId>v</VersionId></Object><Object><Key>b</Key></Object></Delete>";
+    let version = "s3:DeleteObjectVersion Object::\"endpoint/raw/a\"";
+    gate.allows(&batch(versions), &[version, &removed("b")]).await;
+    // Locks are broken key by key too.
+    let bypass = |key: &str| format!("s3:BypassGovernanceRetention Object::\"endpoint/raw/{key}\"");
+    let breaking = batch(versions).header("x-amz-bypass-governance-retention", "true");
+    gate.allows(&breaking, &[version, &removed("b"), &bypass("a"), &bypass("b")]).await;
     // One key in two spellings is judged twice.
     gate.allows(&batch(&delete(&["a", "&#97;"])), &[&removed("a"), &removed("a")]).await;
 
@@ -839,6 +864,31 @@ async fn a_declared_length_of_chunks_that_cannot_be_is_refused() {
         gate.refuses(&put(decoded), 400, "decoded-length").await;
     }
     gate.refuses(&put("3").header("x-amz-decoded-content-length", "3"), 400, "repeated-header").await;
+    gate.service.stop().await;
+}
+
+#[tokio::test]
+async fn a_length_that_only_a_header_claims_is_not_believed() {
+    const POLICIES: &str = r#"
+        @id("writes") permit (principal, action in Action::"write", resource in Bucket::"endpoint/raw");
+        @id("small") forbid (principal, action == Action::"s3:PutObject", resource in Bucket::"endpoint/raw")
+          unless { context has contentLength && context.contentLength <= 10 };
+    "#;
+    let mut gate = Gate::start(POLICIES, HOSTS).await;
+    let asked = "s3:PutObject Object::\"endpoint/raw/a\"";
+    let put = |body: &str| ask("PUT /raw/a").body(body);
+    gate.allows(&put("0123456789"), &[asked]).await;
+    gate.denies(&put("0123456789-"), "forbidden", "small", asked).await;
+    // A store that goes by the signature keeps all of this body.
+    for hash in [UNSIGNED_PAYLOAD, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"] {
+        let claimed =
+            put("0123456789-").header("x-amz-decoded-content-length", "3").header("x-amz-content-sha256", hash);
+        gate.denies(&claimed.clone(), "forbidden", "small", asked).await;
+        gate.denies(&claimed.header("content-encoding", "aws-chunked"), "forbidden", "small", asked).await;
+    }
+    // No length at all.
+    let chunked = ask("PUT /raw/a").header("transfer-encoding", "chunked").body("3\r\nabc\r\n0\r\n\r\n");
+    gate.denies(&chunked, "forbidden", "small", asked).await;
     gate.service.stop().await;
 }
 

@@ -481,13 +481,21 @@ async fn a_rewritten_batch_delete_has_true_length_and_digests() {
     assert_eq!(seen[1].header("x-amz-checksum-crc32"), crc(&seen[1].body));
     assert_eq!(seen[1].header("x-amz-content-sha256"), sha256(&seen[1].body));
 
+    // As many keys as there can be, every other one denied.
+    let keys: Vec<String> = (0..1_000).map(|n| format!("{}{n}", if n % 2 == 0 { "keep/" } else { "drop/" })).collect();
+    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+    let answer = send(ask().body(delete(&keys))).await;
+    assert_eq!(answer.text().matches("<Code>AccessDenied</Code>").count(), 500, "{}", answer.text());
+    let sent = String::from_utf8_lossy(&upstream.complete(3).await[2].body).into_owned();
+    assert_eq!((sent.matches("<Key>drop/").count(), sent.contains("keep")), (500, false));
+
     // What the store says to it, the caller hears.
     let answer = send(ask().header("x-test", "fail").body(body)).await;
     assert_eq!((answer.status.as_u16(), answer.text().as_str()), (503, "<Error><Code>SlowDown</Code></Error>"));
     // Nothing left: nothing is sent.
     let answer = send(ask().body(delete(&["keep/b"]))).await;
     assert!(answer.status == 200 && answer.text().contains("<Code>AccessDenied</Code>"), "{answer:?}");
-    assert_eq!(upstream.seen().len(), 3);
+    assert_eq!(upstream.seen().len(), 4);
     pair.stop().await;
 }
 
@@ -584,9 +592,10 @@ async fn both_addressing_styles_reach_the_same_object() {
 async fn headers_and_versions_need_permissions_of_their_own() {
     const POLICIES: &str = r#"
         @id("content") permit (principal, action in [Action::"s3:GetObject", Action::"s3:PutObject"], resource in Bucket::"endpoint/B");
+        @id("locked") permit (principal, action == Action::"s3:PutObject", resource in Bucket::"endpoint/B-locked");
         @id("tags") permit (principal, action in [Action::"s3:PutObjectTagging", Action::"s3:GetObjectTagging"], resource in Prefix::"endpoint/B/yes");
         @id("acl") permit (principal, action in [Action::"s3:PutObjectAcl", Action::"s3:GetObjectAcl"], resource in Prefix::"endpoint/B/yes");
-        @id("locks") permit (principal, action in [Action::"s3:PutObjectRetention", Action::"s3:PutObjectLegalHold"], resource in Prefix::"endpoint/B/yes");
+        @id("locks") permit (principal, action in [Action::"s3:PutObjectRetention", Action::"s3:PutObjectLegalHold"], resource in Prefix::"endpoint/B-locked/yes");
         @id("versions") permit (principal, action == Action::"s3:GetObjectVersion", resource in Prefix::"endpoint/B/yes");
         @id("old-ones-stay") forbid (principal, action == Action::"s3:DeleteObjectVersion", resource in Bucket::"endpoint/B");
     "#;
@@ -610,16 +619,20 @@ async fn headers_and_versions_need_permissions_of_their_own() {
         assert_eq!(results[0]["ok"], true, "{headers}: {results:#?}");
         lake.denied(&results[1], "not_permitted", "", &format!("{action} Object::\"endpoint/B/no/a\"")).await;
     }
-    let lock =
-        json!({ "Body": "x", "ObjectLockMode": "GOVERNANCE", "ObjectLockRetainUntilDate": "2099-01-01T00:00:00Z" });
-    let hold = json!({ "Body": "x", "ObjectLockLegalHoldStatus": "ON" });
-    let client = lake
-        .client()
-        .step("put_object", lake.object("no/b", lock.clone()))
-        .step("put_object", lake.object("no/b", hold));
-    let results = client.run().await;
-    lake.denied(&results[0], "not_permitted", "", "s3:PutObjectRetention Object::\"endpoint/B/no/b\"").await;
-    lake.denied(&results[1], "not_permitted", "", "s3:PutObjectLegalHold Object::\"endpoint/B/no/b\"").await;
+    let locked = |key: &str, headers: &Value| named("extras-locked", key, headers.clone());
+    let until = "2099-01-01T00:00:00Z";
+    for (headers, action) in [
+        (
+            json!({ "Body": "x", "ObjectLockMode": "GOVERNANCE", "ObjectLockRetainUntilDate": until }),
+            "s3:PutObjectRetention",
+        ),
+        (json!({ "Body": "x", "ObjectLockLegalHoldStatus": "ON" }), "s3:PutObjectLegalHold"),
+    ] {
+        let client = lake.client().step("put_object", locked("yes/b", &headers));
+        let results = client.step("put_object", locked("no/b", &headers)).run().await;
+        assert_eq!(results[0]["ok"], true, "{headers}: {results:#?}");
+        lake.denied(&results[1], "not_permitted", "", &format!("{action} Object::\"endpoint/B-locked/no/b\"")).await;
+    }
 
     let version = |key: &str, at: usize| lake.object(key, json!({ "VersionId": direct[at]["VersionId"] }));
     let client = lake.client().step("get_object", version("yes/a", 2)).step("get_object", version("no/a", 3));
@@ -845,6 +858,40 @@ async fn a_key_is_the_same_for_client_policy_and_store() {
     }
     assert_eq!(lake.stored().await.len(), keys.len());
     lake.pair.stop().await;
+}
+
+#[tokio::test]
+async fn what_egress_denies_never_leaves_the_stage() {
+    let (world, upstream) = (World::new(), Recorder::start());
+    let service = world.sidecar("service").policies(ALLOW_ALL);
+    let service = service.inbound("endpoint", "s3", &upstream.url(), "").start().await;
+    let egress = r#"
+        @id("reads-leave") permit (principal, action in Action::"read", resource in Endpoint::"endpoint");
+        @id("nothing-is-deleted") forbid (principal, action in Action::"delete", resource in Endpoint::"endpoint");
+    "#;
+    let to = service.inbound("endpoint").to_string();
+    let stage = world.sidecar("app").policies(egress);
+    let stage = stage.outbound("endpoint", "s3", &to, &world.id("service"), "").start().await;
+    let client = S3Client::new(&format!("http://{}", stage.outbound("endpoint")), "k", "s");
+    let object = named("raw", "a", none());
+    let client = client.step("put_object", named("raw", "a", json!({ "Body": "x" })));
+    let client = client.step("delete_object", object.clone());
+    let batch = json!({ "Bucket": "raw", "Delete": { "Objects": [{ "Key": "a" }] } });
+    let client = client.step("delete_objects", batch).step("head_object", object.clone()).step("get_object", object);
+    let results = client.run().await;
+    for (at, outcome, policies) in [(0, "not_permitted", &[][..]), (1, "forbidden", &["nothing-is-deleted"])] {
+        assert_eq!((text(&results[at], "code"), &results[at]["status"]), ("AccessDenied", &json!(403)), "{results:#?}");
+        let record = stage.records.of_decision(text(&results[at], "decision")).await;
+        assert_eq!((text(&record, "outcome"), policies_of(&record)), (outcome, policies.to_vec()), "{record:#}");
+        assert_eq!(record["direction"], "outbound");
+    }
+    assert_eq!(results[2]["Errors"][0]["Code"], "AccessDenied", "{results:#?}");
+    assert!(results[3]["ok"] == true && results[4]["Body"] == "ok", "{results:#?}");
+    let methods: Vec<_> = upstream.complete(2).await.iter().map(|seen| seen.method.clone()).collect();
+    assert_eq!(methods, [http::Method::HEAD, http::Method::GET]);
+    assert_eq!(service.records.requests(2).await.len(), 2, "what was denied did not reach the other side");
+    stage.stop().await;
+    service.stop().await;
 }
 
 /// Permits what is below `in`, in the bucket `raw`.

@@ -10,6 +10,7 @@ use hyper::body::Incoming;
 
 use super::body::{Open, ResponseBody};
 use super::guard::judge_upstream_head;
+use super::reply::Replier;
 use super::service::HttpConnection;
 use crate::config::Direction;
 use crate::failure::Failure;
@@ -47,24 +48,33 @@ pub(super) fn prepare(connection: &Arc<HttpConnection>, parts: &mut Parts, targe
     }
 }
 
-/// Passes an upstream's answer on.
+/// Passes an upstream's answer on; one that cannot be passed on is the upstream's failure.
 ///
 /// # Errors
-/// The answer is one that nobody asked for, or the record of the exchange cannot be written.
-pub(super) fn response(response: Response<Incoming>, open: Open) -> Result<Response<ResponseBody>, Failure> {
+/// The record of the exchange cannot be written.
+pub(super) fn response(
+    response: Response<Incoming>,
+    open: Open,
+    replier: &Replier,
+) -> Result<Response<ResponseBody>, Failure> {
     let (mut parts, incoming) = response.into_parts();
-    if parts.status == StatusCode::SWITCHING_PROTOCOLS {
-        let cause = "it switched protocols though nobody asked for it".to_owned();
-        return Err(Failure::Invalid { cause });
-    }
-    if let Err(refusal) = judge_upstream_head(&parts) {
-        return Err(Failure::Invalid { cause: refusal.message });
+    if let Err(cause) = judge(&parts) {
+        let Open { permit, upload, connection, .. } = open;
+        return replier.unserved(&connection, permit, upload.as_deref(), &Failure::Invalid { cause });
     }
     strip_response(&mut parts.headers, open.connection.listener.direction);
     let body = ResponseBody::streamed(incoming, parts.status.as_u16(), open)?;
     // hyper writes the version of the connection; an answer from HTTP/2 must not claim HTTP/2 on HTTP/1.1.
     parts.version = Version::HTTP_11;
     Ok(Response::from_parts(parts, body))
+}
+
+/// Whether an answer can be passed on; else what is wrong with it.
+fn judge(parts: &http::response::Parts) -> Result<(), String> {
+    if parts.status == StatusCode::SWITCHING_PROTOCOLS {
+        return Err("it switched protocols though nobody asked for it".into());
+    }
+    judge_upstream_head(parts).map_err(|refusal| refusal.message)
 }
 
 /// Removes what belongs to the upstream's connection only (RFC 9110, 7.6.1), and claims in our name that only a peer may make.

@@ -385,32 +385,6 @@ impl Frames {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn frames_are_found_however_their_bytes_are_split() {
-        let frames: [&[u8]; 5] = [
-            &[0, 0, 2, DATA, 0, 0, 0, 0, 1, 7, 7],
-            &[0, 0, 4, RST_STREAM, 0, 0, 0, 0, 3, 0, 0, 0, 1],
-            &[0, 0, 0, SETTINGS, ACK, 0, 0, 0, 0],
-            &[0, 0, 10, GOAWAY, 0, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 11, 1, 2],
-            // Too short for its code: h2 never sends it, and refuses it.
-            &[0, 0, 1, RST_STREAM, 0, 0, 0, 0, 5, 9],
-        ];
-        let bytes = frames.concat();
-        let expected = [(DATA, 1, 0), (RST_STREAM, 3, 1), (SETTINGS, 0, 0), (GOAWAY, 0, 11), (RST_STREAM, 5, 0)];
-        for size in 1..=bytes.len() {
-            let (mut parser, mut seen) = (Frames::default(), Vec::new());
-            for part in bytes.chunks(size) {
-                parser.pass(part, |frame| seen.push((frame.kind, frame.stream, frame.error)));
-            }
-            assert_eq!(seen, expected, "split by {size}");
-        }
-    }
-}
-
 /// For fuzzing: whatever the bytes, no panic, and the same frames whole and byte by byte.
 pub fn fuzz(bytes: &[u8]) {
     let (mut whole, mut whole_frames) = (Frames::after_preface(), Vec::new());

@@ -108,7 +108,7 @@ pub(super) async fn forward_permitted(
         Ok((response, lease)) => {
             drop(waiting);
             let open = super::body::Open { permit, lease, upload, connection: Arc::clone(connection) };
-            forward::response(response, open)
+            forward::response(response, open, replier)
         }
         Err(failure) => replier.unserved(connection, permit, upload.as_deref(), &failure),
     }

@@ -43,7 +43,7 @@ pub(super) async fn websocket(
     };
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         let open = Open { permit, lease, upload: None, connection: Arc::clone(connection) };
-        return forward::response(response, open);
+        return forward::response(response, open, replier);
     }
     let (Some(downstream), true) = (downstream, is_websocket(&response)) else {
         let failure = Failure::Invalid { cause: "it switched to something else than a WebSocket".into() };
@@ -108,7 +108,7 @@ impl Session {
     fn settle(&mut self, error: Option<String>) {
         let Some(permit) = self.permit.take() else { return };
         let (bytes_in, bytes_out) = (self.moved.forth(), self.moved.back());
-        if let Err(error) = permit.settle(&Settlement { status: Some(101), bytes_in, bytes_out, reason: None, error }) {
+        if let Err(error) = permit.settle(&Settlement { status: Some(101), bytes_in, bytes_out, error, ..Settlement::default() }) {
             tracing::error!(%error, "a WebSocket that ended has no final record");
         }
     }
