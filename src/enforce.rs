@@ -249,6 +249,12 @@ impl Permit {
         &self.0.exchange
     }
 
+    /// The policies that decided.
+    #[must_use]
+    pub fn policies(&self) -> Option<&Arc<PolicyGeneration>> {
+        self.0.asked.as_ref().map(|asked| &asked.generation)
+    }
+
     /// Records that the exchange has begun, for one that stays open: the final record will have the same decision id.
     ///
     /// # Errors

@@ -90,6 +90,7 @@ fn refused_heads() -> Vec<(&'static str, Fields, u16, &'static str)> {
     vec![
         over("two lengths", with(&[("content-length", "0"), ("content-length", "0")]), "content-length"),
         over("a list of lengths", with(&[("content-length", "")]), "content-length"),
+        over("a length that reads as octal", with(&[("content-length", "00")]), "content-length"),
         over("a host beside another authority", with(&[("host", "other")]), "host-mismatch"),
         over("two hosts", with(&[("host", "api"), ("host", "api")]), "duplicate-host"),
         over(

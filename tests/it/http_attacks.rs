@@ -115,6 +115,7 @@ fn framing_attacks() -> Vec<Attack> {
         ("two lengths", post("content-length: 0\r\ncontent-length: 41\r\n", SMUGGLED), 400, "content-length-repeated"),
         ("list of lengths", post("content-length: 3, 3\r\n", "abc"), 400, "content-length"),
         ("signed length", post("content-length: +3\r\n", "abc"), 400, "content-length"),
+        ("length that reads as octal", post("content-length: 010\r\n", "abcdefghij"), 400, "content-length"),
         ("hexadecimal length", post("content-length: 0x3\r\n", "abc"), 400, "content-length"),
         ("length over 64 bits", post("content-length: 18446744073709551619\r\n", "abc"), 400, "content-length"),
         ("empty length", post("content-length:\r\n", ""), 400, "content-length"),

@@ -336,3 +336,18 @@ async fn override_headers_pass_only_where_the_configuration_names_them() {
     );
     stage.service.stop().await;
 }
+
+/// CVE-2013-5704: an upstream that adds trailers to its head would read there what no policy has seen.
+#[tokio::test]
+async fn what_policies_read_of_a_head_is_no_trailer() {
+    let upstream = Recorder::start();
+    let stage = Stage::before(&upstream.h2c_url(), HEADER_POLICIES, "").await;
+    let trailers = "X-Role: admin\r\nx_role: admin\r\nx-tenant: b\r\nx-http-method-override: DELETE\r\nx_original_url: /admin\r\n\
+        x-forwarded-host: internal.example\r\nx-checksum: abc\r\n";
+    let head = "POST /x HTTP/1.1\r\nhost: api\r\nx-tenant: a\r\nte: trailers\r\ntrailer: x-role, x-checksum\r\ntransfer-encoding: chunked\r\n\r\n";
+    assert_eq!(stage.exchange(format!("{head}3\r\nabc\r\n0\r\n{trailers}\r\n")).await.status(), 200);
+    let seen = &upstream.complete(1).await[0];
+    let names: Vec<&str> = seen.trailers.keys().map(http::HeaderName::as_str).collect();
+    assert_eq!(names, ["x-checksum"], "{seen:#?}");
+    stage.service.stop().await;
+}

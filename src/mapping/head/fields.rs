@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, header};
 
-use super::strip::{Dropped, joined_cookie};
+use super::strip::{Dropped, is_taken_for, joined_cookie};
 use crate::mapping::refusal::shown;
 use crate::mapping::{HeadersRead, Refusal, Value};
 
@@ -36,9 +36,7 @@ pub fn copied(headers: &HeaderMap, reads: &HeadersRead) -> Result<Value, Refusal
 
 /// Refuses a field that some servers take for `read`.
 fn judge_spelling(headers: &HeaderMap, read: &str) -> Result<(), Refusal> {
-    let is_same = |(given, read): (u8, u8)| given == read || matches!((given, read), (b'_', b'-') | (b'-', b'_'));
-    let is_taken =
-        |name: &&str| *name != read && name.len() == read.len() && name.bytes().zip(read.bytes()).all(is_same);
+    let is_taken = |name: &&str| *name != read && is_taken_for(name, read);
     match headers.keys().map(header::HeaderName::as_str).find(is_taken) {
         None => Ok(()),
         Some(name) => Err(Refusal::bad_request(

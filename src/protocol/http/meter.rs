@@ -378,7 +378,8 @@ impl Frames {
             self.need = HEADER + begins_with;
             return None;
         }
-        let error = payload.get(..begins_with).and_then(<[u8]>::last_chunk::<4>).map_or(0, |code| u32::from_be_bytes(*code));
+        let error =
+            payload.get(..begins_with).and_then(<[u8]>::last_chunk::<4>).map_or(0, |code| u32::from_be_bytes(*code));
         (self.skip, self.have, self.need) = (length as usize - begins_with, 0, HEADER);
         Some(FrameHead { length, kind, flags, stream: u32::from_be_bytes([d, e, f, g]) & 0x7fff_ffff, error })
     }

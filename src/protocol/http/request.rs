@@ -12,9 +12,9 @@ use hyper::body::Incoming;
 
 use super::body::ResponseBody;
 use super::guard::{GuardHandle, HeadVerdict};
+use super::judged_body::{self, JudgedBody};
 use super::reply::Replier;
 use super::service::HttpConnection;
-use super::judged_body::{self, JudgedBody};
 use super::{forward, timing, upgrade};
 use crate::config::ProtocolConfig;
 use crate::enforce::{Exchange, Permit, Settlement};
@@ -85,7 +85,7 @@ async fn walk(
     if websocket {
         return Box::pin(upgrade::websocket(connection, parts, target, permit, replier)).await;
     }
-    let (body, upload) = RequestBody::streamed(body);
+    let (body, upload) = RequestBody::streamed(body, &permit);
     forward::prepare(connection, &mut parts, target.as_deref(), &permit.exchange().request_id);
     let request = Request::from_parts(parts, body);
     forward_permitted(connection, permit, request, upload, replier).await
@@ -179,7 +179,8 @@ fn random_id() -> Box<str> {
 /// The trace id in a W3C `traceparent` (<https://www.w3.org/TR/trace-context/#traceparent-header>): 32 hex digits, not all zero.
 fn trace_id(headers: &HeaderMap) -> Option<Box<str>> {
     let id = headers.get("traceparent")?.to_str().ok()?.split('-').nth(1)?;
-    let valid = id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()) && id.bytes().any(|byte| byte != b'0');
+    let valid =
+        id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()) && id.bytes().any(|byte| byte != b'0');
     valid.then(|| id.into())
 }
 

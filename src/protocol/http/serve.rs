@@ -18,8 +18,8 @@ use super::meter::{Meter, MeterRefusal, StreamErrors};
 use super::request::answer;
 use super::service::{HttpConnection, HttpListener, Relay};
 use crate::config::Limits;
-use crate::failure::with_sources;
 use crate::enforce::Asker;
+use crate::failure::with_sources;
 use crate::identity::SpiffeId;
 use crate::protocol::{Activity, Downstream};
 
@@ -306,5 +306,9 @@ fn closed_by(error: &hyper::Error) -> Closed {
         return Closed::Refused { rule: refusal.rule, message: refusal.to_string() };
     }
     let text = with_sources(error);
-    if error.is_parse() { Closed::Refused { rule: "http-syntax", message: text } } else { Closed::Failed { cause: text } }
+    if error.is_parse() {
+        Closed::Refused { rule: "http-syntax", message: text }
+    } else {
+        Closed::Failed { cause: text }
+    }
 }

@@ -4,8 +4,8 @@ use http::Uri;
 use memchr::memchr;
 
 use super::fields::{Field, all_in, all_token, blame, class, line};
-use crate::mapping::public_part;
 use super::verdict::{Framing, HeadFacts, HeadLimits, HeadRefusal, shown};
+use crate::mapping::public_part;
 
 /// A head under judgement. Every line is looked at once, however the transport splits the bytes.
 #[derive(Debug, Default)]
@@ -108,6 +108,11 @@ impl HeadScan {
         }
         if self.content_length.is_some() {
             return Err(HeadRefusal::bad("content-length-repeated", "more than one content-length field"));
+        }
+        if value.len() > 1 && value.starts_with(b"0") {
+            // Some readers would take it for octal.
+            let message = format!("content length {} has a zero before it", shown(value));
+            return Err(HeadRefusal::bad("content-length", message));
         }
         self.content_length = Some(content_length(value)?);
         Ok(())
@@ -245,14 +250,21 @@ fn judge_target(method: &[u8], target: &[u8], limits: &HeadLimits) -> Result<(),
         let byte = foreign.unwrap_or(&b' ');
         return Err(match byte {
             b'\t' => HeadRefusal::bad("request-line", "tab in the request target"),
-            b'#' => HeadRefusal::bad("fragment", format!("request target {} has a fragment", shown(&public_part(target)))),
+            b'#' => {
+                HeadRefusal::bad("fragment", format!("request target {} has a fragment", shown(&public_part(target))))
+            }
             _ => HeadRefusal::bad(
                 "target-character",
-                format!("request target {} has a byte 0x{byte:02x} that is to be percent-encoded", shown(&public_part(target))),
+                format!(
+                    "request target {} has a byte 0x{byte:02x} that is to be percent-encoded",
+                    shown(&public_part(target))
+                ),
             ),
         });
     }
-    let form = || HeadRefusal::bad("target-form", format!("{} is no request target for this method", shown(&public_part(target))));
+    let form = || {
+        HeadRefusal::bad("target-form", format!("{} is no request target for this method", shown(&public_part(target))))
+    };
     match target {
         _ if method == b"CONNECT" => authority_form(target).ok_or_else(form),
         [b'/', ..] => Ok(()),
