@@ -23,9 +23,17 @@ const CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert
 ///
 /// `target` is the judged path and query; none where the received target is sent unchanged (S3: the client signed it,
 /// and it was proved to be the judged bucket, key and query).
-pub(super) fn prepare(connection: &Arc<HttpConnection>, parts: &mut Parts, target: Option<&str>, request_id: &str) {
+///
+/// # Errors
+/// The judged form cannot be written as a request.
+pub(super) fn prepare(
+    connection: &Arc<HttpConnection>,
+    parts: &mut Parts,
+    target: Option<&str>,
+    request_id: &str,
+) -> Result<(), Failure> {
     let authority = parts.uri.authority().cloned();
-    parts.uri = origin_form(&parts.uri, target);
+    parts.uri = origin_form(&parts.uri, target)?;
     head::strip_for_upstream(&mut parts.headers);
     // The proxy has answered the expectation itself by reading the body (RFC 9110, 10.1.1).
     parts.headers.remove(header::EXPECT);
@@ -38,6 +46,7 @@ pub(super) fn prepare(connection: &Arc<HttpConnection>, parts: &mut Parts, targe
     if let Some(client_cert) = &connection.client_cert {
         parts.headers.insert(CLIENT_CERT, client_cert.clone());
     }
+    Ok(())
 }
 
 /// Passes an upstream's answer on; one that cannot be passed on is the upstream's failure.
@@ -92,13 +101,10 @@ pub(super) fn strip_response(headers: &mut HeaderMap, direction: Direction) {
     }
 }
 
-fn origin_form(uri: &Uri, target: Option<&str>) -> Uri {
+fn origin_form(uri: &Uri, target: Option<&str>) -> Result<Uri, Failure> {
     let path_and_query = match target {
-        // Judged targets are made of characters that a URI may hold: this cannot fail, and if it did, `/` is not forwarded.
-        Some(target) => PathAndQuery::try_from(target).ok(),
-        None => uri.path_and_query().cloned(),
+        Some(target) => PathAndQuery::try_from(target).map_err(|error| Failure::Target { cause: error.to_string() })?,
+        None => uri.path_and_query().cloned().ok_or_else(|| Failure::Target { cause: "it has no path".into() })?,
     };
-    let mut parts = http::uri::Parts::default();
-    parts.path_and_query = path_and_query;
-    Uri::from_parts(parts).unwrap_or_default()
+    Ok(Uri::from(path_and_query))
 }

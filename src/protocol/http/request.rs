@@ -86,7 +86,7 @@ async fn walk(
         return Box::pin(upgrade::websocket(connection, parts, target, permit, replier)).await;
     }
     let (body, upload) = RequestBody::streamed(body, &permit);
-    forward::prepare(connection, &mut parts, target.as_deref(), &permit.exchange().request_id);
+    forward::prepare(connection, &mut parts, target.as_deref(), &permit.exchange().request_id)?;
     let request = Request::from_parts(parts, body);
     forward_permitted(connection, permit, request, upload, replier).await
 }

@@ -27,7 +27,7 @@ pub(super) async fn websocket(
     replier: &Replier,
 ) -> Result<Response<ResponseBody>, Failure> {
     let downstream = parts.extensions.remove::<hyper::upgrade::OnUpgrade>();
-    forward::prepare(connection, &mut parts, target.as_deref(), &permit.exchange().request_id);
+    forward::prepare(connection, &mut parts, target.as_deref(), &permit.exchange().request_id)?;
     parts.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     parts.headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     let request = Request::from_parts(parts, RequestBody::empty());
