@@ -3,6 +3,7 @@
 //! `request.rs` is the walk of one request on one screen; `serve.rs` runs it for a connection.
 
 mod body;
+mod coalesce;
 mod forward;
 pub mod guard;
 mod judged_body;

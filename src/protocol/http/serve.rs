@@ -13,6 +13,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
+use super::coalesce::Coalesce;
 use super::guard::{Guard, HeadLimits, HeadRefusal, Rewound, Version, sniff};
 use super::meter::{Meter, MeterRefusal, StreamErrors};
 use super::request::answer;
@@ -155,7 +156,7 @@ async fn serve_http2(
     let window = limits.concurrent_streams.saturating_mul(STREAM_WINDOW).min(LARGEST_WINDOW);
     let connection = Arc::new(HttpConnection::new(listener, asker, None, own));
     let streams: Arc<dyn StreamErrors> = Arc::<HttpConnection>::clone(&connection);
-    let (metered, meter) = Meter::new(stream, limits.control_frames_per_second, streams);
+    let (metered, meter) = Meter::new(Coalesce::new(stream), limits.control_frames_per_second, streams);
     let service = {
         let connection = Arc::clone(&connection);
         // Boxed, since hyper and tokio move a stream's future several times before they first poll it.
