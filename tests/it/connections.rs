@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::proxy::READS_AND_WRITES;
-use crate::streaming::{Generator, LARGE, Pattern, checked, of};
+use crate::streaming::{Generator, MORE_THAN_FITS, Pattern, checked, of};
 use crate::support::*;
 
 #[tokio::test]
@@ -103,7 +103,7 @@ async fn a_rotated_svid_is_shown_from_then_on_and_cuts_nothing() {
     let (world, upstream) = (World::new(), Generator::start().await);
     let pair = world.pair("http", &upstream.url(), READS_AND_WRITES).await;
     let mut reader = Client::plain(pair.address()).await;
-    let reading = of(&reader, "GET", &format!("/source/{LARGE}"), Pattern::of(0));
+    let reading = of(&reader, "GET", &format!("/source/{MORE_THAN_FITS}"), Pattern::of(0));
     let in_flight = reader.stream(reading).await.expect("the answer begins");
     let mut writer = Client::plain(pair.address()).await;
     let stuck = of(&writer, "POST", "/stuck", Pattern::of(1 << 20));
@@ -132,7 +132,7 @@ async fn a_rotated_svid_is_shown_from_then_on_and_cuts_nothing() {
     upstream.release.send_replace(true);
     let answer = writing.await.expect("no panic").expect("the upload is answered");
     assert_eq!(answer.into_body().collect().await.expect("a whole answer").to_bytes(), (1 << 20).to_string());
-    assert_eq!(checked(in_flight.into_body()).await, LARGE);
+    assert_eq!(checked(in_flight.into_body()).await, MORE_THAN_FITS);
     let records = pair.inbound.records.requests(8).await;
     assert_eq!(addresses(&records).len(), 2, "one connection for each SVID: {records:#?}");
     for record in records {
@@ -218,7 +218,7 @@ async fn idle_connections_are_closed_and_waiting_ones_are_not() {
 #[tokio::test]
 async fn heads_and_handshakes_that_dawdle_are_refused() {
     let (world, upstream) = (World::new(), Recorder::start());
-    let limits = "limits:\n  header_read_timeout: 300ms\n  handshake_timeout: 300ms";
+    let limits = "limits:\n  header_read_timeout: 1s\n  handshake_timeout: 1s";
     let pair = world.pair_with("http", &upstream.url(), READS_AND_WRITES, limits).await;
     let mut slow = Raw::connect(pair.address()).await;
     slow.write("GET /slow HTTP/1.1\r\nhost: a.example\r\nx-part: ").await;
@@ -297,7 +297,7 @@ async fn a_drain_finishes_what_is_in_flight_and_takes_nothing_new() {
         }));
     }
     let mut reader = Client::plain(address).await;
-    let reading = of(&reader, "GET", &format!("/source/{LARGE}"), Pattern::of(0));
+    let reading = of(&reader, "GET", &format!("/source/{MORE_THAN_FITS}"), Pattern::of(0));
     let download = reader.stream(reading).await.expect("the answer begins");
     let peer = TlsClient::with(&world.ca.issue("/ns/test/sa/other")).alpn(&["h2"]);
     let mut idle = FrameConnection::open(peer.connect(inbound).await.expect("a known peer")).await;
@@ -325,7 +325,7 @@ async fn a_drain_finishes_what_is_in_flight_and_takes_nothing_new() {
         let (version, closes, body) = answer.await.expect("what is in flight is answered");
         assert_eq!((closes, &body[..]), (version == http::Version::HTTP_11, &b"100"[..]), "{version:?}");
     }
-    assert_eq!(checked(download.into_body()).await, LARGE);
+    assert_eq!(checked(download.into_body()).await, MORE_THAN_FITS);
     drop(idle);
     let (outbound, inbound) = (pair.outbound.stop().await, pair.inbound.stop().await);
     for records in [outbound, inbound] {

@@ -23,7 +23,9 @@ use crate::support::*;
 
 const MIB: u64 = 1 << 20;
 /// Far more than all buffers and windows of the way together.
-pub(crate) const LARGE: u64 = 256 * MIB;
+const LARGE: u64 = 256 * MIB;
+/// More than a pair may hold of one body, so that a reader that stops shows.
+pub(crate) const MORE_THAN_FITS: u64 = 96 * MIB;
 /// What a pair may hold of one body: flow-control windows and socket buffers of three connections, not the body.
 const MOST_IN_FLIGHT: u64 = 48 * MIB;
 /// What a sidecar's memory may grow by while a large body passes: windows (4 MiB a connection) and their bookkeeping.
@@ -70,15 +72,15 @@ async fn a_reader_that_stops_stops_the_sender() {
             if by_h2c { Client::plain_http2(pair.address()).await } else { Client::plain(pair.address()).await };
 
         // The app stops reading: the upstream stops sending.
-        let answer = app.stream(of(&app, "GET", &format!("/source/{LARGE}"), Pattern::of(0))).await.unwrap();
+        let answer = app.stream(of(&app, "GET", &format!("/source/{MORE_THAN_FITS}"), Pattern::of(0))).await.unwrap();
         let sent = standstill(&upstream.sent).await;
         assert!((1..MOST_IN_FLIGHT).contains(&sent), "the upstream has sent {sent} bytes that nobody read");
         assert!(pair.outbound.resident_bytes() < 128 * MIB && pair.inbound.resident_bytes() < 128 * MIB);
         // It goes on where it stopped, and nothing is lost.
-        assert_eq!(checked(answer.into_body()).await, LARGE);
+        assert_eq!(checked(answer.into_body()).await, MORE_THAN_FITS);
 
         // The upstream stops reading: the app stops sending.
-        let body = Pattern::of(LARGE);
+        let body = Pattern::of(MORE_THAN_FITS);
         let taken = Arc::clone(&body.given);
         let request = of(&app, "POST", "/stuck", body);
         let exchange = tokio::spawn(async move {
@@ -88,7 +90,7 @@ async fn a_reader_that_stops_stops_the_sender() {
         let given = standstill(&taken).await;
         assert!((1..MOST_IN_FLIGHT).contains(&given), "the app has sent {given} bytes that nobody read");
         upstream.release.send_replace(true);
-        assert_eq!(exchange.await.unwrap(), LARGE.to_string());
+        assert_eq!(exchange.await.unwrap(), MORE_THAN_FITS.to_string());
         pair.stop().await;
     }
 }
@@ -132,9 +134,9 @@ async fn stopped_readers_do_not_starve_others_on_the_connection_between_the_side
     let taken = Arc::<AtomicU64>::default();
     for _ in 0..12 {
         let mut app = Client::plain(pair.address()).await;
-        let answer = app.stream(of(&app, "GET", &format!("/source/{LARGE}"), Pattern::of(0))).await.unwrap();
+        let answer = app.stream(of(&app, "GET", &format!("/source/{MORE_THAN_FITS}"), Pattern::of(0))).await.unwrap();
         let mut sender = Client::plain(pair.address()).await;
-        let mut body = Pattern::of(LARGE);
+        let mut body = Pattern::of(MORE_THAN_FITS);
         body.given = Arc::clone(&taken);
         let request = of(&sender, "POST", "/stuck", body);
         let upload = tokio::spawn(async move { sender.stream(request).await });
@@ -162,14 +164,14 @@ async fn an_app_that_leaves_ends_its_exchange() {
         let url = if by_h2c { upstream.h2c_url() } else { upstream.url() };
         let pair = world.pair("http", &url, READS_AND_WRITES).await;
         let mut app = Client::plain(pair.address()).await;
-        let answer = app.stream(of(&app, "GET", &format!("/source/{LARGE}"), Pattern::of(0))).await.unwrap();
+        let answer = app.stream(of(&app, "GET", &format!("/source/{MORE_THAN_FITS}"), Pattern::of(0))).await.unwrap();
         drop((answer, app));
 
         let cut = |record: &serde_json::Value| record["kind"] == "request" && record["error"].is_string();
         for sidecar in [&pair.outbound, &pair.inbound] {
             let record = sidecar.records.find("the exchange that was broken off", cut).await;
             assert_eq!((&record["outcome"], &record["status"]), (&"allowed".into(), &200.into()));
-            assert!(record["bytes_out"].as_u64().unwrap() < LARGE, "{record}");
+            assert!(record["bytes_out"].as_u64().unwrap() < MORE_THAN_FITS, "{record}");
         }
         // The upstream hears of it too, instead of sending for nobody.
         eventually("the upstream to be told", || (upstream.broken.load(Ordering::Relaxed) == 1).then_some(())).await;

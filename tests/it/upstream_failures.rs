@@ -420,7 +420,13 @@ async fn an_answer_that_stands_still_is_cut() {
     let world = World::new();
     let upstream =
         RawUpstream::start(|_| Step::Reply(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nthe beginning".to_vec()));
-    let pair = world.pair_with("http", &upstream.url(), READS_AND_WRITES, "limits:\n  idle_timeout: 300ms").await;
+    // Only one side has the short limit, or it would be chance which of them finds out.
+    let service = world.sidecar("service").policies(READS_AND_WRITES);
+    let service = service.inbound("endpoint", "http", &upstream.url(), "limits:\n  idle_timeout: 300ms").start().await;
+    let app = world.sidecar("app").policies(ALLOW_ALL);
+    let to = service.inbound("endpoint").to_string();
+    let outbound = app.outbound("endpoint", "http", &to, &world.id("service"), "").start().await;
+    let pair = Pair { outbound, inbound: service };
     let mut app = Client::plain(pair.address()).await;
     let started = Instant::now();
     let error = app.try_send(request("GET", "a.example", "/x", &[], "")).await;

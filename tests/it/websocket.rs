@@ -270,6 +270,8 @@ async fn upgrades_over_http2_are_refused() {
         refused_over_http2(&mut outbound, stream, head).await;
     }
     upstream.assert_untouched();
+    // A drain would wait for them to confirm its GOAWAY.
+    drop((inbound, outbound));
     pair.stop().await;
 }
 
