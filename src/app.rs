@@ -150,6 +150,9 @@ impl App {
         for prepared in &bound {
             tracing::info!(listener = %prepared.config.name, direction = prepared.config.direction.as_str(), protocol = prepared.config.protocol.as_str(), address = prepared.socket.address(), "listening");
         }
+        for option in &config.unsafe_options {
+            tracing::warn!(%option, "an option takes a protection away");
+        }
         let mut threads = Vec::new();
         for number in 0..config.workers.get() {
             let (config, shared, bound, watch) = (Arc::clone(&config), Arc::clone(&shared), bound.clone(), watch.clone());
@@ -235,7 +238,7 @@ fn data_path(
                 }
             };
             let source: Arc<dyn X509Source> = Arc::<FileSource>::clone(&shared.identity);
-            let options = UpstreamOptions { listener: &prepared.config, source: &source };
+            let options = UpstreamOptions { listener: &prepared.config, source: &source, metrics: &prepared.point.metrics };
             let upstream = Arc::new(Upstream::new(&options));
             upstreams.push(Arc::clone(&upstream));
             let listener = Arc::new(prepared.on_this_thread(config, source, upstream));

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpStream, lookup_host};
@@ -10,6 +11,7 @@ use tokio::time::timeout;
 use super::UpstreamIo;
 use crate::config::{UpstreamConfig, UpstreamScheme};
 use crate::failure::Failure;
+use crate::telemetry::ListenerMetrics;
 use crate::tls::ClientTls;
 
 /// Which HTTP version a connection is wanted for.
@@ -29,6 +31,7 @@ pub(super) struct Connector {
     pub(super) address: String,
     pub(super) tls: Option<PeerTls>,
     pub(super) limit: Duration,
+    pub(super) metrics: Arc<ListenerMetrics>,
 }
 
 /// Client handshakes with either offer of ALPN protocols.
@@ -71,15 +74,16 @@ impl Connector {
         let tls = if wanted == Wanted::Http1 { &tls.http1 } else { &tls.any };
         match tls.connect(stream).await {
             Ok((stream, _peer)) => {
+                self.metrics.handshake_done();
                 let io = UpstreamIo::tls(stream);
                 let http2 = io.alpn() == Some(b"h2");
                 Ok((io, http2))
             }
-            Err(refusal) => Err(Failure::Handshake {
-                upstream: self.address.clone(),
-                rule: refusal.rule,
-                cause: refusal.message,
-            }),
+            Err(refusal) => {
+                self.metrics.handshake_refused(refusal.rule);
+                let upstream = self.address.clone();
+                Err(Failure::Handshake { upstream, rule: refusal.rule, cause: refusal.message })
+            }
         }
     }
 

@@ -375,7 +375,7 @@ async fn a_key_that_stores_read_differently_is_refused() {
         ("/raw/%F0%9F%98%80/", "raw/😀/"),
         ("/raw/a..b/...", "raw/a..b/..."),
         ("/raw/%5C", "raw/\\"),
-        (&longest, &longest[1..]),
+        (&longest, longest.trim_start_matches('/')),
     ] {
         let object = format!("s3:GetObject Object::{:?}", format!("endpoint/{resource}"));
         gate.allows(&ask(&format!("GET {target}")), &[&object]).await;
@@ -793,7 +793,8 @@ async fn a_batch_delete_is_read_whole_within_a_limit_and_as_it_is() {
     gate.refuses(&request.clone().body(chunked), 413, "judged-body-length").await;
 
     // In chunks it is the same body; the store gets it with its length.
-    let chunked = format!("5\r\n{}\r\n{:x}\r\n{}\r\n0\r\n\r\n", &body[..5], body.len() - 5, &body[5..]);
+    let (start, rest) = body.split_at(5);
+    let chunked = format!("5\r\n{start}\r\n{:x}\r\n{rest}\r\n0\r\n\r\n", rest.len());
     let reached = gate.send(&request.body(chunked).to_bytes()).await;
     assert_eq!((reached.status, reached.asked()), (200, vec![removed.to_owned()]), "{reached:#?}");
     let [seen] = &*reached.forwarded else { panic!("{reached:#?}") };

@@ -9,11 +9,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
-use http_body_util::BodyExt;
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Either, Full};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::server::conn;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use crate::proxy::READS_AND_WRITES;
@@ -21,7 +23,7 @@ use crate::support::*;
 
 const MIB: u64 = 1 << 20;
 /// Far more than all buffers and windows of the way together.
-const LARGE: u64 = 256 * MIB;
+pub(crate) const LARGE: u64 = 256 * MIB;
 /// What a pair may hold of one body: flow-control windows and socket buffers of three connections, not the body.
 const MOST_IN_FLIGHT: u64 = 48 * MIB;
 /// What a sidecar's memory may grow by while a large body passes: windows (4 MiB a connection) and their bookkeeping.
@@ -177,12 +179,7 @@ async fn an_app_that_leaves_ends_its_exchange() {
 }
 
 /// A request of `client`'s version.
-fn of<B>(
-    client: &Client,
-    method: &str,
-    path: &str,
-    body: B,
-) -> Request<http_body_util::combinators::BoxBody<Bytes, Infallible>>
+pub(crate) fn of<B>(client: &Client, method: &str, path: &str, body: B) -> Request<BoxBody<Bytes, Infallible>>
 where
     B: Body<Data = Bytes, Error = Infallible> + Send + Sync + 'static,
 {
@@ -207,7 +204,7 @@ async fn standstill(counter: &AtomicU64) -> u64 {
 }
 
 /// Reads a body, compares it with the pattern, and says how long it was.
-async fn checked(mut body: Incoming) -> u64 {
+pub(crate) async fn checked(mut body: Incoming) -> u64 {
     let mut at = 0;
     while let Some(frame) = within("the next bytes", body.frame()).await {
         let frame = frame.unwrap_or_else(|error| panic!("the body broke off after {at} bytes: {error:?}"));
@@ -233,7 +230,7 @@ fn pattern(at: u64) -> &'static [u8] {
 
 /// A body of a known length, made as it is asked for.
 #[derive(Debug)]
-struct Pattern {
+pub(crate) struct Pattern {
     length: u64,
     at: u64,
     /// Counts the bytes of all bodies that share it.
@@ -243,7 +240,7 @@ struct Pattern {
 }
 
 impl Pattern {
-    fn of(length: u64) -> Self {
+    pub(crate) fn of(length: u64) -> Self {
         Self { length, at: 0, given: Arc::default(), broken: Arc::default() }
     }
 
@@ -298,70 +295,68 @@ impl Body for Pieces {
 
 /// An upstream that makes and checks bodies without keeping them: `/source/N` sends N bytes, `/sink` takes and counts,
 /// `/stuck` the same but only once it is released.
-#[derive(Debug)]
-struct Generator {
+#[derive(Debug, Clone)]
+pub(crate) struct Generator {
     address: std::net::SocketAddr,
     sent: Arc<AtomicU64>,
     broken: Arc<AtomicU64>,
-    release: watch::Sender<bool>,
+    asked: Arc<AtomicU64>,
+    pub(crate) release: watch::Sender<bool>,
 }
 
 impl Generator {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("loopback has a free port");
         let address = listener.local_addr().expect("is bound");
-        let (sent, broken, release) = (Arc::default(), Arc::default(), watch::Sender::new(false));
-        let generator = Self { address, sent, broken, release };
-        let (sent, broken) = (Arc::clone(&generator.sent), Arc::clone(&generator.broken));
-        let released = generator.release.subscribe();
+        let (sent, broken, asked) = (Arc::default(), Arc::default(), Arc::default());
+        let generator = Self { address, sent, broken, asked, release: watch::Sender::new(false) };
+        let shared = generator.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let (sent, broken, released) = (Arc::clone(&sent), Arc::clone(&broken), released.clone());
-                let service = service_fn(move |request| {
-                    answer(request, Arc::clone(&sent), Arc::clone(&broken), released.clone())
-                });
-                tokio::spawn(async move {
-                    let mut first = [0; 3];
-                    while matches!(stream.peek(&mut first).await, Ok(1 | 2)) {
-                        tokio::task::yield_now().await;
-                    }
-                    let stream = TokioIo::new(stream);
-                    if &first == b"PRI" {
-                        let _ = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
-                            .serve_connection(stream, service)
-                            .await;
-                    } else {
-                        let _ = hyper::server::conn::http1::Builder::new().serve_connection(stream, service).await;
-                    }
-                });
+                tokio::spawn(shared.clone().serve(stream));
             }
         });
         generator
     }
 
-    fn url(&self) -> String {
+    async fn serve(self, stream: TcpStream) {
+        let service = service_fn(move |request| self.clone().answer(request));
+        let mut first = [0; 3];
+        while matches!(stream.peek(&mut first).await, Ok(1 | 2)) {
+            tokio::task::yield_now().await;
+        }
+        let stream = TokioIo::new(stream);
+        // That a connection breaks is what some tests are about.
+        let _ = if &first == b"PRI" {
+            conn::http2::Builder::new(TokioExecutor::new()).serve_connection(stream, service).await
+        } else {
+            conn::http1::Builder::new().serve_connection(stream, service).await
+        };
+    }
+
+    async fn answer(self, request: Request<Incoming>) -> Result<Response<Either<Pattern, Full<Bytes>>>, Infallible> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        let path = request.uri().path().to_owned();
+        if let Some(length) = path.strip_prefix("/source/").and_then(|length| length.parse().ok()) {
+            return Ok(Response::new(Either::Left(Pattern { length, at: 0, given: self.sent, broken: self.broken })));
+        }
+        if path == "/stuck" {
+            let _ = self.release.subscribe().wait_for(|released| *released).await;
+        }
+        let count = checked(request.into_body()).await;
+        Ok(Response::new(Either::Right(count.to_string().into())))
+    }
+
+    /// How many requests have reached it.
+    pub(crate) fn asked(&self) -> u64 {
+        self.asked.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    fn h2c_url(&self) -> String {
+    pub(crate) fn h2c_url(&self) -> String {
         format!("h2c://{}", self.address)
     }
-}
-
-async fn answer(
-    request: Request<Incoming>,
-    sent: Arc<AtomicU64>,
-    broken: Arc<AtomicU64>,
-    mut released: watch::Receiver<bool>,
-) -> Result<Response<http_body_util::Either<Pattern, http_body_util::Full<Bytes>>>, Infallible> {
-    let path = request.uri().path().to_owned();
-    if let Some(length) = path.strip_prefix("/source/").and_then(|length| length.parse().ok()) {
-        let body = Pattern { length, at: 0, given: sent, broken };
-        return Ok(Response::new(http_body_util::Either::Left(body)));
-    }
-    if path == "/stuck" {
-        let _ = released.wait_for(|released| *released).await;
-    }
-    let count = checked(request.into_body()).await;
-    Ok(Response::new(http_body_util::Either::Right(count.to_string().into())))
 }

@@ -320,7 +320,7 @@ async fn s3_knows_no_upgrade() {
 async fn a_drain_gives_a_websocket_its_time_and_then_cuts_it() {
     let (world, upstream) = (World::new(), switching());
     let service = world.sidecar("service").policies(ALLOW_ALL).yaml("shutdown_timeout: 2s");
-    let service = service.inbound("endpoint", "http", &upstream.url(), "").start().await;
+    let mut service = service.inbound("endpoint", "http", &upstream.url(), "").start().await;
     let peer = TlsClient::with(&world.ca.issue("/ns/test/sa/app")).alpn(&["http/1.1"]);
     let mut raw = Raw::over(peer.connect(service.inbound("endpoint")).await.expect("a known peer"));
     raw.write(upgrade_of("/chat", "websocket")).await;
@@ -328,9 +328,10 @@ async fn a_drain_gives_a_websocket_its_time_and_then_cuts_it() {
     service.process.signal("TERM");
     service.logged("draining").await;
     raw.write("still here").await;
-    let records = service.stop().await;
     let rest = String::from_utf8_lossy(&raw.rest().await).into_owned();
     assert_eq!(rest, "hello<still here>");
+    assert!(service.process.exited().await.success());
+    let records = &service.records;
     // It had a record when it began, and one when it was cut that tells how far it came.
     let record = records.find("the WebSocket that was cut", |record| record["kind"] == "request").await;
     assert_eq!((&record["outcome"], &record["status"]), (&json!("allowed"), &json!(101)));

@@ -169,10 +169,10 @@ impl Replier {
 
     /// Something went wrong beside the decision.
     pub(super) fn failed(&self, connection: &Arc<HttpConnection>, failure: &Failure) -> Response<ResponseBody> {
-        connection.listener.point.metrics.upstream_failure(failure.stage());
         let (listener, stage, request_id) = (&*connection.listener.endpoint, failure.stage(), &*self.request_id);
         // Only what an upstream does is news: a client could fill the log, and a sink that fails has been told of once.
         if failure.blame() == Blame::Upstream {
+            connection.listener.point.metrics.upstream_failure(stage);
             tracing::warn!(listener, stage, %failure, request_id, "request could not be served");
         } else {
             tracing::debug!(listener, stage, %failure, request_id, "request could not be served");

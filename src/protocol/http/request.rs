@@ -86,7 +86,7 @@ async fn walk(
         return Box::pin(upgrade::websocket(connection, parts, target, permit, replier)).await;
     }
     let (body, upload) = RequestBody::streamed(body, &permit);
-    forward::prepare(connection, &mut parts, target.as_deref(), &permit.exchange().request_id);
+    forward::prepare(connection, &mut parts, target.as_deref(), &permit.exchange().request_id)?;
     let request = Request::from_parts(parts, body);
     forward_permitted(connection, permit, request, upload, replier).await
 }
@@ -108,7 +108,7 @@ pub(super) async fn forward_permitted(
         Ok((response, lease)) => {
             drop(waiting);
             let open = super::body::Open { permit, lease, upload, connection: Arc::clone(connection) };
-            forward::response(response, open, replier)
+            forward::response(response, open, replier).await
         }
         Err(failure) => replier.unserved(connection, permit, upload.as_deref(), &failure),
     }
@@ -161,8 +161,19 @@ fn request_id(headers: &HeaderMap) -> Box<str> {
     };
     match only.filter(plain) {
         Some(id) => id.into(),
-        None => format!("{:032x}", fastrand::u128(..)).into(),
+        None => random_id(),
     }
+}
+
+/// 32 hexadecimal digits. Written digit by digit: it is made for every request that brings none.
+fn random_id() -> Box<str> {
+    let mut number = fastrand::u128(..);
+    let mut id = String::with_capacity(32);
+    for _ in 0..32 {
+        id.push(char::from_digit((number & 0xf) as u32, 16).unwrap_or('0'));
+        number >>= 4;
+    }
+    id.into_boxed_str()
 }
 
 /// The trace id in a W3C `traceparent` (<https://www.w3.org/TR/trace-context/#traceparent-header>): 32 hex digits, not all zero.

@@ -36,6 +36,9 @@ const PENDING_RESETS: usize = 20;
 /// Streams that we had to reset because of the peer (CVE-2025-8671).
 const LOCAL_RESETS: usize = 1024;
 
+/// How many header fields hyper parses without allocating; with a limit of its own it allocates for every request.
+const HEADERS_ON_STACK: usize = 100;
+
 /// Why a connection ended.
 #[derive(Debug)]
 pub enum Closed {
@@ -119,11 +122,13 @@ async fn serve_http1(
         let connection = Arc::clone(&connection);
         service_fn(move |request: Request<Incoming>| answer(Arc::clone(&connection), request))
     };
-    let served = http1::Builder::new()
-        // The guard stands before hyper and has its own, tighter limits.
-        .header_read_timeout(None)
-        .max_headers(limits.header_count + 1)
-        .max_buf_size(buffer)
+    let mut builder = http1::Builder::new();
+    // The guard stands before hyper and has its own, tighter limits.
+    builder.header_read_timeout(None).max_buf_size(buffer);
+    if limits.header_count > HEADERS_ON_STACK {
+        builder.max_headers(limits.header_count);
+    }
+    let served = builder
         .serve_connection(TokioIo::new(guarded), service)
         .with_upgrades();
     let mut ending = ending;
@@ -163,7 +168,8 @@ async fn serve_http2(
     let (metered, meter) = Meter::new(stream, limits.control_frames_per_second, streams);
     let service = {
         let connection = Arc::clone(&connection);
-        service_fn(move |request: Request<Incoming>| answer(Arc::clone(&connection), request))
+        // Boxed, since hyper and tokio move a stream's future several times before they first poll it.
+        service_fn(move |request: Request<Incoming>| Box::pin(answer(Arc::clone(&connection), request)))
     };
     let served = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())

@@ -27,7 +27,7 @@ pub(super) async fn websocket(
     replier: &Replier,
 ) -> Result<Response<ResponseBody>, Failure> {
     let downstream = parts.extensions.remove::<hyper::upgrade::OnUpgrade>();
-    forward::prepare(connection, &mut parts, target.as_deref(), &permit.exchange().request_id);
+    forward::prepare(connection, &mut parts, target.as_deref(), &permit.exchange().request_id)?;
     parts.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     parts.headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     let request = Request::from_parts(parts, RequestBody::empty());
@@ -43,7 +43,7 @@ pub(super) async fn websocket(
     };
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         let open = Open { permit, lease, upload: None, connection: Arc::clone(connection) };
-        return forward::response(response, open, replier);
+        return forward::response(response, open, replier).await;
     }
     let (Some(downstream), true) = (downstream, is_websocket(&response)) else {
         let failure = Failure::Invalid { cause: "it switched to something else than a WebSocket".into() };

@@ -209,13 +209,18 @@ fn stamp() -> String {
     OffsetDateTime::now_utc().format(&format).expect("the format has what a time has")
 }
 
+/// Year, month and day of a time stamp.
+fn date(stamp: &str) -> &str {
+    stamp.split_once('T').expect("is a time stamp").0
+}
+
 fn scope(stamp: &str) -> String {
-    format!("{}/us-east-1/s3/aws4_request", &stamp[..8])
+    format!("{}/us-east-1/s3/aws4_request", date(stamp))
 }
 
 fn signing_key(secret: &str, stamp: &str) -> Vec<u8> {
     let start = format!("AWS4{secret}").into_bytes();
-    [&stamp[..8], "us-east-1", "s3", "aws4_request"].iter().fold(start, |key, part| mac(&key, part))
+    [date(stamp), "us-east-1", "s3", "aws4_request"].iter().fold(start, |key, part| mac(&key, part))
 }
 
 fn mac(key: &[u8], text: &str) -> Vec<u8> {

@@ -57,6 +57,7 @@ impl World {
             listeners: Vec::new(),
             yaml: String::new(),
             audit: None,
+            doors: [String::new(), String::new()],
             arguments: Vec::new(),
         }
     }
@@ -115,6 +116,8 @@ pub(crate) struct SidecarPlan {
     listeners: Vec<Listener>,
     yaml: String,
     audit: Option<String>,
+    /// Further keys of `health` and of `admin`.
+    doors: [String; 2],
     arguments: Vec<String>,
 }
 
@@ -181,6 +184,12 @@ impl SidecarPlan {
     /// The `audit` section, in place of a file in the sidecar's folder.
     pub(crate) fn audit(mut self, yaml: &str) -> Self {
         self.audit = Some(yaml.to_owned());
+        self
+    }
+
+    /// Further YAML lines of `health` and of `admin`.
+    pub(crate) fn doors(mut self, health: &str, admin: &str) -> Self {
+        self.doors = [health, admin].map(|yaml| yaml.lines().map(|line| format!("  {line}\n")).collect());
         self
     }
 
@@ -282,7 +291,9 @@ impl SidecarPlan {
         }
         let audit = self.audit.clone().unwrap_or_else(|| format!("sink: file\npath: {at}/audit.jsonl"));
         let _ = writeln!(yaml, "audit:\n  {}", audit.replace('\n', "\n  "));
-        yaml + "health:\n  listen: 127.0.0.1:0\nadmin:\n  listen: 127.0.0.1:0\nlog:\n  format: json\n" + &self.yaml
+        let [health, admin] = &self.doors;
+        let _ = write!(yaml, "health:\n  listen: 127.0.0.1:0\n{health}admin:\n  listen: 127.0.0.1:0\n{admin}");
+        yaml + "log:\n  format: json\n" + &self.yaml
     }
 }
 
