@@ -6,7 +6,7 @@ use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
-use crate::http_attacks::{POLICIES, Stage, resource_of};
+use crate::http_attacks::{POLICIES, Stage, local, resource_of};
 use crate::support::*;
 
 /// RFC 9113, 7.
@@ -449,5 +449,45 @@ async fn a_head_over_its_limits_is_answered_431_or_414() {
     for rule in ["too-many-headers", "target-too-long", "h2-malformed"] {
         assert!(reasons.contains(&rule.into()), "{rule}: {reasons:?}");
     }
+    stage.service.stop().await;
+}
+
+#[tokio::test]
+async fn http_1_where_alpn_agreed_on_http_2_reaches_nobody() {
+    let upstream = Recorder::start();
+    let stage = Stage::before(&upstream.url(), ALLOW_ALL, "").await;
+    let stream = stage.tls("h2").await;
+    let address = local(&stream);
+    let mut raw = Raw::over(stream);
+    raw.write("GET /x HTTP/1.1\r\nhost: api\r\n\r\n").await;
+    let answer = raw.rest().await;
+    assert!(!answer.starts_with(b"HTTP/1.1"), "{answer:?}");
+    let record = stage.service.records.find("it", |record| record["peer_address"] == address.as_str()).await;
+    assert_eq!((&record["outcome"], &record["reason"]), (&"refused".into(), &"h2-preface".into()), "{record:#}");
+    upstream.assert_untouched();
+    stage.service.stop().await;
+}
+
+#[tokio::test]
+async fn slow_heads_and_bodies_end_within_the_idle_limit() {
+    let upstream = Recorder::start();
+    let stage = Stage::before(&upstream.url(), ALLOW_ALL, "limits:\n  idle_timeout: 600ms\n").await;
+    // Half a head, and half a frame: what is waited for is the connection's end.
+    let head = Frame::new(FrameKind::Headers, 0, 1, Frame::head(1, &get("/slow")).payload);
+    for bytes in [head.encode(), Frame::head(1, &get("/slow")).encode()[..12].to_vec(), Vec::new()] {
+        let mut frames = open(stage.tls("h2").await).await;
+        frames.write(&bytes).await;
+        while frames.next().await.is_some() {}
+    }
+    // A body that stands still is answered or reset, and the others on its connection go on.
+    let mut frames = open(stage.tls("h2").await).await;
+    frames.send(&Frame::open_head(1, &five("/slow"))).await;
+    frames.send(&Frame::data(1, b"ab", false)).await;
+    assert_eq!(outcome_of(&mut frames, 3, &get("/other")).await, Ok(200));
+    let end = outcome(&mut frames, 1).await;
+    assert!(matches!(end, Ok(408) | Err(_)), "{end:?}");
+    let seen = upstream.seen();
+    assert!(seen.iter().all(|seen| seen.complete == (seen.target == "/other")), "{seen:#?}");
+    drop(frames);
     stage.service.stop().await;
 }

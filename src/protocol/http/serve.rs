@@ -74,26 +74,36 @@ pub async fn serve(
     ending: impl Future<Output = ()>,
     grace: Duration,
 ) -> Closed {
-    let ending = pin!(ending.fuse());
+    let mut ending = pin!(ending.fuse());
     let limits = listener.limits.clone();
     let pace = Pace { activity: stream.activity(), idle: limits.idle_timeout, grace };
-    let (version, stream) = match tokio::time::timeout(limits.header_read_timeout, version(stream)).await {
+    let agreed = stream.alpn() == Some(b"h2");
+    let first = tokio::select! {
+        first = tokio::time::timeout(limits.header_read_timeout, version(stream)) => first,
+        () = ending.as_mut() => return Closed::InOrder,
+    };
+    let (version, stream) = match first {
         Ok(Ok(first)) => first,
         Ok(Err(error)) => return Closed::Failed { cause: error.to_string() },
         Err(_elapsed) => return Closed::Idle,
     };
     match version {
+        Version::H1 if agreed && stream.begun() => Closed::Refused {
+            rule: "h2-preface",
+            message: "the connection does not begin as HTTP/2, which was agreed on by ALPN".into(),
+        },
+        Version::H1 if agreed => Closed::InOrder,
         Version::H1 => serve_http1(stream, listener, asker, own, (ending, pace)).await,
         Version::H2 => serve_http2(stream, listener, asker, own, (ending, pace)).await,
     }
 }
 
-/// TLS peers said by ALPN what they speak; others show it by their first bytes.
+/// TLS peers said by ALPN what they speak; others show it by their first bytes. Who has agreed on HTTP/2 has to begin with
+/// its preface at once, and h2 would end the connection without a word if something else came.
 async fn version(stream: Downstream) -> std::io::Result<(Version, Rewound<Downstream>)> {
     match stream.alpn() {
-        Some(b"h2") => Ok((Version::H2, Rewound::from(stream))),
+        Some(b"h2") | None => sniff(stream).await,
         Some(_) => Ok((Version::H1, Rewound::from(stream))),
-        None => sniff(stream).await,
     }
 }
 

@@ -108,7 +108,9 @@ impl Session {
     fn settle(&mut self, error: Option<String>) {
         let Some(permit) = self.permit.take() else { return };
         let (bytes_in, bytes_out) = (self.moved.forth(), self.moved.back());
-        if let Err(error) = permit.settle(&Settlement { status: Some(101), bytes_in, bytes_out, error, ..Settlement::default() }) {
+        if let Err(error) =
+            permit.settle(&Settlement { status: Some(101), bytes_in, bytes_out, error, ..Settlement::default() })
+        {
             tracing::error!(%error, "a WebSocket that ended has no final record");
         }
     }

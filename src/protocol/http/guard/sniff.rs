@@ -53,6 +53,11 @@ pub struct Rewound<S> {
 }
 
 impl<S> Rewound<S> {
+    /// Whether anything was read.
+    pub fn begun(&self) -> bool {
+        self.length > 0
+    }
+
     /// The stream under it.
     pub fn inner(&self) -> &S {
         &self.io

@@ -157,7 +157,10 @@ proptest! {
                 kind: *kind,
                 flags: *flags,
                 stream: 0,
-                error: 0,
+                error: match (*kind, *length) {
+                    (RST_STREAM, 4..) | (GOAWAY, 8..) => u32::MAX,
+                    _ => 0,
+                },
             })
             .collect();
         let (mut found, mut scan) = (Vec::new(), Frames::after_preface());
