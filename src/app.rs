@@ -18,7 +18,7 @@ use crate::audit::{Audit, AuditError};
 use crate::config::{Config, Direction, ListenerConfig, LogFormat};
 use crate::drain::{self, DrainTrigger, DrainWatch};
 use crate::enforce::EnforcementPoint;
-use crate::identity::{FileSource, FileSourcePaths, SourceError, X509Source};
+use crate::identity::{Clock, FileSource, FileSourcePaths, SourceError, X509Source};
 use crate::listener::{BindError, Bound, Listener, Slots, accept};
 use crate::policy::{PolicyErrors, PolicySource, PolicyStore};
 use crate::protocol::http::HttpListener;
@@ -120,11 +120,7 @@ impl App {
         logs::init(format, &config.log.filter)?;
         let metrics = metrics::install()?;
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-        let identity = Arc::new(FileSource::open(FileSourcePaths {
-            certificate: config.identity.certificate.clone(),
-            private_key: config.identity.private_key.clone(),
-            bundles: config.identity.trust_bundles.clone(),
-        })?);
+        let (identity, missing) = identity(&config)?;
         let policies = Arc::new(PolicyStore::open(policy_source(&config)).map_err(StartError::Policy)?);
         let audit = Arc::new(Audit::open(&config.audit)?);
         let bound = config
@@ -139,7 +135,7 @@ impl App {
             audit,
             policy_metrics: PolicyMetrics::new(),
             svid_metrics: SvidMetrics::new(),
-            faults: Mutex::default(),
+            faults: Mutex::new(Faults { identity: missing, policies: None }),
         });
         shared.describe();
         Ok(Self { config: Arc::new(config), runtime, shared, bound, admin, metrics, drain: drain::channel() })
@@ -153,6 +149,9 @@ impl App {
         let Self { config, runtime, shared, bound, admin, metrics, drain: (trigger, watch) } = self;
         for prepared in &bound {
             tracing::info!(listener = %prepared.config.name, direction = prepared.config.direction.as_str(), protocol = prepared.config.protocol.as_str(), address = prepared.socket.address(), "listening");
+        }
+        for option in &config.unsafe_options {
+            tracing::warn!(%option, "an option takes a protection away");
         }
         let mut threads = Vec::new();
         for number in 0..config.workers.get() {
@@ -183,6 +182,7 @@ async fn control(
     metrics: MetricsHandle,
     trigger: &DrainTrigger,
 ) -> Result<(), StartError> {
+    let hangup = signal(SignalKind::hangup())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let shutdown = Arc::new(Notify::new());
@@ -194,7 +194,7 @@ async fn control(
         shutdown: Arc::clone(&shutdown),
     };
     let doors = tokio::spawn(admin.serve(Arc::new(state), metrics.clone()));
-    let reloading = tokio::spawn(reload::keep_reloading(Arc::clone(config), Arc::clone(shared)));
+    let reloading = tokio::spawn(reload::keep_reloading(Arc::clone(config), Arc::clone(shared), hangup));
     let upkeep = tokio::spawn(metrics.keep_up());
     let cause = tokio::select! {
         _ = terminate.recv() => "SIGTERM",
@@ -238,7 +238,7 @@ fn data_path(
                 }
             };
             let source: Arc<dyn X509Source> = Arc::<FileSource>::clone(&shared.identity);
-            let options = UpstreamOptions { listener: &prepared.config, source: &source };
+            let options = UpstreamOptions { listener: &prepared.config, source: &source, metrics: &prepared.point.metrics };
             let upstream = Arc::new(Upstream::new(&options));
             upstreams.push(Arc::clone(&upstream));
             let listener = Arc::new(prepared.on_this_thread(config, source, upstream));
@@ -310,6 +310,29 @@ impl Shared {
         if let Some(own) = self.identity.current() {
             self.svid_metrics.in_force(own.number, own.svid.not_before(), own.svid.not_after());
         }
+    }
+}
+
+/// Our identity from its files. Files that nobody has written yet are waited for, with the reason; everything else that is wrong with
+/// them would not go away by waiting.
+fn identity(config: &Config) -> Result<(Arc<FileSource>, Option<String>), SourceError> {
+    let source = FileSource::waiting(identity_paths(config), Clock::system());
+    match source.reload() {
+        Ok(_) => Ok((Arc::new(source), None)),
+        Err(missing) if missing.is_missing_file() => {
+            tracing::warn!(%missing, "there is no identity yet; waiting");
+            Ok((Arc::new(source), Some(missing.to_string())))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The files that a configuration names.
+pub(crate) fn identity_paths(config: &Config) -> FileSourcePaths {
+    FileSourcePaths {
+        certificate: config.identity.certificate.clone(),
+        private_key: config.identity.private_key.clone(),
+        bundles: config.identity.trust_bundles.clone(),
     }
 }
 

@@ -103,6 +103,8 @@ pub struct Settlement {
     pub bytes_in: u64,
     /// Body bytes sent to the peer.
     pub bytes_out: u64,
+    /// The rule that a permitted request broke after its decision, in its body.
+    pub reason: Option<&'static str>,
     /// What went wrong after the decision.
     pub error: Option<String>,
 }
@@ -186,6 +188,27 @@ impl EnforcementPoint {
         }))
     }
 
+    /// Records that a peer broke the protocol on its connection in a way that no request can be told from: there is nobody to
+    /// answer, and nothing that was decided.
+    pub fn record_broken(&self, asker: &Asker, rule: &'static str, message: &str) {
+        let svid = asker.peer.svid();
+        let written = self.audit.write(&Record {
+            direction: self.direction.as_str(),
+            protocol: self.protocol,
+            listener: &self.listener,
+            principal: Some(asker.peer.id().as_str()),
+            peer_certificate_sha256: Some(svid.sha256()),
+            peer_certificate_serial: Some(svid.serial()),
+            peer_address: asker.address_text.as_deref().or(Some("unix")),
+            reason: Some(rule),
+            error: Some(message),
+            ..Record::new(Kind::Connection, new_decision_id(), Outcome::Refused.as_str())
+        });
+        if let Err(error) = written {
+            tracing::error!(%error, rule, "a broken request has no record");
+        }
+    }
+
     /// What all operations of a request share.
     fn facts(&self, asker: &Asker, now: SystemTime) -> Context {
         let mut facts = Context::default();
@@ -224,6 +247,12 @@ impl Permit {
     #[must_use]
     pub fn exchange(&self) -> &Exchange {
         &self.0.exchange
+    }
+
+    /// The policies that decided.
+    #[must_use]
+    pub fn policies(&self) -> Option<&Arc<PolicyGeneration>> {
+        self.0.asked.as_ref().map(|asked| &asked.generation)
     }
 
     /// Records that the exchange has begun, for one that stays open: the final record will have the same decision id.
@@ -359,7 +388,7 @@ impl Entry {
             duration: Some(self.exchange.started.elapsed()),
             authz: Some(self.authz),
             status: settlement.status,
-            reason: self.refusal.as_ref().map(|(rule, _)| *rule),
+            reason: self.refusal.as_ref().map(|(rule, _)| *rule).or(settlement.reason),
             error: settlement
                 .error
                 .as_deref()

@@ -71,6 +71,12 @@ pub enum Failure {
         /// What was seen.
         cause: String,
     },
+    /// What was judged cannot be written as a request: it is not sent as anything else.
+    #[error("judged target cannot be sent: {cause}")]
+    Target {
+        /// What was wrong.
+        cause: String,
+    },
     /// Records cannot be written, so nothing is served.
     #[error("audit records cannot be written")]
     Audit,
@@ -97,6 +103,7 @@ impl Failure {
             Self::ConnectTimeout { .. } | Self::RequestTimeout { .. } => 504,
             Self::Stalled { .. } => 408,
             Self::RequestBody { .. } => 400,
+            Self::Target { .. } => 500,
             Self::Audit => 503,
         }
     }
@@ -114,6 +121,7 @@ impl Failure {
             Self::RequestTimeout { .. } => "request-timeout",
             Self::Stalled { .. } => "idle-timeout",
             Self::RequestBody { .. } => "request-body",
+            Self::Target { .. } => "target",
             Self::Audit => "audit",
         }
     }
@@ -123,7 +131,7 @@ impl Failure {
     pub const fn blame(&self) -> Blame {
         match self {
             Self::Stalled { .. } | Self::RequestBody { .. } => Blame::Downstream,
-            Self::Audit => Blame::Ourselves,
+            Self::Target { .. } | Self::Audit => Blame::Ourselves,
             _ => Blame::Upstream,
         }
     }

@@ -1,9 +1,11 @@
 //! Certificates, bundles and policies are compared with what is in force, and swapped as whole generations.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::signal::unix::Signal;
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
 
 use super::{Faults, Shared};
 use crate::config::Config;
@@ -11,19 +13,21 @@ use crate::identity::{self, X509Source as _};
 use crate::policy;
 use crate::telemetry::Reload;
 
+/// The first pause while there is no identity at all; each one after it is twice as long, up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// Whoever writes the files is waited for, and noticed soon after.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
 /// Looks every `reload_interval`, and at once on SIGHUP, which also reopens the audit file for log rotation.
 ///
 /// What does not load leaves the last good generation in force; it is counted, and said once for each different cause.
-pub(super) async fn keep_reloading(config: Arc<Config>, shared: Arc<Shared>) {
-    let mut every = interval(config.reload_interval);
-    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut hangup = match signal(SignalKind::hangup()) {
-        Ok(hangup) => hangup,
-        Err(error) => return tracing::error!(%error, "SIGHUP cannot be heard; nothing is reloaded"),
-    };
+pub(super) async fn keep_reloading(config: Arc<Config>, shared: Arc<Shared>, mut hangup: Signal) {
+    let mut pause = FIRST_PAUSE;
     loop {
+        let wait = if shared.identity.current().is_some() { config.reload_interval } else { pause };
+        pause = LONGEST_PAUSE.min(pause * 2);
         tokio::select! {
-            _ = every.tick() => {
+            () = sleep(wait) => {
                 // A rotation that sends no signal.
                 if let Err(error) = shared.audit.reopen_if_moved() {
                     tracing::error!(%error, "audit file cannot be reopened");
@@ -36,8 +40,15 @@ pub(super) async fn keep_reloading(config: Arc<Config>, shared: Arc<Shared>) {
                 }
             }
         }
-        reload_identity(&shared);
-        reload_policies(&shared);
+        // Many policies take a while to compile, and this thread answers probes.
+        let reloading = Arc::clone(&shared);
+        let looked = spawn_blocking(move || {
+            reload_identity(&reloading);
+            reload_policies(&reloading);
+        });
+        if let Err(error) = looked.await {
+            tracing::error!(%error, "a reload ended by a panic; what was in force stays so");
+        }
     }
 }
 
@@ -53,8 +64,14 @@ fn reload_identity(shared: &Shared) {
             }
         }
         Err(error) => {
-            shared.svid_metrics.rotation(Reload::Failed);
-            say_once(&mut shared.faults().identity, error.to_string(), "identity not reloaded; the last good one stays in force");
+            // Until the first one came, nothing that was good is being kept: we wait.
+            let what = if shared.identity.current().is_some() {
+                shared.svid_metrics.rotation(Reload::Failed);
+                "identity not reloaded; the last good one stays in force"
+            } else {
+                "there is no identity yet; waiting"
+            };
+            say_once(&mut shared.faults().identity, error.to_string(), what);
         }
     }
 }

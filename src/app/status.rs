@@ -10,6 +10,7 @@ use crate::admin::{AdminState, AuditStatus, IdentityStatus, ListenerStatus, NotR
 use crate::config::{AuditSinkConfig, Config};
 use crate::drain::DrainWatch;
 use crate::identity::X509Source as _;
+use crate::policy::PolicyProblem;
 
 /// Snapshots of what is in force, taken when they are asked for.
 #[derive(Debug)]
@@ -30,7 +31,10 @@ impl AdminState for State {
             because("draining", "the process is shutting down".into());
         }
         match self.shared.identity.current() {
-            None => because("identity", "there is no SVID yet".into()),
+            None => because("identity", match &self.shared.faults().identity {
+                Some(fault) => format!("there is no SVID yet: {fault}"),
+                None => "there is no SVID yet".into(),
+            }),
             Some(own) if own.expired(SystemTime::now()) => because("identity", "our own SVID has expired".into()),
             Some(_) => {}
         }
@@ -86,7 +90,7 @@ impl State {
             digest: policies.digest().to_owned(),
             generation: policies.number(),
             policies: policies.len(),
-            warnings: policies.warnings().iter().map(ToString::to_string).collect(),
+            warnings: policies.warnings().iter().map(PolicyProblem::line).collect(),
             inactive: policies.inactive().iter().map(ToString::to_string).collect(),
             last_error: self.shared.faults().policies.clone(),
         }

@@ -8,9 +8,10 @@ use clap::Args;
 
 use super::overrides::ConfigArgs;
 use super::{FAILURE, colour};
-use crate::app::policy_source;
+use crate::admin::AdminServer;
+use crate::app::{identity_paths, policy_source};
 use crate::config::{AuditSinkConfig, Config};
-use crate::identity::{FileSource, FileSourcePaths, X509Source as _};
+use crate::identity::{FileSource, X509Source as _};
 use crate::listener::Bound;
 use crate::policy::PolicyGeneration;
 
@@ -31,10 +32,14 @@ pub(super) fn run(arguments: &CheckArgs) -> ExitCode {
         }
     };
     let mut report = Report::default();
-    report.good("configuration", &format!("{} listeners", config.listeners.len()));
+    report.good("configuration", &count(config.listeners.len(), "listener"));
+    for option in &config.unsafe_options {
+        report.notice("configuration", &format!("`{option}` takes a protection away"));
+    }
     identity(&config, &mut report);
     let invalid_policy = !policies(&config, &mut report);
     listeners(&config, &mut report);
+    admin(&config, &mut report);
     audit(&config, &mut report);
     match (report.failed, invalid_policy) {
         (_, true) => ExitCode::from(super::policy::INVALID_POLICY),
@@ -64,13 +69,11 @@ impl Report {
 }
 
 fn identity(config: &Config, report: &mut Report) {
-    let paths = FileSourcePaths {
-        certificate: config.identity.certificate.clone(),
-        private_key: config.identity.private_key.clone(),
-        bundles: config.identity.trust_bundles.clone(),
-    };
-    let source = match FileSource::open(paths) {
+    let source = match FileSource::open(identity_paths(config)) {
         Ok(source) => source,
+        Err(error) if error.is_missing_file() => {
+            return report.bad("identity", &format!("{error}: `portcullis run` would wait for it"));
+        }
         Err(error) => return report.bad("identity", &error.to_string()),
     };
     let Some(own) = source.current() else { return report.bad("identity", "nothing was loaded") };
@@ -79,19 +82,23 @@ fn identity(config: &Config, report: &mut Report) {
         Err(_past) => report.bad("identity", &format!("{} has expired", own.svid.id())),
     }
     for bundle in own.bundles.iter() {
-        report.good("trust", &format!("{}: {} authorities", bundle.trust_domain(), bundle.anchors().len()));
+        report.good("trust", &format!("{}: {}", bundle.trust_domain(), count(bundle.anchors().len(), "root")));
     }
 }
 
 fn policies(config: &Config, report: &mut Report) -> bool {
     match PolicyGeneration::load(&policy_source(config), 1) {
         Ok(generation) => {
-            report.good("policy", &format!("{} policies, digest {}", generation.len(), generation.digest()));
+            let policies = match generation.len() {
+                1 => "1 policy".to_owned(),
+                several => format!("{several} policies"),
+            };
+            report.good("policy", &format!("{}, digest {}", policies, generation.digest()));
             for warning in generation.warnings() {
-                report.notice("policy", &warning.to_string());
+                report.notice("policy", &warning.line());
             }
             for inactive in generation.inactive() {
-                report.notice("policy", &inactive.to_string());
+                report.notice("policy", &format!("`{inactive}` is about another sidecar's endpoint, so it is inactive here"));
             }
             true
         }
@@ -124,6 +131,23 @@ fn listeners(config: &Config, report: &mut Report) {
     }
 }
 
+/// Binds health, admin and its socket for a moment too.
+fn admin(config: &Config, report: &mut Report) {
+    match AdminServer::bind(config.health.as_ref(), &config.admin) {
+        Ok(bound) => {
+            let addresses = bound.addresses();
+            let tcp = [("health", addresses.health), ("admin", addresses.listen)];
+            for (door, address) in tcp.iter().filter_map(|(door, address)| Some((door, (*address)?))) {
+                report.good("listener", &format!("{door} on {address}"));
+            }
+            if let Some(socket) = &addresses.socket {
+                report.good("listener", &format!("admin on unix:{}", socket.display()));
+            }
+        }
+        Err(error) => report.bad("listener", &error.to_string()),
+    }
+}
+
 fn audit(config: &Config, report: &mut Report) {
     match &config.audit.sink {
         AuditSinkConfig::Stdout => report.good("audit", "standard output"),
@@ -140,6 +164,10 @@ fn audit(config: &Config, report: &mut Report) {
             }
         }
     }
+}
+
+fn count(number: usize, what: &str) -> String {
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 
 fn roughly(seconds: u64) -> String {

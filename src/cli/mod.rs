@@ -18,9 +18,17 @@ use crate::config::{Config, Overrides};
 /// Exit codes, as the Cedar command line has them: 0 ok or allowed, 1 failure, 2 denied, 3 invalid policy.
 const FAILURE: u8 = 1;
 
+/// What people need to know beside the commands.
+#[cfg(feature = "demo")]
+const AFTER_HELP: &str = "See it work:  portcullis demo
+Exit codes:   0 ok, 1 failure, 2 denied, 3 invalid policy";
+/// What people need to know beside the commands.
+#[cfg(not(feature = "demo"))]
+const AFTER_HELP: &str = "Exit codes:  0 ok, 1 failure, 2 denied, 3 invalid policy";
+
 /// A sidecar proxy that decides every request of a data pipeline by verified workload identity and Cedar policy.
 #[derive(Debug, Parser)]
-#[command(name = "portcullis", version, about, max_term_width = 100)]
+#[command(name = "portcullis", version, about, after_help = AFTER_HELP)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -29,8 +37,14 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the sidecar.
+    ///
+    /// SIGTERM and SIGINT drain: what is under way is finished within the shutdown timeout, then the process exits with 0. A
+    /// second one ends it at once. SIGHUP looks at the files of certificates and policies, and opens the audit file anew.
     Run(run::RunArgs),
     /// Say everything that would fail at start, without starting.
+    ///
+    /// Reads the configuration, the certificate and its key, the trust bundles and the policies, and binds every address for a
+    /// moment. Exits with 0 if all is well, 3 if policies are invalid, else 1.
     Check(check::CheckArgs),
     /// Run stages, an S3 store and sidecars on this machine, show what is allowed and denied, then stay up.
     #[cfg(feature = "demo")]
@@ -52,6 +66,7 @@ pub fn main() -> ExitCode {
             // clap ends with 2 for a usage error; here 2 means denied.
             let failed = error.use_stderr();
             let _ = error.print();
+            blame_environment(&error);
             return if failed { ExitCode::from(FAILURE) } else { ExitCode::SUCCESS };
         }
     };
@@ -74,6 +89,18 @@ pub fn main() -> ExitCode {
                 ExitCode::from(FAILURE)
             })
         }),
+    }
+}
+
+/// Says of a bad value that comes from the environment where it comes from: clap names the flag, which nobody has typed.
+fn blame_environment(error: &clap::Error) {
+    use clap::error::{ContextKind, ContextValue};
+    let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg) else { return };
+    let Some(flag) = argument.split([' ', '=']).next().filter(|flag| flag.starts_with("--")) else { return };
+    let name = format!("PORTCULLIS_{}", flag.trim_start_matches('-').replace('-', "_").to_ascii_uppercase());
+    let typed = std::env::args().any(|typed| typed == flag || typed.starts_with(&format!("{flag}=")));
+    if !typed && std::env::var_os(&name).is_some() {
+        eprintln!("The value comes from the environment: {name}");
     }
 }
 

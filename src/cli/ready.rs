@@ -12,23 +12,24 @@ use crate::config::Config;
 
 /// Exits with 0 if the running sidecar is ready for traffic, else with 1 and the reasons.
 #[derive(Debug, Args)]
-pub struct ReadyArgs {
+#[command(next_line_help = true)]
+pub(super) struct ReadyArgs {
     /// Configuration of the sidecar: its admin socket is asked, else its admin listener, else its health listener
-    #[arg(long, env = "PORTCULLIS_CONFIG", default_value = "portcullis.yaml", value_name = "FILE")]
-    pub config: PathBuf,
+    #[arg(long, env = "PORTCULLIS_CONFIG", hide_env_values = true, default_value = "portcullis.yaml", value_name = "FILE")]
+    pub(super) config: PathBuf,
     /// Ask this health or admin listener instead
-    #[arg(long, env = "PORTCULLIS_READY_ADDRESS", value_name = "ADDRESS:PORT", conflicts_with = "socket")]
-    pub address: Option<SocketAddr>,
+    #[arg(long, env = "PORTCULLIS_READY_ADDRESS", hide_env_values = true, value_name = "ADDRESS:PORT", conflicts_with = "socket")]
+    pub(super) address: Option<SocketAddr>,
     /// Ask this admin socket instead
-    #[arg(long, env = "PORTCULLIS_READY_SOCKET", value_name = "FILE")]
-    pub socket: Option<PathBuf>,
+    #[arg(long, env = "PORTCULLIS_READY_SOCKET", hide_env_values = true, value_name = "FILE")]
+    pub(super) socket: Option<PathBuf>,
     /// How long to wait for the answer
-    #[arg(long, env = "PORTCULLIS_READY_TIMEOUT", default_value = "1s", value_name = "DURATION", value_parser = duration)]
-    pub timeout: Duration,
+    #[arg(long, env = "PORTCULLIS_READY_TIMEOUT", hide_env_values = true, default_value = "1s", value_name = "DURATION", value_parser = duration)]
+    pub(super) timeout: Duration,
 }
 
 /// Asks and tells. `load` reads the configuration and reports its errors itself; it is called only if no address is given.
-pub fn run(args: &ReadyArgs, load: impl FnOnce(&Path) -> Result<Config, ExitCode>) -> ExitCode {
+pub(super) fn run(args: &ReadyArgs, load: impl FnOnce(&Path) -> Result<Config, ExitCode>) -> ExitCode {
     let target = match (&args.socket, args.address) {
         (Some(socket), _) => Some(ProbeTarget::Unix(socket.clone())),
         (None, Some(address)) => Some(ProbeTarget::Tcp(address)),

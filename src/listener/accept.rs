@@ -27,7 +27,7 @@ pub async fn accept(listener: Arc<Listener>, acceptor: Acceptor, drain: DrainWat
     loop {
         let accepted = tokio::select! {
             biased;
-            () = drain.draining() => return,
+            () = drain.draining() => return acceptor.close(),
             accepted = next(&acceptor) => accepted,
         };
         match accepted {

@@ -2,11 +2,11 @@
 
 use std::fs::{self, Permissions};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use socket2::{Domain, Socket as Socket2, Type};
+use socket2::{Domain, SockRef, Socket as Socket2, Type};
 use thiserror::Error;
 
 use crate::config::ListenAddress;
@@ -99,6 +99,19 @@ pub enum Acceptor {
         /// Who may connect; empty: whoever the socket's mode lets in.
         allow_uids: Vec<u32>,
     },
+}
+
+impl Acceptor {
+    /// Stops listening, for every thread: who connects from now on is turned away at once, rather than put in a queue that nobody
+    /// serves. Closing this thread's descriptor would not do that, as others hold the socket too.
+    pub(super) fn close(&self) {
+        let socket = match self {
+            Self::Tcp(listener) => SockRef::from(listener),
+            Self::Unix { listener, .. } => SockRef::from(listener),
+        };
+        // Fails if another thread was first.
+        let _ = socket.shutdown(Shutdown::Both);
+    }
 }
 
 fn tcp(address: SocketAddr) -> io::Result<Bound> {

@@ -17,4 +17,4 @@ mod refusal;
 
 pub use context::{Context, HeadersRead, Value};
 pub use operation::{Action, Group, Operation, Operations, Resource, ResourceKind};
-pub use refusal::Refusal;
+pub use refusal::{Refusal, public_part};

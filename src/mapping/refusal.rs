@@ -33,9 +33,45 @@ pub(super) fn shown(value: impl AsRef<[u8]>) -> String {
     format!("`{}{dots}`", String::from_utf8_lossy(cut).escape_debug())
 }
 
+/// What of a request target or an authority may stand in a message: not its query, its fragment and its userinfo, where signatures,
+/// tokens and passwords are.
+#[must_use]
+pub fn public_part(target: &[u8]) -> Vec<u8> {
+    let end = target.iter().position(|byte| matches!(byte, b'?' | b'#'));
+    let mut part = end.and_then(|end| target.get(..=end)).unwrap_or(target).to_vec();
+    let begins = memchr::memmem::find(&part, b"://").map_or(0, |at| at + 3);
+    let length = part.get(begins..).unwrap_or_default().iter().position(|byte| *byte == b'/');
+    let authority = begins..length.map_or(part.len(), |length| begins + length);
+    if let Some(at) = part.get(authority).unwrap_or_default().iter().rposition(|byte| *byte == b'@') {
+        part.splice(begins..begins + at, "…".bytes());
+    }
+    if end.is_some() {
+        part.extend("…".bytes());
+    }
+    part
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn messages_show_no_query_fragment_or_userinfo() {
+        for (target, public) in [
+            ("/a/b", "/a/b"),
+            ("/a@b/c", "/a@b/c"),
+            ("/a?X-Amz-Signature=x@y", "/a?…"),
+            ("/a#token=x?y", "/a#…"),
+            ("http://user:word@host:1/a@b?c", "http://…@host:1/a@b?…"),
+            ("user:w@rd@host:1", "…@host:1"),
+            ("host:1", "host:1"),
+            ("GET /a?b HTTP/1.1 x", "GET /a?…"),
+            ("", ""),
+            ("?", "?…"),
+        ] {
+            assert_eq!(String::from_utf8(public_part(target.as_bytes())).unwrap(), public, "{target}");
+        }
+    }
 
     #[test]
     fn a_long_or_hostile_value_is_shown_short_and_escaped() {

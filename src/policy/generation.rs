@@ -59,7 +59,7 @@ impl PolicyGeneration {
     /// # Errors
     /// Everything that is wrong with it.
     pub fn load(source: &PolicySource, number: u64) -> Result<Self, PolicyErrors> {
-        Self::from_files(&PolicyFiles::read(&source.directory)?, source, number)
+        Self::from_files(&PolicyFiles::read_settled(&source.directory)?, source, number)
     }
 
     pub(super) fn from_files(files: &PolicyFiles, source: &PolicySource, number: u64) -> Result<Self, PolicyErrors> {

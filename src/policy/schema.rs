@@ -41,12 +41,16 @@ pub(super) fn merge(files: &[Arc<SourceFile>], problems: &mut Problems) -> Optio
     }
     let shipped_json =
         fragments.first().cloned().and_then(|fragment| fragment.to_json_value().ok()).unwrap_or_default();
-    // Cedar does not say in which file a merged schema is wrong; as the shipped one is right, the first of the others stands for all.
-    let file = files.first().unwrap_or(&shipped);
-    let schema = Schema::from_schema_fragments(fragments)
+    // Cedar does not say in which file a merged schema is wrong: it is the first that does not go with the shipped one alone, or they do
+    // not go with each other. Its place is no help either, it may be one in the shipped schema.
+    let alone = |number: usize| fragments.first().into_iter().chain(fragments.get(number + 1)).cloned();
+    let wrong = |number: &usize| Schema::from_schema_fragments(alone(*number)).is_err();
+    let file =
+        || (0..files.len()).find(wrong).and_then(|number| files.get(number)).or(files.last()).unwrap_or(&shipped);
+    let schema = Schema::from_schema_fragments(fragments.clone())
         .map_err(|cause| {
             let cedar = miette::Diagnostic::help(&cause).map(|help| help.to_string());
-            let problem = PolicyProblem::from_cedar(file, &cause)
+            let problem = PolicyProblem::error(file(), None, cause.to_string())
                 .help("further schema files add types and actions; what the shipped schema declares cannot be declared again")
                 .some_help(cedar);
             problems.push(problem);

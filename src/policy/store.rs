@@ -50,8 +50,11 @@ impl PolicyStore {
     /// # Errors
     /// Everything that is wrong with the directory. What was in force stays so.
     pub fn reload(&self) -> Result<Reloaded, PolicyErrors> {
-        let files = PolicyFiles::read(&self.source.directory)?;
         let current = self.current();
+        if PolicyFiles::read(&self.source.directory).is_ok_and(|files| files.digest == current.digest()) {
+            return Ok(Reloaded::Unchanged);
+        }
+        let files = PolicyFiles::read_settled(&self.source.directory)?;
         if files.digest == current.digest() {
             return Ok(Reloaded::Unchanged);
         }

@@ -1,16 +1,18 @@
 //! The body of a forwarded request.
 
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use crate::enforce::Permit;
 use crate::failure::with_sources;
 use crate::mapping::head;
+use crate::policy::PolicyGeneration;
 
 /// A body on its way to an upstream: streamed, never held as a whole unless it had to be read to be judged.
 #[derive(Debug)]
@@ -20,7 +22,7 @@ pub struct RequestBody(Kind);
 enum Kind {
     Empty,
     Whole(Option<Bytes>),
-    Streamed { incoming: Incoming, progress: Arc<Progress> },
+    Streamed { incoming: Incoming, progress: Arc<Progress>, policies: Option<Arc<PolicyGeneration>> },
 }
 
 /// How far a streamed body has come: shared with the walk, which cuts a body that stalls and counts its bytes.
@@ -68,12 +70,13 @@ impl RequestBody {
     ///
     /// A body that is known to be empty becomes none, so that nothing is counted or shared for it.
     #[must_use]
-    pub fn streamed(incoming: Incoming) -> (Self, Option<Arc<Progress>>) {
+    pub fn streamed(incoming: Incoming, permit: &Permit) -> (Self, Option<Arc<Progress>>) {
         if incoming.is_end_stream() {
             return (Self::empty(), None);
         }
         let progress = Arc::<Progress>::default();
-        (Self(Kind::Streamed { incoming, progress: Arc::clone(&progress) }), Some(progress))
+        let policies = permit.policies().map(Arc::clone);
+        (Self(Kind::Streamed { incoming, progress: Arc::clone(&progress), policies }), Some(progress))
     }
 
     /// Whether there is no body: the only kind of request that can be sent twice.
@@ -94,10 +97,10 @@ impl Body for RequestBody {
         match &mut self.0 {
             Kind::Empty => Poll::Ready(None),
             Kind::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Kind::Streamed { incoming, progress } => {
+            Kind::Streamed { incoming, progress, policies } => {
                 let frame = ready!(Pin::new(&mut *incoming).poll_frame(cx));
                 Poll::Ready(match frame {
-                    Some(Ok(frame)) => Some(Ok(forwarded(frame, incoming, progress))),
+                    Some(Ok(frame)) => Some(Ok(forwarded(frame, incoming, (progress, policies.as_deref())))),
                     Some(Err(error)) => {
                         progress.broken.get_or_init(|| with_sources(&error));
                         Some(Err(error))
@@ -128,11 +131,18 @@ impl Body for RequestBody {
     }
 }
 
-/// Counts a frame; trailers obey the rules of the head: no identity header hides in them.
-fn forwarded(frame: Frame<Bytes>, incoming: &Incoming, progress: &Progress) -> Frame<Bytes> {
+/// Counts a frame; trailers obey the rules of the head: no identity header hides in them, nor one that policies read.
+fn forwarded(
+    frame: Frame<Bytes>,
+    incoming: &Incoming,
+    (progress, policies): (&Progress, Option<&PolicyGeneration>),
+) -> Frame<Bytes> {
     let frame = match frame.into_trailers() {
         Ok(mut trailers) => {
             head::strip_trailers(&mut trailers);
+            if let Some(policies) = policies {
+                head::strip_unjudged(&mut trailers, policies.headers_read());
+            }
             Frame::trailers(trailers)
         }
         Err(frame) => {

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpStream, lookup_host};
@@ -10,6 +11,7 @@ use tokio::time::timeout;
 use super::UpstreamIo;
 use crate::config::{UpstreamConfig, UpstreamScheme};
 use crate::failure::Failure;
+use crate::telemetry::ListenerMetrics;
 use crate::tls::ClientTls;
 
 /// Which HTTP version a connection is wanted for.
@@ -29,6 +31,7 @@ pub(super) struct Connector {
     pub(super) address: String,
     pub(super) tls: Option<PeerTls>,
     pub(super) limit: Duration,
+    pub(super) metrics: Arc<ListenerMetrics>,
 }
 
 /// Client handshakes with either offer of ALPN protocols.
@@ -39,9 +42,12 @@ pub(super) struct PeerTls {
 }
 
 impl Connector {
-    /// A connection, within the connect limit; for a peer, its identity is verified.
-    pub(super) async fn connect(&self, wanted: Wanted) -> Result<(UpstreamIo, bool), Failure> {
-        match timeout(self.limit, self.dial(wanted)).await {
+    /// What `connecting` comes to within the connect limit.
+    pub(super) async fn within_limit<T>(
+        &self,
+        connecting: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        match timeout(self.limit, connecting).await {
             Ok(connected) => connected,
             Err(_elapsed) => Err(Failure::ConnectTimeout {
                 upstream: self.address.clone(),
@@ -55,7 +61,8 @@ impl Connector {
         self.tls.as_ref().map_or(0, |tls| tls.any.generation())
     }
 
-    async fn dial(&self, wanted: Wanted) -> Result<(UpstreamIo, bool), Failure> {
+    /// A connection, and whether it speaks HTTP/2; for a peer, its identity is verified.
+    pub(super) async fn dial(&self, wanted: Wanted) -> Result<(UpstreamIo, bool), Failure> {
         let stream = self.tcp().await.map_err(|error| Failure::Connect {
             upstream: self.address.clone(),
             cause: error.to_string(),
@@ -67,15 +74,16 @@ impl Connector {
         let tls = if wanted == Wanted::Http1 { &tls.http1 } else { &tls.any };
         match tls.connect(stream).await {
             Ok((stream, _peer)) => {
+                self.metrics.handshake_done();
                 let io = UpstreamIo::tls(stream);
                 let http2 = io.alpn() == Some(b"h2");
                 Ok((io, http2))
             }
-            Err(refusal) => Err(Failure::Handshake {
-                upstream: self.address.clone(),
-                rule: refusal.rule,
-                cause: refusal.message,
-            }),
+            Err(refusal) => {
+                self.metrics.handshake_refused(refusal.rule);
+                let upstream = self.address.clone();
+                Err(Failure::Handshake { upstream, rule: refusal.rule, cause: refusal.message })
+            }
         }
     }
 

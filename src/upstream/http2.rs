@@ -12,9 +12,10 @@ use crate::failure::Failure;
 /// Requests that share one connection before another is opened: what RFC 9113, 6.5.2, recommends as the least a peer
 /// allows, and our own default for `concurrent_streams`.
 const STREAMS_EACH: usize = 100;
-/// Flow-control windows: a stream's is what one slow reader can make us hold, so it is well below the connection's.
-const STREAM_WINDOW: u32 = 1024 * 1024;
-const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+/// Flow-control windows. A stream's is what one slow reader can make us hold. The connection's is all of them together: were it
+/// less, a few readers that stop would stop every other request that shares the connection.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = STREAMS_EACH as u32 * STREAM_WINDOW;
 /// A peer that vanished without closing is found out after interval + timeout.
 const PING_INTERVAL: std::time::Duration = std::time::Duration::from_secs(20);
 const PING_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);

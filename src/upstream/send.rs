@@ -1,7 +1,10 @@
 //! One request out, one answer back.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use http::header::{self, HeaderValue};
+use http::uri::{Authority, Scheme};
 use http::{Request, Response, Uri, Version};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
@@ -10,10 +13,11 @@ use super::connect::{Connector, PeerTls, Wanted};
 use super::http1::{Http1, Idle};
 use super::http2::{Http2, Shared};
 use super::{Lease, Progress, RequestBody};
-use crate::config::{ListenerConfig};
+use crate::config::{ListenerConfig, UpstreamScheme};
 use crate::enforce::Permit;
 use crate::failure::{Failure, with_sources};
 use crate::identity::X509Source;
+use crate::telemetry::ListenerMetrics;
 use crate::tls::ClientTls;
 
 /// Where a listener's permitted requests go. Each data-path thread has its own, so that no lock is ever contended.
@@ -24,8 +28,8 @@ pub struct Upstream {
     shared: Shared,
     /// Held while an HTTP/2 connection is opened, so that a burst of requests opens one and not many.
     opening: tokio::sync::Mutex<()>,
-    /// Whether the last connection spoke HTTP/2: what ALPN will agree on is known only after the first.
-    speaks_http2: std::sync::atomic::AtomicBool,
+    /// Whether the next connection is expected to speak HTTP/2: the last one did, or is the first and may.
+    speaks_http2: AtomicBool,
 }
 
 /// What an upstream needs to know.
@@ -35,6 +39,8 @@ pub struct UpstreamOptions<'a> {
     pub listener: &'a ListenerConfig,
     /// Our identity.
     pub source: &'a Arc<dyn X509Source>,
+    /// The listener's counters: handshakes with a peer are counted here.
+    pub metrics: &'a Arc<ListenerMetrics>,
 }
 
 /// An answer and the connection it comes on.
@@ -59,11 +65,17 @@ impl Upstream {
         let config = listener.upstream.clone();
         let address = config.to_string();
         Self {
-            connector: Connector { config, address, tls, limit: listener.limits.connect_timeout },
+            connector: Connector {
+                config,
+                address,
+                tls,
+                limit: listener.limits.connect_timeout,
+                metrics: Arc::clone(options.metrics),
+            },
             idle: Arc::default(),
             shared: Shared::default(),
             opening: tokio::sync::Mutex::default(),
-            speaks_http2: std::sync::atomic::AtomicBool::new(false),
+            speaks_http2: AtomicBool::new(listener.upstream.scheme != UpstreamScheme::Http),
         }
     }
 
@@ -87,7 +99,11 @@ impl Upstream {
         let wanted = if upgrade { Wanted::Http1 } else { Wanted::Any };
         let mut retried = false;
         loop {
-            let connection = self.connection(wanted).await?;
+            let connection = self.connection(wanted, retried).await?;
+            match &connection {
+                Connection::Http1 { .. } => for_http1(&mut request)?,
+                Connection::Http2 { .. } => for_http2(&mut request, &self.connector)?,
+            }
             let spare = if retried { None } else { spare_head(&request, &connection) };
             match self.exchange(connection, request, upload.clone()).await {
                 Ok(answer) => return Ok(answer),
@@ -113,18 +129,20 @@ impl Upstream {
         self.shared.retire(generation);
     }
 
-    async fn connection(&self, wanted: Wanted) -> Result<Connection, Failure> {
+    /// A connection for a request: a kept one, else a new one. A request that is `retried` has seen a kept HTTP/1.1 connection
+    /// die; those beside it may be as dead, so it gets a new one.
+    async fn connection(&self, wanted: Wanted, retried: bool) -> Result<Connection, Failure> {
         let generation = self.connector.generation();
         if wanted == Wanted::Any {
             if let Some(place) = self.shared.take(generation) {
                 return Ok(Connection::Http2 { place, reused: true });
             }
-            if let Some(connection) = self.ready(generation).await {
+            if !retried && let Some(connection) = self.ready(generation).await {
                 return Ok(Connection::Http1 { connection, reused: true });
             }
         }
         // A handshake is rare, and its future large: boxed, so that every request does not carry its size about.
-        Box::pin(self.open(wanted, generation)).await
+        Box::pin(self.connector.within_limit(self.open(wanted, generation))).await
     }
 
     /// A kept HTTP/1.1 connection that takes a request now.
@@ -138,17 +156,17 @@ impl Upstream {
         None
     }
 
+    /// Opens a connection, or waits for one that can be shared: both together within the connect limit, so that those who wait for
+    /// an upstream that is gone do not wait for one another.
     async fn open(&self, wanted: Wanted, generation: u64) -> Result<Connection, Failure> {
-        use std::sync::atomic::Ordering;
-        let expects_http2 = wanted == Wanted::Any && self.speaks_http2.load(Ordering::Relaxed);
-        let _opening = if expects_http2 { Some(self.opening.lock().await) } else { None };
-        if expects_http2 {
+        let _opening = if self.expects_http2(wanted) { Some(self.opening.lock().await) } else { None };
+        if self.expects_http2(wanted) {
             // Somebody else may have opened one while this waited.
             if let Some(place) = self.shared.take(generation) {
                 return Ok(Connection::Http2 { place, reused: true });
             }
         }
-        let (io, http2) = self.connector.connect(wanted).await?;
+        let (io, http2) = self.connector.dial(wanted).await?;
         if wanted == Wanted::Any {
             self.speaks_http2.store(http2, Ordering::Relaxed);
         }
@@ -161,15 +179,18 @@ impl Upstream {
         }
     }
 
+    fn expects_http2(&self, wanted: Wanted) -> bool {
+        wanted == Wanted::Any && self.speaks_http2.load(Ordering::Relaxed)
+    }
+
     async fn exchange(
         &self,
         connection: Connection,
-        mut request: Request<RequestBody>,
+        request: Request<RequestBody>,
         upload: Option<Arc<Progress>>,
     ) -> Result<Answer, Broken> {
         match connection {
             Connection::Http1 { mut connection, .. } => {
-                for_http1(&mut request);
                 let before = connection.received();
                 match connection.sender.try_send_request(request).await {
                     Ok(response) => Ok((response, Lease::http1(connection, Arc::clone(&self.idle), upload))),
@@ -177,7 +198,6 @@ impl Upstream {
                 }
             }
             Connection::Http2 { mut place, .. } => {
-                for_http2(&mut request, &self.connector);
                 match place.sender.try_send_request(request).await {
                     Ok(response) => Ok((response, Lease::http2(place))),
                     // An HTTP/2 stream fails alone; only the death of the connection says that nothing came back.
@@ -221,28 +241,31 @@ fn spare_head(request: &Request<RequestBody>, connection: &Connection) -> Option
 }
 
 /// HTTP/1.1 has the authority in Host and the target in origin form, also if HTTP/2 was tried before.
-fn for_http1(request: &mut Request<RequestBody>) {
+fn for_http1(request: &mut Request<RequestBody>) -> Result<(), Failure> {
     *request.version_mut() = Version::HTTP_11;
-    if let Some(authority) = request.uri().authority().cloned() {
-        if let Ok(host) = http::HeaderValue::try_from(authority.as_str()) {
-            request.headers_mut().insert(http::header::HOST, host);
-        }
-        let mut parts = http::uri::Parts::default();
-        parts.path_and_query = request.uri().path_and_query().cloned();
-        *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
+    if let Some(authority) = request.uri().authority() {
+        let host = HeaderValue::try_from(authority.as_str()).map_err(|error| unsendable(&error))?;
+        let target = request.uri().path_and_query().cloned().ok_or_else(|| unsendable(&"it has no path"))?;
+        request.headers_mut().insert(header::HOST, host);
+        *request.uri_mut() = Uri::from(target);
     }
     // `te` belongs to the connection, and on HTTP/1.1 there is no `connection: te` with it.
-    request.headers_mut().remove(http::header::TE);
+    request.headers_mut().remove(header::TE);
+    Ok(())
 }
 
 /// HTTP/2 has the authority in a pseudo-header of its own (RFC 9113, 8.3.1).
-fn for_http2(request: &mut Request<RequestBody>, connector: &Connector) {
+fn for_http2(request: &mut Request<RequestBody>, connector: &Connector) -> Result<(), Failure> {
     *request.version_mut() = Version::HTTP_2;
-    let authority = request.headers_mut().remove(http::header::HOST);
+    let Some(host) = request.headers_mut().remove(header::HOST) else { return Ok(()) };
     let mut parts = std::mem::take(request.uri_mut()).into_parts();
-    parts.authority = authority.and_then(|host| http::uri::Authority::try_from(host.as_bytes()).ok());
-    parts.scheme = Some(if connector.tls.is_some() { http::uri::Scheme::HTTPS } else { http::uri::Scheme::HTTP });
-    if let Ok(uri) = Uri::from_parts(parts) {
-        *request.uri_mut() = uri;
-    }
+    parts.authority = Some(Authority::try_from(host.as_bytes()).map_err(|error| unsendable(&error))?);
+    parts.scheme = Some(if connector.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP });
+    *request.uri_mut() = Uri::from_parts(parts).map_err(|error| unsendable(&error))?;
+    Ok(())
+}
+
+/// What was judged must not become another request on its way: what cannot be written is not sent.
+fn unsendable(cause: &dyn std::fmt::Display) -> Failure {
+    Failure::Target { cause: cause.to_string() }
 }

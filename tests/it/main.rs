@@ -2,10 +2,30 @@
 //! one for each file would take longer than running them.
 #![cfg(test)]
 
+mod admin;
 mod architecture;
+mod audit_life;
+mod cli;
+mod connections;
+mod demo;
 mod docs;
+mod envoy_peer;
 mod examples;
+mod grpc;
 mod harness;
+mod http2_attacks;
+mod http2_floods;
+mod http_attacks;
+mod http_heads;
+mod metrics;
+mod policy_life;
+mod proxy;
+mod reload;
+mod s3_attacks;
+mod s3_clients;
 mod smoke;
+mod streaming;
 #[allow(dead_code, unused_imports, reason = "a harness offers more than the tests of one feature set use")]
 mod support;
+mod upstream_failures;
+mod websocket;

@@ -119,7 +119,6 @@ enum Output {
 
 /// Why a `certs` command did not do what it should.
 #[derive(Debug, Error)]
-#[expect(missing_docs, reason = "the fields are what the message shows")]
 pub(super) enum CertsError {
     /// A file cannot be read.
     #[error("cannot read `{}`: {source}", path.display())]

@@ -110,7 +110,8 @@ async fn stranger(world: &World) -> Result<Row, String> {
 
 async fn handshake(world: &World) -> Result<(), String> {
     let stream = TcpStream::connect(world.lake.address).await.map_err(|error| error.to_string())?;
-    let tls = ClientTls::new(Arc::clone(&world.stranger), TlsVersion::V1_3, &[b"http/1.1"], PeerMatcher::AnyInOwnTrustDomain);
+    let tls =
+        ClientTls::new(Arc::clone(&world.stranger), TlsVersion::V1_3, &[b"http/1.1"], PeerMatcher::AnyInOwnTrustDomain);
     let (mut stream, _peer) = tls.connect(stream).await.map_err(|refusal| refusal.message)?;
     // In TLS 1.3 the client has finished before the server judges its certificate: the alert comes with the first read.
     stream.read_u8().await.map(|_byte| ()).map_err(|error| error.to_string())
@@ -137,4 +138,28 @@ fn text<'a>(record: &'a Value, field: &str) -> &'a str {
 fn policies(record: &Value) -> String {
     let ids = record.get("policies").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     ids.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::table;
+    use super::*;
+
+    fn row(outcome: &str, policies: &str) -> Row {
+        let (outcome, policies) = (outcome.to_owned(), policies.to_owned());
+        let expected = ("forbidden", "raw-is-never-deleted");
+        Row { who: "transform", what: "s3:DeleteObject".into(), decided_at: "inbound", outcome, policies, expected }
+    }
+
+    #[test]
+    fn a_row_is_as_expected_only_by_the_right_policy() {
+        assert!(row("forbidden", "raw-is-never-deleted").is_as_expected());
+        for (outcome, policies) in
+            [("allowed", "raw-is-never-deleted"), ("forbidden", "another"), ("not_permitted", "")]
+        {
+            let row = row(outcome, policies);
+            assert!(!row.is_as_expected(), "{row:?}");
+            assert!(table::render(&[row]).contains("<- unexpected"));
+        }
+    }
 }

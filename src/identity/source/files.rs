@@ -15,6 +15,9 @@ use tokio::sync::watch;
 use super::{GenerationError, X509Generation, X509Source};
 use crate::identity::{BundleError, Clock, TrustBundle, TrustBundleSet, TrustDomain};
 
+/// Files that change at every one of so many looks are taken as the last one found them.
+const MAX_LOOKS: usize = 8;
+
 /// The files of one identity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileSourcePaths {
@@ -71,6 +74,12 @@ pub enum SourceError {
 }
 
 impl SourceError {
+    /// Whether a file is not there (yet).
+    #[must_use]
+    pub fn is_missing_file(&self) -> bool {
+        matches!(self, Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+
     /// The cause's stable name, as metrics have it.
     #[must_use]
     pub const fn rule(&self) -> &'static str {
@@ -120,9 +129,13 @@ impl FileSource {
     /// What is wrong with them. The last good generation stays in force.
     pub fn reload(&self) -> Result<Reloaded, SourceError> {
         let mut in_force = self.in_force.lock().unwrap_or_else(PoisonError::into_inner);
-        let files = Files::read(&self.paths)?;
-        let digest = files.digest();
-        if in_force.is_some_and(|in_force| in_force.as_ref() == digest.as_ref()) {
+        let known = in_force.as_ref().map(|digest| digest.as_ref().to_vec());
+        let unchanged = |files: &Files| known.as_deref() == Some(files.digest().as_ref());
+        if Files::read(&self.paths).is_ok_and(|files| unchanged(&files)) {
+            return Ok(Reloaded::Unchanged);
+        }
+        let files = Files::read_settled(&self.paths)?;
+        if unchanged(&files) {
             return Ok(Reloaded::Unchanged);
         }
         let number = self.changed.borrow().saturating_add(1);
@@ -136,7 +149,7 @@ impl FileSource {
             }
         }
         self.current.store(Some(Arc::new(generation)));
-        *in_force = Some(digest);
+        *in_force = Some(files.digest());
         self.changed.send_replace(number);
         Ok(Reloaded::Swapped(number))
     }
@@ -198,6 +211,20 @@ struct Files {
 }
 
 impl Files {
+    /// Reads until two looks in a row find the same. Kubernetes swaps all files of a mount at once; a look that falls into the
+    /// swap finds some old and some new ones.
+    fn read_settled(paths: &FileSourcePaths) -> Result<Self, SourceError> {
+        let mut last = Self::read(paths);
+        for _ in 0..MAX_LOOKS {
+            let next = Self::read(paths);
+            match (last, next) {
+                (Ok(last), Ok(next)) if last.digest().as_ref() == next.digest().as_ref() => return Ok(next),
+                (_, next) => last = next,
+            }
+        }
+        last
+    }
+
     fn read(paths: &FileSourcePaths) -> Result<Self, SourceError> {
         let read =
             |path: &PathBuf| std::fs::read(path).map_err(|source| SourceError::Read { path: path.clone(), source });

@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, header};
 
-use super::strip::{Dropped, joined_cookie};
+use super::strip::{Dropped, is_taken_for, joined_cookie};
 use crate::mapping::refusal::shown;
 use crate::mapping::{HeadersRead, Refusal, Value};
 
@@ -11,10 +11,13 @@ use crate::mapping::{HeadersRead, Refusal, Value};
 ///
 /// # Errors
 /// Rule `header-not-utf8`, if a field that a policy reads is not text: what cannot be compared must not pass for absent.
+/// Rule `header-spelling`, if a field differs from one that a policy reads by `_` for `-` only: CGI and WSGI servers do not tell
+/// the two apart, so the upstream would read what the policy has not.
 pub fn copied(headers: &HeaderMap, reads: &HeadersRead) -> Result<Value, Refusal> {
     let mut names: Vec<&str> = match reads {
         HeadersRead::All => headers.keys().map(header::HeaderName::as_str).collect(),
         HeadersRead::Only(names) => {
+            names.iter().try_for_each(|name| judge_spelling(headers, name))?;
             names.iter().map(|name| &**name).filter(|name| headers.contains_key(*name)).collect()
         }
     };
@@ -29,6 +32,18 @@ pub fn copied(headers: &HeaderMap, reads: &HeadersRead) -> Result<Value, Refusal
         .map(|name| Ok((name.into(), members(headers, name)?)))
         .collect::<Result<_, _>>()
         .map(Value::Headers)
+}
+
+/// Refuses a field that some servers take for `read`.
+fn judge_spelling(headers: &HeaderMap, read: &str) -> Result<(), Refusal> {
+    let is_taken = |name: &&str| *name != read && is_taken_for(name, read);
+    match headers.keys().map(header::HeaderName::as_str).find(is_taken) {
+        None => Ok(()),
+        Some(name) => Err(Refusal::bad_request(
+            "header-spelling",
+            format!("{} reads as {}, which a policy reads, on some servers", shown(name), shown(read)),
+        )),
+    }
 }
 
 fn members(headers: &HeaderMap, name: &str) -> Result<Vec<Box<str>>, Refusal> {
@@ -110,6 +125,27 @@ mod tests {
         let headers = headers(&[("x-tenant", b"a\xff")]);
         assert_eq!(copied(&headers, &only(&["x-tenant"])).unwrap_err().rule, "header-not-utf8");
         assert!(copied(&headers, &only(&["x-other"])).is_ok());
+    }
+
+    #[test]
+    fn a_field_that_some_servers_take_for_one_that_is_read_refuses_the_request() {
+        let rule = |given: &'static str, read: &str| {
+            copied(&headers(&[(given, b"a")]), &only(&[read])).map_err(|refusal| refusal.rule)
+        };
+        for (given, read) in
+            [("x_role", "x-role"), ("x-role", "x_role"), ("x_user-role", "x-user-role"), ("x-user_role", "x_user-role")]
+        {
+            assert_eq!(rule(given, read), Err("header-spelling"), "{given} for {read}");
+        }
+        for (given, read) in [
+            ("x-role", "x-role"),
+            ("x_role", "x_role"),
+            ("xrole", "x-role"),
+            ("x_roles", "x-role"),
+            ("x_rule", "x-role"),
+        ] {
+            assert!(rule(given, read).is_ok(), "{given} beside {read}");
+        }
     }
 
     #[test]

@@ -3,13 +3,14 @@
 use std::borrow::Cow;
 
 use http::request::Parts;
+use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 
 use super::authority::{host_of, is_same_host};
 use super::upgrade::{Upgrade, judge_upgrade};
 use crate::config::{HttpConfig, Limits};
 use crate::mapping::Refusal;
-use crate::mapping::refusal::shown;
+use crate::mapping::refusal::{public_part, shown};
 
 /// A head that obeys every rule, with what the mappers and the upstream need of it. Borrows from the request.
 #[derive(Debug, Clone)]
@@ -82,7 +83,7 @@ impl HeadRules {
 
 /// Headers by which some servers take another method or another path than the request line's. Compared with `_` as `-`, since CGI and
 /// WSGI servers do not tell the two apart.
-const OVERRIDES: [&str; 5] =
+pub(super) const OVERRIDES: [&str; 5] =
     ["x-http-method-override", "x-http-method", "x-method-override", "x-original-url", "x-rewrite-url"];
 
 /// More options than this in `Connection` are refused: each costs a comparison with every field.
@@ -91,7 +92,7 @@ const MOST_CONNECTION_OPTIONS: usize = 32;
 /// Judges a head.
 ///
 /// # Errors
-/// A [`Refusal`] with one of these rules: `version`, `connect`, `target-form`, `target-too-long`, `too-many-headers`, `value-blanks`,
+/// A [`Refusal`] with one of these rules: `version`, `connect`, `fragment`, `target-form`, `target-too-long`, `too-many-headers`, `value-blanks`,
 /// `connection-header`, `te`, `duplicate-host`, `missing-host`, `bad-host`, `host-mismatch`, `unknown-host`, `content-length`,
 /// `transfer-encoding`, `override-header`, `framing-spelling`, `connection-options`, `upgrade`.
 pub fn judge<'a>(parts: &'a Parts, rules: &HeadRules) -> Result<JudgedHead<'a>, Refusal> {
@@ -104,8 +105,12 @@ pub fn judge<'a>(parts: &'a Parts, rules: &HeadRules) -> Result<JudgedHead<'a>, 
     let target = judge_target(parts, rules)?;
     let fields = judge_fields(parts, rules)?;
     let authority = judge_authority(parts, fields.host)?;
-    let host = host_of(authority)
-        .map_err(|why| Refusal::bad_request("bad-host", format!("host {} is not valid: {why}", shown(authority))))?;
+    let host = host_of(authority).map_err(|why| {
+        Refusal::bad_request(
+            "bad-host",
+            format!("host {} is not valid: {why}", shown(public_part(authority.as_bytes()))),
+        )
+    })?;
     if !rules.hosts.is_empty() && !rules.hosts.iter().any(|known| is_same_host(known, &host)) {
         let message = format!("host {} is not one of the listener's `hosts`", shown(host.as_bytes()));
         return Err(Refusal::with_status(421, "unknown-host", message));
@@ -122,7 +127,12 @@ pub fn judge<'a>(parts: &'a Parts, rules: &HeadRules) -> Result<JudgedHead<'a>, 
 }
 
 fn judge_target<'a>(parts: &'a Parts, rules: &HeadRules) -> Result<&'a str, Refusal> {
-    let target = parts.uri.path_and_query().map(http::uri::PathAndQuery::as_str).unwrap_or_default();
+    let given = parts.uri.path_and_query();
+    let target = given.map(PathAndQuery::as_str).unwrap_or_default();
+    if parts.version == Version::HTTP_2 && target == "/" && given != Some(&PathAndQuery::from_static("/")) {
+        // h2 cuts a fragment off unseen. Where nothing else was there, a path that reads as `/` would be sent as an empty one.
+        return Err(Refusal::bad_request("fragment", "target is nothing but a fragment"));
+    }
     if target.len() > rules.uri_bytes {
         let message = format!("target has {} bytes, the limit is {}", target.len(), rules.uri_bytes);
         return Err(Refusal::with_status(414, "target-too-long", message));
@@ -135,7 +145,10 @@ fn judge_target<'a>(parts: &'a Parts, rules: &HeadRules) -> Result<&'a str, Refu
     if target.starts_with('/') || (target == "*" && parts.method == Method::OPTIONS) {
         Ok(target)
     } else {
-        Err(Refusal::bad_request("target-form", format!("target {} has no path", shown(parts.uri.to_string()))))
+        Err(Refusal::bad_request(
+            "target-form",
+            format!("target {} has no path", shown(public_part(parts.uri.to_string().as_bytes()))),
+        ))
     }
 }
 
@@ -211,9 +224,11 @@ fn judge_value(name: &HeaderName, value: &HeaderValue) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Digits only: no sign, no list. Bounded so that it fits every signed integer that follows.
+/// Digits only: no sign, no list, no zero before others, which makes some readers take the number for octal. Bounded so that it fits every signed integer that follows.
 fn length_of(value: &HeaderValue) -> Result<u64, Refusal> {
-    let digits = value.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+    let is_length =
+        |text: &&str| text.bytes().all(|byte| byte.is_ascii_digit()) && (text.len() == 1 || !text.starts_with('0'));
+    let digits = value.to_str().ok().filter(is_length);
     digits.and_then(|digits| digits.parse().ok()).filter(|length| i64::try_from(*length).is_ok()).ok_or_else(|| {
         Refusal::bad_request("content-length", format!("Content-Length {} is not a length", shown(value)))
     })
@@ -252,10 +267,13 @@ pub(super) fn is_spelt(name: &str, known: &str) -> bool {
 /// Host and the target's authority (`:authority` in HTTP/2, absolute form in HTTP/1.1): at least one, and equal if both are there.
 fn judge_authority<'a>(parts: &'a Parts, host: Option<&'a HeaderValue>) -> Result<&'a str, Refusal> {
     let in_target = parts.uri.authority().map(http::uri::Authority::as_str);
-    let bad = |value: &HeaderValue| Refusal::bad_request("bad-host", format!("host {} is not valid", shown(value)));
+    let bad = |value: &HeaderValue| {
+        Refusal::bad_request("bad-host", format!("host {} is not valid", shown(public_part(value.as_bytes()))))
+    };
     let host = host.map(|value| value.to_str().map_err(|_| bad(value))).transpose()?;
     match (in_target, host) {
         (Some(in_target), Some(host)) if !in_target.eq_ignore_ascii_case(host) => {
+            let (in_target, host) = (public_part(in_target.as_bytes()), public_part(host.as_bytes()));
             let message = format!("target asks for {}, Host for {}", shown(in_target), shown(host));
             Err(Refusal::bad_request("host-mismatch", message))
         }
@@ -272,6 +290,7 @@ fn judge_authority<'a>(parts: &'a Parts, host: Option<&'a HeaderValue>) -> Resul
 #[cfg(test)]
 mod tests {
     use http::Request;
+    use http::uri::Authority;
     use proptest::prelude::*;
 
     use super::*;
@@ -328,6 +347,20 @@ mod tests {
         assert_eq!(rule(Version::HTTP_11, "GET", "/", &[("host", "a,b")]), "bad-host");
         assert_eq!(rule(Version::HTTP_11, "GET", "/", &[("host", "")]), "bad-host");
         assert_eq!(rule(Version::HTTP_11, "GET", "/", &[("host", "é")]), "bad-host");
+    }
+
+    #[test]
+    fn a_path_of_nothing_but_a_fragment_is_refused() {
+        let of = |path: &'static str| {
+            let mut uri = http::uri::Parts::default();
+            (uri.scheme, uri.authority) = (Some(http::uri::Scheme::HTTPS), Some(Authority::from_static("api")));
+            uri.path_and_query =
+                Some(PathAndQuery::from_maybe_shared(bytes::Bytes::from_static(path.as_bytes())).unwrap());
+            let mut parts = parts(Version::HTTP_2, "GET", "https://api/", &[]);
+            parts.uri = http::Uri::from_parts(uri).unwrap();
+            judge(&parts, &rules()).map_or_else(|refusal| refusal.rule, |_| "allowed")
+        };
+        assert_eq!((of("#/admin"), of("#"), of("/"), of("/#x")), ("fragment", "fragment", "allowed", "allowed"));
     }
 
     #[test]

@@ -13,7 +13,7 @@ mod upgrade;
 
 pub use fields::{copied, is_secret};
 pub use judge::{HeadRules, JudgedHead, judge};
-pub use strip::{strip_for_upstream, strip_trailers};
+pub use strip::{strip_for_upstream, strip_trailers, strip_unjudged};
 pub use upgrade::Upgrade;
 
 pub(in crate::mapping) use authority::is_same_host;

@@ -2,7 +2,8 @@
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
-use super::judge::is_spelt;
+use super::judge::{OVERRIDES, is_spelt};
+use crate::mapping::HeadersRead;
 
 /// Removes what ends here: hop-by-hop fields (RFC 9110, section 7.6.1) with those that `Connection` names, and every field by which
 /// portcullis itself speaks about identity and decisions, in every spelling. `te` stays as `trailers`, which gRPC needs.
@@ -32,6 +33,23 @@ pub fn strip_trailers(trailers: &mut HeaderMap) {
     for name in doomed {
         trailers.remove(name);
     }
+}
+
+/// What no policy has seen does not reach an upstream that adds trailers to its head (CVE-2013-5704): fields of a request's
+/// trailers that policies read of heads are removed, in every spelling. If any may be read, all are.
+pub fn strip_unjudged(trailers: &mut HeaderMap, reads: &HeadersRead) {
+    let HeadersRead::Only(names) = reads else { return trailers.clear() };
+    let is_read = |trailer: &&HeaderName| names.iter().any(|name| is_taken_for(trailer.as_str(), name));
+    let doomed: Vec<HeaderName> = trailers.keys().filter(is_read).cloned().collect();
+    for name in doomed {
+        trailers.remove(name);
+    }
+}
+
+/// Whether some servers read one name as the other: CGI and WSGI do not tell `_` from `-`.
+pub(super) fn is_taken_for(name: &str, other: &str) -> bool {
+    let is_same = |(a, b): (u8, u8)| a == b || matches!((a, b), (b'_', b'-') | (b'-', b'_'));
+    name.len() == other.len() && name.bytes().zip(other.bytes()).all(is_same)
 }
 
 /// Which fields of a head do not reach the other side.
@@ -115,9 +133,15 @@ fn is_end_to_end(name: &str) -> bool {
 }
 
 fn is_head_only(name: &str) -> bool {
+    // As a server reads it that does not tell `_` from `-`.
+    let name = &*name.replace('_', "-");
     // `content-md5` and digests are what trailers are for.
     let is_content = name.starts_with("content-") && !matches!(name, "content-md5" | "content-digest");
+    // Checksums are what S3 has trailers for; its other fields say what is asked.
+    let is_amz = name.starts_with("x-amz-") && !name.starts_with("x-amz-checksum-");
     is_content
+        || is_amz
+        || OVERRIDES.contains(&name)
         || name.starts_with("x-forwarded-")
         || matches!(
             name,
@@ -157,7 +181,7 @@ pub(super) fn joined_cookie(headers: &HeaderMap) -> Option<HeaderValue> {
 mod tests {
     use super::*;
 
-    fn stripped(pairs: &[(&str, &str)], strip: fn(&mut HeaderMap)) -> Vec<String> {
+    fn stripped(pairs: &[(&str, &str)], strip: impl Fn(&mut HeaderMap)) -> Vec<String> {
         let mut headers = HeaderMap::new();
         for (name, value) in pairs {
             headers.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());
@@ -248,10 +272,23 @@ mod tests {
                 ("authorization", "a"),
                 ("x_forwarded_client_cert", "By=x"),
                 ("x-portcullis-decision", "1"),
+                ("x_http_method_override", "DELETE"),
+                ("x-original-url", "/admin"),
+                ("x_forwarded_for", "192.0.2.1"),
+                ("x-amz-acl", "public-read"),
+                ("x-amz-checksum-crc32", "x"),
                 ("x-checksum", "1"),
             ],
             strip_trailers,
         );
-        assert_eq!(left, ["content-md5: x", "grpc-status: 0", "x-checksum: 1"]);
+        assert_eq!(left, ["content-md5: x", "grpc-status: 0", "x-amz-checksum-crc32: x", "x-checksum: 1"]);
+    }
+
+    #[test]
+    fn trailers_hold_nothing_that_policies_read_of_heads() {
+        let reads = HeadersRead::Only(["x-role".into()].into());
+        let trailers = [("x-role", "admin"), ("x_role", "admin"), ("x-checksum", "1")];
+        assert_eq!(stripped(&trailers, |trailers| strip_unjudged(trailers, &reads)), ["x-checksum: 1"]);
+        assert_eq!(stripped(&trailers, |trailers| strip_unjudged(trailers, &HeadersRead::All)), [""; 0]);
     }
 }

@@ -53,7 +53,7 @@ pub(super) fn address<'a>(head: &'a JudgedHead<'_>, config: &S3Config) -> Result
     let Some(path) = path.strip_prefix('/') else {
         return Err(Refusal::bad_request("asterisk-form", "a request about the whole server (`*`) is no S3 operation"));
     };
-    let (bucket, key) = match bucket_of_host(&head.host, config)? {
+    let (bucket, key) = match bucket_of_host(head, config)? {
         Some(bucket) => (bucket, path),
         None if path.is_empty() => return Ok(Address::Root),
         None => path.split_once('/').unwrap_or((path, "")),
@@ -66,7 +66,9 @@ pub(super) fn address<'a>(head: &'a JudgedHead<'_>, config: &S3Config) -> Result
 }
 
 /// The bucket that the host names; none: path style.
-fn bucket_of_host<'a>(host: &'a str, config: &S3Config) -> Result<Option<&'a str>, Refusal> {
+fn bucket_of_host<'a>(head: &'a JudgedHead<'_>, config: &S3Config) -> Result<Option<&'a str>, Refusal> {
+    let host: &str = &head.host;
+    judge_spelling(head.authority, host)?;
     let is_listed = |list: &[String]| list.iter().any(|known| is_same_host(known, host));
     if is_ip(host) || host == "localhost" || is_listed(&config.hosts) || is_listed(&config.host_suffixes) {
         return Ok(None);
@@ -79,6 +81,17 @@ fn bucket_of_host<'a>(host: &'a str, config: &S3Config) -> Result<Option<&'a str
         let message = format!("host {} is not known here: list it in the listener's {key}", shown(host));
         Refusal::bad_request("unknown-host", message)
     })
+}
+
+/// The Host goes on as it is. A store that compares it exactly would not find its domain in `RAW.s3.example` or `raw.s3.example.`, and
+/// read the bucket from the path.
+fn judge_spelling(authority: &str, host: &str) -> Result<(), Refusal> {
+    let is_plain = authority.strip_prefix(host).is_some_and(|port| port.is_empty() || port.starts_with(':'));
+    if is_plain || host.starts_with('[') {
+        return Ok(());
+    }
+    let message = format!("host {} is to be written {}", shown(authority), shown(host));
+    Err(Refusal::bad_request("host-spelling", message))
 }
 
 fn is_ip(host: &str) -> bool {
@@ -213,7 +226,8 @@ mod tests {
             ("s3.example", "/raw/ingest/a%20b.parquet"),
             ("example", "/raw/ingest%2Fa%20b.parquet"),
             ("raw.s3.example", "/ingest/a%20b.parquet"),
-            ("RAW.S3.Example.:443", "/ingest/a%20b.parquet"),
+            ("raw.s3.example:443", "/ingest/a%20b.parquet"),
+            ("[2001:DB8::1]:443", "/raw/ingest/a%20b.parquet"),
             ("raw.example", "/ingest%2fa%20b.parquet"),
         ] {
             assert_eq!(found(host, path).as_deref(), Ok("raw/ingest/a b.parquet"), "{host}{path}");
@@ -233,6 +247,20 @@ mod tests {
             assert!(refusal.message.contains("`hosts`"), "{refusal}");
         }
         assert_eq!(found("xexample", "/raw/k"), Err("unknown-host"), "a suffix begins at a label");
+    }
+
+    #[test]
+    fn a_host_that_a_store_may_not_recognize_is_refused() {
+        for host in [
+            "RAW.s3.example",
+            "raw.S3.Example:443",
+            "raw.s3.example.",
+            "raw.s3.example.:443",
+            "S3.example",
+            "LocalHost",
+        ] {
+            assert_eq!(found(host, "/raw/k"), Err("host-spelling"), "{host}");
+        }
     }
 
     #[test]

@@ -160,10 +160,14 @@ impl<'a> Deciding<'a> {
         Ok(())
     }
 
-    /// Whether the body is in S3's own chunks, so that its declared length is that of the chunks.
-    pub(super) fn is_aws_chunked(&self) -> bool {
+    /// Whether the signature says that the body is in S3's own chunks, so that its declared length is that of the chunks.
+    pub(super) fn is_streaming(&self) -> bool {
         self.content_sha256.is_some_and(|hash| hash.starts_with("STREAMING-"))
-            || self.content_encoding.is_some_and(|coding| coding.contains("aws-chunked"))
+    }
+
+    /// Whether anything says so.
+    pub(super) fn is_aws_chunked(&self) -> bool {
+        self.is_streaming() || self.content_encoding.is_some_and(|coding| coding.contains("aws-chunked"))
     }
 }
 

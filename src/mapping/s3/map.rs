@@ -38,7 +38,7 @@ pub enum Asked {
 /// Names what a request asks. Its target is forwarded unchanged.
 ///
 /// # Errors
-/// Rule `upgrade`; of the address: `unknown-host`, `bucket-name`, `encoded-bucket`, `path-character`, `asterisk-form`, `key-length`,
+/// Rule `upgrade`; of the address: `unknown-host`, `host-spelling`, `bucket-name`, `encoded-bucket`, `path-character`, `asterisk-form`, `key-length`,
 /// `dot-segment`, `empty-segment`, `encoded-nul`, `invalid-utf8`, `invalid-percent`; of the query: `query-separator`,
 /// `query-character`, `query-key`, `empty-query-pair`, `repeated-query-key`, `unsigned-hoisted-header`, `version-id`; of the
 /// headers: `repeated-header`, `header-value`, `header-spelling`, `unknown-header`, `copy-source`, `copy-source-arn`, `decoded-length`,
@@ -92,6 +92,11 @@ fn find_row(
             return Err(Refusal::with_status(501, "no-operation", "request copies and renames at once"));
         }
     };
+    // Some stores take any POST with such a body for a form upload, whatever its query says.
+    if verb == Verb::Post && headers.get_all(http::header::CONTENT_TYPE).iter().any(is_form) {
+        let message = "a form upload has its key in the body, where it is not judged";
+        return Err(Refusal::with_status(501, "post-form", message));
+    }
     TABLE.iter().find(|row| row.fits(verb, level, source, query)).ok_or_else(|| {
         if let Some(unknown) =
             query.parameters.iter().find(|parameter| !TABLE.iter().any(|row| row.knows(parameter.key)))
@@ -99,19 +104,15 @@ fn find_row(
             let message = format!("query key {} is not one of the S3 API", shown(unknown.key));
             return Refusal::with_status(501, "unknown-query-key", message);
         }
-        let is_form =
-            headers.get(http::header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"multipart/"));
-        if verb == Verb::Post && level == Level::Bucket && is_form {
-            return Refusal::with_status(
-                501,
-                "post-form",
-                "a form upload has its key in the body, where it is not judged",
-            );
-        }
         let keys: Vec<&str> = query.parameters.iter().map(|parameter| parameter.key).collect();
         let message = format!("no S3 operation is {method} of a {level:?} with query keys {}", shown(keys.join(", ")));
         Refusal::with_status(501, "no-operation", message)
     })
+}
+
+fn is_form(content_type: &http::HeaderValue) -> bool {
+    const FORM: &[u8] = b"multipart/form-data";
+    content_type.as_bytes().get(..FORM.len()).is_some_and(|start| start.eq_ignore_ascii_case(FORM))
 }
 
 fn delete_objects(matched: &Matched<'_>) -> Result<DeleteObjects, Refusal> {

@@ -98,10 +98,11 @@ impl Matched<'_> {
         context
     }
 
-    /// The length of the content: of an `aws-chunked` body what it decodes to, which is never more than what is sent.
+    /// The length of the content: of a body in S3's own chunks what it decodes to, which is never more than what is sent. Where only
+    /// `content-encoding` says that it is in chunks, a store may keep it as it is, so what is sent counts.
     fn content_length(&self) -> Result<Option<i64>, Refusal> {
         let declared = self.head.content_length;
-        let length = if self.deciding.is_aws_chunked() {
+        let length = if self.deciding.is_streaming() {
             let Some(text) = self.deciding.decoded_length else { return Ok(None) };
             let is_digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
             let decoded =

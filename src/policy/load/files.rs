@@ -17,6 +17,9 @@ const MAX_FILES: usize = 10_000;
 /// All files together.
 const MAX_TOTAL_BYTES: usize = 64 * 1024 * 1024;
 
+/// A folder that changes at every one of so many looks is taken as the last one found it.
+const MAX_LOOKS: usize = 8;
+
 const ENTITIES_FILE: &str = "entities.json";
 
 /// What a policy directory holds, in the order of the names. Other files are not looked at.
@@ -31,6 +34,20 @@ pub(in crate::policy) struct PolicyFiles {
 }
 
 impl PolicyFiles {
+    /// Reads until two looks in a row find the same. Kubernetes swaps all files of a mount at once; a look that falls into the
+    /// swap finds some old and some new ones, which nobody has written together.
+    pub(in crate::policy) fn read_settled(directory: &Path) -> Result<Self, PolicyErrors> {
+        let mut last = Self::read(directory);
+        for _ in 0..MAX_LOOKS {
+            let next = Self::read(directory);
+            match (last, next) {
+                (Ok(last), Ok(next)) if last.digest == next.digest => return Ok(next),
+                (_, next) => last = next,
+            }
+        }
+        last
+    }
+
     /// Reads `*.cedar`, `*.cedarschema` and `entities.json` of `directory`.
     pub(in crate::policy) fn read(directory: &Path) -> Result<Self, PolicyErrors> {
         let shown = directory.display().to_string();

@@ -172,7 +172,11 @@ impl std::error::Error for PolicyProblem {}
 
 impl fmt::Display for PolicyProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+        match &self.span {
+            Some(_) => f.write_str(&self.message),
+            // Without a place in its source nothing else would say which file is meant.
+            None => write!(f, "{}: {}", self.file(), self.message),
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The body of an answer.
 
-use std::future::Future as _;
+use std::future::{Future as _, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -14,7 +14,7 @@ use super::guard::Exchange as Busy;
 use super::service::{HttpConnection, Waiting};
 use super::timing::{self, RECORD_STARTED_AFTER};
 use crate::enforce::{Permit, Settlement};
-use crate::failure::Failure;
+use crate::failure::{Blame, Failure};
 use crate::mapping::head;
 use crate::upstream::{Lease, Progress};
 
@@ -29,6 +29,9 @@ enum Kind {
     Streamed(Box<Streamed>),
 }
 
+/// What a body gives when it is asked for its next frame.
+type Next = Option<Result<Frame<Bytes>, hyper::Error>>;
+
 /// A permitted exchange whose answer is being passed on.
 #[derive(Debug)]
 pub(super) struct Open {
@@ -41,6 +44,8 @@ pub(super) struct Open {
 #[derive(Debug)]
 struct Streamed {
     incoming: Incoming,
+    /// What came together with the head and was not handed on yet.
+    early: Option<Next>,
     status: u16,
     bytes_out: u64,
     connection: Arc<HttpConnection>,
@@ -79,9 +84,12 @@ impl ResponseBody {
     /// The upstream's body. The record of the exchange is written before its last byte is handed on; where there is no
     /// byte to wait for, at once.
     ///
+    /// Looks for a first frame that has come together with the head, so that both go out in one write. It does not wait for one.
+    ///
     /// # Errors
     /// The record cannot be written.
-    pub(super) fn streamed(incoming: Incoming, status: u16, open: Open) -> Result<Self, Failure> {
+    pub(super) async fn streamed(mut incoming: Incoming, status: u16, open: Open) -> Result<Self, Failure> {
+        let early = if incoming.is_end_stream() { None } else { early(&mut incoming).await };
         let Open { permit, lease, upload, connection } = open;
         let started = Instant::from_std(permit.exchange().started);
         let mut streamed = Streamed {
@@ -97,13 +105,30 @@ impl ResponseBody {
             waiting: None,
             busy: None,
             incoming,
+            early,
         };
-        if streamed.incoming.is_end_stream() {
+        if streamed.early.is_none() && streamed.incoming.is_end_stream() {
             streamed.settle(None)?;
             return Ok(Self::empty());
         }
         Ok(Self(Kind::Streamed(Box::new(streamed))))
     }
+}
+
+/// The first frame, if it is here or comes while everybody else who is ready has one turn: the task that reads the connection
+/// hands a body out only when it is asked for.
+async fn early(incoming: &mut Incoming) -> Option<Next> {
+    let mut asked = false;
+    poll_fn(|cx| match Pin::new(&mut *incoming).poll_frame(cx) {
+        Poll::Ready(next) => Poll::Ready(Some(next)),
+        Poll::Pending if asked => Poll::Ready(None),
+        Poll::Pending => {
+            asked = true;
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        }
+    })
+    .await
 }
 
 impl Streamed {
@@ -118,13 +143,18 @@ impl Streamed {
             status: Some(self.status),
             bytes_in,
             bytes_out: self.bytes_out,
+            reason: self.connection.broken_rule(self.upload.as_deref()),
             error: failure.map(ToString::to_string),
         };
         permit.settle(&settlement).map_err(|_error| Failure::Audit)
     }
 
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
-        let Poll::Ready(next) = Pin::new(&mut self.incoming).poll_frame(cx) else {
+        let polled = match self.early.take() {
+            Some(early) => Poll::Ready(early),
+            None => Pin::new(&mut self.incoming).poll_frame(cx),
+        };
+        let Poll::Ready(next) = polled else {
             return match ready!(self.poll_limits(cx)) {
                 Ok(()) => Poll::Pending,
                 Err(failure) => Poll::Ready(Some(Err(self.failed(failure)))),
@@ -160,7 +190,26 @@ impl Streamed {
         Ok(frame)
     }
 
+    /// hyper goes by this for the length, so the early frame is still part of it.
+    fn size_hint(&self) -> SizeHint {
+        let mut hint = self.incoming.size_hint();
+        let early = match &self.early {
+            Some(Some(Ok(frame))) => frame.data_ref().map_or(0, |data| data.len() as u64),
+            _ => 0,
+        };
+        let upper = hint.upper().map(|upper| upper + early);
+        hint.set_lower(0);
+        if let Some(upper) = upper {
+            hint.set_upper(upper);
+        }
+        hint.set_lower(self.incoming.size_hint().lower() + early);
+        hint
+    }
+
     fn failed(&mut self, failure: Failure) -> Failure {
+        if failure.blame() == Blame::Upstream {
+            self.connection.listener.point.metrics.upstream_failure(failure.stage());
+        }
         match self.settle(Some(&failure)) {
             Ok(()) => failure,
             Err(unrecorded) => unrecorded,
@@ -260,7 +309,7 @@ impl Body for ResponseBody {
         match &self.0 {
             Kind::Empty | Kind::Whole(None) => SizeHint::with_exact(0),
             Kind::Whole(Some(bytes)) => SizeHint::with_exact(bytes.len() as u64),
-            Kind::Streamed(streamed) => streamed.incoming.size_hint(),
+            Kind::Streamed(streamed) => streamed.size_hint(),
         }
     }
 }

@@ -58,7 +58,7 @@ pub(super) async fn walk(
         (Err(denied), Some(keys)) => return partly(connection, &keys, parts, denied, replier).await,
         (Err(denied), None) => return replier.denied(denied),
     };
-    forward::prepare(connection, &mut parts, None, &permit.exchange().request_id);
+    forward::prepare(connection, &mut parts, None, &permit.exchange().request_id)?;
     let request = Request::from_parts(parts, RequestBody::whole(body));
     forward_permitted(connection, permit, request, None, replier).await
 }
@@ -77,7 +77,7 @@ async fn partly(
         Ok(permit) => permit,
         Err(denied) => return none_forwarded(asked, &allowed, denied, replier),
     };
-    forward::prepare(connection, &mut parts, None, &permit.exchange().request_id);
+    forward::prepare(connection, &mut parts, None, &permit.exchange().request_id)?;
     rewritten.checksums.apply(&mut parts.headers);
     let request = Request::from_parts(parts, RequestBody::whole(rewritten.body));
     match answered(connection, &permit, request).await {

@@ -17,6 +17,9 @@
 //! | a peer that is gone | PING timeout | `keep_alive_interval(idle_timeout / 2)`, `keep_alive_timeout(20 s)`, needs a timer |
 //! | RFC 8441 | refused | `enable_connect_protocol` not called |
 //!
+//! What h2 refuses by itself never reaches the service: a malformed head is a stream that h2 resets, a broken header block or
+//! frame the end of the connection. Both are seen here in the frames that go out, so that they have records too.
+//!
 //! h2 answers every PING and SETTINGS and obeys every PRIORITY and WINDOW_UPDATE without counting; and streams that are
 //! accepted and then reset are free of its reset limit. Those are this meter's.
 
@@ -36,16 +39,34 @@ pub struct Meter<S> {
     outbound: Frames,
     bucket: Bucket,
     handle: MeterHandle,
+    streams: Arc<dyn StreamErrors>,
+}
+
+/// Is told of the streams that were reset because the peer broke the protocol on them.
+pub trait StreamErrors: std::fmt::Debug + Send + Sync {
+    /// `error` names the code of RFC 9113, 7.
+    fn broken_by_peer(&self, stream: u32, error: &'static str);
 }
 
 /// Tells what a [`Meter`] has refused.
 #[derive(Debug, Clone, Default)]
-pub struct MeterHandle(Arc<OnceLock<MeterRefusal>>);
+pub struct MeterHandle(Arc<Ends>);
+
+#[derive(Debug, Default)]
+struct Ends {
+    flood: OnceLock<MeterRefusal>,
+    went_away: OnceLock<&'static str>,
+}
 
 impl MeterHandle {
     /// Why the connection was ended, if the meter ended it.
     pub fn refusal(&self) -> Option<MeterRefusal> {
-        self.0.get().copied()
+        self.0.flood.get().copied()
+    }
+
+    /// The error code of RFC 9113, 7, with which h2 ended the connection because of the peer.
+    pub fn went_away(&self) -> Option<&'static str> {
+        self.0.went_away.get().copied()
     }
 }
 
@@ -71,11 +92,11 @@ impl MeterRefusal {
 
 impl<S> Meter<S> {
     /// Meters a connection of which no byte was read; `control_frames_per_second` is the limit of that name.
-    pub fn new(io: S, control_frames_per_second: u32) -> (Self, MeterHandle) {
+    pub fn new(io: S, control_frames_per_second: u32, streams: Arc<dyn StreamErrors>) -> (Self, MeterHandle) {
         let handle = MeterHandle::default();
         let bucket = Bucket::new(control_frames_per_second);
         let (inbound, outbound) = (Frames::after_preface(), Frames::default());
-        (Self { io, inbound, outbound, bucket, handle: handle.clone() }, handle)
+        (Self { io, inbound, outbound, bucket, handle: handle.clone(), streams }, handle)
     }
 
     fn count_inbound(&mut self, bytes: &[u8]) -> Result<(), MeterRefusal> {
@@ -93,8 +114,19 @@ impl<S> Meter<S> {
     }
 
     fn count_outbound(&mut self, bytes: &[u8]) {
-        let bucket = &mut self.bucket;
-        self.outbound.pass(bytes, |frame| bucket.credit(frame.explains()));
+        let (bucket, ends, streams) = (&mut self.bucket, &self.handle.0, &self.streams);
+        self.outbound.pass(bytes, |frame| {
+            bucket.credit(frame.explains());
+            match (frame.kind, fault_of_the_peer(frame.error)) {
+                (_, None) => {}
+                (GOAWAY, Some(error)) => {
+                    ends.went_away.get_or_init(|| error);
+                }
+                // To end a stream with these is the peer's fault only if nothing else was in its way (RFC 9113, 5.1.2, 5.4.2).
+                (_, Some("STREAM_CLOSED" | "ENHANCE_YOUR_CALM")) => {}
+                (_, Some(error)) => streams.broken_by_peer(frame.stream, error),
+            }
+        });
     }
 }
 
@@ -111,7 +143,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Meter<S> {
         };
         // Frames that came before the one too many, in the same read, are dropped with it.
         buf.set_filled(before);
-        let refusal = *this.handle.0.get_or_init(|| refusal);
+        let refusal = *this.handle.0.flood.get_or_init(|| refusal);
         Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, refusal)))
     }
 }
@@ -237,12 +269,26 @@ const PRIORITY: u8 = 2;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
+const GOAWAY: u8 = 7;
 const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
+/// The error codes (RFC 9113, 7) by which h2 answers a peer that breaks the protocol.
+const fn fault_of_the_peer(error: u32) -> Option<&'static str> {
+    match error {
+        1 => Some("PROTOCOL_ERROR"),
+        3 => Some("FLOW_CONTROL_ERROR"),
+        5 => Some("STREAM_CLOSED"),
+        6 => Some("FRAME_SIZE_ERROR"),
+        9 => Some("COMPRESSION_ERROR"),
+        11 => Some("ENHANCE_YOUR_CALM"),
+        _ => None,
+    }
+}
+
 const END_STREAM: u8 = 1;
 const ACK: u8 = 1;
 
-/// The part of a frame header that is counted.
+/// What of a frame is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FrameHead {
     /// Of the payload, in bytes.
@@ -251,6 +297,10 @@ pub struct FrameHead {
     pub kind: u8,
     /// The flags.
     pub flags: u8,
+    /// The stream; 0 for the connection.
+    pub stream: u32,
+    /// The error code of a RST_STREAM or GOAWAY; 0 for all others.
+    pub error: u32,
 }
 
 impl FrameHead {
@@ -266,12 +316,24 @@ impl FrameHead {
 }
 
 /// Finds the frame headers in one direction's bytes, however they are split.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Frames {
     /// Bytes to pass before the next frame header: the preface or a payload.
     skip: usize,
-    header: [u8; 9],
+    header: [u8; HEADER + LONGEST_ERROR],
     have: usize,
+    need: usize,
+}
+
+/// RFC 9113, 4.1.
+const HEADER: usize = 9;
+/// RFC 9113, 6.8: the last stream, then the error code.
+const LONGEST_ERROR: usize = 8;
+
+impl Default for Frames {
+    fn default() -> Self {
+        Self { skip: 0, header: [0; HEADER + LONGEST_ERROR], have: 0, need: HEADER }
+    }
 }
 
 impl Frames {
@@ -290,18 +352,36 @@ impl Frames {
             if rest.is_empty() {
                 return;
             }
-            let wanted = self.header.get_mut(self.have..).unwrap_or_default();
+            let wanted = self.header.get_mut(self.have..self.need).unwrap_or_default();
             let here = wanted.len().min(rest.len());
             let (new, after) = rest.split_at(here);
             wanted.iter_mut().zip(new).for_each(|(to, from)| *to = *from);
             (self.have, rest) = (self.have + here, after);
-            if self.have == self.header.len() {
-                let [a, b, c, kind, flags, ..] = self.header;
-                let length = u32::from_be_bytes([0, a, b, c]);
-                (self.skip, self.have) = (length as usize, 0);
-                seen(FrameHead { length, kind, flags });
+            if self.have == self.need
+                && let Some(frame) = self.complete()
+            {
+                seen(frame);
             }
         }
+    }
+
+    /// The frame whose header is there; none if its error code is still to come.
+    fn complete(&mut self) -> Option<FrameHead> {
+        let [a, b, c, kind, flags, d, e, f, g, payload @ ..] = self.header;
+        let length = u32::from_be_bytes([0, a, b, c]);
+        let begins_with = match kind {
+            RST_STREAM if length >= 4 => 4,
+            GOAWAY if length >= 8 => 8,
+            _ => 0,
+        };
+        if self.need < HEADER + begins_with {
+            self.need = HEADER + begins_with;
+            return None;
+        }
+        let error =
+            payload.get(..begins_with).and_then(<[u8]>::last_chunk::<4>).map_or(0, |code| u32::from_be_bytes(*code));
+        (self.skip, self.have, self.need) = (length as usize - begins_with, 0, HEADER);
+        Some(FrameHead { length, kind, flags, stream: u32::from_be_bytes([d, e, f, g]) & 0x7fff_ffff, error })
     }
 }
 

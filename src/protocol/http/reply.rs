@@ -14,7 +14,7 @@ use super::forward::REQUEST_ID;
 use super::request::unanswered;
 use super::service::HttpConnection;
 use crate::enforce::{Denied, Exchange, Permit, Settlement};
-use crate::failure::Failure;
+use crate::failure::{Blame, Failure};
 use crate::mapping::Refusal;
 use crate::upstream::Progress;
 
@@ -146,7 +146,7 @@ impl Replier {
         upload: Option<&Progress>,
         failure: &Failure,
     ) -> Result<Response<ResponseBody>, Failure> {
-        permit.settle(&unanswered(failure.status(), upload, failure)).map_err(|_error| Failure::Audit)?;
+        permit.settle(&unanswered(connection, upload, failure)).map_err(|_error| Failure::Audit)?;
         Ok(self.failed(connection, failure))
     }
 
@@ -169,8 +169,14 @@ impl Replier {
 
     /// Something went wrong beside the decision.
     pub(super) fn failed(&self, connection: &Arc<HttpConnection>, failure: &Failure) -> Response<ResponseBody> {
-        connection.listener.point.metrics.upstream_failure(failure.stage());
-        tracing::warn!(listener = %connection.listener.endpoint, stage = failure.stage(), %failure, request_id = %self.request_id, "request could not be served");
+        let (listener, stage, request_id) = (&*connection.listener.endpoint, failure.stage(), &*self.request_id);
+        // Only what an upstream does is news: a client could fill the log, and a sink that fails has been told of once.
+        if failure.blame() == Blame::Upstream {
+            connection.listener.point.metrics.upstream_failure(stage);
+            tracing::warn!(listener, stage, %failure, request_id, "request could not be served");
+        } else {
+            tracing::debug!(listener, stage, %failure, request_id, "request could not be served");
+        }
         let mut response = self.render(&Reply {
             status: failure.status(),
             code: if failure.status() == 408 { "RequestTimeout" } else { "ServiceUnavailable" },

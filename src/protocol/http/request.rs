@@ -12,9 +12,9 @@ use hyper::body::Incoming;
 
 use super::body::ResponseBody;
 use super::guard::{GuardHandle, HeadVerdict};
+use super::judged_body::{self, JudgedBody};
 use super::reply::Replier;
 use super::service::HttpConnection;
-use super::judged_body::{self, JudgedBody};
 use super::{forward, timing, upgrade};
 use crate::config::ProtocolConfig;
 use crate::enforce::{Exchange, Permit, Settlement};
@@ -85,8 +85,8 @@ async fn walk(
     if websocket {
         return Box::pin(upgrade::websocket(connection, parts, target, permit, replier)).await;
     }
-    let (body, upload) = RequestBody::streamed(body);
-    forward::prepare(connection, &mut parts, target.as_deref(), &permit.exchange().request_id);
+    let (body, upload) = RequestBody::streamed(body, &permit);
+    forward::prepare(connection, &mut parts, target.as_deref(), &permit.exchange().request_id)?;
     let request = Request::from_parts(parts, body);
     forward_permitted(connection, permit, request, upload, replier).await
 }
@@ -108,7 +108,7 @@ pub(super) async fn forward_permitted(
         Ok((response, lease)) => {
             drop(waiting);
             let open = super::body::Open { permit, lease, upload, connection: Arc::clone(connection) };
-            forward::response(response, open)
+            forward::response(response, open, replier).await
         }
         Err(failure) => replier.unserved(connection, permit, upload.as_deref(), &failure),
     }
@@ -161,23 +161,36 @@ fn request_id(headers: &HeaderMap) -> Box<str> {
     };
     match only.filter(plain) {
         Some(id) => id.into(),
-        None => format!("{:032x}", fastrand::u128(..)).into(),
+        None => random_id(),
     }
+}
+
+/// 32 hexadecimal digits. Written digit by digit: it is made for every request that brings none.
+fn random_id() -> Box<str> {
+    let mut number = fastrand::u128(..);
+    let mut id = String::with_capacity(32);
+    for _ in 0..32 {
+        id.push(char::from_digit((number & 0xf) as u32, 16).unwrap_or('0'));
+        number >>= 4;
+    }
+    id.into_boxed_str()
 }
 
 /// The trace id in a W3C `traceparent` (<https://www.w3.org/TR/trace-context/#traceparent-header>): 32 hex digits, not all zero.
 fn trace_id(headers: &HeaderMap) -> Option<Box<str>> {
     let id = headers.get("traceparent")?.to_str().ok()?.split('-').nth(1)?;
-    let valid = id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()) && id.bytes().any(|byte| byte != b'0');
+    let valid =
+        id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()) && id.bytes().any(|byte| byte != b'0');
     valid.then(|| id.into())
 }
 
 /// A record of an exchange that ended before there was an answer to pass on.
-pub(super) fn unanswered(status: u16, upload: Option<&Progress>, failure: &Failure) -> Settlement {
+pub(super) fn unanswered(connection: &HttpConnection, upload: Option<&Progress>, failure: &Failure) -> Settlement {
     Settlement {
-        status: Some(status),
+        status: Some(failure.status()),
         bytes_in: upload.map_or(0, Progress::bytes),
         bytes_out: 0,
+        reason: connection.broken_rule(upload),
         error: Some(failure.to_string()),
     }
 }

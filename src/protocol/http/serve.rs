@@ -5,6 +5,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::{FusedFuture, FutureExt as _};
 use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -13,18 +14,20 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use super::guard::{Guard, HeadLimits, HeadRefusal, Rewound, Version, sniff};
-use super::meter::{Meter, MeterRefusal};
+use super::meter::{Meter, MeterRefusal, StreamErrors};
 use super::request::answer;
-use super::service::{HttpConnection, HttpListener};
+use super::service::{HttpConnection, HttpListener, Relay};
 use crate::config::Limits;
-use crate::failure::with_sources;
 use crate::enforce::Asker;
+use crate::failure::with_sources;
 use crate::identity::SpiffeId;
 use crate::protocol::{Activity, Downstream};
 
-/// Flow-control windows: a stream's is what one slow upstream can make us hold, so it is well below the connection's.
-const STREAM_WINDOW: u32 = 1024 * 1024;
-const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+/// Flow-control window of a stream: what one slow upstream can make us hold. The connection's is all of them together: were it
+/// less, a few requests that stand still would stop every other one that shares the connection.
+const STREAM_WINDOW: u32 = 256 * 1024;
+/// RFC 9113, 6.9.1: the largest flow-control window.
+const LARGEST_WINDOW: u32 = (1 << 31) - 1;
 /// A peer that vanished without closing is found out after interval + timeout.
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
@@ -32,6 +35,9 @@ const PING_TIMEOUT: Duration = Duration::from_secs(10);
 const PENDING_RESETS: usize = 20;
 /// Streams that we had to reset because of the peer (CVE-2025-8671).
 const LOCAL_RESETS: usize = 1024;
+
+/// How many header fields hyper parses without allocating; with a limit of its own it allocates for every request.
+const HEADERS_ON_STACK: usize = 100;
 
 /// Why a connection ended.
 #[derive(Debug)]
@@ -67,7 +73,7 @@ pub async fn serve(
     ending: impl Future<Output = ()>,
     grace: Duration,
 ) -> Closed {
-    let ending = pin!(ending);
+    let ending = pin!(ending.fuse());
     let limits = listener.limits.clone();
     let pace = Pace { activity: stream.activity(), idle: limits.idle_timeout, grace };
     let (version, stream) = match tokio::time::timeout(limits.header_read_timeout, version(stream)).await {
@@ -95,7 +101,7 @@ async fn serve_http1(
     listener: Arc<HttpListener>,
     asker: Arc<Asker>,
     own: &SpiffeId,
-    (ending, pace): (Pin<&mut impl Future<Output = ()>>, Pace),
+    (ending, pace): (Pin<&mut impl FusedFuture<Output = ()>>, Pace),
 ) -> Closed {
     let limits = listener.limits.clone();
     // It bounds what hyper asks for at once, and with it what the guard can be made to hold behind an upgrade.
@@ -106,21 +112,35 @@ async fn serve_http1(
         let connection = Arc::clone(&connection);
         service_fn(move |request: Request<Incoming>| answer(Arc::clone(&connection), request))
     };
-    let served = http1::Builder::new()
-        // The guard stands before hyper and has its own, tighter limits.
-        .header_read_timeout(None)
-        .max_headers(limits.header_count + 1)
-        .max_buf_size(buffer)
+    let mut builder = http1::Builder::new();
+    // The guard stands before hyper and has its own, tighter limits.
+    builder.header_read_timeout(None).max_buf_size(buffer);
+    if limits.header_count > HEADERS_ON_STACK {
+        builder.max_headers(limits.header_count);
+    }
+    let served = builder
         .serve_connection(TokioIo::new(guarded), service)
         .with_upgrades();
     let mut ending = ending;
     let closed = drive(pin!(served), &connection, ending.as_mut(), &pace).await;
     match (closed, connection.take_upgraded()) {
-        (Closed::InOrder, Some(relay)) => tokio::select! {
-            () = relay => Closed::InOrder,
-            () = ending => Closed::Cut,
-        },
+        (Closed::InOrder, Some(relay)) => raw(relay, ending, pace.grace).await,
         (closed, _) => closed,
+    }
+}
+
+/// What a connection does after an upgrade; like a request in flight it has its time to finish when the connection is to end.
+async fn raw(relay: Relay, ending: Pin<&mut impl FusedFuture<Output = ()>>, grace: Duration) -> Closed {
+    let cut = async {
+        // It may have come while the upgrade was still being asked for.
+        if !ending.is_terminated() {
+            ending.await;
+        }
+        sleep(grace).await;
+    };
+    tokio::select! {
+        () = relay => Closed::InOrder,
+        () = cut => Closed::Cut,
     }
 }
 
@@ -129,14 +149,17 @@ async fn serve_http2(
     listener: Arc<HttpListener>,
     asker: Arc<Asker>,
     own: &SpiffeId,
-    (ending, pace): (Pin<&mut impl Future<Output = ()>>, Pace),
+    (ending, pace): (Pin<&mut impl FusedFuture<Output = ()>>, Pace),
 ) -> Closed {
     let limits = listener.limits.clone();
-    let (metered, meter) = Meter::new(stream, limits.control_frames_per_second);
+    let window = limits.concurrent_streams.saturating_mul(STREAM_WINDOW).min(LARGEST_WINDOW);
     let connection = Arc::new(HttpConnection::new(listener, asker, None, own));
+    let streams: Arc<dyn StreamErrors> = Arc::<HttpConnection>::clone(&connection);
+    let (metered, meter) = Meter::new(stream, limits.control_frames_per_second, streams);
     let service = {
         let connection = Arc::clone(&connection);
-        service_fn(move |request: Request<Incoming>| answer(Arc::clone(&connection), request))
+        // Boxed, since hyper and tokio move a stream's future several times before they first poll it.
+        service_fn(move |request: Request<Incoming>| Box::pin(answer(Arc::clone(&connection), request)))
     };
     let served = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
@@ -145,15 +168,20 @@ async fn serve_http2(
         .max_pending_accept_reset_streams(PENDING_RESETS)
         .max_local_error_reset_streams(LOCAL_RESETS)
         .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_connection_window_size(window)
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT)
         .serve_connection(TokioIo::new(metered), service);
-    match (drive(pin!(served), &connection, ending, &pace).await, meter.refusal()) {
-        (Closed::Failed { .. } | Closed::InOrder, Some(refusal)) => {
-            Closed::Refused { rule: refusal.rule, message: refusal.to_string() }
+    let closed = drive(pin!(served), &connection, ending, &pace).await;
+    match (&closed, meter.refusal(), meter.went_away()) {
+        (Closed::Failed { .. } | Closed::InOrder, Some(flood), _) => {
+            Closed::Refused { rule: flood.rule, message: flood.to_string() }
         }
-        (closed, _) => closed,
+        (Closed::Failed { .. } | Closed::InOrder, None, Some(error)) => Closed::Refused {
+            rule: if error == "ENHANCE_YOUR_CALM" { "h2-flood" } else { "h2-protocol" },
+            message: format!("the connection was ended with {error}"),
+        },
+        _ => closed,
     }
 }
 
@@ -278,5 +306,9 @@ fn closed_by(error: &hyper::Error) -> Closed {
         return Closed::Refused { rule: refusal.rule, message: refusal.to_string() };
     }
     let text = with_sources(error);
-    if error.is_parse() { Closed::Refused { rule: "http-syntax", message: text } } else { Closed::Failed { cause: text } }
+    if error.is_parse() {
+        Closed::Refused { rule: "http-syntax", message: text }
+    } else {
+        Closed::Failed { cause: text }
+    }
 }

@@ -9,12 +9,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use http::HeaderValue;
 
 use super::guard::GuardHandle;
+use super::meter::StreamErrors;
 use super::xfcc;
 use crate::config::{Direction, Limits, ListenerConfig, ProtocolConfig};
 use crate::enforce::{Asker, EnforcementPoint};
 use crate::identity::SpiffeId;
 use crate::mapping::head::HeadRules;
-use crate::upstream::Upstream;
+use crate::upstream::{Progress, Upstream};
 
 /// A listener that speaks HTTP, on one data-path thread.
 #[derive(Debug)]
@@ -100,6 +101,12 @@ impl HttpConnection {
         self.upgraded.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
+    /// The rule that the body of the request in hand broke; none if its body is whole or broke off for another reason.
+    pub(super) fn broken_rule(&self, upload: Option<&Progress>) -> Option<&'static str> {
+        upload?.broken()?;
+        self.guard.as_ref()?.broken().map(|refusal| refusal.rule)
+    }
+
     /// Whether any exchange waits for the upstream.
     pub(super) fn waits_for_upstream(&self) -> bool {
         self.waiting.load(Ordering::Relaxed) > 0
@@ -109,6 +116,15 @@ impl HttpConnection {
     pub(super) fn wait(self: &Arc<Self>) -> Waiting {
         self.waiting.fetch_add(1, Ordering::Relaxed);
         Waiting(Arc::clone(self))
+    }
+}
+
+/// h2 resets a malformed request without telling the service (RFC 9113, 8.1.1); the peer has broken off one that was decided
+/// already in the same way, by a body that is not as long as it said.
+impl StreamErrors for HttpConnection {
+    fn broken_by_peer(&self, stream: u32, error: &'static str) {
+        let message = format!("stream {stream} was reset with {error}: its head or its body is malformed");
+        self.listener.point.record_broken(&self.asker, "h2-malformed", &message);
     }
 }
 

@@ -25,9 +25,9 @@ pub(super) async fn within_limits<T>(
     limits: &Limits,
 ) -> Result<T, Failure> {
     let started = Instant::from_std(permit.exchange().started);
-    let timer = sleep_until(started + RECORD_STARTED_AFTER.min(limits.idle_timeout));
-    tokio::pin!(timer);
     let mut watch = Watch { started, recorded: false, moved: (started, 0) };
+    let timer = sleep_until(watch.next(started, limits));
+    tokio::pin!(timer);
     loop {
         tokio::select! {
             biased;

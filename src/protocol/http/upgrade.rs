@@ -15,7 +15,7 @@ use super::service::{HttpConnection, Relay};
 use super::{forward, timing};
 use crate::enforce::{Permit, Settlement};
 use crate::failure::Failure;
-use crate::relay::{Ended, relay};
+use crate::relay::{Ended, Moved, relay_counted};
 use crate::upstream::RequestBody;
 
 /// Forwards a permitted upgrade. Whatever the upstream answers other than 101 is passed on as an ordinary answer.
@@ -27,7 +27,7 @@ pub(super) async fn websocket(
     replier: &Replier,
 ) -> Result<Response<ResponseBody>, Failure> {
     let downstream = parts.extensions.remove::<hyper::upgrade::OnUpgrade>();
-    forward::prepare(connection, &mut parts, target.as_deref(), &permit.exchange().request_id);
+    forward::prepare(connection, &mut parts, target.as_deref(), &permit.exchange().request_id)?;
     parts.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     parts.headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     let request = Request::from_parts(parts, RequestBody::empty());
@@ -43,7 +43,7 @@ pub(super) async fn websocket(
     };
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         let open = Open { permit, lease, upload: None, connection: Arc::clone(connection) };
-        return forward::response(response, open);
+        return forward::response(response, open, replier).await;
     }
     let (Some(downstream), true) = (downstream, is_websocket(&response)) else {
         let failure = Failure::Invalid { cause: "it switched to something else than a WebSocket".into() };
@@ -80,24 +80,42 @@ fn raw_mode(
     permit: Permit,
 ) -> Relay {
     Box::pin(async move {
+        let mut session = Session { permit: Some(permit), moved: Moved::default() };
         let upstream = hyper::upgrade::on(&mut response);
-        let mut settlement = Settlement { status: Some(101), ..Settlement::default() };
-        match tokio::try_join!(downstream, upstream) {
+        let error = match tokio::try_join!(downstream, upstream) {
             Ok((downstream, upstream)) => {
                 let idle = connection.listener.limits.idle_timeout;
-                let relayed = relay(TokioIo::new(downstream), TokioIo::new(upstream), idle).await;
-                settlement.bytes_in = relayed.forth;
-                settlement.bytes_out = relayed.back;
-                settlement.error = match relayed.ended {
+                match relay_counted(TokioIo::new(downstream), TokioIo::new(upstream), idle, &session.moved).await {
                     Ended::Closed => None,
                     Ended::Idle => Some(Failure::Stalled { limit_ms: timing::millis(idle) }.to_string()),
                     Ended::Failed(error) => Some(error.to_string()),
-                };
+                }
             }
-            Err(error) => settlement.error = Some(error.to_string()),
-        }
-        if let Err(error) = permit.settle(&settlement) {
+            Err(error) => Some(error.to_string()),
+        };
+        session.settle(error);
+    })
+}
+
+/// A WebSocket in raw mode. However it ends, it has its final record with what was passed on.
+struct Session {
+    /// There until the record is written.
+    permit: Option<Permit>,
+    moved: Moved,
+}
+
+impl Session {
+    fn settle(&mut self, error: Option<String>) {
+        let Some(permit) = self.permit.take() else { return };
+        let (bytes_in, bytes_out) = (self.moved.forth(), self.moved.back());
+        if let Err(error) = permit.settle(&Settlement { status: Some(101), bytes_in, bytes_out, error, ..Settlement::default() }) {
             tracing::error!(%error, "a WebSocket that ended has no final record");
         }
-    })
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.settle(Some("the connection was cut".into()));
+    }
 }

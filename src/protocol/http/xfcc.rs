@@ -14,15 +14,9 @@ use crate::tls::Peer;
 /// None for a subject that a header cannot hold: then no claim is made at all.
 pub(super) fn header(own: &SpiffeId, peer: &Peer) -> Option<HeaderValue> {
     let svid = peer.svid();
-    let mut value = format!("By={own};Hash={};Subject=\"", svid.sha256());
-    // Envoy quotes the subject always and escapes a quote in it; a backslash would otherwise hide the closing quote.
-    for character in svid.subject().chars() {
-        if matches!(character, '"' | '\\') {
-            value.push('\\');
-        }
-        value.push(character);
-    }
-    value.push_str("\";URI=");
-    value.push_str(peer.id().as_str());
+    // RFC 4514 has escaped every quote and backslash of the subject already, as Envoy's own text has it: escaped once more, as one
+    // might think a quoted string needs, it would be another subject to who reads Envoy's syntax.
+    let value =
+        format!("By={own};Hash={};Subject=\"{}\";URI={}", svid.sha256(), svid.subject(), peer.id().as_str());
     HeaderValue::try_from(value).ok()
 }

@@ -121,13 +121,15 @@ impl S3Client {
     }
 }
 
-/// The AWS CLI. `environment` has the keys; names below `resolve` (separated by `,`) are this machine.
+/// The AWS CLI. Names below `resolve` (separated by `,`) are this machine, and below them buckets are in the Host.
 pub(crate) async fn aws(access_key: &str, secret_key: &str, resolve: &str, arguments: &[&str]) -> Output {
     let mut command = python("aws_cli.py");
     command.env("AWS_ACCESS_KEY_ID", access_key).env("AWS_SECRET_ACCESS_KEY", secret_key);
     command.env("AWS_DEFAULT_REGION", "us-east-1").env("AWS_MAX_ATTEMPTS", "1").env("AWS_PAGER", "");
     // No file of the person's own.
-    command.env("AWS_CONFIG_FILE", "/dev/null").env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null");
+    let virtual_host = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/components/aws_virtual_host.ini");
+    command.env("AWS_CONFIG_FILE", if resolve.is_empty() { Path::new("/dev/null") } else { &virtual_host });
+    command.env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null");
     Process::run("aws", command.arg(resolve).args(arguments), "").await
 }
 

@@ -14,6 +14,7 @@ mod process;
 mod raw;
 mod recorder;
 mod records;
+mod s3_request;
 mod sidecar;
 mod store;
 mod tls;
@@ -27,6 +28,7 @@ pub(crate) use process::{DEADLINE, Output, Process, eventually, within};
 pub(crate) use raw::{Raw, RawAnswer, RawUpstream, Step};
 pub(crate) use recorder::{Behaviour, Recorder, Reply, Seen};
 pub(crate) use records::{Records, policies_of};
+pub(crate) use s3_request::{Keys, S3Request, UNSIGNED_PAYLOAD, sha256, signed_chunks_length};
 pub(crate) use sidecar::{ALLOW_ALL, Pair, Sidecar, SidecarPlan, World, portcullis};
 #[cfg(feature = "demo")]
 pub(crate) use store::S3Store;

@@ -57,6 +57,7 @@ impl World {
             listeners: Vec::new(),
             yaml: String::new(),
             audit: None,
+            doors: [String::new(), String::new()],
             arguments: Vec::new(),
         }
     }
@@ -115,6 +116,8 @@ pub(crate) struct SidecarPlan {
     listeners: Vec<Listener>,
     yaml: String,
     audit: Option<String>,
+    /// Further keys of `health` and of `admin`.
+    doors: [String; 2],
     arguments: Vec<String>,
 }
 
@@ -184,6 +187,12 @@ impl SidecarPlan {
         self
     }
 
+    /// Further YAML lines of `health` and of `admin`.
+    pub(crate) fn doors(mut self, health: &str, admin: &str) -> Self {
+        self.doors = [health, admin].map(|yaml| yaml.lines().map(|line| format!("  {line}\n")).collect());
+        self
+    }
+
     /// Further arguments of `portcullis run`.
     pub(crate) fn arguments(mut self, arguments: &[&str]) -> Self {
         self.arguments.extend(arguments.iter().map(|argument| (*argument).to_owned()));
@@ -208,9 +217,20 @@ impl SidecarPlan {
     /// Writes the folder and starts the process, without waiting for anything.
     pub(crate) fn spawn(self) -> Sidecar {
         self.write();
+        self.launch()
+    }
+
+    fn launch(self) -> Sidecar {
         let process = Process::spawn(&self.name, &mut self.command("run"));
         let records = Records::of(&self.directory.join("audit.jsonl"));
         Sidecar { process, addresses: BTreeMap::new(), records, plan: self }
+    }
+
+    /// The same with one file of the folder missing.
+    pub(crate) fn spawn_without(self, missing: &str) -> Sidecar {
+        self.write();
+        fs::remove_file(self.directory.join(missing)).expect("the file was written");
+        self.launch()
     }
 
     /// Writes the folder and runs `portcullis run` to its end, where a test expects it to refuse.
@@ -271,7 +291,9 @@ impl SidecarPlan {
         }
         let audit = self.audit.clone().unwrap_or_else(|| format!("sink: file\npath: {at}/audit.jsonl"));
         let _ = writeln!(yaml, "audit:\n  {}", audit.replace('\n', "\n  "));
-        yaml + "health:\n  listen: 127.0.0.1:0\nadmin:\n  listen: 127.0.0.1:0\nlog:\n  format: json\n" + &self.yaml
+        let [health, admin] = &self.doors;
+        let _ = write!(yaml, "health:\n  listen: 127.0.0.1:0\n{health}admin:\n  listen: 127.0.0.1:0\n{admin}");
+        yaml + "log:\n  format: json\n" + &self.yaml
     }
 }
 

@@ -6,6 +6,7 @@ use crc::{CRC_32_ISCSI, CRC_32_ISO_HDLC, CRC_64_NVME, Crc};
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use md5::{Digest as _, Md5};
 
+use crate::mapping::Refusal;
 use crate::mapping::s3::headers::Deciding;
 use crate::mapping::s3::query::Query;
 
@@ -14,19 +15,21 @@ const CONTENT_SHA256: HeaderName = HeaderName::from_static("x-amz-content-sha256
 const SDK_ALGORITHM: HeaderName = HeaderName::from_static("x-amz-sdk-checksum-algorithm");
 const UNSIGNED: &str = "UNSIGNED-PAYLOAD";
 
-/// Which headers describe the body of a request that may be written anew.
+/// What the headers of a request say about its body, where the body may be written anew.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(in crate::mapping::s3) struct Rewritable {
-    describing: Vec<HeaderName>,
-    hashed: bool,
+    /// Every field that describes the body, with what it says.
+    describing: Vec<(HeaderName, HeaderValue)>,
+    /// The body's SHA-256 in hexadecimal, where `x-amz-content-sha256` says it.
+    hashed: Option<String>,
 }
 
 impl Rewritable {
     /// Of a request whose body, and whose headers about the body, no signature covers.
     pub(in crate::mapping::s3) fn of(headers: &HeaderMap, query: &Query<'_>, deciding: &Deciding<'_>) -> Option<Self> {
-        let describing: Vec<HeaderName> =
-            headers.keys().filter(|name| describes_body(name.as_str())).cloned().collect();
-        let is_covered = |name: &str| describing.iter().any(|known| known.as_str().eq_ignore_ascii_case(name));
+        let describing = headers.iter().filter(|(name, _)| describes_body(name.as_str()));
+        let describing: Vec<_> = describing.map(|(name, value)| (name.clone(), value.clone())).collect();
+        let is_covered = |name: &str| describing.iter().any(|(known, _)| known.as_str().eq_ignore_ascii_case(name));
         let is_unsigned_payload = deciding.content_sha256 == Some(UNSIGNED);
         match Signature::of(headers, query) {
             Signature::Absent => {}
@@ -36,17 +39,36 @@ impl Rewritable {
             Signature::Covers(_) if is_unsigned_payload || (query.presigned && deciding.content_sha256.is_none()) => {}
             Signature::Covers(_) => return None,
         }
-        Some(Self { describing, hashed: deciding.content_sha256.is_some() && !is_unsigned_payload })
+        let hashed = deciding.content_sha256.filter(|_| !is_unsigned_payload).map(str::to_owned);
+        Some(Self { describing, hashed })
+    }
+
+    /// Checks the body as it arrived: digests that are made anew would make a damaged body whole, and the store could not tell.
+    ///
+    /// # Errors
+    /// Rule `body-digest`.
+    pub(super) fn verify(&self, body: &[u8]) -> Result<(), Refusal> {
+        let wrong = |name: &str| {
+            let message = format!("the body is not the one that `{name}` was computed of");
+            Err(Refusal::bad_request("body-digest", message))
+        };
+        if self.hashed.as_ref().is_some_and(|hash| *hash != sha256(body)) {
+            return wrong(CONTENT_SHA256.as_str());
+        }
+        let differs = |(name, value): &&(HeaderName, HeaderValue)| {
+            checksum(name.as_str(), body).is_some_and(|computed| computed.as_bytes() != value.as_bytes())
+        };
+        self.describing.iter().find(differs).map_or(Ok(()), |(name, _)| wrong(name.as_str()))
     }
 
     pub(super) fn checksums_of(&self, body: &[u8]) -> Checksums {
         let mut checksums = Checksums { set: Vec::new(), remove: vec![TRANSFER_ENCODING] };
         checksums.set(CONTENT_LENGTH, &body.len().to_string());
         checksums.set(CONTENT_MD5, &base64(&Md5::digest(body)));
-        if self.hashed {
-            checksums.set(CONTENT_SHA256, &hex(digest::digest(&digest::SHA256, body).as_ref()));
+        if self.hashed.is_some() {
+            checksums.set(CONTENT_SHA256, &sha256(body));
         }
-        for name in self.describing.iter().filter(|name| !matches!(name.as_str(), "content-length" | "content-md5")) {
+        for (name, _) in self.describing.iter().filter(|(name, _)| *name != CONTENT_LENGTH) {
             match checksum(name.as_str(), body) {
                 Some(value) => checksums.set(name.clone(), &value),
                 // It would no longer be true; Content-MD5 stands in.
@@ -100,7 +122,7 @@ fn checksum(name: &str, body: &[u8]) -> Option<String> {
         "x-amz-checksum-sha1" => sha(&digest::SHA1_FOR_LEGACY_USE_ONLY),
         "x-amz-checksum-sha256" => sha(&digest::SHA256),
         "x-amz-checksum-sha512" => sha(&digest::SHA512),
-        "x-amz-checksum-md5" => base64(&Md5::digest(body)),
+        "content-md5" | "x-amz-checksum-md5" => base64(&Md5::digest(body)),
         _ => return None,
     })
 }
@@ -109,8 +131,8 @@ fn base64(bytes: &[u8]) -> String {
     base64::engine::general_purpose::STANDARD.encode(bytes)
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+fn sha256(body: &[u8]) -> String {
+    digest::digest(&digest::SHA256, body).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Length and digests of a body that was written anew.

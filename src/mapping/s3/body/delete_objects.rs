@@ -29,8 +29,11 @@ impl DeleteObjects {
     /// Reads the body, whole and as received.
     ///
     /// # Errors
-    /// Rules `malformed-xml`, `ambiguous-key`, and those of keys.
+    /// Rules `body-digest`, `malformed-xml`, `ambiguous-key`, and those of keys.
     pub fn parse(&self, body: &[u8]) -> Result<DeleteRequest, Refusal> {
+        if let Some(rewritable) = &self.rewritable {
+            rewritable.verify(body)?;
+        }
         let root = xml::parse(body, &NAMES, 2 + MOST_KEYS * 6)?;
         if root.name != "Delete" {
             return Err(xml::refuse("body is not a Delete"));
@@ -403,12 +406,12 @@ mod tests {
         let mut head = headers(&[
             ("content-length", "1"),
             ("transfer-encoding", "chunked"),
-            ("content-md5", "old"),
-            ("x-amz-checksum-crc32", "old"),
-            ("x-amz-checksum-sha256", "old"),
+            ("content-md5", "HFDDq0zWsF1oEqGoJeQ2dw=="),
+            ("x-amz-checksum-crc32", "/niCCQ=="),
+            ("x-amz-checksum-sha256", "VDHrjdjZHQupF9N8qjeGz6prDwPHp4mVJ4qQOygayiU="),
             ("x-amz-checksum-xxhash64", "old"),
             ("x-amz-sdk-checksum-algorithm", "XXHASH64"),
-            ("x-amz-content-sha256", "old"),
+            ("x-amz-content-sha256", "5431eb8dd8d91d0ba917d37caa3786cfaa6b0f03c7a78995278a903b281aca25"),
         ]);
         let request = asked_with(&head, "delete", false).parse(BODY.as_bytes()).unwrap();
         let rewritten = request.rewrite(&[false, true]).unwrap();
@@ -430,6 +433,28 @@ mod tests {
             Some("6ee051ad60a78e79d8b14ca1a3589570e3bac5b174e93ca9c18e7564d18d3908")
         );
         assert!(request.rewrite(&[false, false]).is_none());
+    }
+
+    #[test]
+    fn a_body_that_its_digest_was_not_made_of_is_refused() {
+        for (name, value, verdict) in [
+            ("content-md5", "HFDDq0zWsF1oEqGoJeQ2dw==", Ok(())),
+            ("content-md5", "1B2M2Y8AsgTpgAmY7PhCfg==", Err("body-digest")),
+            ("x-amz-checksum-crc32", "AAAAAA==", Err("body-digest")),
+            ("x-amz-checksum-type", "FULL_OBJECT", Ok(())),
+            ("x-amz-content-sha256", "5431eb8dd8d91d0ba917d37caa3786cfaa6b0f03c7a78995278a903b281aca25", Ok(())),
+            ("x-amz-content-sha256", "5431", Err("body-digest")),
+            ("x-amz-content-sha256", "UNSIGNED-PAYLOAD", Ok(())),
+        ] {
+            let parsed = asked_with(&headers(&[(name, value)]), "delete", false).parse(BODY.as_bytes());
+            assert_eq!(parsed.map(|_| ()).map_err(|refusal| refusal.rule), verdict, "{name}: {value}");
+        }
+        // A signature covers the body: the store verifies it.
+        let signed = [
+            ("authorization", "AWS4-HMAC-SHA256 Credential=k, SignedHeaders=host, Signature=0"),
+            ("content-md5", "old"),
+        ];
+        assert!(asked_with(&headers(&signed), "delete", false).parse(BODY.as_bytes()).is_ok());
     }
 
     #[test]

@@ -123,7 +123,7 @@ fn the_actions_per_call_are_those_of_the_reference() {
 fn both_addressing_styles_ask_the_same() {
     let path_style = asks("GET", "/raw/in/a?tagging", &[]);
     assert_eq!(path_style, asks("GET", "/in/a?tagging", &[("host", "raw.s3.example")]));
-    assert_eq!(asks("GET", "/raw?list-type=2", &[]), asks("GET", "/?list-type=2", &[("host", "RAW.s3.example:443")]));
+    assert_eq!(asks("GET", "/raw?list-type=2", &[]), asks("GET", "/?list-type=2", &[("host", "raw.s3.example:443")]));
     assert_eq!(rule("GET", "/in/a", &[("host", "raw.other.example")]), "unknown-host");
 }
 
@@ -327,10 +327,10 @@ fn the_length_of_a_chunked_body_is_that_of_its_content() {
         length(&[chunked, ("content-length", "150"), ("x-amz-decoded-content-length", "42")]),
         Ok(Some(Value::Long(42)))
     );
-    assert_eq!(
-        length(&[("content-encoding", "aws-chunked"), ("x-amz-decoded-content-length", "42")]),
-        Ok(Some(Value::Long(42)))
-    );
+    // Not signed as a stream: a store may keep it as it is sent.
+    let only_said = [("content-encoding", "aws-chunked"), ("x-amz-decoded-content-length", "42")];
+    assert_eq!(length(&only_said), Ok(None));
+    assert_eq!(length(&[only_said[0], only_said[1], ("content-length", "150")]), Ok(Some(Value::Long(150))));
     assert_eq!(
         length(&[("content-length", "150"), ("x-amz-decoded-content-length", "42")]),
         Ok(Some(Value::Long(150)))
@@ -378,7 +378,14 @@ fn what_cannot_be_named_is_refused() {
     ] {
         assert_eq!(rule(method, target, &[]), expected, "{method} {target}");
     }
-    assert_eq!(rule("POST", "/raw", &[("content-type", "multipart/form-data; boundary=x")]), "post-form");
+    for target in ["/raw", "/raw/", "/raw/k", "/raw?delete", "/raw/k?uploads", "/raw/k?uploadId=u"] {
+        assert_eq!(
+            rule("POST", target, &[("content-type", "Multipart/Form-Data; boundary=x")]),
+            "post-form",
+            "{target}"
+        );
+    }
+    assert_eq!(rule("PUT", "/raw/k", &[("content-type", "multipart/form-data; boundary=x")]), "PutObject");
     assert_eq!(rule("GET", "/raw/k", &[("upgrade", "websocket"), ("connection", "upgrade")]), "upgrade");
     assert_eq!(rule("POST", "/raw?delete", &[("content-encoding", "gzip")]), "encoded-body");
     assert_eq!(

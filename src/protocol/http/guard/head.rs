@@ -5,6 +5,7 @@ use memchr::memchr;
 
 use super::fields::{Field, all_in, all_token, blame, class, line};
 use super::verdict::{Framing, HeadFacts, HeadLimits, HeadRefusal, shown};
+use crate::mapping::public_part;
 
 /// A head under judgement. Every line is looked at once, however the transport splits the bytes.
 #[derive(Debug, Default)]
@@ -108,6 +109,11 @@ impl HeadScan {
         if self.content_length.is_some() {
             return Err(HeadRefusal::bad("content-length-repeated", "more than one content-length field"));
         }
+        if value.len() > 1 && value.starts_with(b"0") {
+            // Some readers would take it for octal.
+            let message = format!("content length {} has a zero before it", shown(value));
+            return Err(HeadRefusal::bad("content-length", message));
+        }
         self.content_length = Some(content_length(value)?);
         Ok(())
     }
@@ -204,7 +210,7 @@ enum Version {
 impl RequestLine {
     /// `method SP request-target SP HTTP-version` with exactly these spaces (RFC 9112, 3; its lenient splitting is not done).
     fn parse(text: &[u8], limits: &HeadLimits) -> Result<Self, HeadRefusal> {
-        let wrong = || HeadRefusal::bad("request-line", format!("{} is not a request line", shown(text)));
+        let wrong = || HeadRefusal::bad("request-line", format!("{} is not a request line", shown(&public_part(text))));
         let (method, rest) = split_at_space(text).ok_or_else(wrong)?;
         let (target, version) = split_at_space(rest).ok_or_else(wrong)?;
         if method.is_empty() || target.is_empty() {
@@ -244,14 +250,21 @@ fn judge_target(method: &[u8], target: &[u8], limits: &HeadLimits) -> Result<(),
         let byte = foreign.unwrap_or(&b' ');
         return Err(match byte {
             b'\t' => HeadRefusal::bad("request-line", "tab in the request target"),
-            b'#' => HeadRefusal::bad("fragment", format!("request target {} has a fragment", shown(target))),
+            b'#' => {
+                HeadRefusal::bad("fragment", format!("request target {} has a fragment", shown(&public_part(target))))
+            }
             _ => HeadRefusal::bad(
                 "target-character",
-                format!("request target {} has a byte 0x{byte:02x} that is to be percent-encoded", shown(target)),
+                format!(
+                    "request target {} has a byte 0x{byte:02x} that is to be percent-encoded",
+                    shown(&public_part(target))
+                ),
             ),
         });
     }
-    let form = || HeadRefusal::bad("target-form", format!("{} is no request target for this method", shown(target)));
+    let form = || {
+        HeadRefusal::bad("target-form", format!("{} is no request target for this method", shown(&public_part(target))))
+    };
     match target {
         _ if method == b"CONNECT" => authority_form(target).ok_or_else(form),
         [b'/', ..] => Ok(()),

@@ -22,10 +22,22 @@ fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
     [&length[1..], &[kind, flags], &[0; 4], payload].concat()
 }
 
+/// Nobody who wants to hear of broken streams.
+#[derive(Debug)]
+struct Nobody;
+
+impl StreamErrors for Nobody {
+    fn broken_by_peer(&self, _stream: u32, _error: &'static str) {}
+}
+
+fn nobody() -> Arc<dyn StreamErrors> {
+    Arc::new(Nobody)
+}
+
 /// What a metered connection with a limit of 10 says to frames that come in at once.
 async fn refusal(frames: &[Vec<u8>]) -> Option<&'static str> {
     let (mut peer, transport) = tokio::io::duplex(1024 * 1024);
-    let (meter, handle) = Meter::new(transport, 10);
+    let (meter, handle) = Meter::new(transport, 10, nobody());
     refusal_on(&mut peer, meter, &handle, frames).await
 }
 
@@ -85,7 +97,7 @@ async fn window_updates_and_pings_are_explained_by_data_that_was_sent() {
     let answers = vec![frame(WINDOW_UPDATE, 0, &[0; 4]); 20];
     for (sent, rule) in [(10, None), (2, Some("h2-window-update-flood"))] {
         let (mut peer, transport) = tokio::io::duplex(1024 * 1024);
-        let (mut meter, handle) = Meter::new(transport, 10);
+        let (mut meter, handle) = Meter::new(transport, 10, nobody());
         let data = frame(DATA, 0, b"hello").repeat(sent);
         let (first, second) = data.split_at(13);
         meter.write_all(first).await.unwrap();
@@ -98,7 +110,7 @@ async fn window_updates_and_pings_are_explained_by_data_that_was_sent() {
 #[tokio::test]
 async fn resets_are_explained_by_nothing() {
     let (mut peer, transport) = tokio::io::duplex(1024 * 1024);
-    let (mut meter, handle) = Meter::new(transport, 10);
+    let (mut meter, handle) = Meter::new(transport, 10, nobody());
     meter.write_all(&frame(DATA, 0, b"hello").repeat(100)).await.unwrap();
     let rapid = [frame(HEADERS, END_HEADERS, b"x"), frame(RST_STREAM, 0, &[0; 4])].concat();
     assert_eq!(refusal_on(&mut peer, meter, &handle, &vec![rapid; 11]).await, Some("h2-reset-flood"));
@@ -140,7 +152,13 @@ proptest! {
         let bytes: Vec<u8> = frames.iter().flat_map(|(length, kind, flags)| frame(*kind, *flags, &vec![0xff; *length])).collect();
         let wanted: Vec<FrameHead> = frames
             .iter()
-            .map(|(length, kind, flags)| FrameHead { length: u32::try_from(*length).unwrap(), kind: *kind, flags: *flags })
+            .map(|(length, kind, flags)| FrameHead {
+                length: u32::try_from(*length).unwrap(),
+                kind: *kind,
+                flags: *flags,
+                stream: 0,
+                error: 0,
+            })
             .collect();
         let (mut found, mut scan) = (Vec::new(), Frames::after_preface());
         let mut rest = [CLIENT_PREFACE.as_slice(), &bytes].concat();
@@ -160,14 +178,14 @@ async fn echo(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infal
 }
 
 async fn serve(meter: Meter<DuplexStream>) -> Result<(), hyper::Error> {
-    let mut builder = server::Builder::new(TokioExecutor::new());
+    let builder = server::Builder::new(TokioExecutor::new());
     builder.serve_connection(TokioIo::new(meter), service_fn(echo)).await
 }
 
 #[tokio::test]
 async fn honest_traffic_through_hyper_is_never_refused() {
     let (peer, transport) = tokio::io::duplex(256 * 1024);
-    let (meter, handle) = Meter::new(transport, 20);
+    let (meter, handle) = Meter::new(transport, 20, nobody());
     let serving = tokio::spawn(serve(meter));
     let (mut sender, connection) = client::handshake(TokioExecutor::new(), TokioIo::new(peer)).await.unwrap();
     let driving = tokio::spawn(connection);
@@ -186,10 +204,31 @@ async fn honest_traffic_through_hyper_is_never_refused() {
 #[tokio::test]
 async fn a_ping_flood_ends_a_hyper_connection_with_its_rule() {
     let (mut peer, transport) = tokio::io::duplex(256 * 1024);
-    let (meter, handle) = Meter::new(transport, 100);
+    let (meter, handle) = Meter::new(transport, 100, nobody());
     let flood = [CLIENT_PREFACE.as_slice(), &frame(SETTINGS, 0, &[]), &frame(PING, 0, &[0; 8]).repeat(101)].concat();
     peer.write_all(&flood).await.unwrap();
     let error = serve(meter).await.expect_err("a refusal");
     assert!(format!("{error:?}").contains("control frames"), "{error:?}");
     assert_eq!(handle.refusal().map(|refusal| refusal.rule), Some("h2-ping-flood"));
+}
+
+#[test]
+fn frames_are_found_however_their_bytes_are_split() {
+    let frames: [&[u8]; 5] = [
+        &[0, 0, 2, DATA, 0, 0, 0, 0, 1, 7, 7],
+        &[0, 0, 4, RST_STREAM, 0, 0, 0, 0, 3, 0, 0, 0, 1],
+        &[0, 0, 0, SETTINGS, ACK, 0, 0, 0, 0],
+        &[0, 0, 10, GOAWAY, 0, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 11, 1, 2],
+        // Too short for its code: h2 never sends it, and refuses it.
+        &[0, 0, 1, RST_STREAM, 0, 0, 0, 0, 5, 9],
+    ];
+    let bytes = frames.concat();
+    let expected = [(DATA, 1, 0), (RST_STREAM, 3, 1), (SETTINGS, 0, 0), (GOAWAY, 0, 11), (RST_STREAM, 5, 0)];
+    for size in 1..=bytes.len() {
+        let (mut parser, mut seen) = (Frames::default(), Vec::new());
+        for part in bytes.chunks(size) {
+            parser.pass(part, |frame| seen.push((frame.kind, frame.stream, frame.error)));
+        }
+        assert_eq!(seen, expected, "split by {size}");
+    }
 }

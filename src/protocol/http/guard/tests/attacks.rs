@@ -57,6 +57,8 @@ fn cases() -> Vec<(&'static str, Vec<u8>, Comes)> {
         ("length with plus", get("content-length: +3\r\n"), Head(400, "content-length")),
         ("negative length", get("content-length: -3\r\n"), Head(400, "content-length")),
         ("empty length", get("content-length: \r\n"), Head(400, "content-length")),
+        ("length that reads as octal", get("content-length: 010\r\n"), Head(400, "content-length")),
+        ("two zeros", get("content-length: 00\r\n"), Head(400, "content-length")),
         ("hexadecimal length", get("content-length: 0x3\r\n"), Head(400, "content-length")),
         ("length with blank within", get("content-length: 3 3\r\n"), Head(400, "content-length")),
         ("length over 64 bits", get("content-length: 18446744073709551619\r\n"), Head(400, "content-length")),
