@@ -215,6 +215,25 @@ fn resources_have_the_groups_and_tags_of_what_they_are_in() {
 }
 
 #[test]
+fn what_follows_from_an_id_holds_for_entities_that_only_a_policy_names() {
+    for (condition, expected) in [
+        ("Object::\"lake/pii/a/b\" in Group::\"sensitive\"", true),
+        ("Object::\"lake/raw/a/b\" in Group::\"sensitive\"", false),
+        ("Object::\"lake/raw/a/b\" in Prefix::\"lake/raw/a\"", true),
+        ("Workload::\"spiffe://pipeline.example/ns/etl/sa/other\" in Group::\"batch\"", true),
+        ("Workload::\"spiffe://pipeline.example/ns/etl/sa/other\".path == \"/ns/etl/sa/other\"", true),
+        ("Prefix::\"lake/pii/a\".hasTag(\"class\")", true),
+        ("Action::\"s3:DeleteObject\" in Action::\"delete\"", true),
+    ] {
+        let policies = loaded(&format!(
+            "@id(\"p\") permit (principal in Stage::\"transform\", action, resource) when {{ {condition} }};"
+        ));
+        let expected = if expected { outcome(Outcome::Allowed, &["p"]) } else { outcome(Outcome::NotPermitted, &[]) };
+        assert_eq!(decide(&policies, TRANSFORM, &s3("s3:GetObject", raw("x"))), expected, "{condition}");
+    }
+}
+
+#[test]
 fn headers_are_sets_by_lower_case_name_and_only_those_read_are_asked_for() {
     let policies = loaded(
         "@id(\"tenant\") permit (principal in Stage::\"transform\", action == Action::\"http:GET\", resource in HttpPath::\"api/orders\")\n\

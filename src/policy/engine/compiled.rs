@@ -1,15 +1,12 @@
 //! The compiled policies, and the decision.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ahash::AHashMap;
-use cedar_policy::{
-    ActionConstraint, Authorizer, Effect, Entities, Entity, EntityTypeName, EntityUid, EvalResult, Policy, PolicySet,
-    PrincipalConstraint, ResourceConstraint,
-};
+use cedar_policy::{Authorizer, Effect, Entities, Entity, EntityTypeName, EntityUid, Policy};
 
+use super::builder::{Builder, Compilable, Conditional, Scope};
 use super::index::Index;
 use super::names::{Key, Name, Names};
 use super::principal::{MergedTags, Principal};
@@ -17,7 +14,7 @@ use super::question::{Asked, Question, type_name};
 use crate::identity::SpiffeId;
 use crate::mapping::{Context, Operation, Resource, ResourceKind};
 use crate::policy::decision::{Decision, Outcome};
-use crate::policy::load::{Reads, StaticEntities};
+use crate::policy::load::StaticEntities;
 use crate::policy::schema::{ActionForms, MergedSchema};
 
 /// Tells engines apart: a principal's keys belong to the engine that made it.
@@ -52,35 +49,6 @@ struct CompiledAction {
     entity: Entity,
 }
 
-/// All policies of one scope.
-#[derive(Debug, Default)]
-struct Scope {
-    /// `resource is T`. A principal is always a Workload, so nothing is left of `principal is T`.
-    resource_type: Option<Box<str>>,
-    /// Policies that are nothing but this scope.
-    permits: Vec<u32>,
-    forbids: Vec<u32>,
-    conditional: Option<Conditional>,
-}
-
-/// Policies of one scope that have conditions.
-#[derive(Debug, Default)]
-pub(super) struct Conditional {
-    set: PolicySet,
-    /// The entities that the conditions name and that have something to be seen.
-    pub(super) literals: Vec<Entity>,
-    /// What the conditions read of the context.
-    pub(super) reads: Reads,
-}
-
-/// A policy to be compiled.
-#[derive(Debug, Clone)]
-pub(in crate::policy) struct Compilable<'a> {
-    pub(in crate::policy) id: Arc<str>,
-    pub(in crate::policy) policy: &'a Policy,
-    pub(in crate::policy) reads: Arc<Reads>,
-}
-
 /// What a resource is to the compiled policies.
 #[derive(Debug)]
 pub(super) struct Located {
@@ -105,11 +73,9 @@ impl Engine {
             headers: type_name("Headers")?,
             resources: resources.collect::<Result<_, String>>()?,
         };
-        let mut names = Names::default();
-        intern_entities(&mut names, entities);
-        let mut builder = Builder { names, index: Index::default(), scopes: Vec::new(), by_scope: HashMap::new() };
+        let mut builder = Builder::new(entities, &actions);
         for (number, compilable) in policies.iter().enumerate() {
-            builder.add(u32::try_from(number).map_err(|_| "too many policies")?, compilable, entities, &actions)?;
+            builder.add(u32::try_from(number).map_err(|_| "too many policies")?, compilable)?;
         }
         let mut engine = Self {
             stamp: NEXT_STAMP.fetch_add(1, Ordering::Relaxed),
@@ -282,144 +248,5 @@ impl Tally {
         deciding.sort_unstable();
         let policies = deciding.iter().filter_map(|number| ids.get(*number as usize).cloned()).collect();
         Decision { outcome, policies, error: self.error }
-    }
-}
-
-fn intern_entities(names: &mut Names, entities: &StaticEntities) {
-    for (uid, known) in entities.iter() {
-        let name = names.intern(uid);
-        let above = known.ancestors.iter().map(|above| names.intern(above)).collect();
-        let tags = (!known.tags.is_empty()).then(|| Arc::new(known.tags.clone()));
-        names.describe(name, above, tags);
-    }
-}
-
-/// A scope as the index tells it apart.
-type ScopeKey = (Key, Vec<Key>, Key, Option<Box<str>>);
-
-struct Builder {
-    names: Names,
-    index: Index,
-    scopes: Vec<Scope>,
-    by_scope: HashMap<ScopeKey, u32>,
-}
-
-impl Builder {
-    fn add(
-        &mut self,
-        number: u32,
-        compilable: &Compilable<'_>,
-        entities: &StaticEntities,
-        actions: &Entities,
-    ) -> Result<(), String> {
-        let policy = compilable.policy;
-        let literals = policy.entity_literals();
-        for literal in &literals {
-            self.names.intern(literal);
-        }
-        let Some((scope, in_scope)) = self.scope(policy) else { return Ok(()) };
-        let scope_number = match self.by_scope.get(&scope) {
-            Some(number) => *number,
-            None => self.new_scope(scope)?,
-        };
-        let Some(scope) = self.scopes.get_mut(scope_number as usize) else { return Ok(()) };
-        if policy.has_non_scope_constraint() {
-            let conditional = scope.conditional.get_or_insert_default();
-            conditional.reads.add(&compilable.reads);
-            conditional.set.add(policy.clone()).map_err(|cause| cause.to_string())?;
-            for literal in visible(literals, in_scope, entities, actions) {
-                if !conditional.literals.iter().any(|known| known.uid() == literal.uid()) {
-                    conditional.literals.push(literal);
-                }
-            }
-        } else {
-            match policy.effect() {
-                Effect::Permit => scope.permits.push(number),
-                Effect::Forbid => scope.forbids.push(number),
-            }
-        }
-        Ok(())
-    }
-
-    fn new_scope(&mut self, scope: ScopeKey) -> Result<u32, String> {
-        let number = u32::try_from(self.scopes.len()).map_err(|_| "too many policies")?;
-        let (principal, actions, resource, resource_type) = &scope;
-        for action in actions {
-            self.index.insert(*action, *principal, *resource, number);
-        }
-        self.scopes.push(Scope { resource_type: resource_type.clone(), ..Scope::default() });
-        self.by_scope.insert(scope, number);
-        Ok(number)
-    }
-
-    /// The keys of a policy's scope and the entities that it names; none if no Workload can match it.
-    fn scope(&mut self, policy: &Policy) -> Option<(ScopeKey, Vec<EntityUid>)> {
-        let mut named = Vec::new();
-        let mut name = |uid: EntityUid| {
-            let name = self.names.intern(&uid);
-            named.push(uid);
-            name
-        };
-        let workload = |kind: &EntityTypeName| (kind.to_string() == "Workload").then_some(());
-        let principal = match policy.principal_constraint() {
-            PrincipalConstraint::Any => Key::ANY,
-            PrincipalConstraint::Eq(uid) => name(uid).exactly(),
-            PrincipalConstraint::In(uid) => name(uid).within(),
-            PrincipalConstraint::Is(kind) => workload(&kind).map(|()| Key::ANY)?,
-            PrincipalConstraint::IsIn(kind, uid) => workload(&kind).map(|()| name(uid).within())?,
-        };
-        let mut actions = match policy.action_constraint() {
-            ActionConstraint::Any => vec![Key::ANY],
-            ActionConstraint::Eq(uid) => vec![name(uid).exactly()],
-            ActionConstraint::In(uids) => uids.into_iter().map(|uid| name(uid).within()).collect(),
-        };
-        actions.sort_unstable();
-        actions.dedup();
-        let (resource, kind) = match policy.resource_constraint() {
-            ResourceConstraint::Any => (Key::ANY, None),
-            ResourceConstraint::Eq(uid) => (name(uid).exactly(), None),
-            ResourceConstraint::In(uid) => (name(uid).within(), None),
-            ResourceConstraint::Is(kind) => (Key::ANY, Some(kind)),
-            ResourceConstraint::IsIn(kind, uid) => (name(uid).within(), Some(kind)),
-        };
-        Some(((principal, actions, resource, kind.map(|kind| kind.to_string().into())), named))
-    }
-}
-
-/// The entities among `literals` that a condition can see something of, and those that these lead to: an entity without attributes,
-/// tags and parents is the same as none. Each entity that the scope names is among the literals once for that.
-fn visible(
-    mut literals: Vec<EntityUid>,
-    in_scope: Vec<EntityUid>,
-    entities: &StaticEntities,
-    actions: &Entities,
-) -> Vec<Entity> {
-    for uid in in_scope {
-        if let Some(at) = literals.iter().position(|literal| *literal == uid) {
-            literals.swap_remove(at);
-        }
-    }
-    let mut seen = HashSet::new();
-    let mut found = Vec::new();
-    while let Some(uid) = literals.pop() {
-        let Some(entity) = entities.get(&uid).map(|known| &known.entity).or_else(|| actions.get(&uid)) else {
-            continue;
-        };
-        if !seen.insert(uid) {
-            continue;
-        }
-        let values: Vec<EvalResult> = entity.attrs().chain(entity.tags()).filter_map(|(_, value)| value.ok()).collect();
-        values.iter().for_each(|value| references(value, &mut literals));
-        found.push(entity.clone());
-    }
-    found
-}
-
-fn references(value: &EvalResult, found: &mut Vec<EntityUid>) {
-    match value {
-        EvalResult::EntityUid(uid) => found.push(uid.clone()),
-        EvalResult::Set(set) => set.iter().for_each(|value| references(value, found)),
-        EvalResult::Record(record) => record.iter().for_each(|(_, value)| references(value, found)),
-        _ => {}
     }
 }

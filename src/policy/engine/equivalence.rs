@@ -13,7 +13,8 @@ use cedar_policy::{
 use fastrand::Rng;
 use serde_json::json;
 
-use super::compiled::{Compilable, Engine};
+use super::builder::Compilable;
+use super::compiled::Engine;
 use crate::identity::SpiffeId;
 use crate::mapping::{Action, Context, Operation, Resource, Value};
 use crate::policy::decision::Outcome;
@@ -167,11 +168,15 @@ struct Said {
     tags: BTreeMap<String, Vec<String>>,
 }
 
-fn entities(rng: &mut Rng) -> HashMap<String, Said> {
+/// Every entity that a random policy can name.
+fn universe() -> impl Iterator<Item = String> {
     let workloads = WORKLOADS.iter().chain(&ABOVE).map(|id| format!("Workload::\"{id}\""));
-    let all: Vec<String> = workloads.chain(PRINCIPALS.iter().chain(&RESOURCES).map(|uid| (*uid).to_owned())).collect();
+    workloads.chain(PRINCIPALS.iter().chain(&RESOURCES).map(|uid| (*uid).to_owned()))
+}
+
+fn entities(rng: &mut Rng) -> HashMap<String, Said> {
     let mut said = HashMap::new();
-    for uid in all {
+    for uid in universe() {
         if rng.bool() {
             continue;
         }
@@ -347,19 +352,14 @@ impl Oracle {
         let workload = format!("Workload::\"{}\"", asked.workload);
         let resource = asked.operation.resource.to_string();
         let mut all: HashMap<String, Entity> = HashMap::new();
-        let chain =
-            [&workload, &resource].into_iter().flat_map(|uid| std::iter::once(uid.clone()).chain(Self::above(uid)));
-        for uid in chain.filter(|uid| !uid.starts_with("Workload")).chain(self.said.keys().cloned()) {
-            let said = self.said.get(&uid).cloned().unwrap_or_default();
-            let parents = said.parents.iter().cloned().chain(Self::above(&uid)).collect();
-            all.insert(uid.clone(), Self::entity(&uid, parents, &said.tags));
-        }
-        for uid in [&workload, &resource] {
-            let parents = self.said.get(uid).map(|said| said.parents.clone()).unwrap_or_default();
-            all.insert(
-                uid.clone(),
-                Self::entity(uid, parents.into_iter().chain(Self::above(uid)).collect(), &self.tags(uid)),
-            );
+        // Every entity that a policy can name, and what the request is about.
+        let about = [&workload, &resource]
+            .into_iter()
+            .flat_map(|uid| std::iter::once(uid.clone()).chain(Self::above(uid)).collect::<Vec<_>>());
+        for uid in about.chain(universe()) {
+            let said = self.said.get(&uid).map(|said| said.parents.clone()).unwrap_or_default();
+            let parents = said.into_iter().chain(Self::above(&uid)).collect();
+            all.insert(uid.clone(), Self::entity(&uid, parents, &self.tags(&uid)));
         }
         let mut context = Vec::new();
         let mut headers = asked.operation.action.as_str() != "tcp:Connect";

@@ -5,6 +5,7 @@
 //! conditions are evaluated by Cedar's own authorizer, over a store of the few entities that they can see (`question.rs`).
 //! A property test holds the shortcut to Cedar's answer on the whole set (`equivalence.rs`).
 
+mod builder;
 mod compiled;
 #[cfg(test)]
 mod equivalence;
@@ -13,5 +14,6 @@ mod names;
 mod principal;
 mod question;
 
-pub(super) use compiled::{Compilable, Engine};
+pub(super) use builder::Compilable;
+pub(super) use compiled::Engine;
 pub use principal::Principal;

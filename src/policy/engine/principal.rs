@@ -50,10 +50,8 @@ impl Principal {
         keys.dedup();
         ancestors.sort();
         ancestors.dedup();
-        let attributes = workload_attributes(id)
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), RestrictedExpression::new_string(value)));
-        let entity = Entity::new_with_tags(uid.clone(), attributes, ancestors.iter().cloned(), tags.expressions());
+        let entity =
+            Entity::new_with_tags(uid.clone(), workload_attributes(id), ancestors.iter().cloned(), tags.expressions());
         let entities = entity
             .map_err(|cause| cause.to_string())
             .and_then(|entity| Entities::from_entities([entity], None).map_err(|cause| cause.to_string()));

@@ -6,7 +6,8 @@ use cedar_policy::{
 };
 use time::OffsetDateTime;
 
-use super::compiled::{Conditional, Engine, Located};
+use super::builder::Conditional;
+use super::compiled::{Engine, Located};
 use super::principal::Principal;
 use crate::mapping::{Context, Operation, Value};
 use crate::policy::schema::ActionForm;

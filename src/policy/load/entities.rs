@@ -95,8 +95,26 @@ impl StaticEntities {
         Self { by_uid, populated }
     }
 
-    pub(in crate::policy) fn get(&self, uid: &EntityUid) -> Option<&StaticEntity> {
-        self.by_uid.get(uid)
+    /// The entity that a policy names, with all that is known of it. One of a shipped type needs no entry in the file: what follows
+    /// from its id holds all the same, and so does what the file says of entities above it.
+    pub(in crate::policy) fn complete(&self, uid: &EntityUid) -> Option<Entity> {
+        let kind = uid.type_name().to_string();
+        if !SHIPPED_TYPES.contains(&kind.as_str()) {
+            return self.by_uid.get(uid).map(|known| known.entity.clone());
+        }
+        let above = computed_parents(uid);
+        let mut parents: HashSet<EntityUid> = above.iter().cloned().collect();
+        let mut tags: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for known in std::iter::once(uid).chain(&above).filter_map(|uid| self.by_uid.get(uid)) {
+            parents.extend(known.ancestors.iter().cloned());
+            // A workload has the tags of the IDs above it, not of its trust domain.
+            if kind != "Workload" || known.entity.uid().type_name() == uid.type_name() {
+                for (name, values) in &known.tags {
+                    tags.entry(name.clone()).or_insert_with(|| values.clone());
+                }
+            }
+        }
+        Entity::new_with_tags(uid.clone(), attributes(uid), parents, tag_expressions(&tags)).ok()
     }
 
     pub(in crate::policy) fn iter(&self) -> impl Iterator<Item = (&EntityUid, &StaticEntity)> {
@@ -140,8 +158,16 @@ fn computed_parents(uid: &EntityUid) -> Vec<EntityUid> {
         .collect()
 }
 
-/// The attributes that portcullis gives a workload.
-pub(in crate::policy) fn workload_attributes(id: &SpiffeId) -> Vec<(&'static str, String)> {
+/// The attributes that portcullis gives an entity: only workloads have some.
+fn attributes(uid: &EntityUid) -> Vec<(String, RestrictedExpression)> {
+    match SpiffeId::parse(uid.id().unescaped()) {
+        Ok(id) if uid.type_name().to_string() == "Workload" => workload_attributes(&id),
+        _ => Vec::new(),
+    }
+}
+
+/// The attributes of a workload.
+pub(in crate::policy) fn workload_attributes(id: &SpiffeId) -> Vec<(String, RestrictedExpression)> {
     let mut attributes = vec![
         ("spiffeId", id.as_str().to_owned()),
         ("trustDomain", id.trust_domain().to_owned()),
@@ -152,7 +178,7 @@ pub(in crate::policy) fn workload_attributes(id: &SpiffeId) -> Vec<(&'static str
         attributes.push(("namespace", (*namespace).to_owned()));
         attributes.push(("serviceAccount", (*account).to_owned()));
     }
-    attributes
+    attributes.into_iter().map(|(name, value)| (name.to_owned(), RestrictedExpression::new_string(value))).collect()
 }
 
 struct Wrong {
@@ -236,14 +262,13 @@ impl Entry {
             );
             return Entity::from_json_value(Value::Object(own), None).map_err(|cause| cause.to_string());
         }
-        let attributes = match SpiffeId::parse(self.uid.id().unescaped()) {
-            Ok(id) if self.uid.type_name().to_string() == "Workload" => workload_attributes(&id),
-            _ => Vec::new(),
-        };
-        let attributes =
-            attributes.into_iter().map(|(name, value)| (name.to_owned(), RestrictedExpression::new_string(value)));
-        Entity::new_with_tags(self.uid.clone(), attributes, parents.iter().cloned(), tag_expressions(&self.tags))
-            .map_err(|cause| cause.to_string())
+        Entity::new_with_tags(
+            self.uid.clone(),
+            attributes(&self.uid),
+            parents.iter().cloned(),
+            tag_expressions(&self.tags),
+        )
+        .map_err(|cause| cause.to_string())
     }
 }
 

@@ -13,12 +13,14 @@ pub(in crate::policy) struct Reads {
     /// None: all, for the context is read as a whole.
     context: Option<HashSet<Box<str>>>,
     headers: HeadersRead,
+    /// Whether what is known of an entity that a condition names (what it is in, its attributes and tags) can matter.
+    literals: bool,
 }
 
 /// Nothing at all.
 impl Default for Reads {
     fn default() -> Self {
-        Self { context: Some(HashSet::new()), headers: HeadersRead::Only(HashSet::new()) }
+        Self { context: Some(HashSet::new()), headers: HeadersRead::Only(HashSet::new()), literals: false }
     }
 }
 
@@ -29,7 +31,7 @@ impl Reads {
         if policy.has_non_scope_constraint() {
             match policy.to_json() {
                 Ok(tree) => reads.walk(tree.get("conditions").unwrap_or(&tree)),
-                Err(_) => reads = Self { context: None, headers: HeadersRead::All },
+                Err(_) => reads = Self { context: None, headers: HeadersRead::All, literals: true },
             }
         }
         reads
@@ -37,6 +39,7 @@ impl Reads {
 
     /// Reads what `other` reads, too.
     pub(in crate::policy) fn add(&mut self, other: &Self) {
+        self.literals |= other.literals;
         match (&mut self.context, &other.context) {
             (Some(context), Some(more)) => context.extend(more.iter().cloned()),
             (context, _) => *context = None,
@@ -50,6 +53,11 @@ impl Reads {
     /// Whether the attribute can matter.
     pub(in crate::policy) fn context(&self, attribute: &str) -> bool {
         self.context.as_ref().is_none_or(|names| names.contains(attribute))
+    }
+
+    /// Whether the entities that the conditions name must be there: not where others are only compared with them.
+    pub(in crate::policy) const fn looks_at_literals(&self) -> bool {
+        self.literals
     }
 
     pub(in crate::policy) fn into_headers(self) -> HeadersRead {
@@ -95,11 +103,32 @@ impl Reads {
                 }
                 self.walk(operands);
             }
+            // `principal in Stage::"a"` asks what the principal is in, not the stage.
+            "==" | "!=" | "in" | "contains" | "containsAll" | "containsAny" => {
+                for side in ["left", "right"] {
+                    let is_asked = operator == "in" && side == "left";
+                    if let Some(operand) = operands.get(side).filter(|operand| is_asked || !is_literal(operand)) {
+                        self.walk(operand);
+                    }
+                }
+            }
+            "is" => {
+                operands.get("left").into_iter().for_each(|left| self.walk(left));
+                operands.get("in").filter(|group| !is_literal(group)).into_iter().for_each(|group| self.walk(group));
+            }
             // A literal has no operators, and the keys of a record are none.
-            "Value" => {}
+            "Value" => self.literals |= operands.get("__entity").is_some(),
             "Record" => operands.as_object().into_iter().flatten().for_each(|(_, field)| self.walk(field)),
             _ => self.walk(operands),
         }
+    }
+}
+
+/// An entity, or a set of some.
+fn is_literal(operand: &Value) -> bool {
+    match operand.get("Set") {
+        Some(set) => set.as_array().is_some_and(|items| items.iter().all(is_literal)),
+        None => operand.pointer("/Value/__entity").is_some(),
     }
 }
 
@@ -130,6 +159,23 @@ mod tests {
         some("(if principal.hasTag(\"t\") then context.headers else context.headers).hasTag(\"x-c\")", &["x-c"]);
         some("context.direction == \"inbound\"", &[]);
         assert_eq!(reads("context.headers.hasTag(context.direction)").into_headers(), HeadersRead::All);
+    }
+
+    #[test]
+    fn literals_are_looked_at_unless_they_are_only_compared_with() {
+        for (condition, expected) in [
+            ("principal in Stage::\"a\" && resource == Bucket::\"b\" && Bucket::\"b\" != resource", false),
+            ("[Bucket::\"b\", Bucket::\"c\"].contains(resource) && resource in [Bucket::\"b\"]", false),
+            ("principal is Workload in Stage::\"a\" && action in Action::\"read\"", false),
+            ("Stage::\"a\" in Group::\"g\"", true),
+            ("[Stage::\"a\"] == [Stage::\"b\"] || Stage::\"a\".hasTag(\"t\")", true),
+            ("Workload::\"w\".path like \"*\"", true),
+            ("Workload::\"w\" is Workload in Stage::\"a\"", true),
+            ("(if principal has path then Stage::\"a\" else Stage::\"b\") in Group::\"g\"", true),
+            ("{a: Stage::\"a\"}.a has b", true),
+        ] {
+            assert_eq!(reads(condition).looks_at_literals(), expected, "{condition}");
+        }
     }
 
     #[test]
