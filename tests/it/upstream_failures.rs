@@ -226,7 +226,7 @@ fn closes_at_the_second(parting: &'static [u8]) -> (RawUpstream, Arc<AtomicUsize
         counted.fetch_add(1, Ordering::Relaxed);
         if head.contains("/first") {
             Step::Reply(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok".to_vec())
-        } else if counted.load(Ordering::Relaxed) % 2 == 0 {
+        } else if counted.load(Ordering::Relaxed).is_multiple_of(2) {
             Step::ReplyAndClose(parting.to_vec())
         } else {
             Step::Reply(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nagain".to_vec())
