@@ -155,7 +155,8 @@ impl App {
         }
         let mut threads = Vec::new();
         for number in 0..config.workers.get() {
-            let (config, shared, bound, watch) = (Arc::clone(&config), Arc::clone(&shared), bound.clone(), watch.clone());
+            let (config, shared, bound, watch) =
+                (Arc::clone(&config), Arc::clone(&shared), bound.clone(), watch.clone());
             let (stop, stopped) = oneshot::channel();
             let thread = thread::Builder::new()
                 .name(format!("data-{number}"))
@@ -238,7 +239,8 @@ fn data_path(
                 }
             };
             let source: Arc<dyn X509Source> = Arc::<FileSource>::clone(&shared.identity);
-            let options = UpstreamOptions { listener: &prepared.config, source: &source, metrics: &prepared.point.metrics };
+            let options =
+                UpstreamOptions { listener: &prepared.config, source: &source, metrics: &prepared.point.metrics };
             let upstream = Arc::new(Upstream::new(&options));
             upstreams.push(Arc::clone(&upstream));
             let listener = Arc::new(prepared.on_this_thread(config, source, upstream));

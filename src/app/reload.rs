@@ -88,7 +88,11 @@ fn reload_policies(shared: &Shared) {
         }
         Err(errors) => {
             shared.policy_metrics.reload(Reload::Failed);
-            say_once(&mut shared.faults().policies, errors.to_string(), "policies not reloaded; the last good ones stay in force");
+            say_once(
+                &mut shared.faults().policies,
+                errors.to_string(),
+                "policies not reloaded; the last good ones stay in force",
+            );
         }
     }
 }

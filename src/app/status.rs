@@ -31,10 +31,13 @@ impl AdminState for State {
             because("draining", "the process is shutting down".into());
         }
         match self.shared.identity.current() {
-            None => because("identity", match &self.shared.faults().identity {
-                Some(fault) => format!("there is no SVID yet: {fault}"),
-                None => "there is no SVID yet".into(),
-            }),
+            None => because(
+                "identity",
+                match &self.shared.faults().identity {
+                    Some(fault) => format!("there is no SVID yet: {fault}"),
+                    None => "there is no SVID yet".into(),
+                },
+            ),
             Some(own) if own.expired(SystemTime::now()) => because("identity", "our own SVID has expired".into()),
             Some(_) => {}
         }
@@ -69,7 +72,11 @@ impl State {
     fn identity(&self) -> IdentityStatus {
         let faults = self.shared.faults();
         let Some(own) = self.shared.identity.current() else {
-            return IdentityStatus { source: "files", last_error: faults.identity.clone(), ..IdentityStatus::default() };
+            return IdentityStatus {
+                source: "files",
+                last_error: faults.identity.clone(),
+                ..IdentityStatus::default()
+            };
         };
         IdentityStatus {
             source: "files",

@@ -98,7 +98,10 @@ fn policies(config: &Config, report: &mut Report) -> bool {
                 report.notice("policy", &warning.line());
             }
             for inactive in generation.inactive() {
-                report.notice("policy", &format!("`{inactive}` is about another sidecar's endpoint, so it is inactive here"));
+                report.notice(
+                    "policy",
+                    &format!("`{inactive}` is about another sidecar's endpoint, so it is inactive here"),
+                );
             }
             true
         }

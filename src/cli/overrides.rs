@@ -13,7 +13,13 @@ use crate::config::{LogFormat, Overrides, duration};
 #[command(next_line_help = true)]
 pub(super) struct ConfigArgs {
     /// The configuration file
-    #[arg(long, value_name = "FILE", default_value = "portcullis.yaml", env = "PORTCULLIS_CONFIG", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "portcullis.yaml",
+        env = "PORTCULLIS_CONFIG",
+        hide_env_values = true
+    )]
     pub(super) config: PathBuf,
     /// Data-path threads
     #[arg(long, value_name = "N", env = "PORTCULLIS_WORKERS", hide_env_values = true, value_parser = workers)]

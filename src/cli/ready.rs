@@ -15,10 +15,22 @@ use crate::config::Config;
 #[command(next_line_help = true)]
 pub(super) struct ReadyArgs {
     /// Configuration of the sidecar: its admin socket is asked, else its admin listener, else its health listener
-    #[arg(long, env = "PORTCULLIS_CONFIG", hide_env_values = true, default_value = "portcullis.yaml", value_name = "FILE")]
+    #[arg(
+        long,
+        env = "PORTCULLIS_CONFIG",
+        hide_env_values = true,
+        default_value = "portcullis.yaml",
+        value_name = "FILE"
+    )]
     pub(super) config: PathBuf,
     /// Ask this health or admin listener instead
-    #[arg(long, env = "PORTCULLIS_READY_ADDRESS", hide_env_values = true, value_name = "ADDRESS:PORT", conflicts_with = "socket")]
+    #[arg(
+        long,
+        env = "PORTCULLIS_READY_ADDRESS",
+        hide_env_values = true,
+        value_name = "ADDRESS:PORT",
+        conflicts_with = "socket"
+    )]
     pub(super) address: Option<SocketAddr>,
     /// Ask this admin socket instead
     #[arg(long, env = "PORTCULLIS_READY_SOCKET", hide_env_values = true, value_name = "FILE")]

@@ -19,10 +19,7 @@ pub(super) enum Ending {
     /// The peer's certificate has expired.
     PeerExpired,
     /// The bundles in force no longer vouch for the peer's certificate.
-    Distrusted {
-        rule: &'static str,
-        message: String,
-    },
+    Distrusted { rule: &'static str, message: String },
 }
 
 /// Ready when the process drains.

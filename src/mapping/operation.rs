@@ -296,7 +296,12 @@ mod tests {
         let object = Resource::object("lake", "raw", "ingest/2026/a.parquet");
         assert_eq!(
             ancestors(&object),
-            ["Prefix::\"lake/raw/ingest/2026\"", "Prefix::\"lake/raw/ingest\"", "Bucket::\"lake/raw\"", "Endpoint::\"lake\""]
+            [
+                "Prefix::\"lake/raw/ingest/2026\"",
+                "Prefix::\"lake/raw/ingest\"",
+                "Bucket::\"lake/raw\"",
+                "Endpoint::\"lake\""
+            ]
         );
         assert_eq!(ancestors(&Resource::object("lake", "raw", "é/ü"))[0], "Prefix::\"lake/raw/é\"");
     }

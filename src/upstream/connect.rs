@@ -63,10 +63,10 @@ impl Connector {
 
     /// A connection, and whether it speaks HTTP/2; for a peer, its identity is verified.
     pub(super) async fn dial(&self, wanted: Wanted) -> Result<(UpstreamIo, bool), Failure> {
-        let stream = self.tcp().await.map_err(|error| Failure::Connect {
-            upstream: self.address.clone(),
-            cause: error.to_string(),
-        })?;
+        let stream = self
+            .tcp()
+            .await
+            .map_err(|error| Failure::Connect { upstream: self.address.clone(), cause: error.to_string() })?;
         let Some(tls) = &self.tls else {
             let http2 = self.config.scheme == UpstreamScheme::H2c && wanted == Wanted::Any;
             return Ok((UpstreamIo::plain(stream), http2));

@@ -30,10 +30,8 @@ impl Sidecar {
         let said = |error: &dyn std::fmt::Display| format!("sidecar `{name}`: {error}");
         let audit = folder.join(format!("{name}-audit.jsonl"));
         let config = folder.join(format!("{name}.yaml"));
-        let text = format!(
-            "{identity}{listener}audit:\n  sink: file\n  path: {}\nlog:\n  format: json\n",
-            audit.display()
-        );
+        let text =
+            format!("{identity}{listener}audit:\n  sink: file\n  path: {}\nlog:\n  format: json\n", audit.display());
         fs::write(&config, text).map_err(|error| said(&error))?;
         let program = std::env::current_exe().map_err(|error| said(&error))?;
         let mut child = Command::new(program)

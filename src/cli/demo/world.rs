@@ -40,7 +40,8 @@ pub(super) struct World {
 impl World {
     /// Mints, writes and starts everything.
     pub(super) async fn start() -> Result<Self, String> {
-        let folder = tempfile::Builder::new().prefix("portcullis-demo-").tempdir().map_err(|error| error.to_string())?;
+        let folder =
+            tempfile::Builder::new().prefix("portcullis-demo-").tempdir().map_err(|error| error.to_string())?;
         let root = folder.path();
         write_policies(root)?;
         let buckets = root.join("store");
@@ -94,9 +95,8 @@ fn stranger(root: &Path, trust_domain: &TrustDomain, bundle: &str) -> Result<Arc
 fn inbound(root: &Path, ca: &DevCa, store: SocketAddr) -> Result<Sidecar, String> {
     let id = SpiffeId::parse(&format!("spiffe://{TRUST_DOMAIN}/ns/data/sa/lake")).map_err(|error| error.to_string())?;
     let identity = identity(root, ca, &id, "lake", "inbound")?;
-    let listener = format!(
-        "inbound:\n  - name: lake\n    listen: 127.0.0.1:0\n    protocol: s3\n    upstream: http://{store}\n"
-    );
+    let listener =
+        format!("inbound:\n  - name: lake\n    listen: 127.0.0.1:0\n    protocol: s3\n    upstream: http://{store}\n");
     Sidecar::start(root, "lake", &identity, &listener)
 }
 

@@ -129,9 +129,7 @@ async fn serve_http1(
     if limits.header_count > HEADERS_ON_STACK {
         builder.max_headers(limits.header_count);
     }
-    let served = builder
-        .serve_connection(TokioIo::new(guarded), service)
-        .with_upgrades();
+    let served = builder.serve_connection(TokioIo::new(guarded), service).with_upgrades();
     let mut ending = ending;
     let closed = drive(pin!(served), &connection, ending.as_mut(), &pace).await;
     match (closed, connection.take_upgraded()) {

@@ -16,7 +16,6 @@ pub(super) fn header(own: &SpiffeId, peer: &Peer) -> Option<HeaderValue> {
     let svid = peer.svid();
     // RFC 4514 has escaped every quote and backslash of the subject already, as Envoy's own text has it: escaped once more, as one
     // might think a quoted string needs, it would be another subject to who reads Envoy's syntax.
-    let value =
-        format!("By={own};Hash={};Subject=\"{}\";URI={}", svid.sha256(), svid.subject(), peer.id().as_str());
+    let value = format!("By={own};Hash={};Subject=\"{}\";URI={}", svid.sha256(), svid.subject(), peer.id().as_str());
     HeaderValue::try_from(value).ok()
 }
