@@ -259,7 +259,8 @@ impl Permit {
     /// # Errors
     /// The record could not be written.
     pub fn record_started(&self) -> Result<(), AuditError> {
-        self.0.write(Kind::Started, &Settlement::default())
+        let written = self.0.write(Kind::Started, &Settlement::default());
+        if self.0.point.on_audit_failure == OnAuditFailure::Allow { Ok(()) } else { written }
     }
 
     /// Writes the record. To be called before the last byte of the answer is sent.

@@ -33,8 +33,10 @@ pub async fn accept(listener: Arc<Listener>, acceptor: Acceptor, drain: DrainWat
         match accepted {
             Ok(Some(accepted)) => {
                 let (listener, drain) = (Arc::clone(&listener), drain.clone());
+                // Before the task first runs, or a drain could end without it.
+                let open = drain.guard();
                 tokio::spawn(async move {
-                    let _open = drain.guard();
+                    let _open = open;
                     listener.connection(accepted, &drain).await;
                 });
             }

@@ -282,8 +282,9 @@ fn judge_authority<'a>(parts: &'a Parts, host: Option<&'a HeaderValue>) -> Resul
             Err(Refusal::bad_request("missing-host", "request has no Host"))
         }
         (None, None) => Err(Refusal::bad_request("missing-host", "request has neither `:authority` nor Host")),
-        (_, Some(host)) => Ok(host),
-        (Some(in_target), None) => Ok(in_target),
+        // Of two that differ in case only, the target's: it is the one that is forwarded.
+        (Some(in_target), _) => Ok(in_target),
+        (None, Some(host)) => Ok(host),
     }
 }
 
