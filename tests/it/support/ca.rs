@@ -69,9 +69,19 @@ impl Ca {
         self.sign(uri.to_owned(), &leaf(uri))
     }
 
+    /// An SVID that keeps every rule, with a key of another kind.
+    pub(crate) fn issue_keyed(&self, path: &str, algorithm: &'static rcgen::SignatureAlgorithm) -> Svid {
+        let id = format!("spiffe://{}{path}", self.trust_domain);
+        let params = leaf(&id);
+        self.sign_key(id, &params, &KeyPair::generate_for(algorithm).expect("the algorithm is supported"))
+    }
+
     fn sign(&self, id: String, params: &CertificateParams) -> Svid {
-        let key = key();
-        let certificate = params.signed_by(&key, &self.issuer).expect("the parameters are complete").der().clone();
+        self.sign_key(id, params, &key())
+    }
+
+    fn sign_key(&self, id: String, params: &CertificateParams, key: &KeyPair) -> Svid {
+        let certificate = params.signed_by(key, &self.issuer).expect("the parameters are complete").der().clone();
         let mut chain = vec![certificate];
         chain.extend(self.intermediates.iter().cloned());
         Svid { id, chain, key: PrivatePkcs8KeyDer::from(key.serialize_der()).into() }
