@@ -164,7 +164,6 @@ impl EnforcementPoint {
     }
 
     /// A request that cannot be named, so no policy was asked: refused, and recorded as that.
-    #[must_use]
     pub fn refuse(
         self: &Arc<Self>,
         asker: &Arc<Asker>,

@@ -31,10 +31,10 @@ impl Lease {
     ///
     /// An HTTP/1.1 upstream that answered before it had read the whole request leaves a connection that nobody can use again.
     pub fn finished(self) {
-        if let Kind::Http1 { connection, idle, upload } = self.0 {
-            if upload.is_none_or(|upload| upload.ended()) {
-                idle.put(connection);
-            }
+        if let Kind::Http1 { connection, idle, upload } = self.0
+            && upload.is_none_or(|upload| upload.ended())
+        {
+            idle.put(connection);
         }
     }
 }
