@@ -160,6 +160,8 @@ async fn a_leaf_that_breaks_a_rule_gets_its_alert_and_its_record_and_nothing_els
         params.subject_alt_names.clear();
         params.distinguished_name.push(DnType::CommonName, "spiffe://pipeline.example/ns/test/sa/app");
     });
+    let pair = openssl(&["genrsa", "1024"], "").await.stdout;
+    let weak = ca.issue_public(APP, &openssl(&["rsa", "-pubout"], &pair).await.stdout);
     let unknown_extension = leaf(&|params| {
         let mut extension = CustomExtension::from_oid_content(&[1, 3, 6, 1, 4, 1, 99999, 1], vec![5, 0]);
         extension.set_criticality(true);
@@ -198,6 +200,7 @@ async fn a_leaf_that_breaks_a_rule_gets_its_alert_and_its_record_and_nothing_els
         rogue("only serverAuth", "extended-key-usage", unfit, &purposes(ExtendedKeyUsagePurpose::ServerAuth)),
         rogue("only clientAuth", "extended-key-usage", unfit, &purposes(ExtendedKeyUsagePurpose::ClientAuth)),
         rogue("only codeSigning", "extended-key-usage", unfit, &purposes(ExtendedKeyUsagePurpose::CodeSigning)),
+        rogue("RSA with 1024 bits", "key-strength", unfit, &weak),
         rogue("a critical extension", "critical-extension", bad, &unknown_extension),
     ];
     for rogue in &rogues {
@@ -342,6 +345,7 @@ async fn only_the_bundle_of_its_own_trust_domain_vouches_for_an_id_and_only_by_a
         ("DNS names beside", ca.issue_with(APP, |params| params.subject_alt_names.push(dns_name("*.example")))),
         ("P-384", ca.issue_keyed(APP, &rcgen::PKCS_ECDSA_P384_SHA384)),
         ("P-521", ca.issue_keyed(APP, &rcgen::PKCS_ECDSA_P521_SHA512)),
+        ("RSA with 2048 bits", ca.issue_keyed(APP, &rcgen::PKCS_RSA_SHA256)),
         ("Ed25519", ca.issue_keyed(APP, &rcgen::PKCS_ED25519)),
     ];
     for (what, svid) in &twins {

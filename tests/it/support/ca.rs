@@ -76,6 +76,14 @@ impl Ca {
         self.sign_key(id, &params, &KeyPair::generate_for(algorithm).expect("the algorithm is supported"))
     }
 
+    /// An SVID for a public key, SPKI PEM, whose private key nobody here has: another is beside it.
+    pub(crate) fn issue_public(&self, path: &str, public_key: &str) -> Svid {
+        let id = format!("spiffe://{}{path}", self.trust_domain);
+        let public_key = rcgen::SubjectPublicKeyInfo::from_pem(public_key).expect("is an SPKI");
+        let certificate = leaf(&id).signed_by(&public_key, &self.issuer).expect("the parameters are complete");
+        Svid { chain: vec![certificate.der().clone()], ..self.issue(path) }
+    }
+
     fn sign(&self, id: String, params: &CertificateParams) -> Svid {
         self.sign_key(id, params, &key())
     }
