@@ -18,6 +18,7 @@ mod http2_floods;
 mod http_attacks;
 mod http_heads;
 mod metrics;
+mod mtls;
 mod policy_life;
 mod proxy;
 mod reload;

@@ -69,9 +69,27 @@ impl Ca {
         self.sign(uri.to_owned(), &leaf(uri))
     }
 
+    /// An SVID that keeps every rule, with a key of another kind.
+    pub(crate) fn issue_keyed(&self, path: &str, algorithm: &'static rcgen::SignatureAlgorithm) -> Svid {
+        let id = format!("spiffe://{}{path}", self.trust_domain);
+        let params = leaf(&id);
+        self.sign_key(id, &params, &KeyPair::generate_for(algorithm).expect("the algorithm is supported"))
+    }
+
+    /// An SVID for a public key, SPKI PEM, whose private key nobody here has: another is beside it.
+    pub(crate) fn issue_public(&self, path: &str, public_key: &str) -> Svid {
+        let id = format!("spiffe://{}{path}", self.trust_domain);
+        let public_key = rcgen::SubjectPublicKeyInfo::from_pem(public_key).expect("is an SPKI");
+        let certificate = leaf(&id).signed_by(&public_key, &self.issuer).expect("the parameters are complete");
+        Svid { chain: vec![certificate.der().clone()], ..self.issue(path) }
+    }
+
     fn sign(&self, id: String, params: &CertificateParams) -> Svid {
-        let key = key();
-        let certificate = params.signed_by(&key, &self.issuer).expect("the parameters are complete").der().clone();
+        self.sign_key(id, params, &key())
+    }
+
+    fn sign_key(&self, id: String, params: &CertificateParams, key: &KeyPair) -> Svid {
+        let certificate = params.signed_by(key, &self.issuer).expect("the parameters are complete").der().clone();
         let mut chain = vec![certificate];
         chain.extend(self.intermediates.iter().cloned());
         Svid { id, chain, key: PrivatePkcs8KeyDer::from(key.serialize_der()).into() }

@@ -19,7 +19,7 @@ mod sidecar;
 mod store;
 mod tls;
 
-pub(crate) use ca::{Ca, Svid};
+pub(crate) use ca::{Ca, Svid, uri};
 pub(crate) use client::{Answer, Client, get, http1, http2, request};
 pub(crate) use component::{GrpcServer, S3Client, S3Server, WebSocketServer, aws, curl, grpc, openssl, websocket};
 pub(crate) use envoy::Envoy;
