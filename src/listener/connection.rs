@@ -16,7 +16,7 @@ use crate::drain::DrainWatch;
 use crate::enforce::{Asker, EnforcementPoint};
 use crate::identity::{SpiffeId, X509Source};
 use crate::protocol::Downstream;
-use crate::protocol::http::{Closed, HttpListener, serve};
+use crate::protocol::http::{Closed, HttpListener, Last, serve};
 use crate::telemetry::{ConnectionGuard, ListenerMetrics};
 use crate::tls::{HandshakeRefusal, Peer, ServerTls};
 
@@ -102,7 +102,10 @@ impl Listener {
         let asker = Arc::new(Asker::new(Arc::clone(&peer), Some(address)));
         let why = OnceLock::new();
         let ending = async {
-            let _first = why.set(ending::of_peer(drain, &peer, tls, trust).await);
+            let ending = ending::of_peer(drain, &peer, tls, trust).await;
+            let last = if ending == Ending::Drain { Last::Asked } else { Last::InFlight };
+            let _first = why.set(ending);
+            last
         };
         let opened = Instant::now();
         let http = Arc::clone(&self.http);
@@ -121,6 +124,7 @@ impl Listener {
         let why = OnceLock::new();
         let ending = async {
             let _first = why.set(ending::of_local(drain).await);
+            Last::Asked
         };
         let opened = Instant::now();
         let closed = serve(stream, Arc::clone(&self.http), asker, own.svid.id(), ending, self.grace()).await;

@@ -35,7 +35,8 @@ impl Activity {
         self.0.load(Ordering::Relaxed)
     }
 
-    fn count(&self, bytes: usize) {
+    /// Counts `bytes` more.
+    pub(crate) fn count(&self, bytes: usize) {
         if bytes > 0 {
             self.0.fetch_add(bytes as u64, Ordering::Relaxed);
         }

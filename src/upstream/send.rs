@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use http::header::{self, HeaderValue};
 use http::uri::{Authority, Scheme};
 use http::{Request, Response, Uri, Version};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
+use tokio::time::timeout;
 
 use super::connect::{Connector, PeerTls, Wanted};
 use super::http1::{Http1, Idle};
@@ -19,6 +21,9 @@ use crate::failure::{Failure, with_sources};
 use crate::identity::X509Source;
 use crate::telemetry::ListenerMetrics;
 use crate::tls::ClientTls;
+
+/// How long a kept connection may take to be ready again.
+const READY_WITHIN: Duration = Duration::from_millis(100);
 
 /// Where a listener's permitted requests go. Each data-path thread has its own, so that no lock is ever contended.
 #[derive(Debug)]
@@ -148,8 +153,9 @@ impl Upstream {
     /// A kept HTTP/1.1 connection that takes a request now.
     async fn ready(&self, generation: u64) -> Option<Http1> {
         while let Some(mut connection) = self.idle.take(generation) {
-            // Its answer was read to the end, so this waits for no more than the task that drives it.
-            if connection.sender.ready().await.is_ok() {
+            // Its answer was read to the end, so this waits for no more than the task that drives it; unless the upstream answered
+            // before it had read a whole request and reads no further: such a connection is let go.
+            if let Ok(Ok(())) = timeout(READY_WITHIN, connection.sender.ready()).await {
                 return Some(connection);
             }
         }

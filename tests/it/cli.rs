@@ -245,10 +245,11 @@ async fn a_flag_outweighs_the_environment_which_outweighs_the_file() {
         names.filter(|name| name.starts_with("data-")).count()
     };
     let file = good(&world).yaml("workers: 2").start().await;
-    assert_eq!(threads(&file), 2);
+    // A thread has its name only once it runs.
+    eventually("two data threads", || (threads(&file) == 2).then_some(())).await;
     file.stop().await;
     let flag = good(&world).yaml("workers: 2").arguments(&["--workers", "3"]).start().await;
-    assert_eq!(threads(&flag), 3);
+    eventually("three data threads", || (threads(&flag) == 3).then_some(())).await;
     flag.stop().await;
 
     // The environment between them, seen by what `check` refuses.

@@ -331,6 +331,14 @@ mod tests {
     }
 
     #[test]
+    fn of_target_and_host_in_two_spellings_the_forwarded_one_is_judged() {
+        let parts = parts(Version::HTTP_11, "GET", "http://RAW.S3.example/k", &[("host", "raw.s3.example")]);
+        let head = judge(&parts, &rules()).unwrap();
+        assert_eq!(head.authority, parts.uri.authority().map(Authority::as_str).unwrap());
+        assert_eq!(head.authority, "RAW.S3.example");
+    }
+
+    #[test]
     fn host_and_authority_are_there_once_and_equal() {
         assert_eq!(rule(Version::HTTP_11, "GET", "/", &[]), "missing-host");
         assert_eq!(rule(Version::HTTP_10, "GET", "/", &[]), "missing-host");

@@ -107,7 +107,7 @@ impl ResponseBody {
             incoming,
             early,
         };
-        if streamed.early.is_none() && streamed.incoming.is_end_stream() {
+        if matches!(streamed.early, Some(None)) || (streamed.early.is_none() && streamed.incoming.is_end_stream()) {
             streamed.settle(None)?;
             return Ok(Self::empty());
         }
@@ -161,7 +161,7 @@ impl Streamed {
             };
         };
         self.waiting = None;
-        if let Err(failure) = self.record_start_when_due(Instant::now()) {
+        if let Err(failure) = self.check_whole(Instant::now()) {
             return Poll::Ready(Some(Err(self.failed(failure))));
         }
         Poll::Ready(match next {
@@ -258,6 +258,16 @@ impl Streamed {
         Ok(next)
     }
 
+    /// What holds also while the upstream does not let us wait: the started record and the request's limit.
+    fn check_whole(&mut self, now: Instant) -> Result<(), Failure> {
+        self.record_start_when_due(now)?;
+        let whole = self.connection.listener.limits.request_timeout;
+        if !whole.is_zero() && now >= self.started + whole {
+            return Err(Failure::RequestTimeout { limit_ms: timing::millis(whole) });
+        }
+        Ok(())
+    }
+
     fn record_start_when_due(&mut self, now: Instant) -> Result<(), Failure> {
         if self.recorded_start || now < self.started + RECORD_STARTED_AFTER {
             return Ok(());
@@ -272,8 +282,17 @@ impl Streamed {
 
 impl Drop for Streamed {
     fn drop(&mut self) {
-        // The downstream went away, or hyper gave the answer up: recorded with what was sent so far.
-        if self.unsettled.is_some() {
+        if self.unsettled.is_none() {
+            return;
+        }
+        // hyper does not ask again once it has as many bytes as were announced.
+        let whole = self.early.is_none() && self.incoming.size_hint().exact() == Some(0);
+        if whole {
+            if self.settle(None).is_err() {
+                tracing::error!("an exchange that ended has no record");
+            }
+        } else {
+            // The downstream went away, or hyper gave the answer up: recorded with what was sent so far.
             let failure = Failure::Response { cause: "the downstream did not take the whole answer".into() };
             if self.settle(Some(&failure)).is_err() {
                 tracing::error!("an exchange that was broken off has no record");

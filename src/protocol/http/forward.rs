@@ -71,7 +71,7 @@ pub(super) async fn response(
 }
 
 /// Whether an answer can be passed on; else what is wrong with it.
-fn judge(parts: &http::response::Parts) -> Result<(), String> {
+pub(super) fn judge(parts: &http::response::Parts) -> Result<(), String> {
     if parts.status == StatusCode::SWITCHING_PROTOCOLS {
         return Err("it switched protocols though nobody asked for it".into());
     }

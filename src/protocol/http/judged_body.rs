@@ -79,6 +79,8 @@ async fn partly(
     };
     forward::prepare(connection, &mut parts, None, &permit.exchange().request_id)?;
     rewritten.checksums.apply(&mut parts.headers);
+    // The answer is read here, to put the denied keys into it.
+    parts.headers.remove(http::header::ACCEPT_ENCODING);
     let request = Request::from_parts(parts, RequestBody::whole(rewritten.body));
     match answered(connection, &permit, request).await {
         Ok((status, body)) => match asked.merged_result(&body, &allowed) {
@@ -126,13 +128,18 @@ async fn answered(
     let _waiting = connection.wait();
     let sent = pin!(connection.listener.upstream.send(permit, request, None, false));
     let (response, lease) = timing::within_limits(sent, permit, None, &connection.listener.limits).await?;
-    let status = response.status().as_u16();
-    match read(connection, response.into_body()).await {
+    let (head, body) = response.into_parts();
+    forward::judge(&head).map_err(|cause| Failure::Invalid { cause })?;
+    let status = head.status.as_u16();
+    match read(connection, body).await {
         Ok(body) => {
             lease.finished();
             Ok((status, body))
         }
         Err(Unread::Refused(refusal)) => Err(Failure::Invalid { cause: refusal.message }),
+        // Here it is the upstream that broke off or stood still.
+        Err(Unread::Failed(Failure::RequestBody { cause })) => Err(Failure::Response { cause }),
+        Err(Unread::Failed(Failure::Stalled { limit_ms })) => Err(Failure::RequestTimeout { limit_ms }),
         Err(Unread::Failed(failure)) => Err(failure),
     }
 }

@@ -31,6 +31,8 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
+use crate::protocol::Activity;
+
 /// Counts control frames of an HTTP/2 server connection, preface included.
 #[derive(Debug)]
 pub struct Meter<S> {
@@ -56,9 +58,15 @@ pub struct MeterHandle(Arc<Ends>);
 struct Ends {
     flood: OnceLock<MeterRefusal>,
     went_away: OnceLock<&'static str>,
+    activity: Activity,
 }
 
 impl MeterHandle {
+    /// Bytes of heads and bodies, both ways. PINGs are not among them: hyper sends them itself, and an idle peer answers them.
+    pub fn activity(&self) -> Activity {
+        self.0.activity.clone()
+    }
+
     /// Why the connection was ended, if the meter ended it.
     pub fn refusal(&self) -> Option<MeterRefusal> {
         self.0.flood.get().copied()
@@ -101,8 +109,14 @@ impl<S> Meter<S> {
 
     fn count_inbound(&mut self, bytes: &[u8]) -> Result<(), MeterRefusal> {
         let mut flood = None;
-        let (bucket, refused) = (&mut self.bucket, &mut flood);
+        let (bucket, refused, activity) = (&mut self.bucket, &mut flood, &self.handle.0.activity);
+        if self.inbound.carries_content() {
+            activity.count(bytes.len());
+        }
         self.inbound.pass(bytes, |frame| {
+            if is_content(frame.kind) {
+                activity.count(HEADER);
+            }
             if let Some(cost) = Cost::of(frame)
                 && refused.is_none()
                 && !bucket.take(cost.explained_by_data)
@@ -115,7 +129,13 @@ impl<S> Meter<S> {
 
     fn count_outbound(&mut self, bytes: &[u8]) {
         let (bucket, ends, streams) = (&mut self.bucket, &self.handle.0, &self.streams);
+        if self.outbound.carries_content() {
+            ends.activity.count(bytes.len());
+        }
         self.outbound.pass(bytes, |frame| {
+            if is_content(frame.kind) {
+                ends.activity.count(HEADER);
+            }
             bucket.credit(frame.explains());
             match (frame.kind, fault_of_the_peer(frame.error)) {
                 (_, None) => {}
@@ -323,6 +343,13 @@ pub struct Frames {
     header: [u8; HEADER + LONGEST_ERROR],
     have: usize,
     need: usize,
+    /// Of the frame whose payload is passing.
+    kind: u8,
+}
+
+/// Whether a frame is part of a request or an answer.
+const fn is_content(kind: u8) -> bool {
+    matches!(kind, DATA | HEADERS | CONTINUATION)
 }
 
 /// RFC 9113, 4.1.
@@ -332,7 +359,7 @@ const LONGEST_ERROR: usize = 8;
 
 impl Default for Frames {
     fn default() -> Self {
-        Self { skip: 0, header: [0; HEADER + LONGEST_ERROR], have: 0, need: HEADER }
+        Self { skip: 0, header: [0; HEADER + LONGEST_ERROR], have: 0, need: HEADER, kind: SETTINGS }
     }
 }
 
@@ -340,6 +367,11 @@ impl Frames {
     /// Of a client, which sends the 24-byte preface first.
     pub fn after_preface() -> Self {
         Self { skip: 24, ..Self::default() }
+    }
+
+    /// Whether the next bytes belong to a head or a body.
+    fn carries_content(&self) -> bool {
+        self.skip > 0 && is_content(self.kind)
     }
 
     /// Goes on with `bytes`; every frame header that is complete goes to `seen`.
@@ -380,7 +412,7 @@ impl Frames {
         }
         let error =
             payload.get(..begins_with).and_then(<[u8]>::last_chunk::<4>).map_or(0, |code| u32::from_be_bytes(*code));
-        (self.skip, self.have, self.need) = (length as usize - begins_with, 0, HEADER);
+        (self.skip, self.have, self.need, self.kind) = (length as usize - begins_with, 0, HEADER, kind);
         Some(FrameHead { length, kind, flags, stream: u32::from_be_bytes([d, e, f, g]) & 0x7fff_ffff, error })
     }
 }

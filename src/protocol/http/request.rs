@@ -63,6 +63,10 @@ async fn walk(
     if !point.records_can_be_written() {
         return Err(Failure::Audit);
     }
+    if !connection.takes_requests() {
+        let refusal = Refusal::with_status(403, "peer-distrusted", "the peer's certificate is no longer trusted");
+        return replier.refused(connection, exchange, refusal);
+    }
     let generation = point.policies_in_force();
     let named = match guarded {
         Some(HeadVerdict::Refused(refusal)) => {

@@ -36,9 +36,20 @@ const PING_TIMEOUT: Duration = Duration::from_secs(10);
 const PENDING_RESETS: usize = 20;
 /// Streams that we had to reset because of the peer (CVE-2025-8671).
 const LOCAL_RESETS: usize = 1024;
+/// What is held of an answer whose stream may not send: enough for four full frames.
+const SEND_BUFFER: usize = 64 * 1024;
 
 /// How many header fields hyper parses without allocating; with a limit of its own it allocates for every request.
 const HEADERS_ON_STACK: usize = 100;
+
+/// What a connection that is to end may still do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Last {
+    /// Finish, and also what its peer asks before it has heard of the end.
+    Asked,
+    /// Finish what is in flight: its peer has no right to be here any more.
+    InFlight,
+}
 
 /// Why a connection ended.
 #[derive(Debug)]
@@ -71,7 +82,7 @@ pub async fn serve(
     listener: Arc<HttpListener>,
     asker: Arc<Asker>,
     own: &SpiffeId,
-    ending: impl Future<Output = ()>,
+    ending: impl Future<Output = Last>,
     grace: Duration,
 ) -> Closed {
     let mut ending = pin!(ending.fuse());
@@ -80,7 +91,7 @@ pub async fn serve(
     let agreed = stream.alpn() == Some(b"h2");
     let first = tokio::select! {
         first = tokio::time::timeout(limits.header_read_timeout, version(stream)) => first,
-        () = ending.as_mut() => return Closed::InOrder,
+        _ = ending.as_mut() => return Closed::InOrder,
     };
     let (version, stream) = match first {
         Ok(Ok(first)) => first,
@@ -112,7 +123,7 @@ async fn serve_http1(
     listener: Arc<HttpListener>,
     asker: Arc<Asker>,
     own: &SpiffeId,
-    (ending, pace): (Pin<&mut impl FusedFuture<Output = ()>>, Pace),
+    (ending, pace): (Pin<&mut impl FusedFuture<Output = Last>>, Pace),
 ) -> Closed {
     let limits = listener.limits.clone();
     // It bounds what hyper asks for at once, and with it what the guard can be made to hold behind an upgrade.
@@ -139,7 +150,7 @@ async fn serve_http1(
 }
 
 /// What a connection does after an upgrade; like a request in flight it has its time to finish when the connection is to end.
-async fn raw(relay: Relay, ending: Pin<&mut impl FusedFuture<Output = ()>>, grace: Duration) -> Closed {
+async fn raw(relay: Relay, ending: Pin<&mut impl FusedFuture<Output = Last>>, grace: Duration) -> Closed {
     let cut = async {
         // It may have come while the upgrade was still being asked for.
         if !ending.is_terminated() {
@@ -158,7 +169,7 @@ async fn serve_http2(
     listener: Arc<HttpListener>,
     asker: Arc<Asker>,
     own: &SpiffeId,
-    (ending, pace): (Pin<&mut impl FusedFuture<Output = ()>>, Pace),
+    (ending, pace): (Pin<&mut impl FusedFuture<Output = Last>>, Pace),
 ) -> Closed {
     let limits = listener.limits.clone();
     let window = limits.concurrent_streams.saturating_mul(STREAM_WINDOW).min(LARGEST_WINDOW);
@@ -176,11 +187,13 @@ async fn serve_http2(
         .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
         .max_pending_accept_reset_streams(PENDING_RESETS)
         .max_local_error_reset_streams(LOCAL_RESETS)
+        .max_send_buf_size(SEND_BUFFER)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(window)
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT)
         .serve_connection(TokioIo::new(metered), service);
+    let pace = Pace { activity: meter.activity(), ..pace };
     let closed = drive(pin!(served), &connection, ending, &pace).await;
     match (&closed, meter.refusal(), meter.went_away()) {
         (Closed::Failed { .. } | Closed::InOrder, Some(flood), _) => {
@@ -239,7 +252,7 @@ where
 async fn drive<C: Served>(
     mut served: Pin<&mut C>,
     connection: &HttpConnection,
-    mut ending: Pin<&mut impl Future<Output = ()>>,
+    mut ending: Pin<&mut impl Future<Output = Last>>,
     pace: &Pace,
 ) -> Closed {
     let mut stillness = Stillness::new(pace);
@@ -253,7 +266,10 @@ async fn drive<C: Served>(
                 Ok(()) => Closed::InOrder,
                 Err(error) => closed_by(&error),
             },
-            () = ending.as_mut(), if cut.is_none() => {
+            last = ending.as_mut(), if cut.is_none() => {
+                if last == Last::InFlight {
+                    connection.take_nothing_new();
+                }
                 served.as_mut().end();
                 cut = Some(Box::pin(sleep(pace.grace)));
             }

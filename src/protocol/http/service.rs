@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use http::HeaderValue;
@@ -65,6 +65,8 @@ pub struct HttpConnection {
     pub(super) client_cert: Option<HeaderValue>,
     /// Exchanges that wait for the upstream: while there are any, a silent connection is not an idle one.
     waiting: AtomicUsize,
+    /// Set when the peer has no right to be here any more.
+    nothing_new: AtomicBool,
     /// What is left to do when hyper lets go of the connection after an upgrade.
     upgraded: Mutex<Option<Relay>>,
 }
@@ -85,7 +87,15 @@ impl HttpConnection {
     ) -> Self {
         let inbound = listener.direction == Direction::Inbound;
         let client_cert = if inbound { xfcc::header(own, asker.peer()) } else { None };
-        Self { listener, asker, guard, client_cert, waiting: AtomicUsize::new(0), upgraded: Mutex::default() }
+        Self {
+            listener,
+            asker,
+            guard,
+            client_cert,
+            waiting: AtomicUsize::new(0),
+            nothing_new: AtomicBool::new(false),
+            upgraded: Mutex::default(),
+        }
     }
 
     /// Lets the guard pass everything from now on, and leaves `relay` to be run when hyper lets go of the connection.
@@ -94,6 +104,16 @@ impl HttpConnection {
         if let Some(guard) = &self.guard {
             guard.upgrade_accepted();
         }
+    }
+
+    /// From now on every request is refused: those in flight go on.
+    pub(super) fn take_nothing_new(&self) {
+        self.nothing_new.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a request may be asked at all.
+    pub(super) fn takes_requests(&self) -> bool {
+        !self.nothing_new.load(Ordering::Relaxed)
     }
 
     /// What is left to do after hyper, if the connection was upgraded.
