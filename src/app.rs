@@ -147,6 +147,11 @@ impl App {
     /// The system refuses a thread or a signal handler.
     pub fn run(self) -> Result<(), StartError> {
         let Self { config, runtime, shared, bound, admin, metrics, drain: (trigger, watch) } = self;
+        let policies = shared.policies.current();
+        tracing::info!(policies = policies.len(), digest = policies.digest(), "policies loaded");
+        if let Some(own) = shared.identity.current() {
+            tracing::info!(spiffe_id = %own.svid.id(), serial = own.svid.serial(), "identity loaded");
+        }
         for prepared in &bound {
             tracing::info!(listener = %prepared.config.name, direction = prepared.config.direction.as_str(), protocol = prepared.config.protocol.as_str(), address = prepared.socket.address(), "listening");
         }

@@ -10,6 +10,7 @@ mod world;
 use std::process::ExitCode;
 
 use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::FAILURE;
 use scenario::Row;
@@ -42,11 +43,24 @@ pub(super) fn run(arguments: &DemoArgs) -> ExitCode {
         let as_expected = rows.iter().all(Row::is_as_expected);
         if !arguments.once {
             println!("{}", table::invitation(&world));
-            let _interrupted = tokio::signal::ctrl_c().await;
+            until_asked_to_end().await;
         }
         world.stop();
         if as_expected { ExitCode::SUCCESS } else { failed("a row did not come out as it should") }
     })
+}
+
+/// Ctrl-C or SIGTERM: after either nothing is left behind.
+async fn until_asked_to_end() {
+    match signal(SignalKind::terminate()) {
+        Ok(mut terminate) => tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminate.recv() => {}
+        },
+        Err(_) => {
+            let _interrupted = tokio::signal::ctrl_c().await;
+        }
+    }
 }
 
 fn failed(why: &str) -> ExitCode {
