@@ -56,6 +56,25 @@ async fn refusal_on(
 }
 
 #[tokio::test]
+async fn a_ping_is_no_activity_and_every_part_of_a_body_is() {
+    let (mut peer, transport) = tokio::io::duplex(1024);
+    let (mut meter, handle) = Meter::new(transport, 10, nobody());
+    let mut pass = async |bytes: &[u8]| {
+        let before = handle.activity().moved();
+        peer.write_all(bytes).await.unwrap();
+        meter.read_exact(&mut vec![0; bytes.len()]).await.unwrap();
+        handle.activity().moved() > before
+    };
+    assert!(!pass(CLIENT_PREFACE).await);
+    assert!(!pass(&frame(PING, 0, &[0; 8])).await);
+    let data = frame(DATA, 0, &[7; 100]);
+    assert!(pass(&data[..20]).await);
+    assert!(pass(&data[20..60]).await, "a body that trickles is not idle");
+    assert!(pass(&data[60..]).await);
+    assert!(!pass(&frame(PING, ACK, &[0; 8])).await);
+}
+
+#[tokio::test]
 async fn every_kind_of_flood_is_refused_by_its_own_rule_and_a_few_frames_are_not() {
     let floods = [
         (frame(SETTINGS, 0, &[]), "h2-settings-flood"),
