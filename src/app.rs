@@ -15,18 +15,20 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::admin::{AdminError, AdminServer};
 use crate::audit::{Audit, AuditError};
-use crate::config::{Config, Direction, ListenerConfig, LogFormat};
+use crate::config::{Config, Direction, ListenerConfig, LogFormat, ProtocolConfig};
 use crate::drain::{self, DrainTrigger, DrainWatch};
 use crate::enforce::EnforcementPoint;
 use crate::identity::{Clock, FileSource, FileSourcePaths, SourceError, X509Source};
-use crate::listener::{BindError, Bound, Listener, Slots, accept};
+use crate::listener::{BindError, Bound, Listener, Served, Slots, accept};
 use crate::policy::{PolicyErrors, PolicySource, PolicyStore};
-use crate::protocol::http::HttpListener;
+use crate::protocol::http::{HttpListener, Speaks};
+use crate::protocol::postgres::PostgresListener;
+use crate::protocol::tcp::RelayListener;
 use crate::telemetry::logs;
 use crate::telemetry::metrics::{self, MetricsHandle};
 use crate::telemetry::{ListenerMetrics, PolicyMetrics, SvidMetrics};
 use crate::tls::ServerTls;
-use crate::upstream::{Upstream, UpstreamOptions};
+use crate::upstream::{StreamUpstream, Upstream, UpstreamOptions};
 
 mod reload;
 mod status;
@@ -234,7 +236,7 @@ fn data_path(
         Err(error) => return tracing::error!(%error, "a data-path thread has no runtime"),
     };
     runtime.block_on(async {
-        let mut upstreams = Vec::new();
+        let mut https = Vec::new();
         for prepared in bound {
             let acceptor = match prepared.socket.acceptor() {
                 Ok(acceptor) => acceptor,
@@ -244,18 +246,17 @@ fn data_path(
                 }
             };
             let source: Arc<dyn X509Source> = Arc::<FileSource>::clone(&shared.identity);
-            let options =
-                UpstreamOptions { listener: &prepared.config, source: &source, metrics: &prepared.point.metrics };
-            let upstream = Arc::new(Upstream::new(&options));
-            upstreams.push(Arc::clone(&upstream));
-            let listener = Arc::new(prepared.on_this_thread(config, source, upstream));
+            let listener = Arc::new(prepared.on_this_thread(config, source));
+            if let Served::Http(http) = &listener.served {
+                https.push(Arc::clone(http));
+            }
             tokio::spawn(accept(listener, acceptor, watch.clone()));
         }
         let retiring = async {
             let mut every = tokio::time::interval(RETIRE_EVERY);
             loop {
                 every.tick().await;
-                upstreams.iter().for_each(|upstream| upstream.retire_idle());
+                https.iter().for_each(|http| http.retire_idle());
             }
         };
         tokio::select! {
@@ -289,16 +290,33 @@ impl Prepared {
         Ok(Self { config: listener.clone(), socket, point, slots })
     }
 
-    fn on_this_thread(&self, config: &Config, source: Arc<dyn X509Source>, upstream: Arc<Upstream>) -> Listener {
-        let http = HttpListener::new(&self.config, Arc::clone(&self.point), upstream);
-        let inbound = self.config.direction == Direction::Inbound;
+    fn on_this_thread(&self, config: &Config, source: Arc<dyn X509Source>) -> Listener {
+        let listener = &self.config;
+        let options = UpstreamOptions { listener, source: &source, metrics: &self.point.metrics };
+        let point = || Arc::clone(&self.point);
+        let http = |speaks| {
+            Served::Http(Arc::new(HttpListener::new(listener, speaks, point(), Arc::new(Upstream::new(&options)))))
+        };
+        let (served, alpn): (_, &[&[u8]]) = match &listener.protocol {
+            ProtocolConfig::Http(config) => (http(Speaks::Http(config.clone())), &[b"h2", b"http/1.1"]),
+            ProtocolConfig::S3(config) => (http(Speaks::S3(config.clone())), &[b"h2", b"http/1.1"]),
+            ProtocolConfig::Tcp(config) => {
+                let upstream = Arc::new(StreamUpstream::new(&options, &[]));
+                (Served::Tcp(Arc::new(RelayListener::new(listener, config, point(), upstream))), &[])
+            }
+            ProtocolConfig::Postgres(config) => {
+                let upstream = Arc::new(StreamUpstream::new(&options, &[b"postgresql"]));
+                let postgres = PostgresListener::new(listener, config, point(), upstream);
+                (Served::Postgres(Arc::new(postgres)), &[b"postgresql"])
+            }
+        };
+        let inbound = listener.direction == Direction::Inbound;
         Listener {
-            tls: inbound
-                .then(|| ServerTls::new(Arc::clone(&source), self.config.tls_min_version, &[b"h2", b"http/1.1"])),
+            tls: inbound.then(|| ServerTls::new(Arc::clone(&source), listener.tls_min_version, alpn)),
             source,
-            http: Arc::new(http),
-            point: Arc::clone(&self.point),
-            limits: self.config.limits.clone(),
+            served,
+            point: point(),
+            limits: listener.limits.clone(),
             slots: Arc::clone(&self.slots),
             shutdown_timeout: config.shutdown_timeout,
         }

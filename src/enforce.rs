@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::audit::{Audit, AuditError, DecisionId, Kind, OperationRecord, Record, new_decision_id};
+use crate::audit::{Audit, AuditError, DecisionId, Kind, OperationRecord, Record, SqlRecord, new_decision_id};
 use crate::config::{Direction, OnAuditFailure};
 use crate::mapping::{Context, Operations, Value};
 use crate::policy::{Decision, Outcome, PolicyGeneration, PolicyStore, Principal};
@@ -92,6 +92,25 @@ pub struct Exchange {
     pub trace_id: Option<Box<str>>,
     /// The request's method, where the protocol has one.
     pub method: Option<Box<str>>,
+    /// The SQL statement, where it is one.
+    pub statement: Option<Box<Statement>>,
+}
+
+/// A SQL statement as its record tells of it.
+#[derive(Debug, Clone)]
+pub struct Statement {
+    /// The session it came in: the same in all its records.
+    pub session: Arc<str>,
+    /// The text as the configuration wants it recorded; none for `audit.sql: fingerprint`.
+    pub text: Option<Arc<str>>,
+    /// Which statements are alike but for their literals.
+    pub fingerprint: Option<Arc<str>>,
+    /// The session's transaction, counted from 1.
+    pub transaction: u64,
+    /// How it came: `simple`, `extended`, `function-call`.
+    pub protocol: &'static str,
+    /// The name that it was prepared under, if it has one.
+    pub prepared: Option<Box<str>>,
 }
 
 /// How an exchange ended.
@@ -107,6 +126,12 @@ pub struct Settlement {
     pub reason: Option<&'static str>,
     /// What went wrong after the decision.
     pub error: Option<String>,
+    /// The server's command tag, of a SQL statement: `INSERT 0 5`.
+    pub command: Option<Box<str>>,
+    /// Rows returned or written, of a SQL statement.
+    pub rows: Option<u64>,
+    /// The SQLSTATE that a SQL statement failed with.
+    pub sqlstate: Option<Box<str>>,
 }
 
 impl EnforcementPoint {
@@ -133,8 +158,9 @@ impl EnforcementPoint {
         generation: Arc<PolicyGeneration>,
         asker: &Arc<Asker>,
         exchange: Exchange,
-        operations: Operations,
+        operations: impl Into<Arc<Operations>>,
     ) -> Result<Permit, Denied> {
+        let operations = operations.into();
         let deciding = Instant::now();
         let time = SystemTime::now();
         let principal = asker.principal(&generation);
@@ -161,6 +187,35 @@ impl EnforcementPoint {
             recorded: false,
         });
         if outcome == Outcome::Allowed { Ok(Permit(entry)) } else { Err(Denied(entry)) }
+    }
+
+    /// Asks the policies without leave to do anything: for what is only prepared, and is asked again when it is to run.
+    ///
+    /// # Errors
+    /// At least one operation is not allowed. That is a decision like any other, with its record.
+    pub fn preview(
+        self: &Arc<Self>,
+        generation: Arc<PolicyGeneration>,
+        asker: &Arc<Asker>,
+        exchange: impl FnOnce() -> Exchange,
+        operations: &Arc<Operations>,
+    ) -> Result<(), Denied> {
+        let principal = asker.principal(&generation);
+        let facts = self.facts(asker, SystemTime::now());
+        let allowed = operations
+            .iter()
+            .all(|operation| generation.decide(&principal, operation, &facts).outcome == Outcome::Allowed);
+        if allowed {
+            return Ok(());
+        }
+        match self.enforce(generation, asker, exchange(), Arc::clone(operations)) {
+            Err(denied) => Err(denied),
+            // The clock can turn a denial into a permission between the two; nobody takes this one, so it has no record.
+            Ok(mut permit) => {
+                permit.0.recorded = true;
+                Ok(())
+            }
+        }
     }
 
     /// A request that cannot be named, so no policy was asked: refused, and recorded as that.
@@ -333,7 +388,7 @@ struct Entry {
 
 #[derive(Debug)]
 struct Asked {
-    operations: Operations,
+    operations: Arc<Operations>,
     decisions: Vec<Decision>,
     facts: Context,
     generation: Arc<PolicyGeneration>,
@@ -385,6 +440,17 @@ impl Entry {
             method: self.exchange.method.as_deref(),
             bytes_in: Some(settlement.bytes_in),
             bytes_out: Some(settlement.bytes_out),
+            sql: self.exchange.statement.as_ref().map(|statement| SqlRecord {
+                session: &statement.session,
+                text: statement.text.as_deref(),
+                fingerprint: statement.fingerprint.as_deref(),
+                transaction: statement.transaction,
+                protocol: statement.protocol,
+                prepared: statement.prepared.as_deref(),
+                command: settlement.command.as_deref(),
+                rows: settlement.rows,
+                sqlstate: settlement.sqlstate.as_deref(),
+            }),
             duration: Some(self.exchange.started.elapsed()),
             authz: Some(self.authz),
             status: settlement.status,

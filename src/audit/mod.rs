@@ -11,6 +11,6 @@ mod sink;
 
 pub use decision_id::{DecisionId, new_decision_id};
 pub use line::Rfc3339;
-pub use record::{Kind, OperationRecord, Record};
+pub use record::{Kind, OperationRecord, Record, SqlRecord};
 pub use recorder::{Audit, AuditError};
 pub use redact::is_secret_header;

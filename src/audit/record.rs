@@ -87,6 +87,8 @@ pub struct Record<'a> {
     pub upstream: Option<&'a str>,
     /// The HTTP method.
     pub method: Option<&'a str>,
+    /// The SQL statement, where it is one.
+    pub sql: Option<SqlRecord<'a>>,
     /// The status answered.
     pub status: Option<u16>,
     /// Body bytes from downstream to upstream.
@@ -101,6 +103,29 @@ pub struct Record<'a> {
     pub reason: Option<&'a str>,
     /// What went wrong, in words.
     pub error: Option<&'a str>,
+}
+
+/// What the record of a SQL statement has beyond other records.
+#[derive(Debug, Clone, Copy)]
+pub struct SqlRecord<'a> {
+    /// The session it came in: the same in all its records.
+    pub session: &'a str,
+    /// The text, with literals replaced unless the configuration wants all of it.
+    pub text: Option<&'a str>,
+    /// Which statements are alike but for their literals.
+    pub fingerprint: Option<&'a str>,
+    /// The session's transaction, counted from 1.
+    pub transaction: u64,
+    /// `simple`, `extended` or `function-call`.
+    pub protocol: &'a str,
+    /// The name that it was prepared under.
+    pub prepared: Option<&'a str>,
+    /// The server's command tag: `INSERT 0 5`.
+    pub command: Option<&'a str>,
+    /// Rows returned or written.
+    pub rows: Option<u64>,
+    /// The SQLSTATE that it failed with.
+    pub sqlstate: Option<&'a str>,
 }
 
 /// One of several operations of a request.
@@ -150,6 +175,7 @@ impl Record<'_> {
             listener: "",
             upstream: None,
             method: None,
+            sql: None,
             status: None,
             bytes_in: None,
             bytes_out: None,
@@ -186,6 +212,9 @@ impl Record<'_> {
         object.some_string("listener", not_empty(self.listener));
         object.some_string("upstream", self.upstream);
         object.some_string("method", self.method);
+        if let Some(sql) = &self.sql {
+            object.member("sql", |line| sql.append(line));
+        }
         object.some_number("status", self.status.map(u64::from));
         object.some_number("bytes_in", self.bytes_in);
         object.some_number("bytes_out", self.bytes_out);
@@ -219,6 +248,22 @@ impl Record<'_> {
         if !self.operations.is_empty() {
             object.member("operations", |line| list(line, self.operations, |line, operation| operation.append(line)));
         }
+    }
+}
+
+impl SqlRecord<'_> {
+    fn append(&self, line: &mut Vec<u8>) {
+        let mut object = Object::begin(line);
+        object.string("session", self.session);
+        object.some_number("transaction", Some(self.transaction));
+        object.string("protocol", self.protocol);
+        object.some_string("prepared", self.prepared);
+        object.some_string("text", self.text);
+        object.some_string("fingerprint", self.fingerprint);
+        object.some_string("command", self.command);
+        object.some_number("rows", self.rows);
+        object.some_string("sqlstate", self.sqlstate);
+        object.end();
     }
 }
 

@@ -39,6 +39,7 @@ pub(super) fn listener<D: Ends>(
         listen: ends.listen?,
         protocol: protocol?,
         upstream: ends.upstream?,
+        further_upstreams: Vec::new(),
         peer: ends.peer?,
         tls_min_version: keys.tls.and_then(|tls| tls.min_version).unwrap_or(inherited.tls_min_version),
         limits: limits?,

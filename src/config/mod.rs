@@ -4,6 +4,7 @@
 //! make the [`Config`] from what is left. Nothing stops at the first problem: [`ConfigErrors`] has all of them.
 
 mod address;
+mod database;
 mod document;
 pub mod duration;
 mod errors;
@@ -19,6 +20,10 @@ mod upstream;
 #[cfg(test)]
 mod tests;
 
+pub use database::{
+    CatalogConfig, Network, PasswordSource, PostgresConfig, RoleConfig, RoleOf, SessionCaps, SqlInRecords, TcpConfig,
+    UpstreamCa, UpstreamTls,
+};
 pub use document::list_of_document;
 pub use errors::{ConfigErrors, ConfigProblem, Place};
 pub use file::{nearest, schema, schema_text};

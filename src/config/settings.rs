@@ -11,7 +11,7 @@ use http::HeaderName;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Limits;
+use super::{Limits, PostgresConfig, TcpConfig};
 use crate::identity::{SpiffeId, TrustDomain};
 
 /// Everything `portcullis run` needs.
@@ -106,6 +106,8 @@ pub struct ListenerConfig {
     pub protocol: ProtocolConfig,
     /// Where permitted requests go.
     pub upstream: UpstreamConfig,
+    /// Further ones, tried in order when the ones before cannot be reached; for `postgres` and `tcp`.
+    pub further_upstreams: Vec<UpstreamConfig>,
     /// Who must answer. Outbound listeners have one, inbound ones none.
     pub peer: Option<PeerMatcher>,
     /// The oldest TLS version accepted.
@@ -137,6 +139,10 @@ pub enum ProtocolConfig {
     Http(HttpConfig),
     /// The S3 API over HTTP.
     S3(S3Config),
+    /// Any bytes: one decision for a connection.
+    Tcp(TcpConfig),
+    /// PostgreSQL: a decision for each statement.
+    Postgres(Box<PostgresConfig>),
 }
 
 impl ProtocolConfig {
@@ -146,6 +152,8 @@ impl ProtocolConfig {
         match self {
             Self::Http(_) => "http",
             Self::S3(_) => "s3",
+            Self::Tcp(_) => "tcp",
+            Self::Postgres(_) => "postgres",
         }
     }
 }
@@ -177,9 +185,9 @@ pub struct S3Config {
 pub struct UpstreamConfig {
     /// What is spoken to it.
     pub scheme: UpstreamScheme,
-    /// A host name or IP literal (IPv6 without brackets).
+    /// A host name or IP literal (IPv6 without brackets); for [`UpstreamScheme::Unix`] the path of the socket.
     pub host: String,
-    /// The port.
+    /// The port; 0 for a Unix socket.
     pub port: u16,
 }
 
@@ -192,6 +200,10 @@ pub enum UpstreamScheme {
     H2c,
     /// Mutual TLS; the HTTP version by ALPN. What outbound listeners speak.
     Mtls,
+    /// TCP without a protocol of ours on it: `HOST:PORT` of an inbound `tcp` or `postgres` listener.
+    Plain,
+    /// A Unix socket: `unix:/PATH`.
+    Unix,
 }
 
 /// Who may answer an outbound listener's calls.

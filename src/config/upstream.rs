@@ -44,7 +44,8 @@ impl UpstreamConfig {
     /// Whether only this machine can answer: a loopback address or `localhost`.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
-        self.ip().map_or_else(|| self.host.eq_ignore_ascii_case("localhost"), address::is_loopback)
+        self.scheme == UpstreamScheme::Unix
+            || self.ip().map_or_else(|| self.host.eq_ignore_ascii_case("localhost"), address::is_loopback)
     }
 
     /// The host, if it is an IP address.
@@ -60,7 +61,8 @@ impl std::fmt::Display for UpstreamConfig {
         f.write_str(match self.scheme {
             UpstreamScheme::Http => "http://",
             UpstreamScheme::H2c => "h2c://",
-            UpstreamScheme::Mtls => "",
+            UpstreamScheme::Mtls | UpstreamScheme::Plain => "",
+            UpstreamScheme::Unix => return write!(f, "unix:{}", self.host),
         })?;
         match self.ip() {
             Some(IpAddr::V6(ip)) => write!(f, "[{ip}]:{}", self.port),

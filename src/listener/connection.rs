@@ -15,13 +15,43 @@ use crate::config::Limits;
 use crate::drain::DrainWatch;
 use crate::enforce::{Asker, EnforcementPoint};
 use crate::identity::{SpiffeId, X509Source};
-use crate::protocol::Downstream;
-use crate::protocol::http::{Closed, HttpListener, Last, serve};
+use crate::protocol::http::{self, HttpListener};
+use crate::protocol::postgres::{self, Opening, PostgresListener};
+use crate::protocol::tcp::{self, RelayListener};
+use crate::protocol::{Closed, Downstream, Last};
 use crate::telemetry::{ConnectionGuard, ListenerMetrics};
 use crate::tls::{HandshakeRefusal, Peer, ServerTls};
 
 /// What an ended connection's requests in flight are given to finish, when its right to be here has ended.
 const GRACE: Duration = Duration::from_secs(30);
+
+/// What is spoken on a listener.
+#[derive(Debug, Clone)]
+pub enum Served {
+    /// HTTP, generic or S3.
+    Http(Arc<HttpListener>),
+    /// Any bytes.
+    Tcp(Arc<RelayListener>),
+    /// PostgreSQL.
+    Postgres(Arc<PostgresListener>),
+}
+
+impl Served {
+    async fn serve(
+        &self,
+        stream: Downstream,
+        asker: Arc<Asker>,
+        own: &SpiffeId,
+        ending: impl Future<Output = Last>,
+        grace: Duration,
+    ) -> Closed {
+        match self {
+            Self::Http(listener) => http::serve(stream, Arc::clone(listener), asker, own, ending, grace).await,
+            Self::Tcp(listener) => tcp::serve(stream, Arc::clone(listener), asker, ending, grace).await,
+            Self::Postgres(listener) => postgres::serve(stream, Arc::clone(listener), asker, ending, grace).await,
+        }
+    }
+}
 
 /// A listener on one data-path thread.
 #[derive(Debug)]
@@ -31,7 +61,7 @@ pub struct Listener {
     /// Our identity.
     pub source: Arc<dyn X509Source>,
     /// What is spoken.
-    pub http: Arc<HttpListener>,
+    pub served: Served,
     /// Where decisions are made and recorded.
     pub point: Arc<EnforcementPoint>,
     /// Limits.
@@ -81,17 +111,29 @@ impl Listener {
     /// A peer that has to prove who it is.
     async fn inbound(
         &self,
-        stream: TcpStream,
+        mut stream: TcpStream,
         address: SocketAddr,
         tls: &ServerTls,
         (drain, open): (&DrainWatch, &mut ConnectionGuard),
     ) {
         let trust = self.source.changed();
-        let (stream, peer) = match timeout(self.limits.handshake_timeout, tls.accept(stream)).await {
-            Ok(Ok(verified)) => verified,
-            Ok(Err(refusal)) => return self.handshake_refused(address, &refusal),
+        let handshake = async {
+            if let Served::Postgres(_) = &self.served
+                && let Opening::Ended(closed) = postgres::open(&mut stream).await
+            {
+                return Err(closed);
+            }
+            Ok(tls.accept(stream).await)
+        };
+        let (stream, peer) = match timeout(self.limits.handshake_timeout, handshake).await {
+            Ok(Err(closed)) => return self.record_end(Some(address), None, Instant::now(), &closed, None),
+            Ok(Ok(accepted)) => match accepted {
+                Ok(verified) => verified,
+                Err(refusal) => return self.handshake_refused(address, &refusal),
+            },
             Err(_elapsed) => return self.handshake_refused(address, &too_slow(&self.limits)),
         };
+
         self.metrics().handshake_done();
         open.open();
         let Some(_slot) = self.slots.take_for(peer.id()) else {
@@ -108,8 +150,7 @@ impl Listener {
             last
         };
         let opened = Instant::now();
-        let http = Arc::clone(&self.http);
-        let closed = serve(Downstream::tls(stream), http, asker, &own, ending, self.grace()).await;
+        let closed = self.served.serve(Downstream::tls(stream), asker, &own, ending, self.grace()).await;
         self.record_end(Some(address), Some(&peer), opened, &closed, why.get());
     }
 
@@ -127,7 +168,7 @@ impl Listener {
             Last::Asked
         };
         let opened = Instant::now();
-        let closed = serve(stream, Arc::clone(&self.http), asker, own.svid.id(), ending, self.grace()).await;
+        let closed = self.served.serve(stream, asker, own.svid.id(), ending, self.grace()).await;
         self.record_end(address, Some(&peer), opened, &closed, why.get());
     }
 

@@ -8,5 +8,5 @@ mod slots;
 
 pub use accept::accept;
 pub use bind::{BindError, Bound};
-pub use connection::Listener;
+pub use connection::{Listener, Served};
 pub use slots::Slots;

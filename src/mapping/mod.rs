@@ -9,6 +9,7 @@ pub mod head;
 pub mod http;
 pub mod http_path;
 pub mod s3;
+pub mod sql;
 
 mod context;
 mod operation;
@@ -16,5 +17,5 @@ mod percent;
 mod refusal;
 
 pub use context::{Context, HeadersRead, Value};
-pub use operation::{Action, Group, Operation, Operations, Resource, ResourceKind};
+pub use operation::{Action, Group, Operation, Operations, Resource, ResourceKind, push_sql_name};
 pub use refusal::{Refusal, public_part};

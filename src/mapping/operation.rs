@@ -89,11 +89,29 @@ pub enum ResourceKind {
     Prefix,
     /// One key in a bucket.
     Object,
+    /// A SQL database.
+    Database,
+    /// A schema of a database.
+    Schema,
+    /// A table, view, sequence or whatever else can be read or written like one.
+    Table,
+    /// A function or procedure.
+    Function,
 }
 
 impl ResourceKind {
     /// Every kind, in the order of the schema.
-    pub const ALL: [Self; 5] = [Self::Endpoint, Self::HttpPath, Self::Bucket, Self::Prefix, Self::Object];
+    pub const ALL: [Self; 9] = [
+        Self::Endpoint,
+        Self::HttpPath,
+        Self::Bucket,
+        Self::Prefix,
+        Self::Object,
+        Self::Database,
+        Self::Schema,
+        Self::Table,
+        Self::Function,
+    ];
 
     /// The Cedar entity type.
     #[must_use]
@@ -104,6 +122,10 @@ impl ResourceKind {
             Self::Bucket => "Bucket",
             Self::Prefix => "Prefix",
             Self::Object => "Object",
+            Self::Database => "Database",
+            Self::Schema => "Schema",
+            Self::Table => "Table",
+            Self::Function => "Function",
         }
     }
 }
@@ -117,13 +139,15 @@ pub struct Resource {
     kind: ResourceKind,
     id: Box<str>,
     ancestors: Vec<(ResourceKind, usize)>,
+    /// Ancestors whose ids are no prefixes of this one: the tables that a partition is part of.
+    wholes: Vec<Box<str>>,
 }
 
 impl Resource {
     /// The listener itself.
     #[must_use]
     pub fn endpoint(endpoint: &str) -> Self {
-        Self { kind: ResourceKind::Endpoint, id: endpoint.into(), ancestors: Vec::new() }
+        Self { kind: ResourceKind::Endpoint, id: endpoint.into(), ancestors: Vec::new(), wholes: Vec::new() }
     }
 
     /// A path of an HTTP service. `path` is in its judged form and begins with `/`.
@@ -142,7 +166,7 @@ impl Resource {
             .collect();
         ancestors.reverse();
         ancestors.push((ResourceKind::Endpoint, endpoint.len()));
-        Self { kind: ResourceKind::HttpPath, id: id.into(), ancestors }
+        Self { kind: ResourceKind::HttpPath, id: id.into(), ancestors, wholes: Vec::new() }
     }
 
     /// A bucket: `endpoint/bucket`.
@@ -152,6 +176,7 @@ impl Resource {
             kind: ResourceKind::Bucket,
             id: format!("{endpoint}/{bucket}").into(),
             ancestors: vec![(ResourceKind::Endpoint, endpoint.len())],
+            wholes: Vec::new(),
         }
     }
 
@@ -180,7 +205,55 @@ impl Resource {
         ancestors.reverse();
         ancestors.push((ResourceKind::Bucket, bucket_end));
         ancestors.push((ResourceKind::Endpoint, endpoint.len()));
-        Self { kind, id: id.into(), ancestors }
+        Self { kind, id: id.into(), ancestors, wholes: Vec::new() }
+    }
+
+    /// A database: `warehouse/analytics`. The names of this and the next ones are as SQL knows them, unquoted.
+    #[must_use]
+    pub fn database(endpoint: &str, database: &str) -> Self {
+        Self::sql(ResourceKind::Database, endpoint, &[database])
+    }
+
+    /// A schema of a database: `warehouse/analytics.sales`.
+    #[must_use]
+    pub fn schema(endpoint: &str, database: &str, schema: &str) -> Self {
+        Self::sql(ResourceKind::Schema, endpoint, &[database, schema])
+    }
+
+    /// A table: `warehouse/analytics.sales.orders`.
+    #[must_use]
+    pub fn table(endpoint: &str, database: &str, schema: &str, table: &str) -> Self {
+        Self::sql(ResourceKind::Table, endpoint, &[database, schema, table])
+    }
+
+    /// A function: `warehouse/analytics.sales.close_month`. All functions of one name are one resource.
+    #[must_use]
+    pub fn function(endpoint: &str, database: &str, schema: &str, function: &str) -> Self {
+        Self::sql(ResourceKind::Function, endpoint, &[database, schema, function])
+    }
+
+    /// The same table as a partition of `wholes`, the nearest first: they become its ancestors, with their schemas.
+    #[must_use]
+    pub fn partition_of(mut self, wholes: impl IntoIterator<Item = Self>) -> Self {
+        self.wholes.extend(wholes.into_iter().map(|whole| whole.id));
+        self
+    }
+
+    fn sql(kind: ResourceKind, endpoint: &str, names: &[&str]) -> Self {
+        let mut id = format!("{endpoint}/");
+        let mut ends = Vec::with_capacity(names.len());
+        for (position, name) in names.iter().enumerate() {
+            if position > 0 {
+                id.push('.');
+            }
+            push_sql_name(&mut id, name);
+            ends.push(id.len());
+        }
+        let kinds = [ResourceKind::Database, ResourceKind::Schema];
+        let mut ancestors: Vec<_> = kinds.into_iter().zip(ends).take(names.len() - 1).collect();
+        ancestors.reverse();
+        ancestors.push((ResourceKind::Endpoint, endpoint.len()));
+        Self { kind, id: id.into(), ancestors, wholes: Vec::new() }
     }
 
     /// The entity type.
@@ -196,11 +269,30 @@ impl Resource {
     }
 
     /// All ancestors, nearest first.
-    pub fn ancestors(&self) -> impl ExactSizeIterator<Item = (ResourceKind, &str)> {
-        self.ancestors.iter().map(|(kind, end)| {
-            // Every end lies just before an ASCII `/` or at the end of the endpoint: always a character boundary.
+    pub fn ancestors(&self) -> impl Iterator<Item = (ResourceKind, &str)> {
+        let wholes = self.wholes.iter().map(|id| (ResourceKind::Table, &**id));
+        wholes.chain(self.ancestors.iter().map(|(kind, end)| {
+            // Every end lies just before an ASCII `/` or `.`, or at the end of the endpoint: always a character boundary.
             (*kind, self.id.get(..*end).unwrap_or_default())
-        })
+        }))
+    }
+}
+
+/// Appends a name as ids write it: what SQL would have to quote is in double quotes, so that `a.b` and `"a.b"` differ.
+///
+/// # Source
+/// PostgreSQL, 4.1.1: an identifier that needs no quotes begins with a lower-case letter or `_` and goes on with these, digits and
+/// `$`. Key words are not told apart here: `Table::"wh/db.public.user"` is what people write.
+pub fn push_sql_name(id: &mut String, name: &str) {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte == b'_';
+    let is_plain = name.bytes().next().is_some_and(plain)
+        && name.bytes().all(|byte| plain(byte) || byte.is_ascii_digit() || byte == b'$');
+    if is_plain {
+        id.push_str(name);
+    } else {
+        id.push('"');
+        id.push_str(&name.replace('"', "\"\""));
+        id.push('"');
     }
 }
 

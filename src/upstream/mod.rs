@@ -7,8 +7,10 @@ mod http2;
 mod io;
 mod lease;
 mod send;
+mod stream;
 
 pub use body::{Progress, RequestBody};
 pub use io::UpstreamIo;
 pub use lease::Lease;
 pub use send::{Answer, Upstream, UpstreamOptions};
+pub use stream::StreamUpstream;

@@ -145,6 +145,7 @@ impl Streamed {
             bytes_out: self.bytes_out,
             reason: self.connection.broken_rule(self.upload.as_deref()),
             error: failure.map(ToString::to_string),
+            ..Settlement::default()
         };
         permit.settle(&settlement).map_err(|_error| Failure::Audit)
     }

@@ -16,5 +16,5 @@ mod timing;
 mod upgrade;
 mod xfcc;
 
-pub use serve::{Closed, Last, serve};
-pub use service::{HttpConnection, HttpListener};
+pub use serve::serve;
+pub use service::{HttpConnection, HttpListener, Speaks};

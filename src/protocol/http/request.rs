@@ -14,9 +14,8 @@ use super::body::ResponseBody;
 use super::guard::{GuardHandle, HeadVerdict};
 use super::judged_body::{self, JudgedBody};
 use super::reply::Replier;
-use super::service::HttpConnection;
+use super::service::{HttpConnection, Speaks};
 use super::{forward, timing, upgrade};
-use crate::config::ProtocolConfig;
 use crate::enforce::{Exchange, Permit, Settlement};
 use crate::failure::Failure;
 use crate::mapping::s3::Asked;
@@ -123,8 +122,8 @@ fn name(connection: &HttpConnection, parts: &Parts, generation: &PolicyGeneratio
     let listener = &connection.listener;
     let head = head::judge(parts, &listener.rules)?;
     let reads = generation.headers_read();
-    match &listener.protocol {
-        ProtocolConfig::Http(config) => {
+    match &listener.speaks {
+        Speaks::Http(config) => {
             let websocket = head.upgrade.is_some();
             let call = http_mapping::map(&head, &listener.endpoint, config, reads)?;
             // A target that is in its judged form already is sent as it was received.
@@ -134,7 +133,7 @@ fn name(connection: &HttpConnection, parts: &Parts, generation: &PolicyGeneratio
             };
             Ok(Call::Named { operations: call.operations, target, websocket })
         }
-        ProtocolConfig::S3(config) => match s3::map(&head, &listener.endpoint, config, reads)?.asked {
+        Speaks::S3(config) => match s3::map(&head, &listener.endpoint, config, reads)?.asked {
             Asked::Operations(operations) => Ok(Call::Named { operations, target: None, websocket: false }),
             Asked::DeleteObjects(call) => Ok(Call::Body(Box::new(JudgedBody::DeleteObjects(call)))),
             Asked::RestoreObject(call) => Ok(Call::Body(Box::new(JudgedBody::RestoreObject(call)))),
@@ -148,6 +147,7 @@ fn exchange(parts: &Parts) -> Exchange {
         request_id: request_id(&parts.headers),
         trace_id: trace_id(&parts.headers),
         method: Some(parts.method.as_str().into()),
+        statement: None,
     }
 }
 
@@ -196,5 +196,6 @@ pub(super) fn unanswered(connection: &HttpConnection, upload: Option<&Progress>,
         bytes_out: 0,
         reason: connection.broken_rule(upload),
         error: Some(failure.to_string()),
+        ..Settlement::default()
     }
 }

@@ -22,7 +22,7 @@ use crate::config::Limits;
 use crate::enforce::Asker;
 use crate::failure::with_sources;
 use crate::identity::SpiffeId;
-use crate::protocol::{Activity, Downstream};
+use crate::protocol::{Activity, Closed, Downstream, Last};
 
 /// Flow-control window of a stream: what one slow upstream can make us hold. The connection's is all of them together: were it
 /// less, a few requests that stand still would stop every other one that shares the connection.
@@ -41,38 +41,6 @@ const SEND_BUFFER: usize = 64 * 1024;
 
 /// How many header fields hyper parses without allocating; with a limit of its own it allocates for every request.
 const HEADERS_ON_STACK: usize = 100;
-
-/// What a connection that is to end may still do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Last {
-    /// Finish, and also what its peer asks before it has heard of the end.
-    Asked,
-    /// Finish what is in flight: its peer has no right to be here any more.
-    InFlight,
-}
-
-/// Why a connection ended.
-#[derive(Debug)]
-pub enum Closed {
-    /// In order, by either side.
-    InOrder,
-    /// Nothing moved on it for the idle limit.
-    Idle,
-    /// The end that was asked for came before the peer had finished.
-    Cut,
-    /// The peer broke the protocol; nothing of what it sent last was forwarded.
-    Refused {
-        /// The rule, as records name it.
-        rule: &'static str,
-        /// What was wrong.
-        message: String,
-    },
-    /// The peer or the network failed.
-    Failed {
-        /// What was seen.
-        cause: String,
-    },
-}
 
 /// Serves a connection until it ends.
 ///

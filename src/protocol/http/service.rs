@@ -11,7 +11,7 @@ use http::HeaderValue;
 use super::guard::GuardHandle;
 use super::meter::StreamErrors;
 use super::xfcc;
-use crate::config::{Direction, Limits, ListenerConfig, ProtocolConfig};
+use crate::config::{Direction, HttpConfig, Limits, ListenerConfig, S3Config};
 use crate::enforce::{Asker, EnforcementPoint};
 use crate::identity::SpiffeId;
 use crate::mapping::head::HeadRules;
@@ -22,33 +22,47 @@ use crate::upstream::{Progress, Upstream};
 pub struct HttpListener {
     pub(super) endpoint: Arc<str>,
     pub(super) direction: Direction,
-    pub(super) protocol: ProtocolConfig,
+    pub(super) speaks: Speaks,
     pub(super) rules: HeadRules,
     pub(super) limits: Limits,
     pub(super) point: Arc<EnforcementPoint>,
     pub(super) upstream: Arc<Upstream>,
 }
 
+/// Which API is spoken over HTTP.
+#[derive(Debug, Clone)]
+pub enum Speaks {
+    /// None in particular.
+    Http(HttpConfig),
+    /// S3.
+    S3(S3Config),
+}
+
 impl HttpListener {
-    /// The listener that `config` describes.
+    /// The listener that `config` describes, which speaks `speaks`.
     #[must_use]
-    pub fn new(config: &ListenerConfig, point: Arc<EnforcementPoint>, upstream: Arc<Upstream>) -> Self {
+    pub fn new(config: &ListenerConfig, speaks: Speaks, point: Arc<EnforcementPoint>, upstream: Arc<Upstream>) -> Self {
         Self {
             endpoint: Arc::clone(&config.name),
             direction: config.direction,
-            protocol: config.protocol.clone(),
-            rules: match &config.protocol {
-                ProtocolConfig::Http(http) => HeadRules::http(http, &config.limits),
-                ProtocolConfig::S3(_) => HeadRules::s3(&config.limits),
+            rules: match &speaks {
+                Speaks::Http(http) => HeadRules::http(http, &config.limits),
+                Speaks::S3(_) => HeadRules::s3(&config.limits),
             },
+            speaks,
             limits: config.limits.clone(),
             point,
             upstream,
         }
     }
 
+    /// Closes upstream connections that nobody has used for long.
+    pub fn retire_idle(&self) {
+        self.upstream.retire_idle();
+    }
+
     pub(super) const fn is_s3(&self) -> bool {
-        matches!(self.protocol, ProtocolConfig::S3(_))
+        matches!(self.speaks, Speaks::S3(_))
     }
 }
 

@@ -1,0 +1,143 @@
+//! What comes of mapping a text.
+
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use crate::mapping::Operations;
+
+/// A text that was understood: each of its statements with what it asks. Without statements (empty text, only comments) there is
+/// nothing to ask.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Mapped {
+    /// In the order of the text.
+    pub statements: Vec<MappedStatement>,
+    /// Whether the same is true of every text with the same safe key: no statement's meaning hangs on its literals.
+    pub literals_do_not_matter: bool,
+    /// The text with each literal replaced by `$1`, `$2` …
+    pub normalized: Arc<str>,
+    /// libpg_query's fingerprint, 16 hex digits.
+    pub fingerprint: Arc<str>,
+}
+
+/// One statement.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MappedStatement {
+    /// What kind it is, as `context.statement` and metrics write it: `select`, `insert`, `create_table`. Bounded: one for each kind in the table
+    /// of statements.
+    pub kind: &'static str,
+    /// Everything it asks: never empty.
+    pub operations: Arc<Operations>,
+    /// What it may change of what later statements mean.
+    pub effects: Effects,
+    /// What it does to the transaction.
+    pub transaction: Transaction,
+    /// What it does to names of prepared statements.
+    pub naming: Naming,
+    /// What it does to cursors.
+    pub cursor: Cursor,
+    /// Whether it goes on as COPY data, and which way.
+    pub copying: Option<Copying>,
+    /// It is one SELECT (or TABLE, VALUES) that writes nothing: the number of its rows can be bounded.
+    pub only_reads: bool,
+    /// It may read every column of each table it writes to, so that what a broken constraint says of a row tells it nothing new.
+    pub may_see_whole_rows: bool,
+}
+
+/// What a statement may change of what later statements mean. Whatever is set here has to be asked again before anything later is judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Effects {
+    /// Settings, search_path and role among them: SET, RESET, set_config, DISCARD, ROLLBACK after one …
+    pub settings: bool,
+    /// What exists under which name: CREATE, ALTER, DROP …
+    pub names: bool,
+    /// Anything: it runs code that nobody has judged (CALL, DO, a function not known harmless).
+    pub anything: bool,
+}
+
+impl Effects {
+    /// Whether anything may change.
+    #[must_use]
+    pub const fn any(self) -> bool {
+        self.settings || self.names || self.anything
+    }
+}
+
+/// What a statement does to the transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transaction {
+    /// Nothing.
+    Stays,
+    /// BEGIN, START TRANSACTION.
+    Begins,
+    /// COMMIT, END, PREPARE TRANSACTION. `chain`: another one begins at once.
+    Commits {
+        /// AND CHAIN.
+        chain: bool,
+    },
+    /// ROLLBACK, ABORT.
+    RollsBack {
+        /// AND CHAIN.
+        chain: bool,
+    },
+    /// ROLLBACK TO SAVEPOINT.
+    RollsBackTo,
+    /// SAVEPOINT, RELEASE.
+    Savepoint,
+}
+
+/// What a statement does to names of prepared statements.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Naming {
+    /// Nothing.
+    None,
+    /// PREPARE: the name stands for this statement once it has succeeded.
+    Prepares(Box<str>),
+    /// EXECUTE.
+    Executes(Box<str>),
+    /// DEALLOCATE.
+    Forgets(Box<str>),
+    /// DEALLOCATE ALL, DISCARD ALL.
+    ForgetsAll,
+}
+
+/// What a statement does to cursors.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cursor {
+    /// Nothing.
+    None,
+    /// DECLARE.
+    Declares(Box<str>),
+    /// FETCH, MOVE.
+    Fetches(Box<str>),
+    /// CLOSE.
+    Closes(Box<str>),
+    /// CLOSE ALL, DISCARD ALL.
+    ClosesAll,
+}
+
+/// Which way COPY data goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Copying {
+    /// COPY … FROM STDIN.
+    In,
+    /// COPY … TO STDOUT.
+    Out,
+}
+
+/// Why a text was not judged: nothing of it may be sent.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{message}")]
+pub struct SqlRefusal {
+    /// What the client is told: `42601` for what cannot be parsed (with the parser's own words), `42P01`, `42703`, `42883`, `3F000` … for a
+    /// name that the catalogue does not have, `54001` for what is too deep, `0A000` for everything else.
+    pub sqlstate: &'static str,
+    /// The rule, as records name it: kebab-case, stable.
+    pub rule: &'static str,
+    /// For people; ends up in the client's error.
+    pub message: String,
+    /// Where in the text, in characters from 1, as PostgreSQL's `P` field.
+    pub position: Option<u32>,
+    /// It names something that the catalogue did not have: with a newer catalogue it may be understood.
+    pub stale: bool,
+}

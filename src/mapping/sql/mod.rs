@@ -1,0 +1,12 @@
+//! What a SQL text asks: PostgreSQL's own grammar, walked node by node, with names meaning what the server says they mean.
+//!
+//! Pure: the catalogue and the facts of the session come in as values, nothing here talks to a server.
+
+pub mod catalog;
+mod facts;
+mod map;
+mod mapped;
+
+pub use facts::{PreparedTexts, SessionFacts};
+pub use map::map;
+pub use mapped::{Copying, Cursor, Effects, Mapped, MappedStatement, Naming, SqlRefusal, Transaction};
