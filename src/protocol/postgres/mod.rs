@@ -1,6 +1,7 @@
 //! PostgreSQL: who may connect as whom, and which statements may run.
 
 mod listener;
+mod session;
 mod wire;
 
 pub use listener::{Opening, PostgresListener, open, serve};

@@ -1,0 +1,21 @@
+//! The statements of a session: each is judged, replaced in place if it is denied, accounted for and recorded.
+//!
+//! [`session`] is a machine without sockets; `driver` moves bytes between it and both sides.
+
+mod cache;
+mod client;
+mod copy;
+mod deny;
+mod facts;
+mod judge;
+mod messages;
+mod out;
+mod own;
+mod pipeline;
+mod prepared;
+mod record;
+mod rows;
+mod server;
+#[expect(clippy::module_inception, reason = "the walk of a session, in the folder of sessions")]
+mod session;
+mod setup;
