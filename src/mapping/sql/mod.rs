@@ -2,10 +2,13 @@
 //!
 //! Pure: the catalogue and the facts of the session come in as values, nothing here talks to a server.
 
+mod asked;
 pub mod catalog;
 mod facts;
 mod map;
 mod mapped;
+mod names;
+mod query;
 
 pub use facts::{PreparedTexts, SessionFacts};
 pub use map::map;
