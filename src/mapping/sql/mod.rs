@@ -5,6 +5,8 @@
 mod asked;
 pub mod catalog;
 mod facts;
+mod harmless;
+mod introspection;
 mod map;
 mod mapped;
 mod names;
@@ -13,3 +15,4 @@ mod query;
 pub use facts::{PreparedTexts, SessionFacts};
 pub use map::map;
 pub use mapped::{Copying, Cursor, Effects, Mapped, MappedStatement, Naming, SqlRefusal, Transaction};
+pub use names::{cut, parse_search_path};
