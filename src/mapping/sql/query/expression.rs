@@ -10,7 +10,7 @@ use crate::mapping::sql::asked::unknown;
 use crate::mapping::sql::names::Nature;
 
 use super::scope::Shape;
-use super::{Walk, strings, unknown_node};
+use super::{Walk, label, strings, unknown_node};
 
 /// A value whose fields nobody asks for.
 const SOME: Shape = Shape::Of(0);
@@ -159,6 +159,9 @@ impl Walk<'_, '_> {
             return Err(unknown_node("a subquery"));
         };
         let outcome = self.select(select, None)?;
+        if let Some(first) = outcome.columns.first() {
+            self.labels.insert(label::place(link), std::sync::Arc::clone(&first.name));
+        }
         match (link.sub_link_type(), outcome.columns.as_slice(), outcome.open) {
             (SubLinkType::ExprSublink, [column], false) => Ok(Shape::Of(column.type_oid)),
             _ => Ok(SOME),

@@ -7,10 +7,19 @@
 
 use std::sync::Arc;
 
+use ahash::AHashMap;
 use pg_query::NodeEnum;
 use pg_query::protobuf::{
     AExprKind, JsonExprOp, MinMaxOp, Node, ResTarget, SqlValueFunctionOp, SubLink, SubLinkType, XmlExprOp,
 };
+
+/// What the first column of each subquery is called that was walked, by where in memory its node lies.
+pub(super) type Labels = AHashMap<usize, Arc<str>>;
+
+/// Where a node lies: the tree is not moved while it is walked.
+pub(super) fn place(link: &SubLink) -> usize {
+    std::ptr::from_ref(link).addr()
+}
 
 /// How good a name is: a cast's replaces only weak ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,17 +30,17 @@ enum Strength {
 }
 
 /// The name of an output column.
-pub(super) fn label(target: &ResTarget) -> Arc<str> {
+pub(super) fn label(target: &ResTarget, labels: &Labels) -> Arc<str> {
     if !target.name.is_empty() {
         return Arc::from(target.name.as_str());
     }
-    expression_label(target.val.as_deref())
+    expression_label(target.val.as_deref(), labels)
 }
 
 /// The name that an expression gives a column.
-pub(super) fn expression_label(node: Option<&Node>) -> Arc<str> {
+pub(super) fn expression_label(node: Option<&Node>, labels: &Labels) -> Arc<str> {
     let mut name = "?column?".to_owned();
-    figure(node, &mut name, 0);
+    figure(node, &mut name, labels, 0);
     Arc::from(name)
 }
 
@@ -42,7 +51,7 @@ fn last_string(nodes: &[Node]) -> Option<&str> {
     })
 }
 
-fn figure(node: Option<&Node>, name: &mut String, depth: usize) -> Strength {
+fn figure(node: Option<&Node>, name: &mut String, labels: &Labels, depth: usize) -> Strength {
     let Some(node) = node.and_then(|node| node.node.as_ref()) else { return Strength::None };
     // Deeper ones are refused by the walk.
     if depth > super::DEEPEST {
@@ -55,21 +64,21 @@ fn figure(node: Option<&Node>, name: &mut String, depth: usize) -> Strength {
         },
         NodeEnum::AIndirection(indirection) => match last_string(&indirection.indirection) {
             Some(last) => last,
-            None => return figure(indirection.arg.as_deref(), name, depth + 1),
+            None => return figure(indirection.arg.as_deref(), name, labels, depth + 1),
         },
         NodeEnum::FuncCall(call) => last_string(&call.funcname).unwrap_or_default(),
         NodeEnum::AExpr(expression) if expression.kind() == AExprKind::AexprNullif => "nullif",
         NodeEnum::TypeCast(cast) => {
-            let strength = figure(cast.arg.as_deref(), name, depth + 1);
+            let strength = figure(cast.arg.as_deref(), name, labels, depth + 1);
             let named = cast.type_name.as_ref().and_then(|type_name| last_string(&type_name.names));
             return weak(strength, named, name);
         }
-        NodeEnum::CollateClause(collate) => return figure(collate.arg.as_deref(), name, depth + 1),
+        NodeEnum::CollateClause(collate) => return figure(collate.arg.as_deref(), name, labels, depth + 1),
         NodeEnum::GroupingFunc(_) => "grouping",
         NodeEnum::MergeSupportFunc(_) => "merge_action",
-        NodeEnum::SubLink(link) => return sub_link(link, name, depth),
+        NodeEnum::SubLink(link) => return sub_link(link, name, labels),
         NodeEnum::CaseExpr(case) => {
-            let strength = figure(case.defresult.as_deref(), name, depth + 1);
+            let strength = figure(case.defresult.as_deref(), name, labels, depth + 1);
             return weak(strength, Some("case"), name);
         }
         NodeEnum::AArrayExpr(_) => "array",
@@ -112,37 +121,14 @@ fn weak(inner: Strength, named: Option<&str>, name: &mut String) -> Strength {
     }
 }
 
-fn sub_link(link: &SubLink, name: &mut String, depth: usize) -> Strength {
+fn sub_link(link: &SubLink, name: &mut String, labels: &Labels) -> Strength {
     let strong = match link.sub_link_type() {
         SubLinkType::ExistsSublink => "exists",
         SubLinkType::ArraySublink => "array",
-        SubLinkType::ExprSublink => {
-            let Some(NodeEnum::SelectStmt(select)) = link.subselect.as_ref().and_then(|select| select.node.as_ref())
-            else {
-                return Strength::None;
-            };
-            // The server takes the name of the first column of the query's tree: of set operations that of the leftmost.
-            let mut leftmost = &**select;
-            while let Some(left) = leftmost.larg.as_deref() {
-                leftmost = left;
-            }
-            if !leftmost.values_lists.is_empty() {
-                "column1"
-            } else if let Some(NodeEnum::ResTarget(target)) =
-                leftmost.target_list.first().and_then(|target| target.node.as_ref())
-            {
-                if target.name.is_empty() {
-                    let mut inner = "?column?".to_owned();
-                    figure(target.val.as_deref(), &mut inner, depth + 1);
-                    *name = inner;
-                } else {
-                    target.name.clone_into(name);
-                }
-                return Strength::Strong;
-            } else {
-                return Strength::None;
-            }
-        }
+        SubLinkType::ExprSublink => match labels.get(&place(link)) {
+            Some(label) => label,
+            None => return Strength::None,
+        },
         _ => return Strength::None,
     };
     strong.clone_into(name);

@@ -49,13 +49,15 @@ pub(super) struct Walk<'n, 'a> {
     pub(super) into_judged: bool,
     /// The queries that are being walked, the innermost last.
     levels: Vec<Level>,
+    /// What subqueries call their column.
+    labels: label::Labels,
     depth: usize,
 }
 
 impl<'n, 'a> Walk<'n, 'a> {
     /// A walk that has met nothing yet.
     pub(super) fn new(names: &'n Names<'a>) -> Self {
-        Self { names, asked: Asked::default(), into_judged: false, levels: Vec::new(), depth: 0 }
+        Self { names, asked: Asked::default(), into_judged: false, levels: Vec::new(), labels: label::Labels::default(), depth: 0 }
     }
 
     /// A whole SELECT, INSERT, UPDATE, DELETE or MERGE.

@@ -9,25 +9,6 @@ use crate::mapping::sql::names::Nature;
 use super::scope::Shape;
 use super::{Walk, strings, unknown_node};
 
-/// Types whose input looks a name up in the catalogue.
-///
-/// # Source
-/// PostgreSQL, 8.19 Object Identifier Types.
-const REG: [&str; 12] = [
-    "regclass",
-    "regcollation",
-    "regconfig",
-    "regdatabase",
-    "regdictionary",
-    "regnamespace",
-    "regoper",
-    "regoperator",
-    "regproc",
-    "regprocedure",
-    "regrole",
-    "regtype",
-];
-
 impl Walk<'_, '_> {
     /// `x::t`, `CAST(x AS t)`, `t 'x'`.
     pub(super) fn cast(&mut self, cast: &TypeCast) -> Result<Shape, SqlRefusal> {
@@ -69,14 +50,11 @@ impl Walk<'_, '_> {
         if call.nature != Nature::Unknown {
             self.call_unseen(&call)?;
         }
-        let known = self.names.catalog().types.get(&meaning.oid);
-        let own = known.is_none_or(|known| &*known.schema == "pg_catalog");
-        if !own {
+        if meaning.literal_matters() {
             self.asked.literals_matter();
         }
-        if name.last().is_some_and(|last| REG.contains(last)) {
+        if meaning.is_reg() {
             // The literal is a name: which one it means, and that there is such a thing, comes out of the catalogue.
-            self.asked.literals_matter();
             self.asked.on_database("sql:Introspect", Vec::new());
         }
         Ok(meaning.oid)
