@@ -6,7 +6,9 @@ pub mod catalog;
 mod facts;
 mod map;
 mod mapped;
+mod operations;
 
 pub use facts::{PreparedTexts, SessionFacts};
 pub use map::map;
 pub use mapped::{Copying, Cursor, Effects, Mapped, MappedStatement, Naming, SqlRefusal, Transaction};
+pub use operations::{actions, resource_kinds};
