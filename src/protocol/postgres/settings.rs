@@ -148,7 +148,8 @@ fn is_judged(encoding: &str) -> bool {
 
 /// Holds the timeouts of `settings` to their caps, and adds those that are not set.
 pub(super) fn cap(settings: &mut Vec<Setting>, caps: &SessionCaps) {
-    let caps = [("statement_timeout", caps.statement), ("idle_in_transaction_session_timeout", caps.idle_in_transaction)];
+    let caps =
+        [("statement_timeout", caps.statement), ("idle_in_transaction_session_timeout", caps.idle_in_transaction)];
     for (name, most) in caps {
         let Some(most) = most.map(|most| u64::try_from(most.as_millis()).unwrap_or(u64::MAX)) else { continue };
         let own = settings.iter().find(|setting| *setting.name == *name).and_then(|own| milliseconds(&own.value));
@@ -240,9 +241,15 @@ mod tests {
     #[test]
     fn a_client_can_shorten_its_timeouts_but_not_lengthen_them() {
         let caps = SessionCaps { statement: Some(Duration::from_secs(60)), ..SessionCaps::default() };
-        for (own, expected) in
-            [("5s", "5000"), ("2min", "60000"), ("0", "60000"), ("100", "100"), ("1e9", "60000"), ("-1", "60000"), ("9d", "60000")]
-        {
+        for (own, expected) in [
+            ("5s", "5000"),
+            ("2min", "60000"),
+            ("0", "60000"),
+            ("100", "100"),
+            ("1e9", "60000"),
+            ("-1", "60000"),
+            ("9d", "60000"),
+        ] {
             let mut given = settings(&[("statement_timeout", own)]);
             cap(&mut given, &caps);
             assert_eq!(given, settings(&[("statement_timeout", expected)]), "{own}");
