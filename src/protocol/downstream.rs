@@ -68,6 +68,21 @@ impl Downstream {
         self.activity.clone()
     }
 
+    /// Whether it is encrypted.
+    #[must_use]
+    pub const fn is_tls(&self) -> bool {
+        matches!(self.stream, Stream::Tls(_))
+    }
+
+    /// The bare TCP connection, if it is one.
+    #[must_use]
+    pub fn into_tcp(self) -> Option<TcpStream> {
+        match self.stream {
+            Stream::Tcp(stream) => Some(stream),
+            Stream::Unix(_) | Stream::Tls(_) => None,
+        }
+    }
+
     /// The protocol agreed by ALPN, if any.
     #[must_use]
     pub fn alpn(&self) -> Option<&[u8]> {

@@ -96,6 +96,13 @@ impl StreamUpstream {
         self.reach(reached.upstream, reached.address).await
     }
 
+    /// Host and port of what was reached; of a Unix socket its path and 0.
+    #[must_use]
+    pub fn host_of(&self, reached: Reached) -> Option<(&str, u16)> {
+        let connector = self.connectors.get(reached.upstream)?;
+        Some((connector.config.host.as_str(), connector.config.port))
+    }
+
     /// How many upstreams there are.
     #[must_use]
     pub fn count(&self) -> usize {
@@ -132,10 +139,8 @@ impl StreamUpstream {
         position: usize,
         address: Option<SocketAddr>,
     ) -> Result<UpstreamIo, Failure> {
-        let failed = |error: std::io::Error| Failure::Connect {
-            upstream: connector.address.clone(),
-            cause: error.to_string(),
-        };
+        let failed =
+            |error: std::io::Error| Failure::Connect { upstream: connector.address.clone(), cause: error.to_string() };
         if connector.config.scheme == UpstreamScheme::Unix {
             let stream = UnixStream::connect(&connector.config.host).await.map_err(failed)?;
             return Ok(UpstreamIo::unix(stream).reached_at(Reached { upstream: position, address: None }));

@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 
-use crate::mapping::sql::SessionFacts;
+use crate::mapping::sql::{SessionFacts, parse_search_path};
 
 /// The questions, in the order of the answers.
 pub(super) const QUESTIONS: [&str; 5] = [
@@ -46,7 +46,7 @@ pub(super) fn read(
     Ok(SessionFacts {
         role: role.into(),
         session_role: session_role.into(),
-        search_path: search_path(answer(0)?).ok_or(Unjudgeable("search_path cannot be read"))?,
+        search_path: parse_search_path(answer(0)?).ok_or(Unjudgeable("search_path cannot be read"))?,
         temp_schema: match temp {
             Some(temp) => temp.map(Into::into),
             None => before.and_then(|before| before.temp_schema.clone()),
@@ -56,91 +56,9 @@ pub(super) fn read(
     })
 }
 
-/// The names of a search_path.
-///
-/// # Source
-/// `SplitIdentifierString` (varlena.c): names between commas, quoted ones with `""` for `"`, others folded to lower case; both cut at
-/// 63 bytes. Which letters of an unquoted name that is not ASCII are folded hangs on the server's locale, so there is no answer.
-pub(super) fn search_path(text: &str) -> Option<Vec<Box<str>>> {
-    let mut path = Vec::new();
-    let mut rest = text.trim_matches(is_space);
-    if rest.is_empty() {
-        return Some(path);
-    }
-    loop {
-        let name = match rest.strip_prefix('"') {
-            Some(quoted) => {
-                let (name, after) = quoted_name(quoted)?;
-                rest = after;
-                name
-            }
-            None => {
-                let end = rest.find(|c| c == ',' || is_space(c)).unwrap_or(rest.len());
-                let (name, after) = rest.split_at_checked(end)?;
-                rest = after;
-                if name.is_empty() || !name.is_ascii() {
-                    return None;
-                }
-                name.to_ascii_lowercase()
-            }
-        };
-        path.push(cut(&name).into());
-        rest = rest.trim_start_matches(is_space);
-        match rest.strip_prefix(',') {
-            Some(more) => rest = more.trim_start_matches(is_space),
-            None if rest.is_empty() => return Some(path),
-            None => return None,
-        }
-    }
-}
-
-fn quoted_name(text: &str) -> Option<(String, &str)> {
-    let mut name = String::new();
-    let mut rest = text;
-    loop {
-        let (part, after) = rest.split_once('"')?;
-        name.push_str(part);
-        match after.strip_prefix('"') {
-            Some(more) => {
-                name.push('"');
-                rest = more;
-            }
-            None => return Some((name, after)),
-        }
-    }
-}
-
-/// As `truncate_identifier`: at most 63 bytes, whole characters.
-fn cut(name: &str) -> &str {
-    let end = (0..=name.len().min(63)).rev().find(|at| name.is_char_boundary(*at)).unwrap_or(0);
-    name.get(..end).unwrap_or(name)
-}
-
-/// `scanner_isspace` (scansup.c).
-fn is_space(c: char) -> bool {
-    matches!(c, ' ' | '\t' | '\n' | '\r' | '\u{b}' | '\u{c}')
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn path(text: &str) -> Option<Vec<String>> {
-        search_path(text).map(|path| path.iter().map(|name| name.to_string()).collect())
-    }
-
-    #[test]
-    fn a_search_path_is_read_as_the_server_reads_it() {
-        let some = |names: &[&str]| Some(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
-        assert_eq!(path("\"$user\", public"), some(&["$user", "public"]));
-        assert_eq!(path("Sales , \"We\"\"ird\",\"a,b\""), some(&["sales", "We\"ird", "a,b"]));
-        assert_eq!(path(""), some(&[]));
-        assert_eq!(path("\"\""), some(&[""]));
-        assert_eq!(path("a b"), None);
-        assert_eq!(path("a,"), None);
-        assert_eq!(path("É"), None, "how it is folded hangs on the server's locale");
-        assert_eq!(path(&format!("\"{}\"", "x".repeat(70))), some(&[&"x".repeat(63)]));
-    }
 
     fn answers(texts: [&str; 5]) -> Vec<Option<Bytes>> {
         texts.iter().map(|text| Some(Bytes::copy_from_slice(text.as_bytes()))).collect()

@@ -1,11 +1,12 @@
 //! The statements of a session: each is judged, replaced in place if it is denied, accounted for and recorded.
 //!
-//! [`session`] is a machine without sockets; `driver` moves bytes between it and both sides.
+//! `session` is a machine without sockets; `driver` moves bytes between it and both sides.
 
 mod cache;
 mod client;
 mod copy;
 mod deny;
+mod driver;
 mod facts;
 mod judge;
 mod messages;
@@ -15,7 +16,10 @@ mod pipeline;
 mod prepared;
 mod record;
 mod rows;
+mod run;
 mod server;
 #[expect(clippy::module_inception, reason = "the walk of a session, in the folder of sessions")]
 mod session;
 mod setup;
+
+pub(super) use run::{SessionStart, run};

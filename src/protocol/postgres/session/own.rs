@@ -8,8 +8,9 @@ use super::facts::{self, QUESTIONS, TEMP_SCHEMA};
 use super::messages::{self, put_bare, put_bind, put_execute, put_parse, put_target};
 use super::pipeline::Owed;
 use super::session::{End, Session};
-use super::setup::Rows;
+use super::setup::{Reading, Rows};
 use crate::mapping::sql::Effects;
+use crate::mapping::sql::catalog::{Catalog, CatalogRows};
 
 /// A question that is under way.
 #[derive(Debug)]
@@ -27,6 +28,25 @@ pub(super) struct Own {
 enum Purpose {
     Facts { names: bool },
     Catalog,
+}
+
+/// How the catalogue is read in the session itself: by the same queries as from outside.
+pub(super) fn reading() -> Reading {
+    Reading { queries: Catalog::QUERIES.iter().map(|(_, text)| *text).collect(), read: build }
+}
+
+fn build(answers: &[Rows]) -> Result<Catalog, String> {
+    let mut rows = CatalogRows::default();
+    for ((reading, _), answers) in Catalog::QUERIES.iter().zip(answers) {
+        for row in answers {
+            let text = |value: &Option<bytes::Bytes>| value.as_ref().map(|value| str::from_utf8(value).map(str::to_owned)).transpose();
+            let values: Result<Vec<Option<String>>, _> = row.iter().map(text).collect();
+            let values = values.map_err(|cause| cause.to_string())?;
+            let values: Vec<Option<&str>> = values.iter().map(Option::as_deref).collect();
+            rows.push(*reading, &values).map_err(|cause| cause.to_string())?;
+        }
+    }
+    Catalog::build(rows).map_err(|cause| cause.to_string())
 }
 
 impl Session {
@@ -132,8 +152,8 @@ impl Session {
     }
 
     fn catalog_answered(&mut self, answers: &[Rows]) -> Result<(), End> {
-        let (Some(reading), Some(before)) = (&self.setup.reading, &self.catalog) else { return Ok(()) };
-        let catalog = (reading.read)(answers, before)
+        let Some(reading) = &self.setup.reading else { return Ok(()) };
+        let catalog = (reading.read)(answers)
             .map_err(|cause| End::Failed { sqlstate: "0A000", message: format!("the catalogue could not be read: {cause}") })?;
         self.catalog = Some(Arc::new(catalog));
         self.private = true;

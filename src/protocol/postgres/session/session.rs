@@ -229,6 +229,22 @@ impl Session {
         }
     }
 
+    /// Something of the client's is with the server.
+    pub(super) fn has_running(&self) -> bool {
+        self.owed.iter().any(|owed| !matches!(owed, Owed::Own))
+    }
+
+    /// The client's next message has to wait for something.
+    pub(super) fn waits(&self) -> bool {
+        self.held.is_some() || self.hold_all || self.own.is_some()
+    }
+
+    /// Statements that run for long have a record of their beginning.
+    pub(super) fn note_long(&mut self, now: Instant) -> Result<(), End> {
+        let running = self.owed.front_mut().and_then(Owed::running);
+        running.map_or(Ok(()), |running| running.note_if_long(now)).map_err(End::audit)
+    }
+
     /// Nothing is under way.
     pub(super) fn is_idle(&self) -> bool {
         self.owed.is_empty() && self.held.is_none() && self.own.is_none() && self.first_ready.is_none()
