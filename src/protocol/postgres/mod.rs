@@ -1,6 +1,7 @@
 //! PostgreSQL: who may connect as whom, and which statements may run.
 
 mod cancel;
+mod catalogue;
 mod listener;
 mod login;
 mod wire;
