@@ -112,7 +112,7 @@ impl Listener {
     async fn inbound(
         &self,
         mut stream: TcpStream,
-        address: SocketAddr,
+        mut address: SocketAddr,
         tls: &ServerTls,
         (drain, open): (&DrainWatch, &mut ConnectionGuard),
     ) {
@@ -122,6 +122,9 @@ impl Listener {
                 && let Opening::Ended(closed) = postgres::open(&mut stream).await
             {
                 return Err(closed);
+            }
+            if let Served::Tcp(listener) = &self.served {
+                address = listener.open(&mut stream, address).await?;
             }
             Ok(tls.accept(stream).await)
         };

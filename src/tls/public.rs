@@ -72,10 +72,12 @@ fn roots(ca: &UpstreamCa) -> Result<RootCertStore, HandshakeRefusal> {
     let (certificates, named) = match ca {
         UpstreamCa::System => (rustls_native_certs::load_native_certs().certs, "the system".to_owned()),
         UpstreamCa::File(path) => {
-            let unreadable =
-                |error: String| refusal("no-authority", format!("authorities `{}` cannot be read: {error}", path.display()));
+            let unreadable = |error: String| {
+                refusal("no-authority", format!("authorities `{}` cannot be read: {error}", path.display()))
+            };
             let certificates = CertificateDer::pem_file_iter(path).map_err(|error| unreadable(error.to_string()))?;
-            let certificates = certificates.collect::<Result<Vec<_>, _>>().map_err(|error| unreadable(error.to_string()))?;
+            let certificates =
+                certificates.collect::<Result<Vec<_>, _>>().map_err(|error| unreadable(error.to_string()))?;
             (certificates, format!("`{}`", path.display()))
         }
     };
@@ -139,7 +141,11 @@ mod tests {
         (TlsAcceptor::from(Arc::new(config)), file, certificate.der().clone())
     }
 
-    async fn connect(client: &PublicTls, acceptor: TlsAcceptor, host: &str) -> Result<Option<Vec<u8>>, HandshakeRefusal> {
+    async fn connect(
+        client: &PublicTls,
+        acceptor: TlsAcceptor,
+        host: &str,
+    ) -> Result<Option<Vec<u8>>, HandshakeRefusal> {
         let (near, far) = duplex(64 * 1024);
         let serving = tokio::spawn(async move {
             let mut stream = acceptor.accept(far).await?;
