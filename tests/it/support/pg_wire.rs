@@ -81,7 +81,7 @@ impl fmt::Debug for PgError {
 /// The decision id that a text holds: the last word of DETAIL.
 pub(crate) fn decision_id(text: &str) -> String {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '-');
-    let id = words.filter(|word| word.len() >= 20).last();
+    let id = words.filter(|word| word.len() == 26).last();
     id.unwrap_or_else(|| panic!("no decision id in `{text}`")).to_owned()
 }
 
@@ -129,7 +129,8 @@ impl PgReply {
     }
 
     fn take(&mut self, frame: PgFrame) {
-        let text = || String::from_utf8_lossy(frame.body.split(|byte| *byte == 0).next().unwrap_or_default()).into_owned();
+        let text =
+            || String::from_utf8_lossy(frame.body.split(|byte| *byte == 0).next().unwrap_or_default()).into_owned();
         match frame.tag {
             b'D' => self.rows.push(row(&frame.body)),
             b'C' => self.tags.push(text()),
@@ -251,7 +252,8 @@ impl PgWire {
         let mut reply = PgReply { status: '-', ..PgReply::default() };
         while let Some(frame) = self.read().await {
             if frame.tag == b'S' {
-                let mut texts = frame.body.split(|byte| *byte == 0).map(|text| String::from_utf8_lossy(text).into_owned());
+                let mut texts =
+                    frame.body.split(|byte| *byte == 0).map(|text| String::from_utf8_lossy(text).into_owned());
                 if let (Some(name), Some(value)) = (texts.next(), texts.next()) {
                     self.parameters.insert(name, value);
                 }

@@ -57,8 +57,12 @@ impl PgPlan {
     /// How clients prove themselves, as `pg_hba.conf` writes it: `scram-sha-256`, `md5`, `password`. `postgres` is trusted
     /// on the Unix socket, which is how tests look at what happened.
     pub(crate) fn auth(self, method: &str) -> Self {
-        let lines =
-            ["local all all", "host all all 127.0.0.1/32", "host replication all 127.0.0.1/32", "local replication all"];
+        let lines = [
+            "local all all",
+            "host all all 127.0.0.1/32",
+            "host replication all 127.0.0.1/32",
+            "local replication all",
+        ];
         self.hba(&lines.map(|line| format!("{line} {method}\n")).concat())
     }
 
@@ -323,8 +327,7 @@ async fn template(version: PgVersion) -> PathBuf {
 }
 
 /// 1 MiB of WAL a segment: less to copy.
-const INITDB: [&str; 9] =
-    ["-U", "postgres", "-A", "trust", "--no-sync", "--wal-segsize=1", "--locale=C", "-E", "UTF8"];
+const INITDB: [&str; 9] = ["-U", "postgres", "-A", "trust", "--no-sync", "--wal-segsize=1", "--locale=C", "-E", "UTF8"];
 
 async fn make_template(at: &Path, version: PgVersion) {
     let folder = Folder::new(version);
@@ -395,9 +398,7 @@ async fn sql(socket: &Path, port: u16, database: &str, text: &str) -> Vec<Row> {
     drop(client);
     let _ = within("the end of a direct connection", driver).await;
     let rows = messages.into_iter().filter_map(|message| match message {
-        SimpleQueryMessage::Row(row) => {
-            Some((0..row.len()).map(|column| row.get(column).map(str::to_owned)).collect())
-        }
+        SimpleQueryMessage::Row(row) => Some((0..row.len()).map(|column| row.get(column).map(str::to_owned)).collect()),
         _ => None,
     });
     rows.collect()

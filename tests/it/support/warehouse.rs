@@ -36,7 +36,13 @@ impl World {
     }
 
     /// The same where `upstream` says how the server is reached.
-    pub(crate) async fn warehouse_before(&self, server: PgServer, upstream: &str, policies: &str, yaml: &str) -> Warehouse {
+    pub(crate) async fn warehouse_before(
+        &self,
+        server: PgServer,
+        upstream: &str,
+        policies: &str,
+        yaml: &str,
+    ) -> Warehouse {
         let inbound = self.sidecar("service").policies(policies);
         let inbound = inbound.inbound(WAREHOUSE, "postgres", upstream, yaml).start().await;
         let outbound = self.outbound_to(&inbound, "app", "").await;
@@ -76,6 +82,14 @@ impl Warehouse {
     pub(crate) async fn direct(&self, client: &TlsClient) -> PgWire {
         let stream = client.clone().alpn(&["postgresql"]).connect(self.inbound.inbound(WAREHOUSE)).await;
         PgWire::over(stream.expect("the handshake succeeds"))
+    }
+
+    /// [`stop`](Self::stop) after these sessions have said goodbye.
+    pub(crate) async fn stop_with<const N: usize>(self, sessions: [PgWire; N]) -> PgServer {
+        for session in sessions {
+            session.terminate().await;
+        }
+        self.stop().await
     }
 
     /// Stops both sidecars, asserts that they exit 0 and that no session of a client is left at the server.
