@@ -2,11 +2,17 @@
 //!
 //! Pure: the catalogue and the facts of the session come in as values, nothing here talks to a server.
 
+mod asked;
 pub mod catalog;
 mod facts;
+mod harmless;
+mod introspection;
 mod map;
 mod mapped;
+mod names;
+mod query;
 
 pub use facts::{PreparedTexts, SessionFacts};
 pub use map::map;
 pub use mapped::{Copying, Cursor, Effects, Mapped, MappedStatement, Naming, SqlRefusal, Transaction};
+pub use names::{cut, parse_search_path};
