@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::catalog::Relation;
-use super::introspection::is_introspection_relation;
+use super::introspection::{is_introspection_relation, protected_columns};
 use super::names::{Call, Candidate, Names, Nature};
 use super::{Effects, SqlRefusal};
 use crate::mapping::{Action, Context, Operation, Operations, Resource, Value, push_sql_name};
@@ -50,6 +50,11 @@ impl Asked {
     pub(super) fn read(&mut self, relation: &Relation, columns: impl IntoIterator<Item = Arc<str>>) {
         if is_introspection_relation(relation) {
             self.on_database("sql:Introspect", Vec::new());
+            let protected = protected_columns(relation);
+            let columns: Vec<_> = columns.into_iter().filter(|column| protected.contains(&&**column)).collect();
+            if !columns.is_empty() {
+                self.write("sql:Select", relation, columns);
+            }
             return;
         }
         let columns: Vec<_> = columns.into_iter().flat_map(|column| with_inputs(relation, column)).collect();
@@ -91,6 +96,11 @@ impl Asked {
     /// # Errors
     /// Functions whose meaning is in their arguments: here those are not known.
     pub(super) fn call(&mut self, call: &Call) -> Result<(), SqlRefusal> {
+        if call.nature != Nature::Executes && call.nature != Nature::ExecutesText {
+            for candidate in call.foreign() {
+                self.execute(std::slice::from_ref(candidate));
+            }
+        }
         match call.nature {
             Nature::Harmless => return Ok(()),
             Nature::Introspects => self.on_database("sql:Introspect", Vec::new()),
