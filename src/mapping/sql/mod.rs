@@ -2,15 +2,26 @@
 //!
 //! Pure: the catalogue and the facts of the session come in as values, nothing here talks to a server.
 
+mod asked;
 pub mod catalog;
 mod facts;
 mod harmless;
 mod introspection;
+mod key;
 mod map;
 mod mapped;
 mod names;
+mod operations;
+mod parse;
+mod query;
+mod statements;
+mod text;
 
 pub use facts::{PreparedTexts, SessionFacts};
+pub use key::safe_key;
 pub use map::map;
 pub use mapped::{Copying, Cursor, Effects, Mapped, MappedStatement, Naming, SqlRefusal, Transaction};
 pub use names::{cut, parse_search_path};
+pub use operations::{actions, resource_kinds};
+pub use parse::LONGEST_TEXT;
+pub use statements::kinds;

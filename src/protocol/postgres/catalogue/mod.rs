@@ -181,7 +181,7 @@ struct State {
     seen: Option<Arc<Seen>>,
     /// When the last reading that went well began: the catalogue is as it was then, or later.
     began: Instant,
-    /// The last one that did not, and when it began.
+    /// The last one that did not, and when it ended.
     failed: Option<(Instant, CatalogueError)>,
     used: Instant,
 }
@@ -209,7 +209,7 @@ impl CatalogueOf {
                 }
                 Ok(catalog)
             }
-            _ => self.read_since(now).await,
+            _ => self.read_since(now.checked_sub(self.max_age).unwrap_or(now)).await,
         }
     }
 
@@ -244,10 +244,11 @@ impl CatalogueOf {
         });
     }
 
-    /// What a reading found that began at `asked` or later: somebody else's, or our own.
-    async fn read_since(&self, asked: Instant) -> Result<Arc<Catalog>, CatalogueError> {
+    /// What a reading found that began at `not_before` or later: somebody else's, or our own.
+    async fn read_since(&self, not_before: Instant) -> Result<Arc<Catalog>, CatalogueError> {
+        let asked = Instant::now();
         let mut link = self.link.lock().await;
-        if let Some(outcome) = self.outcome_since(asked) {
+        if let Some(outcome) = self.outcome(not_before, asked) {
             return outcome;
         }
         let began = Instant::now();
@@ -261,16 +262,17 @@ impl CatalogueOf {
                 Ok(catalog)
             }
             Err(error) => {
-                state.failed = Some((began, error.clone()));
+                state.failed = Some((Instant::now(), error.clone()));
                 Err(error)
             }
         }
     }
 
-    fn outcome_since(&self, asked: Instant) -> Option<Result<Arc<Catalog>, CatalogueError>> {
+    /// What others found while we waited; a failure is shared by all who waited for it, so that they do not fail one after the other.
+    fn outcome(&self, not_before: Instant, asked: Instant) -> Option<Result<Arc<Catalog>, CatalogueError>> {
         let state = self.state();
-        let read = state.seen.as_ref().filter(|_| state.began >= asked).map(|seen| Ok(Arc::clone(&seen.catalog)));
-        let failed = || state.failed.as_ref().filter(|(began, _)| *began >= asked).map(|(_, error)| Err(error.clone()));
+        let read = state.seen.as_ref().filter(|_| state.began >= not_before).map(|seen| Ok(Arc::clone(&seen.catalog)));
+        let failed = || state.failed.as_ref().filter(|(ended, _)| *ended >= asked).map(|(_, error)| Err(error.clone()));
         read.or_else(failed)
     }
 
