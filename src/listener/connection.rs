@@ -117,7 +117,7 @@ impl Listener {
     async fn inbound(
         &self,
         mut stream: TcpStream,
-        address: SocketAddr,
+        mut address: SocketAddr,
         tls: &ServerTls,
         (drain, open): (&DrainWatch, &mut ConnectionGuard),
     ) {
@@ -128,7 +128,11 @@ impl Listener {
                     Opening::Handshake { direct } => direct,
                     Opening::Ended(closed) => return Err(closed),
                 },
-                Served::Http(_) | Served::Tcp(_) => false,
+                Served::Tcp(listener) => {
+                    address = listener.open(&mut stream, address).await?;
+                    false
+                }
+                Served::Http(_) => false,
             };
             let accepted = tls.accept(stream).await;
             match &accepted {

@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     fn refusal(text: &str) -> SqlRefusal {
-        parse(text).expect_err("refused")
+        parse(text).map(|statements| statements.len()).expect_err("refused")
     }
 
     #[test]
@@ -117,7 +117,6 @@ mod tests {
             format!("SELECT 1{}", "+1".repeat(deep)),
             format!("SELECT 'a'{}", "||'a'".repeat(deep)),
             format!("SELECT a{}", "::text".repeat(deep)),
-            format!("SELECT a{}", "[1]".repeat(deep)),
             format!("SELECT {}1{}", "ARRAY[".repeat(deep), "]".repeat(deep)),
             format!("SELECT 1{}", " UNION SELECT 1".repeat(deep)),
             format!("{}SELECT 1{}", "SELECT (".repeat(deep), ")".repeat(deep)),
@@ -142,6 +141,7 @@ mod tests {
         for text in [
             format!("SELECT * FROM t WHERE a IN (0{})", ",1".repeat(wide)),
             format!("INSERT INTO t VALUES (0){}", ",(1)".repeat(wide)),
+            format!("SELECT a{}", "[1]".repeat(wide)),
             format!("SELECT * FROM t WHERE true{}", " AND a = 1".repeat(10_000)),
             "SELECT 1;".repeat(10_000),
         ] {

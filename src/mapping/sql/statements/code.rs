@@ -147,7 +147,7 @@ impl Judge<'_, '_> {
         let relation = self.range(policy.table.as_ref())?;
         self.walk.asked.on_relation("sql:Create", &relation, object("policy", &policy.policy_name));
         for expression in [&policy.qual, &policy.with_check].into_iter().flatten() {
-            self.stored(|walk| walk.expression_over(expression, &relation))?;
+            self.stored(|walk| walk.expression_about(expression, &relation))?;
         }
         self.defines_code();
         self.defines(After::Nothing);
@@ -158,7 +158,7 @@ impl Judge<'_, '_> {
         let relation = self.range(policy.table.as_ref())?;
         self.walk.asked.on_relation("sql:Alter", &relation, object("policy", &policy.policy_name));
         for expression in [&policy.qual, &policy.with_check].into_iter().flatten() {
-            self.stored(|walk| walk.expression_over(expression, &relation))?;
+            self.stored(|walk| walk.expression_about(expression, &relation))?;
         }
         self.defines_code();
         self.defines(After::Nothing);

@@ -20,6 +20,7 @@ use super::query::Walk;
 use super::{Copying, Cursor, Naming, PreparedTexts, SqlRefusal, Transaction};
 use crate::mapping::Value;
 
+pub(super) use settings::{SettingValue, set as set_setting};
 pub use table::kinds;
 
 /// How often an EXECUTE may lead to another one.

@@ -231,13 +231,12 @@ impl Judge<'_, '_> {
         Ok(())
     }
 
-    /// A CHECK of a domain speaks of `VALUE`: with nothing in FROM that is an unknown column, so its constraints are code.
     pub(super) fn create_domain(&mut self, create: &CreateDomainStmt) -> Result<&'static str, SqlRefusal> {
         self.create_type(&create.domainname, "domain", Some('d'))?;
         for constraint in &create.constraints {
             let NodeEnum::Constraint(constraint) = nodes::inner(Some(constraint))? else { return Err(incomplete()) };
-            if constraint.raw_expr.is_some() {
-                self.defines_code();
+            if let Some(expression) = &constraint.raw_expr {
+                self.stored(|walk| walk.domain_check(expression))?;
             }
         }
         let base = create.type_name.as_ref().ok_or_else(incomplete)?;
@@ -364,7 +363,7 @@ impl Judge<'_, '_> {
             self.walk.asked.write("sql:Alter", &relation, []);
             self.walk.asked.read(&relation, if named.is_empty() { all } else { named });
             if let Some(condition) = &table.where_clause {
-                self.stored(|walk| walk.expression_over(condition, &relation))?;
+                self.stored(|walk| walk.expression_about(condition, &relation))?;
             }
         }
         Ok(())

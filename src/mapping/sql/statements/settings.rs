@@ -55,6 +55,7 @@ const HARMLESS: &[&str] = &[
     "plan_cache_mode",
     "quote_all_identifiers",
     "random_page_cost",
+    "restrict_nonsystem_relation_kind",
     "seq_page_cost",
     "statement_timeout",
     "synchronize_seqscans",

@@ -69,7 +69,7 @@ const KINDS: &[(&str, &str)] = &[
     ("create_policy", "sql:Create on the Table (type: policy); what its expressions ask; sql:ExecuteCode"),
     ("create_function", "sql:Create on the Schema (type: function, procedure); OR REPLACE sql:Alter on the Function; sql:ExecuteCode"),
     ("create_type", "sql:Create on the Schema (type: type)"),
-    ("create_domain", "sql:Create on the Schema (type: domain); with DEFAULT or CHECK sql:ExecuteCode"),
+    ("create_domain", "sql:Create on the Schema (type: domain); DEFAULT and CHECK what they call, and then sql:ExecuteCode"),
     ("create_schema", "sql:Create on the Database (type: schema)"),
     ("define", "sql:Create on the Schema (type: aggregate, operator, type, collation, text_search_…); sql:ExecuteCode"),
     ("create", "sql:Create on the Database (type: role, database, extension, foreign_server, user_mapping, subscription, …)"),
@@ -81,7 +81,7 @@ const KINDS: &[(&str, &str)] = &[
     ("alter_policy", "sql:Alter on the Table (type: policy); what its expressions ask; sql:ExecuteCode"),
     ("alter_function", "sql:Alter on the Function; sql:ExecuteCode"),
     ("alter_type", "sql:Alter on the Schema (type: type)"),
-    ("alter_domain", "sql:Alter on the Schema (type: domain); with DEFAULT or CHECK sql:ExecuteCode"),
+    ("alter_domain", "sql:Alter on the Schema (type: domain); DEFAULT and CHECK what they call, and then sql:ExecuteCode"),
     ("alter_publication", "sql:Alter on the Database (type: publication); sql:Alter and sql:Select on its Tables"),
     ("alter_default_privileges", "sql:Grant on the Schemas, without any on the Database (type: default_privileges)"),
     ("alter_system", "sql:Alter on the Database (type: system) with context.setting"),
@@ -267,8 +267,19 @@ impl Judge<'_, '_> {
             N::AlterDomainStmt(s) => {
                 let named = List { items: s.type_name.clone() };
                 self.on_any(ALTER, ObjectType::ObjectDomain as i32, &N::List(named), false)?;
-                if s.def.is_some() {
-                    self.defines_code();
+                match s.def.as_deref().and_then(|def| def.node.as_ref()) {
+                    Some(N::Constraint(constraint)) => {
+                        if let Some(expression) = &constraint.raw_expr {
+                            self.stored(|walk| walk.domain_check(expression))?;
+                        }
+                    }
+                    // SET DEFAULT
+                    Some(_) => {
+                        if let Some(default) = &s.def {
+                            self.stored(|walk| walk.expression(default))?;
+                        }
+                    }
+                    None => {}
                 }
                 return Ok("alter_domain");
             }

@@ -135,15 +135,16 @@ impl Judge<'_, '_> {
         }
         let mut relation = self.made(schema, name, kind, columns);
         relation.partition_of = partition_of;
+        let relation = Arc::new(relation);
         self.parts_of_table(create, &relation)?;
-        made.insert(0, relation);
+        made.insert(0, copy(&relation));
         let drops = OnCommitAction::try_from(create.oncommit) == Ok(OnCommitAction::OncommitDrop);
         self.creates(made, create.if_not_exists, drops);
         Ok(())
     }
 
     /// Everything of CREATE TABLE that may be an expression over its columns or name another table.
-    fn parts_of_table(&mut self, create: &CreateStmt, relation: &Relation) -> Result<(), SqlRefusal> {
+    fn parts_of_table(&mut self, create: &CreateStmt, relation: &Arc<Relation>) -> Result<(), SqlRefusal> {
         for element in create.table_elts.iter().chain(&create.constraints).chain(&create.nnconstraints) {
             match nodes::inner(Some(element))? {
                 NodeEnum::ColumnDef(column) => self.column_parts(column, relation)?,
@@ -154,7 +155,7 @@ impl Judge<'_, '_> {
         for parameter in create.partspec.iter().flat_map(|spec| &spec.part_params) {
             let NodeEnum::PartitionElem(element) = nodes::inner(Some(parameter))? else { return Err(incomplete()) };
             if let Some(expression) = &element.expr {
-                self.stored(|walk| walk.expression_over(expression, relation))?;
+                self.stored(|walk| walk.expression_about(expression, relation))?;
             }
         }
         create.partbound.as_ref().map_or(Ok(()), |bound| self.bound(bound))
@@ -186,9 +187,9 @@ impl Judge<'_, '_> {
     }
 
     /// Defaults, checks and references of a column.
-    fn column_parts(&mut self, column: &ColumnDef, relation: &Relation) -> Result<(), SqlRefusal> {
+    fn column_parts(&mut self, column: &ColumnDef, relation: &Arc<Relation>) -> Result<(), SqlRefusal> {
         if let Some(default) = &column.raw_default {
-            self.stored(|walk| walk.expression_over(default, relation))?;
+            self.stored(|walk| walk.expression_about(default, relation))?;
         }
         for constraint in &column.constraints {
             let NodeEnum::Constraint(constraint) = nodes::inner(Some(constraint))? else { return Err(incomplete()) };
@@ -198,9 +199,9 @@ impl Judge<'_, '_> {
     }
 
     /// CHECK, DEFAULT, GENERATED and EXCLUDE run expressions later; a foreign key puts triggers on the table that it names.
-    fn constraint(&mut self, constraint: &Constraint, relation: &Relation) -> Result<(), SqlRefusal> {
+    fn constraint(&mut self, constraint: &Constraint, relation: &Arc<Relation>) -> Result<(), SqlRefusal> {
         for expression in [&constraint.raw_expr, &constraint.where_clause].into_iter().flatten() {
-            self.stored(|walk| walk.expression_over(expression, relation))?;
+            self.stored(|walk| walk.expression_about(expression, relation))?;
         }
         for exclusion in &constraint.exclusions {
             // A pair: an index element and an operator.
@@ -228,9 +229,9 @@ impl Judge<'_, '_> {
         Ok(())
     }
 
-    fn index_element(&mut self, element: &IndexElem, relation: &Relation) -> Result<(), SqlRefusal> {
+    fn index_element(&mut self, element: &IndexElem, relation: &Arc<Relation>) -> Result<(), SqlRefusal> {
         match &element.expr {
-            Some(expression) => self.stored(|walk| walk.expression_over(expression, relation)),
+            Some(expression) => self.stored(|walk| walk.expression_about(expression, relation)),
             None => Ok(()),
         }
     }
@@ -243,7 +244,7 @@ impl Judge<'_, '_> {
             self.index_element(element, &relation)?;
         }
         if let Some(condition) = &index.where_clause {
-            self.stored(|walk| walk.expression_over(condition, &relation))?;
+            self.stored(|walk| walk.expression_about(condition, &relation))?;
         }
         self.defines(After::Nothing);
         Ok("create_index")
@@ -257,7 +258,7 @@ impl Judge<'_, '_> {
             for element in &create.exprs {
                 let NodeEnum::StatsElem(element) = nodes::inner(Some(element))? else { return Err(incomplete()) };
                 if let Some(expression) = &element.expr {
-                    self.stored(|walk| walk.expression_over(expression, &relation))?;
+                    self.stored(|walk| walk.expression_about(expression, &relation))?;
                 }
             }
         }
@@ -442,18 +443,7 @@ impl Judge<'_, '_> {
             self.defines(After::Unknown);
             return Ok("alter_table");
         };
-        let mut grown = Relation {
-            columns: relation.columns.clone(),
-            partition_of: relation.partition_of.clone(),
-            inherited_by: relation.inherited_by.clone(),
-            base: relation.base.clone(),
-            referenced_by: relation.referenced_by.clone(),
-            oid: relation.oid,
-            schema: Arc::clone(&relation.schema),
-            name: Arc::clone(&relation.name),
-            kind: relation.kind,
-            row_type: relation.row_type,
-        };
+        let mut grown = relation;
         let mut after = After::Nothing;
         for command in commands {
             match self.alter_command(command, &mut grown)? {
@@ -465,21 +455,23 @@ impl Judge<'_, '_> {
             }
         }
         if let After::Relations { relations, .. } = &mut after {
-            relations.push(grown);
+            relations.push(copy(&grown));
         }
         self.defines(after);
         Ok("alter_table")
     }
 
     /// One command: what it asks beyond `sql:Alter` on the table. A new column goes into `relation`.
-    fn alter_command(&mut self, command: &AlterTableCmd, relation: &mut Relation) -> Result<After, SqlRefusal> {
+    fn alter_command(&mut self, command: &AlterTableCmd, relation: &mut Arc<Relation>) -> Result<After, SqlRefusal> {
         use AlterTableType as T;
         let subtype = T::try_from(command.subtype).map_err(|_| incomplete())?;
         match command.def.as_deref().and_then(|def| def.node.as_ref()) {
             Some(NodeEnum::ColumnDef(column)) if matches!(subtype, T::AtAddColumn | T::AtAddColumnToView) => {
                 let there = relation.columns.iter().any(|known| *known.name == *cut(&column.colname));
                 if !there {
-                    relation.columns.push(self.column(column)?);
+                    let mut grown = copy(relation);
+                    grown.columns.push(self.column(column)?);
+                    *relation = Arc::new(grown);
                 }
                 self.column_parts(column, relation)?;
                 return Ok(After::Relations { relations: Vec::new(), local: false });
@@ -513,7 +505,7 @@ impl Judge<'_, '_> {
             // The expression of SET DEFAULT, SET EXPRESSION.
             Some(_) if matches!(subtype, T::AtColumnDefault | T::AtSetExpression) => {
                 if let Some(expression) = &command.def {
-                    self.stored(|walk| walk.expression_over(expression, relation))?;
+                    self.stored(|walk| walk.expression_about(expression, relation))?;
                 }
             }
             Some(_) => return Err(incomplete()),
@@ -553,6 +545,22 @@ impl Judge<'_, '_> {
             }
         }
         Ok("truncate")
+    }
+}
+
+/// The same relation, to be changed.
+fn copy(relation: &Relation) -> Relation {
+    Relation {
+        oid: relation.oid,
+        schema: Arc::clone(&relation.schema),
+        name: Arc::clone(&relation.name),
+        kind: relation.kind,
+        columns: relation.columns.clone(),
+        partition_of: relation.partition_of.clone(),
+        inherited_by: relation.inherited_by.clone(),
+        base: relation.base.clone(),
+        referenced_by: relation.referenced_by.clone(),
+        row_type: relation.row_type,
     }
 }
 
