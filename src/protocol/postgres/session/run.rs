@@ -52,12 +52,20 @@ pub(in crate::protocol::postgres) async fn run(
     grace: Duration,
 ) -> Closed {
     let listener = Arc::clone(&start.listener);
+    let reached = server.key.as_ref().map(|key| key.reached);
+    let catalogue = listener.catalogues.of(&start.database, &start.role, reached);
     let mut ready = BytesMut::new();
     ready_for_query(&mut ready, b'I');
     let setup = Arc::new(setup(&start, &server));
     let session = Session::new(setup, client_buffered, server.buffered, ready.freeze(), Instant::now());
     let driver = Driver { session, client, server: server.io, caps: listener.config.caps, key: Some(start.key) };
-    let catalog = |_newest: bool| async { Err("there is no catalogue".to_owned()) };
+    let catalog = |newest: bool| {
+        let catalogue = Arc::clone(&catalogue);
+        async move {
+            let read = if newest { catalogue.refreshed().await } else { catalogue.current().await };
+            read.map_err(|cause| cause.to_string())
+        }
+    };
     let ended = driver.serve(catalog, ending, grace).await;
     // Closing the connection alone would leave the statement running until the server writes to it.
     if let (true, Some(key)) = (ended.running, &ended.key) {
