@@ -22,4 +22,7 @@ mod server;
 mod session;
 mod setup;
 
+#[cfg(test)]
+mod tests;
+
 pub(super) use run::{SessionStart, run};
