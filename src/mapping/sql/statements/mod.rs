@@ -8,6 +8,8 @@ mod session;
 mod settings;
 mod table;
 mod tables;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
