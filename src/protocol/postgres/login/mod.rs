@@ -19,7 +19,6 @@ use crate::protocol::Downstream;
 use crate::upstream::{StreamUpstream, UpstreamIo};
 
 pub(super) use error::LoginError;
-pub use password::PasswordError;
 
 /// A session with the server, ready for its first query.
 #[derive(Debug)]

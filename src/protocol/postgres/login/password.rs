@@ -49,7 +49,7 @@ pub(super) struct AskedFor {
 
 /// Why there is no password. Says nothing of what was read.
 #[derive(Debug, Error)]
-pub enum PasswordError {
+pub(in crate::protocol::postgres) enum PasswordError {
     /// The file.
     #[error("password file `{path}` cannot be read: {cause}")]
     File {
