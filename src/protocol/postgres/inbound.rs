@@ -202,7 +202,9 @@ impl Unopened {
         match &self {
             // Many clients first look whether they need a password, and come back with it.
             Self::Login(LoginError::ClientLeft) => {}
-            _ => tracing::warn!(listener = %listener.endpoint, error, decision_id = %id, "a permitted session was not opened"),
+            _ => {
+                tracing::warn!(listener = %listener.endpoint, error, decision_id = %id, "a permitted session was not opened")
+            }
         }
         let settled = permit.settle(&Settlement { error: Some(error), ..Settlement::default() });
         match settled {
