@@ -31,11 +31,6 @@ impl Password {
     pub(super) fn as_bytes(&self) -> &[u8] {
         &self.0
     }
-
-    #[cfg(test)]
-    pub(super) fn of(text: &str) -> Self {
-        Self(text.as_bytes().to_vec())
-    }
 }
 
 /// For whom a password is asked: what a program is told by libpq's names.
