@@ -31,5 +31,6 @@ mod smoke;
 mod streaming;
 #[allow(dead_code, unused_imports, reason = "a harness offers more than the tests of one feature set use")]
 mod support;
+mod tcp;
 mod upstream_failures;
 mod websocket;
