@@ -4,9 +4,15 @@
 
 pub mod catalog;
 mod facts;
+mod harmless;
+mod introspection;
 mod map;
 mod mapped;
+mod names;
+mod operations;
 
 pub use facts::{PreparedTexts, SessionFacts};
 pub use map::map;
 pub use mapped::{Copying, Cursor, Effects, Mapped, MappedStatement, Naming, SqlRefusal, Transaction};
+pub use names::{cut, parse_search_path};
+pub use operations::{actions, resource_kinds};

@@ -3,5 +3,15 @@
 mod model;
 
 pub use model::{
-    Cast, Catalog, Column, Function, FunctionKind, Operator, Relation, RelationKind, Schema, SqlType, Volatility,
+    Cast, Catalog, Column, Function, FunctionKind, Operator, Relation, RelationKind, Role, Schema, SqlType, Usage,
+    Volatility,
 };
+
+/// Whether something came with the server.
+///
+/// # Source
+/// PostgreSQL `access/transam.h`: `FirstNormalObjectId`.
+#[must_use]
+pub const fn is_built_in(oid: u32) -> bool {
+    oid < 16_384
+}

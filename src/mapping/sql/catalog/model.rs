@@ -21,6 +21,8 @@ pub struct Catalog {
     pub foreign_casts: Vec<Cast>,
     /// Types by oid.
     pub types: AHashMap<u32, Arc<SqlType>>,
+    /// Roles by name.
+    pub roles: AHashMap<Arc<str>, Role>,
 }
 
 /// A schema.
@@ -28,6 +30,8 @@ pub struct Catalog {
 pub struct Schema {
     /// Its oid.
     pub oid: u32,
+    /// Who may use it: for whom it may not, the search path skips it.
+    pub usage: Usage,
     /// Relations by name: their oids.
     pub relations: AHashMap<Arc<str>, u32>,
     /// Functions by name: all overloads.
@@ -38,8 +42,29 @@ pub struct Schema {
     pub types: AHashMap<Arc<str>, u32>,
 }
 
+/// Who has USAGE on a schema.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Usage {
+    /// PUBLIC has.
+    #[default]
+    Everyone,
+    /// Superusers, members of these roles, and members of `pg_read_all_data` and `pg_write_all_data`.
+    Only(Vec<u32>),
+}
+
+/// A role.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Role {
+    /// Its oid.
+    pub oid: u32,
+    /// Nothing is checked for it.
+    pub superuser: bool,
+    /// Itself and all roles whose privileges it has without SET ROLE.
+    pub privileges_of: Vec<u32>,
+}
+
 /// A table, view, sequence or whatever else has columns and can stand after FROM.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Relation {
     /// Its oid.
     pub oid: u32,
@@ -150,6 +175,8 @@ pub struct Operator {
     pub function_schema: Arc<str>,
     /// Name of the function.
     pub function: Arc<str>,
+    /// Its oid.
+    pub function_oid: u32,
     /// The left operand's type; 0 for a prefix operator.
     pub left: u32,
     /// The right operand's type.
@@ -165,6 +192,8 @@ pub struct Cast {
     pub target: u32,
     /// Schema and name of its function; none for casts by in- and output or without change.
     pub function: Option<(Arc<str>, Arc<str>)>,
+    /// `castcontext` is not `e`: it may happen without being written.
+    pub implicit: bool,
 }
 
 /// A type.
