@@ -5,6 +5,9 @@
 FROM rust:1.95-bookworm AS build
 ARG TARGETARCH
 WORKDIR /src
+# For bindgen, which reads the headers of PostgreSQL's parser.
+# hadolint ignore=DL3008
+RUN apt-get update && apt-get install -y --no-install-recommends libclang-dev && rm -rf /var/lib/apt/lists/*
 COPY . .
 # A static glibc: -C target-feature=+crt-static, with --target so that proc macros are still built as libraries.
 # No `demo` feature: the embedded S3 store stays out of production.

@@ -7,6 +7,7 @@
 mod client;
 mod handshake;
 mod peer;
+mod public;
 mod refusal;
 mod server;
 mod verifier;
@@ -16,5 +17,6 @@ mod tests;
 
 pub use client::ClientTls;
 pub use peer::Peer;
+pub use public::{PublicTls, server_end_point};
 pub use refusal::HandshakeRefusal;
 pub use server::ServerTls;

@@ -88,7 +88,7 @@ impl Connector {
     }
 
     /// The first of the host's addresses that accepts.
-    async fn tcp(&self) -> io::Result<TcpStream> {
+    pub(super) async fn tcp(&self) -> io::Result<TcpStream> {
         let port = self.config.port;
         if let Ok(ip) = self.config.host.parse::<IpAddr>() {
             return connected(SocketAddr::new(ip, port)).await;
@@ -104,7 +104,7 @@ impl Connector {
     }
 }
 
-async fn connected(address: SocketAddr) -> io::Result<TcpStream> {
+pub(super) async fn connected(address: SocketAddr) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(address).await?;
     // Heads and small bodies are written whole: waiting for more (RFC 896) only adds delay.
     stream.set_nodelay(true)?;

@@ -1,14 +1,17 @@
 //! The byte stream to an upstream.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
+
+use crate::tls::server_end_point;
 
 /// A connection to an upstream, with a count of the bytes it has sent us.
 ///
@@ -17,27 +20,68 @@ use tokio_rustls::client::TlsStream;
 pub struct UpstreamIo {
     stream: Stream,
     received: Arc<AtomicU64>,
+    reached: Option<Reached>,
+}
+
+/// Which of a listener's upstreams a connection goes to, and which address of its host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reached {
+    /// Its position among those configured.
+    pub(super) upstream: usize,
+    /// None for a Unix socket.
+    pub(super) address: Option<SocketAddr>,
 }
 
 #[derive(Debug)]
 enum Stream {
     Plain(TcpStream),
+    Unix(UnixStream),
     Tls(Box<TlsStream<TcpStream>>),
 }
 
 impl UpstreamIo {
     pub(super) fn plain(stream: TcpStream) -> Self {
-        Self { stream: Stream::Plain(stream), received: Arc::default() }
+        Self { stream: Stream::Plain(stream), received: Arc::default(), reached: None }
+    }
+
+    pub(super) fn unix(stream: UnixStream) -> Self {
+        Self { stream: Stream::Unix(stream), received: Arc::default(), reached: None }
     }
 
     pub(super) fn tls(stream: TlsStream<TcpStream>) -> Self {
-        Self { stream: Stream::Tls(Box::new(stream)), received: Arc::default() }
+        Self { stream: Stream::Tls(Box::new(stream)), received: Arc::default(), reached: None }
+    }
+
+    pub(super) fn reached_at(mut self, reached: Reached) -> Self {
+        self.reached = Some(reached);
+        self
+    }
+
+    /// Where it goes, of a connection that [`super::StreamUpstream`] made.
+    #[must_use]
+    pub const fn reached(&self) -> Option<Reached> {
+        self.reached
+    }
+
+    /// Whether it is encrypted.
+    #[must_use]
+    pub const fn is_tls(&self) -> bool {
+        matches!(self.stream, Stream::Tls(_))
+    }
+
+    /// The server's certificate as SCRAM binds a login to it; none without TLS.
+    #[must_use]
+    pub fn server_end_point(&self) -> Option<Vec<u8>> {
+        match &self.stream {
+            Stream::Tls(stream) => server_end_point(stream),
+            Stream::Plain(_) | Stream::Unix(_) => None,
+        }
     }
 
     /// The protocol agreed by ALPN, if any.
     pub(super) fn alpn(&self) -> Option<&[u8]> {
         match &self.stream {
-            Stream::Plain(_) => None,
+            Stream::Plain(_) | Stream::Unix(_) => None,
             Stream::Tls(stream) => stream.get_ref().1.alpn_protocol(),
         }
     }
@@ -53,6 +97,7 @@ impl AsyncRead for UpstreamIo {
         let before = buffer.filled().len();
         let polled = match &mut self.stream {
             Stream::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Stream::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
             Stream::Tls(stream) => Pin::new(stream.as_mut()).poll_read(cx, buffer),
         };
         let read = buffer.filled().len() - before;
@@ -67,6 +112,7 @@ impl AsyncWrite for UpstreamIo {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match &mut self.stream {
             Stream::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Stream::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
             Stream::Tls(stream) => Pin::new(stream.as_mut()).poll_write(cx, bytes),
         }
     }
@@ -78,6 +124,7 @@ impl AsyncWrite for UpstreamIo {
     ) -> Poll<io::Result<usize>> {
         match &mut self.stream {
             Stream::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Stream::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
             Stream::Tls(stream) => Pin::new(stream.as_mut()).poll_write_vectored(cx, slices),
         }
     }
@@ -85,6 +132,7 @@ impl AsyncWrite for UpstreamIo {
     fn is_write_vectored(&self) -> bool {
         match &self.stream {
             Stream::Plain(stream) => stream.is_write_vectored(),
+            Stream::Unix(stream) => stream.is_write_vectored(),
             Stream::Tls(stream) => stream.is_write_vectored(),
         }
     }
@@ -92,6 +140,7 @@ impl AsyncWrite for UpstreamIo {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.stream {
             Stream::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Stream::Unix(stream) => Pin::new(stream).poll_flush(cx),
             Stream::Tls(stream) => Pin::new(stream.as_mut()).poll_flush(cx),
         }
     }
@@ -99,6 +148,7 @@ impl AsyncWrite for UpstreamIo {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.stream {
             Stream::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
             Stream::Tls(stream) => Pin::new(stream.as_mut()).poll_shutdown(cx),
         }
     }

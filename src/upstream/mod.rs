@@ -10,7 +10,7 @@ mod send;
 mod stream;
 
 pub use body::{Progress, RequestBody};
-pub use io::UpstreamIo;
+pub use io::{Reached, UpstreamIo};
 pub use lease::Lease;
 pub use send::{Answer, Upstream, UpstreamOptions};
-pub use stream::StreamUpstream;
+pub use stream::{OwnPurpose, StreamUpstream};

@@ -1,17 +1,41 @@
 //! A connection of its own for a downstream connection: no pool, no HTTP.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::connect::{Connector, PeerTls, Wanted};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpStream, UnixStream};
+
+use super::connect::{Connector, PeerTls, connected};
+use super::io::Reached;
 use super::{UpstreamIo, UpstreamOptions};
+use crate::config::{ProtocolConfig, UpstreamConfig, UpstreamScheme, UpstreamTls};
 use crate::enforce::Permit;
 use crate::failure::Failure;
-use crate::tls::ClientTls;
+use crate::tls::{ClientTls, HandshakeRefusal, PublicTls};
 
 /// Where a listener's permitted connections go.
 #[derive(Debug)]
 pub struct StreamUpstream {
     connectors: Vec<Connector>,
+    public: Option<Public>,
+}
+
+/// TLS to a server that is no sidecar.
+#[derive(Debug)]
+struct Public {
+    tls: PublicTls,
+    /// Asks by SSLRequest whether it may begin.
+    asks: bool,
+}
+
+/// What the proxy itself connects for: there is no permit, as no downstream asked for anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OwnPurpose {
+    /// Reading the catalogue, with the proxy's own credentials.
+    Catalogue,
+    /// Cancelling a statement of a session that was permitted.
+    Cancel,
 }
 
 impl StreamUpstream {
@@ -19,7 +43,7 @@ impl StreamUpstream {
     #[must_use]
     pub fn new(options: &UpstreamOptions<'_>, alpn: &[&[u8]]) -> Self {
         let listener = options.listener;
-        let connector = |config: &crate::config::UpstreamConfig| Connector {
+        let connector = |config: &UpstreamConfig| Connector {
             config: config.clone(),
             address: config.to_string(),
             tls: listener.peer.as_ref().map(|peer| {
@@ -30,8 +54,19 @@ impl StreamUpstream {
             limit: listener.limits.connect_timeout,
             metrics: Arc::clone(options.metrics),
         };
+        let public = match &listener.protocol {
+            ProtocolConfig::Postgres(postgres) => match &postgres.upstream_tls {
+                UpstreamTls::Disable => None,
+                UpstreamTls::Request(ca) => Some((ca, true)),
+                UpstreamTls::Direct(ca) => Some((ca, false)),
+            },
+            _ => None,
+        };
         let all = std::iter::once(&listener.upstream).chain(&listener.further_upstreams);
-        Self { connectors: all.map(connector).collect() }
+        Self {
+            connectors: all.map(connector).collect(),
+            public: public.map(|(ca, asks)| Public { tls: PublicTls::new(ca.clone(), alpn), asks }),
+        }
     }
 
     /// A connection to the first upstream that can be reached.
@@ -42,13 +77,122 @@ impl StreamUpstream {
     /// # Cancel safety
     /// Dropping the future drops the connection.
     pub async fn connect(&self, _permit: &Permit) -> Result<UpstreamIo, Failure> {
-        let mut last = None;
-        for connector in &self.connectors {
-            match connector.within_limit(connector.dial(Wanted::Any)).await {
-                Ok((io, _http2)) => return Ok(io),
-                Err(failure) => last = Some(failure),
+        self.first_reached().await
+    }
+
+    /// The same without a permit, for what no downstream asked for.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub async fn connect_of_our_own(&self, _purpose: OwnPurpose) -> Result<UpstreamIo, Failure> {
+        self.first_reached().await
+    }
+
+    /// One more connection to where an earlier one goes: to the same server, also when its name stands for several.
+    ///
+    /// # Errors
+    /// It cannot be reached.
+    pub async fn connect_again(&self, reached: Reached, _purpose: OwnPurpose) -> Result<UpstreamIo, Failure> {
+        self.reach(reached.upstream, reached.address).await
+    }
+
+    /// Host and port of what was reached; of a Unix socket its path and 0.
+    #[must_use]
+    pub fn host_of(&self, reached: Reached) -> Option<(&str, u16)> {
+        let connector = self.connectors.get(reached.upstream)?;
+        Some((connector.config.host.as_str(), connector.config.port))
+    }
+
+    /// How many upstreams there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.connectors.len()
+    }
+
+    /// A connection to the upstream at this position.
+    ///
+    /// # Errors
+    /// It cannot be reached.
+    pub async fn connect_to(&self, position: usize, _purpose: OwnPurpose) -> Result<UpstreamIo, Failure> {
+        self.reach(position, None).await
+    }
+
+    async fn first_reached(&self) -> Result<UpstreamIo, Failure> {
+        let mut last = no_upstream();
+        for position in 0..self.connectors.len() {
+            match self.reach(position, None).await {
+                Ok(io) => return Ok(io),
+                Err(failure) => last = failure,
             }
         }
-        Err(last.unwrap_or_else(|| Failure::Connect { upstream: String::new(), cause: "there is no upstream".into() }))
+        Err(last)
     }
+
+    async fn reach(&self, position: usize, address: Option<SocketAddr>) -> Result<UpstreamIo, Failure> {
+        let connector = self.connectors.get(position).ok_or_else(no_upstream)?;
+        connector.within_limit(self.dial(connector, position, address)).await
+    }
+
+    async fn dial(
+        &self,
+        connector: &Connector,
+        position: usize,
+        address: Option<SocketAddr>,
+    ) -> Result<UpstreamIo, Failure> {
+        let failed = |error: std::io::Error| Failure::Connect {
+            upstream: connector.address.clone(),
+            cause: error.to_string(),
+        };
+        if connector.config.scheme == UpstreamScheme::Unix {
+            let stream = UnixStream::connect(&connector.config.host).await.map_err(failed)?;
+            return Ok(UpstreamIo::unix(stream).reached_at(Reached { upstream: position, address: None }));
+        }
+        let stream = match address {
+            Some(address) => connected(address).await,
+            None => connector.tcp().await,
+        };
+        let stream = stream.map_err(failed)?;
+        let reached = Reached { upstream: position, address: stream.peer_addr().ok() };
+        let io = match (&connector.tls, &self.public) {
+            (Some(peer), _) => peer.any.connect(stream).await.map(|(stream, _peer)| UpstreamIo::tls(stream)),
+            (None, Some(public)) => {
+                public.handshake(stream, &connector.config.host).await.map_err(failed)?.map(UpstreamIo::tls)
+            }
+            (None, None) => return Ok(UpstreamIo::plain(stream).reached_at(reached)),
+        };
+        match io {
+            Ok(io) => {
+                connector.metrics.handshake_done();
+                Ok(io.reached_at(reached))
+            }
+            Err(HandshakeRefusal { rule, message, .. }) => {
+                connector.metrics.handshake_refused(rule);
+                Err(Failure::Handshake { upstream: connector.address.clone(), rule, cause: message })
+            }
+        }
+    }
+}
+
+impl Public {
+    async fn handshake(
+        &self,
+        mut stream: TcpStream,
+        host: &str,
+    ) -> std::io::Result<Result<tokio_rustls::client::TlsStream<TcpStream>, HandshakeRefusal>> {
+        if self.asks {
+            // SSLRequest and its answer of one byte (PostgreSQL, "SSL Session Encryption"). Only that byte is read, so nothing that came
+            // before the handshake can be taken for something from inside it (CVE-2021-23222).
+            const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
+            stream.write_all(&SSL_REQUEST).await?;
+            if stream.read_u8().await? != b'S' {
+                let message = "the server does not accept TLS".to_owned();
+                return Ok(Err(HandshakeRefusal { rule: "no-tls", message, peer_san: None }));
+            }
+        }
+        Ok(self.tls.connect(stream, host).await)
+    }
+}
+
+fn no_upstream() -> Failure {
+    Failure::Connect { upstream: String::new(), cause: "there is no upstream".into() }
 }

@@ -52,7 +52,18 @@ install_packages() {
     fi
     export DEBIAN_FRONTEND=noninteractive
     as_root apt-get -o DPkg::Lock::Timeout=300 -q update
-    as_root apt-get -o DPkg::Lock::Timeout=300 -q install -y --no-install-recommends "${missing[@]}"
+    without_a_cluster apt-get -o DPkg::Lock::Timeout=300 -q install -y --no-install-recommends "${missing[@]}"
+}
+
+# Runs $@ as root. Debian's PostgreSQL makes and starts a cluster on port 5432 when it is installed for the first time, unless
+# told otherwise: the tests need only the programs. A cluster that is there already stays as it is.
+without_a_cluster() {
+    local settings=/etc/postgresql-common/createcluster.d status=0
+    as_root mkdir -p "$settings"
+    echo 'create_main_cluster = false' | as_root tee "$settings/portcullis.conf" >/dev/null
+    as_root "$@" || status=$?
+    as_root rm -f "$settings/portcullis.conf"
+    return "$status"
 }
 
 wanted_stamp() {

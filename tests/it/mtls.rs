@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use time::{Duration as Days, OffsetDateTime};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::{TlsAcceptor, server};
 
 use crate::support::*;
 

@@ -2,6 +2,7 @@
 //!
 //! Pure: the catalogue and the facts of the session come in as values, nothing here talks to a server.
 
+mod asked;
 pub mod catalog;
 mod facts;
 mod harmless;
@@ -10,6 +11,7 @@ mod map;
 mod mapped;
 mod names;
 mod operations;
+mod query;
 
 pub use facts::{PreparedTexts, SessionFacts};
 pub use map::map;

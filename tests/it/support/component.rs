@@ -21,7 +21,7 @@ pub(crate) fn venv_bin() -> PathBuf {
 }
 
 /// A program of `tests/components`.
-fn python(script: &str) -> Command {
+pub(super) fn python(script: &str) -> Command {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/components").join(script);
     let mut command = Command::new(venv_bin().join("python"));
     // A proxy of the environment would come between the client and the sidecar.

@@ -10,6 +10,8 @@ mod client;
 mod component;
 mod envoy;
 mod frames;
+pub(crate) mod pg_wire;
+mod postgres;
 mod process;
 mod raw;
 mod recorder;
@@ -18,12 +20,15 @@ mod s3_request;
 mod sidecar;
 mod store;
 mod tls;
+mod warehouse;
 
 pub(crate) use ca::{Ca, Svid, uri};
 pub(crate) use client::{Answer, Client, get, http1, http2, request};
 pub(crate) use component::{GrpcServer, S3Client, S3Server, WebSocketServer, aws, curl, grpc, openssl, websocket};
 pub(crate) use envoy::Envoy;
 pub(crate) use frames::{Frame, FrameConnection, FrameKind, flags};
+pub(crate) use pg_wire::{PgError, PgFrame, PgReply, PgWire, decision_id};
+pub(crate) use postgres::{DATABASE, DEBIAN_BIN, PgPlan, PgServer, PgVersion, libpq, psql};
 pub(crate) use process::{DEADLINE, Output, Process, eventually, within};
 pub(crate) use raw::{Raw, RawAnswer, RawUpstream, Step};
 pub(crate) use recorder::{Behaviour, Recorder, Reply, Seen};
@@ -33,3 +38,4 @@ pub(crate) use sidecar::{ALLOW_ALL, Pair, Sidecar, SidecarPlan, World, portculli
 #[cfg(feature = "demo")]
 pub(crate) use store::S3Store;
 pub(crate) use tls::{TlsClient, refusal_alert, server_config};
+pub(crate) use warehouse::{AS_ADMIN, WAREHOUSE, Warehouse, asks, driver, only};

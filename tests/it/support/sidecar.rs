@@ -413,8 +413,13 @@ impl Sidecar {
     }
 
     /// Drains by SIGTERM and asserts exit code 0.
-    pub(crate) async fn stop(mut self) -> Records {
+    pub(crate) async fn stop(self) -> Records {
         self.process.signal("TERM");
+        self.stopped().await
+    }
+
+    /// Waits for the end of one that was told to stop, and asserts exit code 0.
+    pub(crate) async fn stopped(mut self) -> Records {
         let status = self.process.exited().await;
         assert!(status.success(), "{} ended with {status}:\n{}", self.plan.name, self.log().join("\n"));
         self.records.clone()

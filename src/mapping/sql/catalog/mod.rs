@@ -1,11 +1,21 @@
 //! What a database says its names mean, at one moment.
 
+mod build;
 mod model;
+mod queries;
+mod reach;
+mod roles;
+mod rows;
+#[cfg(test)]
+pub(crate) mod testing;
 
+pub use build::CatalogError;
 pub use model::{
     Cast, Catalog, Column, Function, FunctionKind, Operator, Relation, RelationKind, Role, Schema, SqlType, Usage,
     Volatility,
 };
+pub use queries::{Query, Reading};
+pub use rows::{CatalogRows, RowError};
 
 /// Whether something came with the server.
 ///
@@ -15,3 +25,6 @@ pub use model::{
 pub const fn is_built_in(oid: u32) -> bool {
     oid < 16_384
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,7 @@ use crate::mapping::sql::{SqlRefusal, harmless};
 /// What a call may mean.
 #[derive(Debug, Clone)]
 pub(in crate::mapping::sql) struct Call {
-    /// Every function that PostgreSQL could choose.
+    /// Every function that PostgreSQL could choose and that asks something: of a harmless call there are none.
     pub(in crate::mapping::sql) candidates: Vec<Candidate>,
     /// What calling it is. Whatever this says, [`Call::foreign`] candidates are asked `sql:Execute`.
     pub(in crate::mapping::sql) nature: Nature,
@@ -63,9 +63,11 @@ impl Call {
         Self { candidates, nature }
     }
 
-    fn of(candidates: Vec<Candidate>) -> Self {
+    fn of(mut candidates: Vec<Candidate>) -> Self {
         let natures = candidates.iter().map(Candidate::nature);
         let nature = natures.max_by_key(|nature| weight(*nature)).unwrap_or(Nature::Unknown);
+        // What is harmless asks nothing; only what else the name may mean does.
+        candidates.retain(|candidate| candidate.nature() != Nature::Harmless);
         Self { candidates, nature }
     }
 }

@@ -7,6 +7,8 @@
 mod call;
 mod path;
 mod refusals;
+#[cfg(test)]
+mod tests;
 mod types;
 
 use std::sync::Arc;
@@ -108,7 +110,10 @@ impl<'a> Names<'a> {
     /// Whether a schema of this name exists, or was created by the text.
     pub(super) fn schema_exists(&self, schema: &str) -> bool {
         let schema = self.real_schema(cut(schema));
-        self.catalog.schemas.contains_key(schema) || self.created.schemas.iter().any(|created| **created == *schema)
+        self.catalog.schemas.contains_key(schema)
+            // The catalogue may have been read before the session made it.
+            || self.facts.temp_schema.as_deref() == Some(schema)
+            || self.created.schemas.iter().any(|created| **created == *schema)
     }
 
     /// Where something is created whose schema is not given: the first schema of the path. `pg_temp` if the path begins with it and the

@@ -1,0 +1,265 @@
+//! What a statement asks, collected: one operation for each action on each resource.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::catalog::Relation;
+use super::introspection::{is_introspection_relation, protected_columns};
+use super::names::{Call, Candidate, Names, Nature};
+use super::{Effects, SqlRefusal};
+use crate::mapping::{Action, Context, Operation, Operations, Resource, Value, push_sql_name};
+
+/// What a statement asks, collected in the order met.
+#[derive(Debug, Default)]
+pub(super) struct Asked {
+    asks: Vec<Ask>,
+    effects: Effects,
+    literals_matter: bool,
+}
+
+/// One operation to be: columns of the same table come together.
+#[derive(Debug)]
+struct Ask {
+    action: &'static str,
+    target: Target,
+    columns: BTreeSet<Arc<str>>,
+    context: Vec<(&'static str, Value)>,
+}
+
+/// What an operation is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Target {
+    Database,
+    Schema(Arc<str>),
+    Table(Box<Named>),
+    Function(Arc<str>, Arc<str>),
+}
+
+/// A relation as far as operations say something of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Named {
+    schema: Arc<str>,
+    name: Arc<str>,
+    partition_of: Vec<u32>,
+    base: Vec<(u32, Option<Arc<str>>)>,
+}
+
+impl Asked {
+    /// Reads columns of a relation: `sql:Select`, with what generated columns are made of. Relations of the shipped list of the
+    /// catalogue become one `sql:Introspect` on the database. No columns (`count(*)`) is a read of its own.
+    pub(super) fn read(&mut self, relation: &Relation, columns: impl IntoIterator<Item = Arc<str>>) {
+        if is_introspection_relation(relation) {
+            self.on_database("sql:Introspect", Vec::new());
+            let protected = protected_columns(relation);
+            let columns: Vec<_> = columns.into_iter().filter(|column| protected.contains(&&**column)).collect();
+            if !columns.is_empty() {
+                self.write("sql:Select", relation, columns);
+            }
+            return;
+        }
+        let columns: Vec<_> = columns.into_iter().flat_map(|column| with_inputs(relation, column)).collect();
+        self.write("sql:Select", relation, columns);
+    }
+
+    /// Does something to a relation, or to columns of it: `sql:Insert`, `sql:Update`, `sql:Lock` …
+    pub(super) fn write(
+        &mut self,
+        action: &'static str,
+        relation: &Relation,
+        columns: impl IntoIterator<Item = Arc<str>>,
+    ) {
+        let known = self.asks.iter_mut().find(|ask| {
+            ask.action == action
+                && matches!(&ask.target, Target::Table(t) if t.name == relation.name && t.schema == relation.schema)
+        });
+        if let Some(ask) = known {
+            ask.columns.extend(columns);
+            return;
+        }
+        let named = Named {
+            schema: Arc::clone(&relation.schema),
+            name: Arc::clone(&relation.name),
+            partition_of: relation.partition_of.clone(),
+            base: relation.base.clone(),
+        };
+        self.asks.push(Ask {
+            action,
+            target: Target::Table(Box::new(named)),
+            columns: columns.into_iter().collect(),
+            context: Vec::new(),
+        });
+    }
+
+    /// Calls a function, or whatever an operator or a cast calls. What hangs on arguments (settings, sequences, channels) is for the walk,
+    /// which knows them.
+    ///
+    /// # Errors
+    /// Functions whose meaning is in their arguments: here those are not known.
+    pub(super) fn call(&mut self, call: &Call) -> Result<(), SqlRefusal> {
+        if call.nature != Nature::Executes && call.nature != Nature::ExecutesText {
+            for candidate in call.foreign() {
+                self.execute(std::slice::from_ref(candidate));
+            }
+        }
+        match call.nature {
+            Nature::Harmless => return Ok(()),
+            Nature::Introspects => self.on_database("sql:Introspect", Vec::new()),
+            Nature::Executes => self.execute(&call.candidates),
+            Nature::ExecutesText => {
+                self.execute(&call.candidates);
+                self.on_database("sql:ExecuteCode", Vec::new());
+            }
+            Nature::LargeObject => {
+                self.on_database("sql:LargeObject", Vec::new());
+                // They read and write files of the server.
+                if call.candidates.iter().any(|c| matches!(&*c.name, "lo_import" | "lo_export")) {
+                    self.on_database("sql:CopyFile", Vec::new());
+                }
+            }
+            Nature::AdvisoryLock => self.on_database("sql:Lock", Vec::new()),
+            Nature::Notify => self.on_database("sql:Notify", Vec::new()),
+            Nature::Setting | Nature::Sequence => {
+                return Err(refused("arguments-not-known", "a function is called whose meaning is in its arguments"));
+            }
+            Nature::Unknown => return Err(unknown("42883", "function does not exist".to_owned())),
+        }
+        self.literals_matter = true;
+        Ok(())
+    }
+
+    /// `sql:Execute` on each candidate; what they do is not known.
+    pub(super) fn execute(&mut self, candidates: &[Candidate]) {
+        for candidate in candidates {
+            self.on_function("sql:Execute", &candidate.schema, &candidate.name);
+        }
+        self.effects.anything = true;
+        self.literals_matter = true;
+    }
+
+    /// Something on the database itself. The same thing is asked once.
+    pub(super) fn on_database(&mut self, action: &'static str, context: Vec<(&'static str, Value)>) {
+        self.on(action, Target::Database, context);
+    }
+
+    /// Something on a schema.
+    pub(super) fn on_schema(&mut self, action: &'static str, schema: &str, context: Vec<(&'static str, Value)>) {
+        self.on(action, Target::Schema(schema.into()), context);
+    }
+
+    /// Something on all functions of one name.
+    pub(super) fn on_function(&mut self, action: &'static str, schema: &Arc<str>, name: &Arc<str>) {
+        self.on(action, Target::Function(Arc::clone(schema), Arc::clone(name)), Vec::new());
+    }
+
+    fn on(&mut self, action: &'static str, target: Target, context: Vec<(&'static str, Value)>) {
+        let known = |ask: &Ask| ask.action == action && ask.target == target && ask.context == context;
+        if !self.asks.iter().any(known) {
+            self.asks.push(Ask { action, target, columns: BTreeSet::new(), context });
+        }
+    }
+
+    /// What it may change of what later statements mean.
+    pub(super) fn effects_mut(&mut self) -> &mut Effects {
+        &mut self.effects
+    }
+
+    /// Another text that differs only in literals may mean something else.
+    pub(super) fn literals_matter(&mut self) {
+        self.literals_matter = true;
+    }
+
+    /// Nothing but reads so far, by functions that nobody needs to judge: how many rows come back can be bounded.
+    pub(super) fn only_reads(&self) -> bool {
+        !self.effects.any() && self.asks.iter().all(|ask| matches!(ask.action, "sql:Select" | "sql:Introspect"))
+    }
+
+    /// Whether all columns of each table that is written to are read as well.
+    pub(super) fn sees_whole_rows(&self, names: &Names<'_>) -> bool {
+        self.asks.iter().all(|ask| match (&ask.target, ask.action) {
+            (Target::Table(table), "sql:Insert" | "sql:Update" | "sql:Delete" | "sql:Merge") => {
+                let Ok(relation) = names.relation("", &table.schema, &table.name) else { return false };
+                let read = self.asks.iter().find(|other| {
+                    other.action == "sql:Select"
+                        && matches!(&other.target, Target::Table(t) if t.name == table.name && t.schema == table.schema)
+                });
+                relation.columns.iter().all(|column| read.is_some_and(|read| read.columns.contains(&column.name)))
+            }
+            _ => true,
+        })
+    }
+
+    /// Everything asked, what it may change, and whether its literals matter. Nothing asked is `sql:Connect` on the database.
+    pub(super) fn finish(self, names: &Names<'_>, kind: &'static str) -> (Operations, Effects, bool) {
+        let operations = self.asks.into_iter().map(|ask| operation(ask, names, kind)).collect();
+        let operations = Operations::all(operations).unwrap_or_else(|| {
+            let connect =
+                Ask { action: "sql:Connect", target: Target::Database, columns: BTreeSet::new(), context: Vec::new() };
+            Operations::one(operation(connect, names, kind))
+        });
+        (operations, self.effects, self.literals_matter)
+    }
+}
+
+/// A column and, if it is a generated one, the columns that it is made of.
+fn with_inputs(relation: &Relation, column: Arc<str>) -> Vec<Arc<str>> {
+    let inputs = relation.columns.iter().find(|known| known.name == column).map(|known| &known.generated_from);
+    let mut all = inputs.cloned().unwrap_or_default();
+    all.push(column);
+    all
+}
+
+fn operation(ask: Ask, names: &Names<'_>, kind: &'static str) -> Operation {
+    let (endpoint, database) = (names.endpoint(), names.database());
+    let mut context = Context::default();
+    context.set("columns", Value::Strings(ask.columns.iter().map(|column| (**column).into()).collect()));
+    context.set("statement", kind);
+    context.set("role", &*names.facts().role);
+    let resource = match ask.target {
+        Target::Database => Resource::database(endpoint, database),
+        Target::Schema(schema) => Resource::schema(endpoint, database, &schema),
+        Target::Function(schema, name) => Resource::function(endpoint, database, &schema, &name),
+        Target::Table(table) => {
+            if !table.base.is_empty() {
+                context.set("base", Value::Strings(base(&table.base, names)));
+            }
+            let wholes = table.partition_of.iter().filter_map(|oid| names.by_oid(*oid));
+            let wholes: Vec<_> =
+                wholes.map(|whole| Resource::table(endpoint, database, &whole.schema, &whole.name)).collect();
+            Resource::table(endpoint, database, &table.schema, &table.name).partition_of(wholes)
+        }
+    };
+    for (name, value) in ask.context {
+        context.set(name, value);
+    }
+    Operation { action: Action::named(ask.action), resource, context }
+}
+
+/// A view's tables and columns, as ids write names: `public.people`, `public.people.ssn`.
+fn base(base: &[(u32, Option<Arc<str>>)], names: &Names<'_>) -> Vec<Box<str>> {
+    let mut all = BTreeSet::new();
+    for (oid, column) in base {
+        let Some(relation) = names.by_oid(*oid) else { continue };
+        let mut id = String::new();
+        push_sql_name(&mut id, &relation.schema);
+        id.push('.');
+        push_sql_name(&mut id, &relation.name);
+        if let Some(column) = column {
+            let table = id.clone();
+            all.insert(table.into_boxed_str());
+            id.push('.');
+            push_sql_name(&mut id, column);
+        }
+        all.insert(id.into_boxed_str());
+    }
+    all.into_iter().collect()
+}
+
+/// What cannot be judged.
+pub(super) fn refused(rule: &'static str, message: impl Into<String>) -> SqlRefusal {
+    SqlRefusal { sqlstate: "0A000", rule, message: message.into(), position: None, stale: false }
+}
+
+/// A name that the catalogue does not have, in PostgreSQL's own words.
+pub(super) fn unknown(sqlstate: &'static str, message: impl Into<String>) -> SqlRefusal {
+    SqlRefusal { sqlstate, rule: "unknown-name", message: message.into(), position: None, stale: true }
+}

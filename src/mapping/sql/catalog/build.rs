@@ -1,0 +1,263 @@
+//! From rows to the catalogue.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use ahash::{AHashMap, AHashSet};
+
+use super::rows::{CatalogRows, FunctionRow, RelationRow};
+use super::{
+    Cast, Catalog, Column, Function, FunctionKind, Operator, Relation, RelationKind, Schema, SqlType, Volatility,
+    is_built_in, reach, roles,
+};
+
+/// Why rows make no catalogue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum CatalogError {
+    /// The query about the database was not answered.
+    #[error("the server did not say which database this is")]
+    NoDatabase,
+    /// The server is older or newer than the grammar and the catalogue queries are known to fit.
+    #[error("PostgreSQL {0} is not supported: only 14 to 18 are")]
+    Version(u32),
+}
+
+/// Numbers of readings.
+static GENERATIONS: AtomicU64 = AtomicU64::new(1);
+
+impl Catalog {
+    /// The catalogue that the answers to [`Catalog::QUERIES`] describe.
+    ///
+    /// # Errors
+    /// It is not known which database this is, or the server's version is not supported.
+    pub fn build(mut rows: CatalogRows) -> Result<Self, CatalogError> {
+        let database = rows.database.take().ok_or(CatalogError::NoDatabase)?;
+        let major = database.version / 10_000;
+        if !(14..=18).contains(&major) {
+            return Err(CatalogError::Version(major));
+        }
+        let mut catalog = Self {
+            generation: GENERATIONS.fetch_add(1, Ordering::Relaxed),
+            major,
+            database: database.name,
+            roles: roles::roles(&rows, database.owner),
+            ..Self::default()
+        };
+        let schemas = Schemas::new(&rows);
+        catalog.schemas = schemas.empty(&rows);
+        catalog.add_relations(&mut rows, &schemas);
+        catalog.add_types(&mut rows, &schemas);
+        let functions = catalog.add_functions(&mut rows, &schemas);
+        catalog.add_operators(&mut rows, &schemas, &functions);
+        catalog.add_casts(&rows, &functions);
+        Ok(catalog)
+    }
+
+    fn add_relations(&mut self, rows: &mut CatalogRows, schemas: &Schemas) {
+        let mut columns = columns(rows);
+        let reach = reach::Reach::new(rows, &columns);
+        for row in std::mem::take(&mut rows.relations) {
+            let (Some(schema), Some(kind)) = (schemas.name(row.schema), kind(row.kind)) else { continue };
+            if let Some(known) = self.schemas.get_mut(schema) {
+                known.relations.insert(Arc::clone(&row.name), row.oid);
+            }
+            let named =
+                if kind == RelationKind::Index { Vec::new() } else { columns.remove(&row.oid).unwrap_or_default() };
+            let relation = relation(row, Arc::clone(schema), kind, named, &reach);
+            self.relations.insert(relation.oid, Arc::new(relation));
+        }
+    }
+
+    fn add_types(&mut self, rows: &mut CatalogRows, schemas: &Schemas) {
+        for row in rows.types.drain(..) {
+            let Some(schema) = schemas.name(row.schema) else { continue };
+            if let Some(known) = self.schemas.get_mut(schema) {
+                known.types.insert(Arc::clone(&row.name), row.oid);
+            }
+            let sql_type = SqlType {
+                oid: row.oid,
+                schema: Arc::clone(schema),
+                name: row.name,
+                kind: row.kind,
+                relation: row.relation,
+                inner: row.inner,
+            };
+            self.types.insert(row.oid, Arc::new(sql_type));
+        }
+    }
+
+    /// Schema and name of every function, by oid.
+    fn add_functions(&mut self, rows: &mut CatalogRows, schemas: &Schemas) -> AHashMap<u32, (Arc<str>, Arc<str>)> {
+        let mut names = AHashMap::with_capacity(rows.functions.len());
+        for row in rows.functions.drain(..) {
+            let Some(schema) = schemas.name(row.schema) else { continue };
+            names.insert(row.oid, (Arc::clone(schema), Arc::clone(&row.name)));
+            if let Some(known) = self.schemas.get_mut(schema) {
+                known.functions.entry(Arc::clone(&row.name)).or_default().push(function(row));
+            }
+        }
+        names
+    }
+
+    fn add_operators(
+        &mut self,
+        rows: &mut CatalogRows,
+        schemas: &Schemas,
+        functions: &AHashMap<u32, (Arc<str>, Arc<str>)>,
+    ) {
+        for row in rows.operators.drain(..) {
+            // One that was only announced (as another's commutator) has no function and cannot be called.
+            let (Some(schema), Some((function_schema, function))) =
+                (schemas.name(row.schema), functions.get(&row.function))
+            else {
+                continue;
+            };
+            let operator = Operator {
+                function_schema: Arc::clone(function_schema),
+                function: Arc::clone(function),
+                function_oid: row.function,
+                left: row.left,
+                right: row.right,
+            };
+            if let Some(known) = self.schemas.get_mut(schema) {
+                known.operators.entry(row.name).or_default().push(operator);
+            }
+        }
+    }
+
+    fn add_casts(&mut self, rows: &CatalogRows, functions: &AHashMap<u32, (Arc<str>, Arc<str>)>) {
+        let foreign = rows.casts.iter().filter(|cast| {
+            let oids = [cast.oid, cast.source, cast.target, cast.function];
+            !oids.into_iter().all(is_built_in)
+        });
+        self.foreign_casts = foreign
+            .map(|cast| Cast {
+                source: cast.source,
+                target: cast.target,
+                function: functions.get(&cast.function).cloned(),
+                implicit: cast.implicit,
+            })
+            .collect();
+    }
+}
+
+/// Names of schemas by oid.
+struct Schemas(AHashMap<u32, Arc<str>>);
+
+impl Schemas {
+    fn new(rows: &CatalogRows) -> Self {
+        Self(rows.schemas.iter().map(|schema| (schema.oid, Arc::clone(&schema.name))).collect())
+    }
+
+    fn name(&self, oid: u32) -> Option<&Arc<str>> {
+        self.0.get(&oid)
+    }
+
+    /// The schemas, with nothing in them yet.
+    fn empty(&self, rows: &CatalogRows) -> AHashMap<Arc<str>, Schema> {
+        let mut usage = roles::usage(rows);
+        let schemas = self.0.iter().map(|(oid, name)| {
+            let usage = usage.remove(oid).unwrap_or_default();
+            (Arc::clone(name), Schema { oid: *oid, usage, ..Schema::default() })
+        });
+        schemas.collect()
+    }
+}
+
+/// Columns of every relation, in order, with what generated ones read.
+fn columns(rows: &mut CatalogRows) -> AHashMap<u32, Vec<Column>> {
+    rows.columns.sort_unstable_by_key(|column| (column.relation, column.number));
+    let mut generated: AHashMap<(u32, i16), Vec<i16>> = AHashMap::new();
+    for (relation, column, read) in rows.generated.drain(..) {
+        generated.entry((relation, column)).or_default().push(read);
+    }
+    let mut all = AHashMap::with_capacity(rows.relations.len());
+    for columns in rows.columns.chunk_by(|one, next| one.relation == next.relation) {
+        let Some(relation) = columns.first().map(|column| column.relation) else { continue };
+        let name_of = |number: &i16| columns.iter().find(|column| column.number == *number);
+        let named = columns.iter().map(|column| {
+            let read = generated.get(&(relation, column.number)).filter(|_| column.generated);
+            let mut generated_from: Vec<Arc<str>> =
+                read.into_iter().flatten().filter_map(name_of).map(|read| Arc::clone(&read.name)).collect();
+            generated_from.sort_unstable();
+            generated_from.dedup();
+            Column { name: Arc::clone(&column.name), type_oid: column.type_oid, generated_from }
+        });
+        all.insert(relation, named.collect());
+    }
+    all
+}
+
+fn relation(
+    row: RelationRow,
+    schema: Arc<str>,
+    kind: RelationKind,
+    columns: Vec<Column>,
+    reach: &reach::Reach,
+) -> Relation {
+    Relation {
+        oid: row.oid,
+        schema,
+        name: row.name,
+        kind,
+        columns,
+        partition_of: reach.wholes(row.oid),
+        inherited_by: reach.children(row.oid),
+        base: reach.base(row.oid),
+        referenced_by: reach.referencing(row.oid),
+        row_type: row.row_type,
+    }
+}
+
+fn function(row: FunctionRow) -> Function {
+    Function {
+        oid: row.oid,
+        kind: match row.kind {
+            'p' => FunctionKind::Procedure,
+            'a' => FunctionKind::Aggregate,
+            'w' => FunctionKind::Window,
+            _ => FunctionKind::Function,
+        },
+        volatility: match row.volatility {
+            'i' => Volatility::Immutable,
+            's' => Volatility::Stable,
+            _ => Volatility::Volatile,
+        },
+        // Without its variadic argument: some take none for it, and asking for one too many beats missing one.
+        arguments_least: row.arguments.saturating_sub(row.defaults).saturating_sub(u16::from(row.variadic)),
+        arguments_most: (!row.variadic).then_some(row.arguments),
+        argument_types: row.argument_types,
+        returns: row.returns,
+        output_names: row.output_names,
+    }
+}
+
+const fn kind(letter: char) -> Option<RelationKind> {
+    Some(match letter {
+        'r' => RelationKind::Table,
+        'p' => RelationKind::Partitioned,
+        'v' => RelationKind::View,
+        'm' => RelationKind::MaterializedView,
+        'f' => RelationKind::ForeignTable,
+        'S' => RelationKind::Sequence,
+        'i' | 'I' => RelationKind::Index,
+        'c' => RelationKind::CompositeType,
+        't' => RelationKind::Toast,
+        _ => return None,
+    })
+}
+
+/// A set that remembers the order in which things came.
+pub(super) fn in_order<T: Copy + Eq + std::hash::Hash>(start: T, next: impl Fn(T) -> Vec<T>) -> Vec<T> {
+    let (mut seen, mut all) = (AHashSet::from([start]), Vec::new());
+    let mut waiting = vec![start];
+    while let Some(one) = waiting.pop() {
+        for other in next(one) {
+            if seen.insert(other) {
+                all.push(other);
+                waiting.push(other);
+            }
+        }
+    }
+    all
+}

@@ -1,0 +1,177 @@
+//! The client's end of a handshake with a server that has no SPIFFE identity but a certificate for its host name.
+
+use std::sync::{Arc, OnceLock};
+
+use aws_lc_rs::digest;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use x509_parser::prelude::FromDer as _;
+
+use super::HandshakeRefusal;
+use super::handshake::versions;
+use super::verifier::PROVIDER;
+use crate::config::{TlsVersion, UpstreamCa};
+
+/// Connects to servers whose certificate an authority vouches for. We show no certificate.
+#[derive(Debug)]
+pub struct PublicTls {
+    ca: UpstreamCa,
+    alpn: Vec<Vec<u8>>,
+    configured: OnceLock<Arc<ClientConfig>>,
+}
+
+impl PublicTls {
+    /// A client that trusts `ca`, which is read at the first handshake.
+    #[must_use]
+    pub fn new(ca: UpstreamCa, alpn: &[&[u8]]) -> Self {
+        let alpn = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+        Self { ca, alpn, configured: OnceLock::new() }
+    }
+
+    /// Does the handshake; the server's certificate names `host` when it returns.
+    ///
+    /// Has no time limit of its own.
+    ///
+    /// # Errors
+    /// The rule that failed.
+    ///
+    /// # Cancel safety
+    /// Dropping the future drops the stream.
+    pub async fn connect<S>(&self, stream: S, host: &str) -> Result<TlsStream<S>, HandshakeRefusal>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let config = self.configured()?;
+        let host = host.strip_suffix('.').unwrap_or(host);
+        let name = ServerName::try_from(host.to_owned())
+            .map_err(|_| refusal("host-name", format!("`{host}` is no name that a certificate could have")))?;
+        let connected = TlsConnector::from(config).connect(name, stream).await;
+        connected.map_err(|error| HandshakeRefusal::from_io(&error, None))
+    }
+
+    /// Read once: authorities that cannot be read are looked for again at the next handshake.
+    fn configured(&self) -> Result<Arc<ClientConfig>, HandshakeRefusal> {
+        if let Some(config) = self.configured.get() {
+            return Ok(Arc::clone(config));
+        }
+        let mut config = ClientConfig::builder_with_provider(Arc::clone(&PROVIDER))
+            .with_protocol_versions(versions(TlsVersion::V1_2))
+            .map_err(|error| HandshakeRefusal::configuration(&error))?
+            .with_root_certificates(roots(&self.ca)?)
+            .with_no_client_auth();
+        config.alpn_protocols.clone_from(&self.alpn);
+        Ok(Arc::clone(self.configured.get_or_init(|| Arc::new(config))))
+    }
+}
+
+fn roots(ca: &UpstreamCa) -> Result<RootCertStore, HandshakeRefusal> {
+    let (certificates, named) = match ca {
+        UpstreamCa::System => (rustls_native_certs::load_native_certs().certs, "the system".to_owned()),
+        UpstreamCa::File(path) => {
+            let unreadable =
+                |error: String| refusal("no-authority", format!("authorities `{}` cannot be read: {error}", path.display()));
+            let certificates = CertificateDer::pem_file_iter(path).map_err(|error| unreadable(error.to_string()))?;
+            let certificates = certificates.collect::<Result<Vec<_>, _>>().map_err(|error| unreadable(error.to_string()))?;
+            (certificates, format!("`{}`", path.display()))
+        }
+    };
+    let mut roots = RootCertStore::empty();
+    match roots.add_parsable_certificates(certificates) {
+        (0, _) => Err(refusal("no-authority", format!("{named} has no certificate authority that can be used"))),
+        _ => Ok(roots),
+    }
+}
+
+fn refusal(rule: &'static str, message: String) -> HandshakeRefusal {
+    HandshakeRefusal { rule, message, peer_san: None }
+}
+
+/// The server's certificate as SCRAM binds a login to it: `tls-server-end-point`. None if its signature algorithm has no hash of its own.
+///
+/// # Source
+/// RFC 5929, 4.1: the hash of the certificate's signature algorithm, but SHA-256 for MD5 and SHA-1.
+#[must_use]
+pub fn server_end_point<S>(stream: &TlsStream<S>) -> Option<Vec<u8>> {
+    let certificate = stream.get_ref().1.peer_certificates()?.first()?;
+    end_point(certificate)
+}
+
+fn end_point(certificate: &CertificateDer<'_>) -> Option<Vec<u8>> {
+    let (_, parsed) = x509_parser::certificate::X509Certificate::from_der(certificate).ok()?;
+    let algorithm = match parsed.signature_algorithm.algorithm.to_id_string().as_str() {
+        // md5, sha1 and sha256 WithRSAEncryption (RFC 8017, A.2.4), ecdsa-with-SHA1 and -SHA256 (RFC 5758, 3.2).
+        "1.2.840.113549.1.1.4" | "1.2.840.113549.1.1.5" | "1.2.840.113549.1.1.11" => &digest::SHA256,
+        "1.2.840.10045.4.1" | "1.2.840.10045.4.3.2" => &digest::SHA256,
+        "1.2.840.113549.1.1.12" | "1.2.840.10045.4.3.3" => &digest::SHA384,
+        "1.2.840.113549.1.1.13" | "1.2.840.10045.4.3.4" => &digest::SHA512,
+        _ => return None,
+    };
+    Some(digest::digest(algorithm, certificate).as_ref().to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use rcgen::{CertificateParams, KeyPair};
+    use rustls::ServerConfig;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+    use tokio_rustls::TlsAcceptor;
+
+    use super::*;
+
+    /// A server for `db.example`, and a file with the authority that vouches for it.
+    fn server() -> (TlsAcceptor, tempfile::NamedTempFile, CertificateDer<'static>) {
+        let key = KeyPair::generate().unwrap();
+        let certificate = CertificateParams::new(vec!["db.example".to_owned()]).unwrap().self_signed(&key).unwrap();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), certificate.pem()).unwrap();
+        let config = ServerConfig::builder_with_provider(Arc::clone(&PROVIDER))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], key.serialize_der().try_into().unwrap())
+            .unwrap();
+        (TlsAcceptor::from(Arc::new(config)), file, certificate.der().clone())
+    }
+
+    async fn connect(client: &PublicTls, acceptor: TlsAcceptor, host: &str) -> Result<Option<Vec<u8>>, HandshakeRefusal> {
+        let (near, far) = duplex(64 * 1024);
+        let serving = tokio::spawn(async move {
+            let mut stream = acceptor.accept(far).await?;
+            stream.write_all(b"hello").await?;
+            stream.flush().await
+        });
+        let mut stream = client.connect(near, host).await?;
+        let mut hello = [0; 5];
+        stream.read_exact(&mut hello).await.unwrap();
+        serving.await.unwrap().unwrap();
+        Ok(server_end_point(&stream))
+    }
+
+    #[tokio::test]
+    async fn a_server_is_trusted_by_its_authority_and_its_host_name_only() {
+        let (acceptor, file, certificate) = server();
+        let client = PublicTls::new(UpstreamCa::File(file.path().into()), &[]);
+        let end_point = connect(&client, acceptor.clone(), "db.example").await.unwrap();
+        assert_eq!(end_point.as_deref(), Some(digest::digest(&digest::SHA256, &certificate).as_ref()));
+        let refused = connect(&client, acceptor.clone(), "other.example").await.unwrap_err();
+        assert!(refused.message.contains("not valid for name"), "{refused}");
+        let (_, other, _) = server();
+        let client = PublicTls::new(UpstreamCa::File(other.path().into()), &[]);
+        assert_eq!(connect(&client, acceptor, "db.example").await.unwrap_err().rule, "tls");
+    }
+
+    #[tokio::test]
+    async fn a_file_without_an_authority_is_refused_by_name() {
+        let (acceptor, _, _) = server();
+        let client = PublicTls::new(UpstreamCa::File(PathBuf::from("/nonexistent/ca.pem")), &[]);
+        let refused = connect(&client, acceptor, "db.example").await.unwrap_err();
+        assert_eq!(refused.rule, "no-authority");
+        assert!(refused.message.contains("/nonexistent/ca.pem"), "{refused}");
+    }
+}
