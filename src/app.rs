@@ -22,7 +22,7 @@ use crate::identity::{Clock, FileSource, FileSourcePaths, SourceError, X509Sourc
 use crate::listener::{BindError, Bound, Listener, Served, Slots, accept};
 use crate::policy::{PolicyErrors, PolicySource, PolicyStore};
 use crate::protocol::http::{HttpListener, Speaks};
-use crate::protocol::postgres::PostgresListener;
+use crate::protocol::postgres::{CancelKeys, PostgresListener};
 use crate::protocol::tcp::RelayListener;
 use crate::telemetry::logs;
 use crate::telemetry::metrics::{self, MetricsHandle};
@@ -107,6 +107,7 @@ struct Prepared {
     socket: Bound,
     point: Arc<EnforcementPoint>,
     slots: Arc<Slots>,
+    cancels: Arc<CancelKeys>,
 }
 
 impl App {
@@ -287,7 +288,7 @@ impl Prepared {
             metrics: ListenerMetrics::new(&listener.name, listener.direction.as_str()),
         });
         let slots = Slots::new(listener.limits.connections, listener.limits.connections_per_workload);
-        Ok(Self { config: listener.clone(), socket, point, slots })
+        Ok(Self { config: listener.clone(), socket, point, slots, cancels: Arc::default() })
     }
 
     fn on_this_thread(&self, config: &Config, source: Arc<dyn X509Source>) -> Listener {
@@ -306,7 +307,7 @@ impl Prepared {
             }
             ProtocolConfig::Postgres(config) => {
                 let upstream = Arc::new(StreamUpstream::new(&options, &[b"postgresql"]));
-                let postgres = PostgresListener::new(listener, config, point(), upstream);
+                let postgres = PostgresListener::new(listener, config, point(), upstream, Arc::clone(&self.cancels));
                 (Served::Postgres(Arc::new(postgres)), &[b"postgresql"])
             }
         };

@@ -1,17 +1,40 @@
 //! Bytes both ways between two streams, with half-close, an idle limit and counts.
 
+use std::cell::RefCell;
 use std::future::{Future as _, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// One buffer a direction: large enough for a TLS record (16 KiB), small enough to hold for every connection.
-const BUFFER_BYTES: usize = 16 * 1024;
+/// Four TLS records (16 KiB each, RFC 8446, 5.1): what rustls takes at once, so that bulk moves with few system calls.
+const BUFFER_BYTES: usize = 64 * 1024;
+/// How often one direction fills a buffer before others on the thread have their turn.
+const ROUNDS_OF_A_TURN: usize = 16;
+/// Buffers that a thread keeps for the next that needs one.
+const KEPT_BUFFERS: usize = 8;
+
+thread_local! {
+    /// A direction holds a buffer only while it has bytes in it: idle connections hold none.
+    static BUFFERS: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
+}
+
+fn take_buffer() -> Box<[u8]> {
+    let kept = BUFFERS.with_borrow_mut(Vec::pop);
+    kept.unwrap_or_else(|| vec![0; BUFFER_BYTES].into_boxed_slice())
+}
+
+fn give_back(buffer: Box<[u8]>) {
+    BUFFERS.with_borrow_mut(|kept| {
+        if kept.len() < KEPT_BUFFERS {
+            kept.push(buffer);
+        }
+    });
+}
 
 /// How a relay ended.
 #[derive(Debug)]
@@ -73,113 +96,199 @@ where
 ///
 /// # Cancel safety
 /// Dropping the future cuts the relay; `count` tells what was passed on until then.
-pub async fn relay_counted<A, B>(mut first: A, mut second: B, idle: Duration, count: &Moved) -> Ended
+pub async fn relay_counted<A, B>(first: A, second: B, idle: Duration, count: &Moved) -> Ended
 where
     A: AsyncRead + AsyncWrite + Unpin,
     B: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut forth = Pump::new();
-    let mut back = Pump::new();
-    let timer = sleep_until(Instant::now() + idle);
+    relay_settled(first, second, idle, count, || {}).await
+}
+
+/// The same, with `settle` called when every byte of both directions has been passed on, and before the end of the last one
+/// is: whoever sees the end finds what `settle` did. A relay that ends otherwise does not call it.
+///
+/// # Cancel safety
+/// As [`relay_counted`].
+pub async fn relay_settled<A, B>(
+    mut first: A,
+    mut second: B,
+    idle: Duration,
+    count: &Moved,
+    mut settle: impl FnMut(),
+) -> Ended
+where
+    A: AsyncRead + AsyncWrite + Unpin,
+    B: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut both = Both::default();
+    let timer = sleep_until(deadline(idle));
     tokio::pin!(timer);
     poll_fn(|cx| {
-        let moved = forth.moved + back.moved;
-        let forth_done = forth.poll(cx, Pin::new(&mut first), Pin::new(&mut second));
-        let back_done = back.poll(cx, Pin::new(&mut second), Pin::new(&mut first));
-        count.forth.store(forth.moved, Ordering::Relaxed);
-        count.back.store(back.moved, Ordering::Relaxed);
-        match (forth_done, back_done) {
-            (Poll::Ready(Err(error)), _) | (_, Poll::Ready(Err(error))) => return Poll::Ready(Ended::Failed(error)),
-            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(Ended::Closed),
-            _ => {}
+        let moved = both.forth.moved + both.back.moved;
+        let polled = both.poll(cx, Pin::new(&mut first), Pin::new(&mut second), &mut settle);
+        count.forth.store(both.forth.moved, Ordering::Relaxed);
+        count.back.store(both.back.moved, Ordering::Relaxed);
+        match polled {
+            Poll::Ready(Ok(())) => Poll::Ready(Ended::Closed),
+            Poll::Ready(Err(error)) => Poll::Ready(Ended::Failed(error)),
+            Poll::Pending => poll_idle(cx, timer.as_mut(), idle, both.forth.moved + both.back.moved > moved),
         }
-        poll_idle(cx, timer.as_mut(), idle, forth.moved + back.moved > moved)
     })
     .await
 }
 
+/// When `length` has passed; far away if it has no end that the clock could show.
+fn deadline(length: Duration) -> Instant {
+    const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 3_600);
+    let now = Instant::now();
+    now.checked_add(length).unwrap_or(now + FAR)
+}
+
 fn poll_idle(cx: &mut Context<'_>, mut timer: Pin<&mut Sleep>, idle: Duration, moved: bool) -> Poll<Ended> {
     if moved {
-        timer.as_mut().reset(Instant::now() + idle);
+        timer.as_mut().reset(deadline(idle));
     }
     timer.poll(cx).map(|()| Ended::Idle)
 }
 
+/// Both directions.
+#[derive(Default)]
+struct Both {
+    forth: Pump,
+    back: Pump,
+    settled: bool,
+}
+
+impl Both {
+    fn poll<A: AsyncRead + AsyncWrite, B: AsyncRead + AsyncWrite>(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut first: Pin<&mut A>,
+        mut second: Pin<&mut B>,
+        settle: &mut impl FnMut(),
+    ) -> Poll<io::Result<()>> {
+        self.forth.poll(cx, first.as_mut(), second.as_mut())?;
+        self.back.poll(cx, second.as_mut(), first.as_mut())?;
+        if self.forth.is_finished() && self.back.is_finished() && !self.settled {
+            self.settled = true;
+            settle();
+        }
+        // The end of one direction is passed on while the other goes on.
+        if self.forth.is_finished() && (self.settled || !self.back.is_finished()) {
+            self.forth.poll_close(cx, second)?;
+        }
+        if self.back.is_finished() && (self.settled || !self.forth.is_finished()) {
+            self.back.poll_close(cx, first)?;
+        }
+        if self.forth.closed && self.back.closed { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+}
+
 /// One direction.
+#[derive(Default)]
 struct Pump {
-    buffer: Box<[u8]>,
-    start: usize,
-    end: usize,
+    /// Bytes that the destination has not taken yet, and the buffer they are in.
+    pending: Option<Pending>,
     unflushed: bool,
     source_ended: bool,
     closed: bool,
     moved: u64,
 }
 
+struct Pending {
+    buffer: Box<[u8]>,
+    start: usize,
+    end: usize,
+}
+
 impl Pump {
-    fn new() -> Self {
-        Self {
-            buffer: vec![0; BUFFER_BYTES].into_boxed_slice(),
-            start: 0,
-            end: 0,
-            unflushed: false,
-            source_ended: false,
-            closed: false,
-            moved: 0,
-        }
+    /// Whether the source has ended, and everything before its end was written.
+    const fn is_finished(&self) -> bool {
+        self.source_ended && self.pending.is_none()
     }
 
+    /// Passes on what there is, as far as the destination takes it.
     fn poll<R: AsyncRead, W: AsyncWrite>(
         &mut self,
         cx: &mut Context<'_>,
         mut from: Pin<&mut R>,
         mut to: Pin<&mut W>,
-    ) -> Poll<io::Result<()>> {
-        loop {
-            if self.closed {
-                return Poll::Ready(Ok(()));
+    ) -> io::Result<()> {
+        for _round in 0..ROUNDS_OF_A_TURN {
+            if self.poll_write_out(cx, to.as_mut())?.is_pending() || self.source_ended {
+                return Ok(());
             }
-            ready!(self.poll_write_out(cx, to.as_mut()))?;
-            if self.source_ended {
-                ready!(to.as_mut().poll_shutdown(cx))?;
-                self.closed = true;
-                continue;
-            }
-            match self.poll_fill(cx, from.as_mut()) {
-                Poll::Ready(result) => result?,
-                Poll::Pending => {
-                    // What was written must not wait for more to come.
-                    if self.unflushed {
-                        ready!(to.as_mut().poll_flush(cx))?;
-                        self.unflushed = false;
-                    }
-                    return Poll::Pending;
+            if self.poll_fill(cx, from.as_mut())?.is_pending() {
+                // What was written must not wait for more to come.
+                if self.poll_write_out(cx, to.as_mut())?.is_ready() && self.unflushed {
+                    self.unflushed = to.as_mut().poll_flush(cx)?.is_pending();
                 }
+                return Ok(());
             }
         }
+        cx.waker().wake_by_ref();
+        Ok(())
     }
 
-    fn poll_write_out<W: AsyncWrite>(&mut self, cx: &mut Context<'_>, mut to: Pin<&mut W>) -> Poll<io::Result<()>> {
-        while self.start < self.end {
-            let pending = self.buffer.get(self.start..self.end).unwrap_or_default();
-            let written = ready!(to.as_mut().poll_write(cx, pending))?;
+    /// Passes on the end of the source.
+    fn poll_close<W: AsyncWrite>(&mut self, cx: &mut Context<'_>, to: Pin<&mut W>) -> io::Result<()> {
+        if self.closed {
+            return Ok(());
+        }
+        match to.poll_shutdown(cx) {
+            Poll::Pending => {}
+            Poll::Ready(Ok(())) => self.closed = true,
+            // It has gone already: nobody is there to be told.
+            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::NotConnected => self.closed = true,
+            Poll::Ready(Err(error)) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Ready when nothing is left to be written.
+    fn poll_write_out<W: AsyncWrite>(&mut self, cx: &mut Context<'_>, mut to: Pin<&mut W>) -> io::Result<Poll<()>> {
+        let Some(pending) = &mut self.pending else { return Ok(Poll::Ready(())) };
+        while pending.start < pending.end {
+            let bytes = pending.buffer.get(pending.start..pending.end).unwrap_or_default();
+            let Poll::Ready(written) = to.as_mut().poll_write(cx, bytes)? else { return Ok(Poll::Pending) };
             if written == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+                return Err(io::ErrorKind::WriteZero.into());
             }
-            self.start += written;
+            pending.start += written;
             self.moved += written as u64;
             self.unflushed = true;
         }
-        Poll::Ready(Ok(()))
+        if let Some(pending) = self.pending.take() {
+            give_back(pending.buffer);
+        }
+        Ok(Poll::Ready(()))
     }
 
-    fn poll_fill<R: AsyncRead>(&mut self, cx: &mut Context<'_>, from: Pin<&mut R>) -> Poll<io::Result<()>> {
-        let mut buffer = ReadBuf::new(&mut self.buffer);
-        ready!(from.poll_read(cx, &mut buffer))?;
-        self.start = 0;
-        self.end = buffer.filled().len();
-        self.source_ended = self.end == 0;
-        Poll::Ready(Ok(()))
+    /// Reads until nothing is there or the buffer is full: TLS gives one record at a time, and they are written together.
+    fn poll_fill<R: AsyncRead>(&mut self, cx: &mut Context<'_>, mut from: Pin<&mut R>) -> io::Result<Poll<()>> {
+        let mut buffer = take_buffer();
+        let mut read = ReadBuf::new(&mut buffer);
+        let polled = loop {
+            let before = read.filled().len();
+            match from.as_mut().poll_read(cx, &mut read) {
+                Poll::Pending => break Poll::Pending,
+                Poll::Ready(result) => result?,
+            }
+            if read.filled().len() == before {
+                self.source_ended = true;
+                break Poll::Ready(());
+            }
+            if read.remaining() == 0 {
+                break Poll::Ready(());
+            }
+        };
+        let end = read.filled().len();
+        if end > 0 {
+            self.pending = Some(Pending { buffer, start: 0, end });
+        } else {
+            give_back(buffer);
+        }
+        Ok(polled)
     }
 }
 

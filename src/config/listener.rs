@@ -1,18 +1,19 @@
 //! A listener of the file becomes one of the [`Config`](super::Config).
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderName;
 use thiserror::Error;
 
+use super::ends::Ends;
 use super::errors::Advice;
-use super::file::{InboundKeys, KeyPath, LimitKeys, ListenerKeys, OneOrMany, OutboundKeys, ProtocolKey, nearest};
+use super::file::{KeyPath, LimitKeys, ListenerKeys, ProtocolKey};
 use super::reading::Reading;
-use super::upstream::{parse_host, parse_known_host, parse_mtls, parse_plain};
+use super::upstream::{parse_host, parse_known_host};
 use super::{
-    Direction, HttpConfig, Limits, ListenAddress, ListenerConfig, PeerMatcher, PeerPattern, ProtocolConfig, S3Config,
-    TlsVersion, UpstreamConfig, address, peer,
+    HttpConfig, Limits, ListenerConfig, PostgresConfig, ProtocolConfig, S3Config, SqlInRecords, TlsVersion, address,
 };
 
 /// What a listener inherits from the file's top level.
@@ -20,6 +21,9 @@ use super::{
 pub(super) struct Inherited {
     pub(super) limits: Limits,
     pub(super) tls_min_version: TlsVersion,
+    /// Whether the file's `limits` say how long a connection may be idle; if not, protocols differ.
+    pub(super) names_idle_timeout: bool,
+    pub(super) sql: SqlInRecords,
 }
 
 /// Reads one entry of `inbound` or `outbound`; none if something about it is wrong, which is then reported.
@@ -29,147 +33,62 @@ pub(super) fn listener<D: Ends>(
     keys: ListenerKeys<D>,
     inherited: &Inherited,
 ) -> Option<ListenerConfig> {
-    let protocol = protocol(reading, at, &keys);
+    let protocol = protocol(reading, at, &keys, inherited.sql);
     let name = keys.name.and_then(|name| reading.listener_name(D::DIRECTION, &at.key("name"), name));
-    let limits = limits(reading, &at.key("limits"), keys.limits.as_ref(), &inherited.limits);
+    let mut inherits = inherited.limits.clone();
+    if let Some(idle) = keys.protocol.and_then(idle_timeout).filter(|_| !inherited.names_idle_timeout) {
+        inherits.idle_timeout = idle;
+    }
+    let limits = limits(reading, &at.key("limits"), keys.limits.as_ref(), &inherits);
     let ends = keys.direction.ends(reading, at, keys.protocol);
+    let mut upstreams = ends.upstreams?.into_iter();
     Some(ListenerConfig {
         direction: D::DIRECTION,
         name: Arc::from(name?),
         listen: ends.listen?,
         protocol: protocol?,
-        upstream: ends.upstream?,
-        further_upstreams: Vec::new(),
+        upstream: upstreams.next()?,
+        further_upstreams: upstreams.collect(),
         peer: ends.peer?,
         tls_min_version: keys.tls.and_then(|tls| tls.min_version).unwrap_or(inherited.tls_min_version),
         limits: limits?,
     })
 }
 
-/// What differs between the directions.
-pub(super) trait Ends {
-    /// Which one it is.
-    const DIRECTION: Direction;
-
-    /// Reads both ends of a listener.
-    fn ends(self, reading: &mut Reading<'_>, at: &KeyPath, protocol: Option<ProtocolKey>) -> BothEnds;
-}
-
-/// Both ends of a listener, as far as they are right.
-#[derive(Debug)]
-pub(super) struct BothEnds {
-    listen: Option<ListenAddress>,
-    upstream: Option<UpstreamConfig>,
-    peer: Option<Option<PeerMatcher>>,
-}
-
-impl Ends for InboundKeys {
-    const DIRECTION: Direction = Direction::Inbound;
-
-    fn ends(self, reading: &mut Reading<'_>, at: &KeyPath, protocol: Option<ProtocolKey>) -> BothEnds {
-        let path = at.key("listen");
-        let listen = match self.listen {
-            Some(text) if text.starts_with("unix:") => reading.refuse(&path, ListenerError::InboundSocket),
-            Some(text) => reading.address(&path, &text),
-            None => None,
-        };
-        let path = at.key("upstream");
-        let upstream = self.upstream.filter(|_| speaks_http(protocol));
-        let upstream = upstream.and_then(|text| reading.report.check(&path, parse_plain(&text)));
-        let upstream = upstream.and_then(|upstream| {
-            if !upstream.is_loopback() && self.unsafe_upstream_off_loopback != Some(true) {
-                return reading.refuse(&path, ListenerError::UpstreamOffLoopback { host: upstream.host });
-            }
-            if listen.is_some_and(|listen| is_itself(listen, &upstream)) {
-                return reading.refuse(&path, ListenerError::UpstreamIsListener);
-            }
-            Some(upstream)
-        });
-        BothEnds { listen: listen.map(ListenAddress::Tcp), upstream, peer: Some(None) }
-    }
-}
-
-impl Ends for OutboundKeys {
-    const DIRECTION: Direction = Direction::Outbound;
-
-    fn ends(self, reading: &mut Reading<'_>, at: &KeyPath, protocol: Option<ProtocolKey>) -> BothEnds {
-        let upstream = self.upstream.as_ref().filter(|_| speaks_http(protocol));
-        let upstream = upstream.and_then(|text| reading.report.check(&at.key("upstream"), parse_mtls(text)));
-        let peer = self.peer.as_ref().and_then(|peer| peers(reading, &at.key("peer"), peer));
-        BothEnds { listen: outbound_listen(reading, at, self), upstream, peer: peer.map(Some) }
-    }
-}
-
-fn outbound_listen(reading: &mut Reading<'_>, at: &KeyPath, keys: OutboundKeys) -> Option<ListenAddress> {
-    let mode = keys.mode.as_deref().map_or(Some(0o600), |mode| reading.report.check(&at.key("mode"), parse_mode(mode)));
-    let path = at.key("listen");
-    let text = keys.listen?;
-    if let Some(socket) = text.strip_prefix("unix:") {
-        let socket = reading.socket(&path, socket)?;
-        return Some(ListenAddress::Unix {
-            path: socket,
-            mode: mode?,
-            allow_uids: keys.allow_uids.unwrap_or_default(),
-        });
-    }
-    for (key, is_set) in [("mode", keys.mode.is_some()), ("allow_uids", keys.allow_uids.is_some())] {
-        if is_set {
-            let error = ListenerError::SocketKey { key };
-            reading.report.key(&at.key(key), error.to_string(), error.advice());
-        }
-    }
-    let address = reading.address(&path, &text)?;
-    if !address::is_loopback(address.ip()) && keys.unsafe_listen_off_loopback != Some(true) {
-        return reading.refuse(&path, ListenerError::ListenOffLoopback { address });
-    }
-    Some(ListenAddress::Tcp(address))
-}
-
-/// Whether what goes to the upstream would come back to the listener.
-fn is_itself(listen: SocketAddr, upstream: &UpstreamConfig) -> bool {
-    let ip = upstream.ip().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
-    upstream.is_loopback() && address::clash(listen, SocketAddr::new(ip, upstream.port))
-}
-
-const fn speaks_http(protocol: Option<ProtocolKey>) -> bool {
-    matches!(protocol, None | Some(ProtocolKey::Http | ProtocolKey::S3))
-}
-
-fn peers(reading: &mut Reading<'_>, path: &KeyPath, keys: &OneOrMany) -> Option<PeerMatcher> {
-    match keys {
-        OneOrMany::One(text) if text == "any" => Some(PeerMatcher::AnyInOwnTrustDomain),
-        OneOrMany::One(text) => one_peer(reading, path, text).map(|pattern| PeerMatcher::OneOf(vec![pattern])),
-        OneOrMany::Many(texts) => {
-            let patterns: Vec<Option<PeerPattern>> =
-                texts.iter().enumerate().map(|(index, text)| one_peer(reading, &path.index(index), text)).collect();
-            patterns.into_iter().collect::<Option<_>>().map(PeerMatcher::OneOf)
-        }
-    }
-}
-
-fn one_peer(reading: &mut Reading<'_>, path: &KeyPath, text: &str) -> Option<PeerPattern> {
-    let pattern = reading.report.check(path, peer::parse(text))?;
-    let trust_domain = pattern.id().trust_domain();
-    match &reading.trust_domains {
-        Some(known) if !known.iter().any(|name| name == trust_domain) => {
-            let near = nearest(trust_domain, known.iter().map(String::as_str)).map(str::to_owned);
-            reading.refuse(path, ListenerError::NoBundle { trust_domain: trust_domain.into(), near })
-        }
-        _ => Some(pattern),
+/// How long a connection that does not speak HTTP may be idle, if the file does not say.
+const fn idle_timeout(protocol: ProtocolKey) -> Option<Duration> {
+    match protocol {
+        ProtocolKey::Http | ProtocolKey::S3 => None,
+        // What is relayed may have pauses, but should not be held for ever after a peer that vanished.
+        ProtocolKey::Tcp => Some(Duration::from_secs(3_600)),
+        // Sessions stand in pools, and a statement may take hours: only what nobody misses is closed.
+        ProtocolKey::Postgres => Some(Duration::from_secs(24 * 3_600)),
     }
 }
 
 /// The protocol with its options, and no options of another.
-fn protocol<D>(reading: &mut Reading<'_>, at: &KeyPath, keys: &ListenerKeys<D>) -> Option<ProtocolConfig> {
+fn protocol<D: Ends>(
+    reading: &mut Reading<'_>,
+    at: &KeyPath,
+    keys: &ListenerKeys<D>,
+    sql: SqlInRecords,
+) -> Option<ProtocolConfig> {
+    const HTTP: &[ProtocolKey] = &[ProtocolKey::Http];
+    const S3: &[ProtocolKey] = &[ProtocolKey::S3];
     let speaks = keys.protocol?;
-    for (key, of, is_set) in [
-        ("host_suffixes", ProtocolKey::S3, keys.host_suffixes.is_some()),
-        ("unsafe_allow_dot_segments", ProtocolKey::S3, keys.unsafe_allow_dot_segments.is_some()),
-        ("merge_slashes", ProtocolKey::Http, keys.merge_slashes.is_some()),
-        ("unsafe_allow_override_headers", ProtocolKey::Http, keys.unsafe_allow_override_headers.is_some()),
-    ] {
-        if is_set && of != speaks {
-            let error = ListenerError::KeyOfOther { key, of: of.as_str(), speaks: speaks.as_str() };
+    let own = [
+        ("hosts", &[ProtocolKey::Http, ProtocolKey::S3] as &[ProtocolKey], keys.hosts.is_some()),
+        ("host_suffixes", S3, keys.host_suffixes.is_some()),
+        ("unsafe_allow_dot_segments", S3, keys.unsafe_allow_dot_segments.is_some()),
+        ("merge_slashes", HTTP, keys.merge_slashes.is_some()),
+        ("unsafe_allow_override_headers", HTTP, keys.unsafe_allow_override_headers.is_some()),
+        ("lifetime", &[ProtocolKey::Tcp], keys.database.lifetime.is_some()),
+        ("authentication_timeout", &[ProtocolKey::Postgres], keys.database.authentication_timeout.is_some()),
+    ];
+    let of_direction = keys.direction.keys_of_protocols();
+    for (key, of, is_set) in own.into_iter().chain(of_direction) {
+        if is_set && !of.contains(&speaks) {
+            let error = ListenerError::KeyOfOther { key, of: listed(of), speaks: speaks.as_str() };
             reading.report.key(&at.key(key), error.to_string(), error.advice());
         }
     }
@@ -194,14 +113,20 @@ fn protocol<D>(reading: &mut Reading<'_>, at: &KeyPath, keys: &ListenerKeys<D>) 
                 unsafe_allow_dot_segments: keys.unsafe_allow_dot_segments.unwrap_or(false),
             }))
         }
-        ProtocolKey::Tcp | ProtocolKey::Postgres => {
-            reading.refuse(&at.key("protocol"), ListenerError::ProtocolLater { protocol: speaks.as_str() })
+        ProtocolKey::Tcp => keys.direction.tcp(reading, at, &keys.database).map(ProtocolConfig::Tcp),
+        ProtocolKey::Postgres => {
+            let config = keys.direction.postgres(reading, at, &keys.database)?;
+            Some(ProtocolConfig::Postgres(Box::new(PostgresConfig { sql, ..config })))
         }
     }
 }
 
+fn listed(protocols: &[ProtocolKey]) -> String {
+    protocols.iter().map(|protocol| format!("`protocol: {}`", protocol.as_str())).collect::<Vec<_>>().join(" or ")
+}
+
 /// Reads each text of a list; none if one of them is wrong.
-fn each<T, E: Advice>(
+pub(super) fn each<T, E: Advice>(
     reading: &mut Reading<'_>,
     path: &KeyPath,
     texts: Option<&[String]>,
@@ -243,7 +168,7 @@ fn parse_header(text: &str) -> Result<HeaderName, ListenerError> {
     HeaderName::try_from(text).map_err(|_| ListenerError::Header { text: text.into() })
 }
 
-fn parse_mode(text: &str) -> Result<u32, ListenerError> {
+pub(super) fn parse_mode(text: &str) -> Result<u32, ListenerError> {
     let digits = text.strip_prefix('0').filter(|rest| rest.len() == 3).unwrap_or(text);
     let mode = u32::from_str_radix(digits, 8).ok().filter(|_| digits.len() == 3 && !digits.starts_with('+'));
     mode.ok_or_else(|| ListenerError::Mode { text: text.into() })
@@ -289,10 +214,10 @@ impl LimitKeys {
 /// What is wrong about a listener as such.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub(super) enum ListenerError {
-    #[error("protocol `{protocol}` comes in a later version")]
-    ProtocolLater { protocol: &'static str },
-    #[error("`{key}` is for `protocol: {of}`, this listener speaks `{speaks}`")]
-    KeyOfOther { key: &'static str, of: &'static str, speaks: &'static str },
+    #[error("`{key}` is for {of}, this listener speaks `{speaks}`")]
+    KeyOfOther { key: &'static str, of: String, speaks: &'static str },
+    #[error("several upstreams are for `protocol: tcp` and `protocol: postgres`")]
+    SeveralUpstreams,
     #[error("an inbound listener takes connections from other machines, a Unix socket cannot")]
     InboundSocket,
     #[error("`{key}` is for Unix sockets, this listener has an IP address")]
@@ -300,7 +225,9 @@ pub(super) enum ListenerError {
     #[error("`{address}` is not on loopback: whoever reaches it would act as this workload")]
     ListenOffLoopback { address: SocketAddr },
     #[error("`{host}` is not on loopback: what was permitted would cross the network in plain")]
-    UpstreamOffLoopback { host: String },
+    UpstreamOffLoopback { host: String, is_postgres: bool },
+    #[error("TLS is not spoken on a Unix socket")]
+    TlsOnSocket,
     #[error("the upstream is this listener itself")]
     UpstreamIsListener,
     #[error("trust domain `{trust_domain}` has no bundle: nobody from there can be verified")]
@@ -322,14 +249,18 @@ pub(super) enum ListenerError {
 impl Advice for ListenerError {
     fn advice(&self) -> Option<String> {
         Some(match self {
-            Self::ProtocolLater { .. } => "this version speaks `http` and `s3`".into(),
-            Self::KeyOfOther { of, .. } => format!("remove it, or write `protocol: {of}`"),
+            Self::KeyOfOther { of, .. } => format!("remove it, or write {of}"),
+            Self::SeveralUpstreams => "write one, and put a load balancer behind it".into(),
             Self::InboundSocket => "write `IP:PORT`, for example `0.0.0.0:8443`".into(),
             Self::SocketKey { .. } => "remove it, or listen on `unix:/PATH`".into(),
             Self::ListenOffLoopback { address } => {
                 let loopback = address::on_loopback(*address);
                 format!("write `{loopback}`, or set `unsafe_listen_off_loopback: true`")
             }
+            Self::UpstreamOffLoopback { is_postgres: true, .. } => {
+                "write `upstream_tls: request`, run portcullis beside the server, or set `unsafe_upstream_off_loopback: true`".into()
+            }
+            Self::TlsOnSocket => "remove `upstream_tls`: only this machine reaches the socket".into(),
             Self::UpstreamOffLoopback { .. } => {
                 "run portcullis beside the service, or set `unsafe_upstream_off_loopback: true`".into()
             }

@@ -130,6 +130,8 @@ fn config(reading: &mut Reading<'_>, file: ConfigFile, overrides: &Overrides) ->
     let policy = file.policy.and_then(|keys| policy(reading, &root.key("policy"), keys));
     let limits = limits(reading, &root.key("limits"), file.limits.as_ref(), &Limits::default());
     let inherited = Inherited {
+        names_idle_timeout: file.limits.as_ref().is_some_and(|limits| limits.idle_timeout.is_some()),
+        sql: file.audit.as_ref().and_then(|audit| audit.sql).unwrap_or_default(),
         limits: limits.unwrap_or_default(),
         tls_min_version: file.tls.and_then(|tls| tls.min_version).unwrap_or(TlsVersion::V1_3),
     };

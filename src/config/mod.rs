@@ -7,14 +7,17 @@ mod address;
 mod database;
 mod document;
 pub mod duration;
+mod ends;
 mod errors;
 mod file;
 mod limits;
 mod listener;
 mod load;
 mod peer;
+mod postgres;
 mod reading;
 mod settings;
+mod tcp;
 mod upstream;
 
 #[cfg(test)]

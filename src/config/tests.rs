@@ -10,6 +10,7 @@ use super::*;
 
 mod bad_files;
 mod bad_values;
+mod databases;
 mod published;
 
 /// A file that has what most have. The tables below change one thing each.

@@ -1,6 +1,7 @@
 //! Where requests go, and the names of hosts.
 
 use std::net::{IpAddr, Ipv6Addr};
+use std::path::Path;
 
 use thiserror::Error;
 
@@ -38,6 +39,51 @@ pub(super) fn parse_mtls(text: &str) -> Result<UpstreamConfig, UpstreamError> {
     }
     let (host, port) = parse_host_port(text)?;
     Ok(UpstreamConfig { scheme: UpstreamScheme::Mtls, host, port })
+}
+
+/// Reads an inbound `tcp` listener's upstream: `HOST:PORT` or `unix:/PATH`, a relative one from `base` on.
+pub(super) fn parse_stream(text: &str, base: &Path) -> Result<UpstreamConfig, UpstreamError> {
+    if let Some(path) = text.strip_prefix("unix:") {
+        return parse_socket(path, base);
+    }
+    if let Some((scheme, rest)) = text.split_once("://") {
+        return Err(UpstreamError::SchemeOfStream { scheme: scheme.into(), rest: rest.into() });
+    }
+    if text.starts_with(['/', '.']) {
+        return Err(UpstreamError::BareSocket { path: text.into() });
+    }
+    let (host, port) = parse_host_port(text)?;
+    Ok(UpstreamConfig { scheme: UpstreamScheme::Plain, host, port })
+}
+
+/// The same of a `postgres` listener, where a folder stands for the socket in it.
+///
+/// # Source
+/// The name of the socket: PostgreSQL, `src/include/libpq/pqcomm.h`, `UNIXSOCK_PATH`.
+pub(super) fn parse_postgres(text: &str, base: &Path) -> Result<UpstreamConfig, UpstreamError> {
+    let is_socket = |path: &str| path.rsplit('/').next().is_some_and(|name| name.starts_with(".s.PGSQL."));
+    match text.strip_prefix("unix:") {
+        Some(folder) if !folder.is_empty() && !is_socket(folder) => {
+            parse_socket(&format!("{}/.s.PGSQL.5432", folder.trim_end_matches('/')), base)
+        }
+        _ => parse_stream(text, base).map_err(|error| match error {
+            UpstreamError::NoPort { text } => UpstreamError::NoPostgresPort { text },
+            error => error,
+        }),
+    }
+}
+
+fn parse_socket(path: &str, base: &Path) -> Result<UpstreamConfig, UpstreamError> {
+    // sockaddr_un has 108 bytes for it, the terminating NUL included (unix(7)).
+    const LONGEST: usize = 107;
+    if path.is_empty() {
+        return Err(UpstreamError::NoSocketPath);
+    }
+    let path = base.join(path).display().to_string();
+    if path.len() > LONGEST {
+        return Err(UpstreamError::SocketPathTooLong { bytes: path.len(), longest: LONGEST });
+    }
+    Ok(UpstreamConfig { scheme: UpstreamScheme::Unix, host: path, port: 0 })
 }
 
 impl UpstreamConfig {
@@ -151,10 +197,20 @@ pub(super) enum UpstreamError {
     SchemeOfMtls { scheme: String, rest: String },
     #[error("`https://` upstreams come in a later version")]
     Https,
-    #[error("Unix sockets as upstream come in a later version")]
+    #[error("an upstream that is spoken to by HTTP or mTLS cannot be a Unix socket")]
     Unix,
+    #[error("a `tcp` or `postgres` upstream is `HOST:PORT` or `unix:/PATH`, without `{scheme}://`")]
+    SchemeOfStream { scheme: String, rest: String },
+    #[error("upstream `{path}` is a path")]
+    BareSocket { path: String },
+    #[error("the socket has no path")]
+    NoSocketPath,
+    #[error("the path of the socket has {bytes} bytes, at most {longest} are possible")]
+    SocketPathTooLong { bytes: usize, longest: usize },
     #[error("upstream `{text}` has no port")]
     NoPort { text: String },
+    #[error("upstream `{text}` has no port")]
+    NoPostgresPort { text: String },
     #[error("`{port}` is not a port, which is a number from 1 to 65535")]
     Port { port: String },
     #[error("IPv6 address `{text}` is not in brackets")]
@@ -176,8 +232,13 @@ impl Advice for UpstreamError {
             Self::Scheme { rest, .. } => format!("write `http://{rest}`, or `h2c://{rest}` for HTTP/2 without TLS"),
             Self::SchemeOfMtls { rest, .. } => format!("write `{rest}`"),
             Self::Https => "write the plain address of the local service, for example `http://127.0.0.1:9000`".into(),
-            Self::Unix => "let the service listen on a loopback port".into(),
+            Self::Unix => "let the service listen on a port, and name that".into(),
+            Self::SchemeOfStream { rest, .. } => format!("write `{rest}`"),
+            Self::BareSocket { path } => format!("write `unix:{path}`"),
+            Self::NoSocketPath => "for example `unix:/run/postgresql`".into(),
+            Self::SocketPathTooLong { .. } => "let the service make its socket in a folder with a shorter path".into(),
             Self::NoPort { text } => format!("write `{text}:PORT`"),
+            Self::NoPostgresPort { text } => format!("write `{text}:5432`, or another port"),
             Self::Port { .. } => "write `HOST:PORT`".into(),
             Self::NoBrackets { .. } => "write `[ADDRESS]:PORT`, for example `[::1]:9000`".into(),
             Self::Userinfo { .. } => "remove what stands before the host, and the `@`".into(),

@@ -88,7 +88,12 @@ impl Listener {
     pub(super) async fn connection(&self, accepted: Accepted, drain: &DrainWatch) {
         let Some(_slot) = self.slots.take() else {
             self.metrics().connection_refused("listener-full");
-            return;
+            // Before a handshake nobody gets an answer: those who overload a listener would make it do one more.
+            return match (accepted, &self.tls) {
+                (Accepted::Tcp(stream, _), None) => self.turn_away(Downstream::tcp(stream)).await,
+                (Accepted::Unix(stream), None) => self.turn_away(Downstream::unix(stream)).await,
+                (_, Some(_)) => {}
+            };
         };
         let mut open = self.metrics().connection();
         match (accepted, &self.tls) {
@@ -112,18 +117,30 @@ impl Listener {
     async fn inbound(
         &self,
         mut stream: TcpStream,
-        address: SocketAddr,
+        mut address: SocketAddr,
         tls: &ServerTls,
         (drain, open): (&DrainWatch, &mut ConnectionGuard),
     ) {
         let trust = self.source.changed();
         let handshake = async {
-            if let Served::Postgres(_) = &self.served
-                && let Opening::Ended(closed) = postgres::open(&mut stream).await
-            {
-                return Err(closed);
+            let direct = match &self.served {
+                Served::Postgres(_) => match postgres::open(&mut stream).await {
+                    Opening::Handshake { direct } => direct,
+                    Opening::Ended(closed) => return Err(closed),
+                },
+                Served::Tcp(listener) => {
+                    address = listener.open(&mut stream, address).await?;
+                    false
+                }
+                Served::Http(_) => false,
+            };
+            let accepted = tls.accept(stream).await;
+            match &accepted {
+                // Whoever does not say that it wants PostgreSQL may be made to speak another protocol to it (ALPACA): PostgreSQL 17
+                // demands it as well of direct TLS.
+                Ok((stream, _)) if direct && stream.get_ref().1.alpn_protocol().is_none() => Err(no_alpn()),
+                _ => Ok(accepted),
             }
-            Ok(tls.accept(stream).await)
         };
         let (stream, peer) = match timeout(self.limits.handshake_timeout, handshake).await {
             Ok(Err(closed)) => return self.record_end(Some(address), None, Instant::now(), &closed, None),
@@ -138,7 +155,7 @@ impl Listener {
         open.open();
         let Some(_slot) = self.slots.take_for(peer.id()) else {
             self.metrics().connection_refused("workload-full");
-            return;
+            return self.turn_away(Downstream::tls(stream)).await;
         };
         let Some(own) = self.own_id() else { return };
         let asker = Arc::new(Asker::new(Arc::clone(&peer), Some(address)));
@@ -170,6 +187,13 @@ impl Listener {
         let opened = Instant::now();
         let closed = self.served.serve(stream, asker, own.svid.id(), ending, self.grace()).await;
         self.record_end(address, Some(&peer), opened, &closed, why.get());
+    }
+
+    /// There is no place for a client. A protocol that has words for it says them.
+    async fn turn_away(&self, stream: Downstream) {
+        if let Served::Postgres(_) = &self.served {
+            postgres::turn_away(stream).await;
+        }
     }
 
     fn own_id(&self) -> Option<SpiffeId> {
@@ -239,6 +263,11 @@ impl Listener {
             tracing::error!(listener = self.name(), %error, "a refused connection has no record");
         }
     }
+}
+
+fn no_alpn() -> Closed {
+    let message = "direct TLS without the ALPN protocol `postgresql`".to_owned();
+    Closed::Refused { rule: "no-alpn", message }
 }
 
 fn too_slow(limits: &Limits) -> HandshakeRefusal {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use tokio::sync::watch;
 
 use super::generation::{PolicyGeneration, PolicySource};
 use super::load::{PolicyErrors, PolicyFiles};
@@ -12,6 +13,7 @@ use super::load::{PolicyErrors, PolicyFiles};
 pub struct PolicyStore {
     source: PolicySource,
     current: ArcSwap<PolicyGeneration>,
+    changed: watch::Sender<u64>,
 }
 
 /// What a reload did.
@@ -30,13 +32,19 @@ impl PolicyStore {
     /// Everything that is wrong with the directory.
     pub fn open(source: PolicySource) -> Result<Self, PolicyErrors> {
         let current = ArcSwap::from_pointee(PolicyGeneration::load(&source, 1)?);
-        Ok(Self { source, current })
+        Ok(Self { source, current, changed: watch::Sender::new(1) })
     }
 
     /// The generation in force. A request keeps the one it began with.
     #[must_use]
     pub fn current(&self) -> Arc<PolicyGeneration> {
         self.current.load_full()
+    }
+
+    /// Told the number of each new generation once it is in force: what a decision that lasts is asked again by.
+    #[must_use]
+    pub fn changed(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
     }
 
     /// Where the policies come from.
@@ -60,6 +68,7 @@ impl PolicyStore {
         }
         let number = current.number() + 1;
         self.current.store(Arc::new(PolicyGeneration::from_files(&files, &self.source, number)?));
+        self.changed.send_replace(number);
         Ok(Reloaded::Swapped(number))
     }
 }

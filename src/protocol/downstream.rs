@@ -1,11 +1,14 @@
 //! The byte stream from a downstream, whatever it came in by.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
@@ -66,6 +69,41 @@ impl Downstream {
     #[must_use]
     pub fn activity(&self) -> Activity {
         self.activity.clone()
+    }
+
+    /// Whether it is encrypted.
+    #[must_use]
+    pub const fn is_tls(&self) -> bool {
+        matches!(self.stream, Stream::Tls(_))
+    }
+
+    /// The bare TCP connection, if it is one.
+    #[must_use]
+    pub fn into_tcp(self) -> Option<TcpStream> {
+        match self.stream {
+            Stream::Tcp(stream) => Some(stream),
+            Stream::Unix(_) | Stream::Tls(_) => None,
+        }
+    }
+
+    /// The address that the peer connected to; none for a Unix socket.
+    #[must_use]
+    pub fn local_address(&self) -> Option<SocketAddr> {
+        self.socket().and_then(|socket| socket.local_addr().ok())
+    }
+
+    /// Lets the connection, when it is dropped, end by a reset rather than in order (SO_LINGER of 0, socket(7)).
+    pub fn abort(&self) {
+        // Who is gone already needs no reset, and a Unix socket knows none.
+        let _ = self.socket().map(|socket| SockRef::from(socket).set_linger(Some(Duration::ZERO)));
+    }
+
+    fn socket(&self) -> Option<&TcpStream> {
+        match &self.stream {
+            Stream::Tcp(stream) => Some(stream),
+            Stream::Tls(stream) => Some(stream.get_ref().0),
+            Stream::Unix(_) => None,
+        }
     }
 
     /// The protocol agreed by ALPN, if any.

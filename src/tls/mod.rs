@@ -6,6 +6,7 @@
 
 mod client;
 mod handshake;
+mod local;
 mod peer;
 mod public;
 mod refusal;
@@ -16,6 +17,7 @@ mod verifier;
 mod tests;
 
 pub use client::ClientTls;
+pub use local::LocalTls;
 pub use peer::Peer;
 pub use public::{PublicTls, server_end_point};
 pub use refusal::HandshakeRefusal;

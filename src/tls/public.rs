@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use aws_lc_rs::digest;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, Error as TlsError, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -50,7 +50,12 @@ impl PublicTls {
         let name = ServerName::try_from(host.to_owned())
             .map_err(|_| refusal("host-name", format!("`{host}` is no name that a certificate could have")))?;
         let connected = TlsConnector::from(config).connect(name, stream).await;
-        connected.map_err(|error| HandshakeRefusal::from_io(&error, None))
+        connected.map_err(|error| match error.get_ref().and_then(|cause| cause.downcast_ref()) {
+            Some(TlsError::InvalidCertificate(cause)) => {
+                refusal("server-certificate", format!("the server's certificate is not trusted: {cause}"))
+            }
+            _ => HandshakeRefusal::from_io(&error, None),
+        })
     }
 
     /// Read once: authorities that cannot be read are looked for again at the next handshake.
@@ -72,10 +77,12 @@ fn roots(ca: &UpstreamCa) -> Result<RootCertStore, HandshakeRefusal> {
     let (certificates, named) = match ca {
         UpstreamCa::System => (rustls_native_certs::load_native_certs().certs, "the system".to_owned()),
         UpstreamCa::File(path) => {
-            let unreadable =
-                |error: String| refusal("no-authority", format!("authorities `{}` cannot be read: {error}", path.display()));
+            let unreadable = |error: String| {
+                refusal("no-authority", format!("authorities `{}` cannot be read: {error}", path.display()))
+            };
             let certificates = CertificateDer::pem_file_iter(path).map_err(|error| unreadable(error.to_string()))?;
-            let certificates = certificates.collect::<Result<Vec<_>, _>>().map_err(|error| unreadable(error.to_string()))?;
+            let certificates =
+                certificates.collect::<Result<Vec<_>, _>>().map_err(|error| unreadable(error.to_string()))?;
             (certificates, format!("`{}`", path.display()))
         }
     };
@@ -139,7 +146,11 @@ mod tests {
         (TlsAcceptor::from(Arc::new(config)), file, certificate.der().clone())
     }
 
-    async fn connect(client: &PublicTls, acceptor: TlsAcceptor, host: &str) -> Result<Option<Vec<u8>>, HandshakeRefusal> {
+    async fn connect(
+        client: &PublicTls,
+        acceptor: TlsAcceptor,
+        host: &str,
+    ) -> Result<Option<Vec<u8>>, HandshakeRefusal> {
         let (near, far) = duplex(64 * 1024);
         let serving = tokio::spawn(async move {
             let mut stream = acceptor.accept(far).await?;
@@ -160,10 +171,11 @@ mod tests {
         let end_point = connect(&client, acceptor.clone(), "db.example").await.unwrap();
         assert_eq!(end_point.as_deref(), Some(digest::digest(&digest::SHA256, &certificate).as_ref()));
         let refused = connect(&client, acceptor.clone(), "other.example").await.unwrap_err();
+        assert_eq!(refused.rule, "server-certificate");
         assert!(refused.message.contains("not valid for name"), "{refused}");
         let (_, other, _) = server();
         let client = PublicTls::new(UpstreamCa::File(other.path().into()), &[]);
-        assert_eq!(connect(&client, acceptor, "db.example").await.unwrap_err().rule, "tls");
+        assert_eq!(connect(&client, acceptor, "db.example").await.unwrap_err().rule, "server-certificate");
     }
 
     #[tokio::test]

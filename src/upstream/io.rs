@@ -6,7 +6,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
@@ -76,6 +78,17 @@ impl UpstreamIo {
             Stream::Tls(stream) => server_end_point(stream),
             Stream::Plain(_) | Stream::Unix(_) => None,
         }
+    }
+
+    /// Lets the connection, when it is dropped, end by a reset rather than in order (SO_LINGER of 0, socket(7)).
+    pub fn abort(&self) {
+        let socket = match &self.stream {
+            Stream::Plain(stream) => stream,
+            Stream::Tls(stream) => stream.get_ref().0,
+            Stream::Unix(_) => return,
+        };
+        // Who is gone already needs no reset.
+        let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
     }
 
     /// The protocol agreed by ALPN, if any.

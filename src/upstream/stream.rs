@@ -139,10 +139,8 @@ impl StreamUpstream {
         position: usize,
         address: Option<SocketAddr>,
     ) -> Result<UpstreamIo, Failure> {
-        let failed = |error: std::io::Error| Failure::Connect {
-            upstream: connector.address.clone(),
-            cause: error.to_string(),
-        };
+        let failed =
+            |error: std::io::Error| Failure::Connect { upstream: connector.address.clone(), cause: error.to_string() };
         if connector.config.scheme == UpstreamScheme::Unix {
             let stream = UnixStream::connect(&connector.config.host).await.map_err(failed)?;
             return Ok(UpstreamIo::unix(stream).reached_at(Reached { upstream: position, address: None }));

@@ -4,6 +4,7 @@
 #   install.sh --dry-run [PART]    says what it would install
 #   install.sh --path              prints where the venv is
 #   install.sh --freeze            pins requirements.in anew into requirements.txt
+# PostgreSQL's regression SQL comes to $PORTCULLIS_COMPONENTS/postgres-regress.
 # The venv is $PORTCULLIS_COMPONENTS/venv, else $CARGO_TARGET_DIR/components/venv, else target/components/venv.
 set -euo pipefail
 
@@ -84,6 +85,46 @@ install_venv() {
     wanted_stamp >"$stamp"
 }
 
+# PostgreSQL's own regression SQL, from Debian's source package: the only part of it that no binary package has.
+install_regression() {
+    local into=$components/postgres-regress scratch version
+    if [ -f "$into/.installed" ]; then return; fi
+    say "apt-get source postgresql-15 for its regression SQL into $into"
+    if [ -n "$dry_run" ]; then return; fi
+    scratch=$(mktemp -d)
+    mkdir -p "$scratch/parts" "$scratch/lists/partial" "$scratch/cache/archives/partial"
+    # The same places that packages come from, asked for sources; neither the machine's lists nor its settings change.
+    if [ -f /etc/apt/sources.list.d/debian.sources ]; then
+        sed 's/^Types:.*/Types: deb-src/' /etc/apt/sources.list.d/debian.sources >"$scratch/parts/debian.sources"
+    else
+        sed -n 's/^deb /deb-src /p' /etc/apt/sources.list >"$scratch/parts/debian.list"
+    fi
+    local options=(-q -o "Dir::Etc::SourceList=/dev/null" -o "Dir::Etc::SourceParts=$scratch/parts"
+        -o "Dir::State::Lists=$scratch/lists" -o "Dir::Cache=$scratch/cache" -o APT::Sandbox::User=root)
+    apt-get "${options[@]}" update
+    # The newest that can be had: a mirror may list a security update before it has it.
+    while read -r version; do
+        if (cd "$scratch" && apt-get "${options[@]}" source --download-only "postgresql-15=$version"); then break; fi
+        rm -f "$scratch"/postgresql-15_*
+    done < <(apt-cache "${options[@]:1}" madison postgresql-15 | awk -F' *[|] *' '/Sources/ { print $2 }')
+    rm -rf "$into"
+    # Python unpacks bzip2 on machines without the program.
+    "$python" - "$scratch" "$into" <<'PYTHON'
+import glob, os, sys, tarfile
+source, into = sys.argv[1:]
+(archive,) = glob.glob(os.path.join(source, "postgresql-15_*.orig.tar.*"))
+part = "/src/test/regress/"
+with tarfile.open(archive) as tar:
+    for member in tar:
+        name = member.name.partition(part)[2]
+        if member.isreg() and (name == "parallel_schedule" or name.startswith(("sql/", "data/"))):
+            member.name = name
+            tar.extract(member, into)
+PYTHON
+    rm -rf "$scratch"
+    touch "$into/.installed"
+}
+
 freeze() {
     local scratch
     scratch=$(mktemp -d)
@@ -110,6 +151,7 @@ tests | all)
     install_packages all
     if [ -n "$dry_run" ]; then
         install_venv
+        install_regression
         exit
     fi
     mkdir -p "$components"
@@ -117,6 +159,7 @@ tests | all)
     exec 9>"$components/.lock"
     flock 9
     install_venv
+    install_regression
     ;;
 *) fail "unknown part \`$1\`: build, tests or all" ;;
 esac

@@ -9,7 +9,8 @@ use std::time::Duration;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
 
-use crate::config::{LogFormat, OnAuditFailure, TlsVersion, UnknownNames, duration};
+use super::database_keys::{DatabaseKeys, InboundDatabaseKeys, OutboundDatabaseKeys};
+use crate::config::{LogFormat, OnAuditFailure, SqlInRecords, TlsVersion, UnknownNames, duration};
 
 /// Configuration of portcullis. Unknown keys are refused. Relative paths start at the folder of the configuration file. Durations are a whole number with a unit: `500ms`, `10s`, `5m`, `1h`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -61,7 +62,7 @@ pub(crate) struct IdentityKeys {
     #[schemars(required, length(min = 1), extend("examples" = ["/run/svid/svid.key"]))]
     pub(crate) private_key: Option<String>,
     /// For each trust domain the PEM file with its certificate authorities. A bundle is trusted for its own trust domain only.
-    #[schemars(required, extend("minProperties" = 1, "examples" = [{"pipeline.example": "/run/svid/bundle.pem"}]))]
+    #[schemars(required, extend("minProperties" = 1, "x-entries" = "trust domain: file", "examples" = [{"pipeline.example": "/run/svid/bundle.pem"}]))]
     pub(crate) trust_bundles: Option<BTreeMap<String, String>>,
 }
 
@@ -113,6 +114,8 @@ pub(crate) struct ListenerKeys<D> {
     /// `http` only. Method- and URL-override headers (`X-HTTP-Method-Override`, `X-Original-URL` …) that are let through. An upstream that obeys them does something else than what was judged.
     #[schemars(length(min = 1), extend("examples" = [["x-http-method-override"]]))]
     pub(crate) unsafe_allow_override_headers: Option<Vec<String>>,
+    #[serde(flatten)]
+    pub(crate) database: DatabaseKeys,
     /// TLS of this listener.
     pub(crate) tls: Option<TlsKeys>,
     /// Limits of this listener.
@@ -124,12 +127,14 @@ pub(crate) struct InboundKeys {
     /// Address to listen on, `IP:PORT`. Port 0 takes a free one.
     #[schemars(required, extend("examples" = ["0.0.0.0:8443"]))]
     pub(crate) listen: Option<String>,
-    /// The local service: `http://HOST:PORT`, or `h2c://HOST:PORT` for HTTP/2 without TLS. Must be on loopback.
-    #[schemars(required, extend("examples" = ["http://127.0.0.1:9000"]))]
-    pub(crate) upstream: Option<String>,
+    /// The local service: `http://HOST:PORT`, or `h2c://HOST:PORT` for HTTP/2 without TLS. `tcp`, `postgres`: `HOST:PORT` or `unix:/PATH`, or a list of them that are tried in order; for `postgres` the path may be the folder of `.s.PGSQL.5432`. Must be on loopback.
+    #[schemars(required, length(min = 1), extend("examples" = ["http://127.0.0.1:9000"]))]
+    pub(crate) upstream: Option<OneOrMany>,
     /// Lets `upstream` be another machine. What was permitted then crosses the network unprotected, and whoever reaches the service there is not asked.
     #[schemars(extend("default" = false))]
     pub(crate) unsafe_upstream_off_loopback: Option<bool>,
+    #[serde(flatten)]
+    pub(crate) database: InboundDatabaseKeys,
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -143,15 +148,17 @@ pub(crate) struct OutboundKeys {
     /// Only with a Unix socket: the user ids that may connect (SO_PEERCRED). Without this key the socket file's mode alone decides.
     #[schemars(length(min = 1), inner(range(max = 4_294_967_294_u32)), extend("examples" = [[1000]]))]
     pub(crate) allow_uids: Option<Vec<u32>>,
-    /// Where the other sidecar listens, `HOST:PORT`.
-    #[schemars(required, extend("examples" = ["lake.data.svc:8443"]))]
-    pub(crate) upstream: Option<String>,
+    /// Where the other sidecar listens, `HOST:PORT`. `tcp`, `postgres`: also a list of them that are tried in order.
+    #[schemars(required, length(min = 1), extend("examples" = ["lake.data.svc:8443"]))]
+    pub(crate) upstream: Option<OneOrMany>,
     /// Who must answer: a SPIFFE ID, a list of them, `spiffe://TRUST-DOMAIN/PATH/*` (one or more segments below), or `any` (any workload of our own trust domain).
     #[schemars(required, length(min = 1), extend("examples" = ["spiffe://pipeline.example/ns/data/sa/lake"]))]
     pub(crate) peer: Option<OneOrMany>,
     /// Lets `listen` be an address that other machines reach. Each of them then acts as this workload.
     #[schemars(extend("default" = false))]
     pub(crate) unsafe_listen_off_loopback: Option<bool>,
+    #[serde(flatten)]
+    pub(crate) database: OutboundDatabaseKeys,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -161,9 +168,9 @@ pub(crate) enum ProtocolKey {
     Http,
     /// The S3 API: actions `s3:…` on `Bucket`, `Prefix` and `Object`.
     S3,
-    /// Any bytes: action `tcp:Connect`. Not in this version.
+    /// Any bytes: one decision for a connection, action `tcp:Connect` on `Endpoint`.
     Tcp,
-    /// PostgreSQL: actions `sql:…` on `Table`. Not in this version.
+    /// PostgreSQL: a decision for each statement, actions `sql:…` on `Database`, `Schema`, `Table` and `Function`.
     Postgres,
 }
 
@@ -221,6 +228,9 @@ pub(crate) struct AuditKeys {
     /// What happens to requests while records cannot be written.
     #[schemars(extend("default" = "refuse"))]
     pub(crate) unsafe_on_failure: Option<OnAuditFailure>,
+    /// How SQL statements are recorded.
+    #[schemars(extend("default" = "normalized"))]
+    pub(crate) sql: Option<SqlInRecords>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -275,7 +285,7 @@ pub(crate) struct LimitKeys {
     /// From the first byte of a request head to its last. 408 above.
     #[schemars(extend("default" = "10s", "x-minimum" = "10ms", "x-maximum" = "10m"))]
     pub(crate) header_read_timeout: Option<DurationKey>,
-    /// Without a byte in either direction: an idle connection is closed, a stalled body is cut.
+    /// Without a byte in either direction: an idle connection is closed, a stalled body is cut. Where no `limits` name it, `tcp` has 1h and `postgres` 24h: connections to databases stand in pools, and statements take their time.
     #[schemars(extend("default" = "1m", "x-minimum" = "10ms", "x-maximum" = "24h"))]
     pub(crate) idle_timeout: Option<DurationKey>,
     /// To reach the upstream, its TLS handshake included. 504 above. `--connect-timeout` and `PORTCULLIS_CONNECT_TIMEOUT` override it for all listeners.

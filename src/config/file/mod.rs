@@ -1,6 +1,7 @@
 //! The configuration file as it is written: its keys, their JSON Schema, and the text read against them.
 
 mod conform;
+mod database_keys;
 mod keys;
 mod nearest;
 mod schema;
@@ -8,6 +9,9 @@ mod tree;
 mod yaml;
 
 pub(super) use conform::{conform, conform_override};
+pub(super) use database_keys::{
+    CatalogKeys, DatabaseKeys, InboundDatabaseKeys, OutboundDatabaseKeys, Pairs, UpstreamTlsKey,
+};
 pub(super) use keys::{
     AdminKeys, AuditKeys, AuditSinkKey, ConfigFile, DurationKey, HealthKeys, IdentityKeys, IdentitySource, InboundKeys,
     LimitKeys, ListenerKeys, LogKeys, OneOrMany, OutboundKeys, PolicyKeys, ProtocolKey,

@@ -489,11 +489,18 @@ fn upstreams_and_peers_are_refused_with_their_reason() {
 fn options_of_a_protocol_are_refused_with_their_reason() {
     assert_rows(&[
         (
-            "protocol: http",
-            "protocol: tcp",
-            (17, 15, "outbound[0].protocol"),
-            "protocol `tcp` comes in a later version",
-            "this version speaks `http` and `s3`",
+            "upstream: http://127.0.0.1:9000",
+            "upstream: [http://127.0.0.1:9000, http://127.0.0.1:9001]",
+            (12, 5, "inbound[0].upstream"),
+            "several upstreams are for `protocol: tcp` and `protocol: postgres`",
+            "write one, and put a load balancer behind it",
+        ),
+        (
+            "upstream: http://127.0.0.1:9000",
+            "upstream: unix:/run/store.sock",
+            (12, 15, "inbound[0].upstream"),
+            "an upstream that is spoken to by HTTP or mTLS cannot be a Unix socket",
+            "let the service listen on a port, and name that",
         ),
         (
             "protocol: http",

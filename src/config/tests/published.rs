@@ -75,22 +75,56 @@ fn defaults_in_the_schema_are_those_in_force() {
     let mut file = json!({
         "identity": { "certificate": "a", "private_key": "b", "trust_bundles": { "td": "c" } },
         "policy": { "directory": "p" },
-        "inbound": [{ "name": "a", "listen": "0.0.0.0:1", "protocol": "s3", "upstream": "http://localhost:1000" }],
-        "outbound": [{ "name": "a", "listen": "127.0.0.1:2", "protocol": "http", "upstream": "a:1", "peer": "any" }],
+        "inbound": [
+            { "name": "a", "listen": "0.0.0.0:1", "protocol": "s3", "upstream": "http://localhost:1000" },
+            { "name": "b", "listen": "0.0.0.0:4", "protocol": "tcp", "upstream": "localhost:1000", "limits": { "idle_timeout": "1h" } },
+            { "name": "c", "listen": "0.0.0.0:5", "protocol": "postgres", "upstream": "localhost:1000", "catalog": { "user": "d" },
+              "limits": { "idle_timeout": "24h" } },
+        ],
+        "outbound": [
+            { "name": "a", "listen": "127.0.0.1:2", "protocol": "http", "upstream": "a:1", "peer": "any" },
+            { "name": "c", "listen": "127.0.0.1:6", "protocol": "postgres", "upstream": "a:1", "peer": "any",
+              "limits": { "idle_timeout": "24h" } },
+        ],
         "health": { "listen": "0.0.0.0:3" },
     });
     let bare = parse(&file.to_string()).unwrap();
     fill(&mut file, schema());
     assert_eq!(file["limits"]["header_bytes"], 65_536, "the defaults have been filled in");
     assert_eq!(file["inbound"][0]["limits"]["idle_timeout"], "1m", "in listeners too");
-    for (listener, key) in
-        [("inbound", "merge_slashes"), ("outbound", "unsafe_allow_dot_segments"), ("outbound", "mode")]
-    {
-        assert!(file[listener][0].as_object_mut().unwrap().remove(key).is_some());
+    for (direction, index, speaks) in [
+        ("inbound", 0, "s3"),
+        ("inbound", 1, "tcp"),
+        ("inbound", 2, "postgres"),
+        ("outbound", 0, "http"),
+        ("outbound", 1, "postgres"),
+    ] {
+        let listener = file[direction][index].as_object_mut().unwrap();
+        listener.remove("mode");
+        for (of, keys) in [
+            ("http", &["merge_slashes"] as &[&str]),
+            ("s3", &["unsafe_allow_dot_segments"]),
+            ("tcp", &["send_proxy_protocol"]),
+            ("postgres", POSTGRES_DEFAULTS),
+        ] {
+            for key in keys.iter().filter(|_| of != speaks) {
+                assert!(listener.remove(*key).is_some() || direction == "outbound", "`{key}` has a default");
+            }
+        }
     }
     let filled = parse(&file.to_string()).unwrap_or_else(|errors| panic!("{}", errors.render(false)));
     assert_eq!(format!("{bare:#?}"), format!("{filled:#?}"));
 }
+
+const POSTGRES_DEFAULTS: &[&str] = &[
+    "role",
+    "catalog_max_age",
+    "upstream_tls",
+    "upstream_ca",
+    "message_bytes",
+    "statement_bytes",
+    "authentication_timeout",
+];
 
 /// Writes every default of the schema into a file.
 fn fill(value: &mut Value, schema: &Value) {
@@ -114,7 +148,7 @@ fn fill(value: &mut Value, schema: &Value) {
 
 #[test]
 fn the_schema_says_nothing_that_the_check_does_not_know() {
-    const KNOWN: [&str; 20] = [
+    const KNOWN: [&str; 21] = [
         "$schema",
         "title",
         "description",
@@ -133,6 +167,7 @@ fn the_schema_says_nothing_that_the_check_does_not_know() {
         "minProperties",
         "x-minimum",
         "x-maximum",
+        "x-entries",
         "anyOf",
         "minLength",
     ];
@@ -192,7 +227,7 @@ fn reference() -> String {
     while !blocks.is_empty() {
         let (path, block) = blocks.remove(0);
         // Both directions and the top level have the same limits and the same TLS: said once.
-        if path.starts_with("inbound[].") || path.starts_with("outbound[].") {
+        if path.contains("bound[].") && (path.ends_with(".tls") || path.ends_with(".limits")) {
             continue;
         }
         let title = if path.is_empty() { "Top level".into() } else { format!("`{path}`") };
@@ -238,7 +273,7 @@ fn kind(key: &Value) -> String {
         return branches.iter().map(kind).collect::<Vec<_>>().join(" or ");
     }
     match key["type"].as_str().unwrap() {
-        "object" if key["additionalProperties"].is_object() => "trust domain: file".into(),
+        "object" if key["x-entries"].is_string() => key["x-entries"].as_str().unwrap().into(),
         "object" => "keys below".into(),
         "array" if key["items"]["properties"].is_object() => "list of keys below".into(),
         "array" => format!("list of {}", kind(&key["items"])),

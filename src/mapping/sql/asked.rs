@@ -141,6 +141,22 @@ impl Asked {
         self.on(action, Target::Database, context);
     }
 
+    /// Something on a relation that has more to it than columns: an index, a trigger, a new owner.
+    pub(super) fn on_relation(
+        &mut self,
+        action: &'static str,
+        relation: &Relation,
+        context: Vec<(&'static str, Value)>,
+    ) {
+        let named = Named {
+            schema: Arc::clone(&relation.schema),
+            name: Arc::clone(&relation.name),
+            partition_of: relation.partition_of.clone(),
+            base: relation.base.clone(),
+        };
+        self.on(action, Target::Table(Box::new(named)), context);
+    }
+
     /// Something on a schema.
     pub(super) fn on_schema(&mut self, action: &'static str, schema: &str, context: Vec<(&'static str, Value)>) {
         self.on(action, Target::Schema(schema.into()), context);

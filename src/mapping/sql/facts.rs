@@ -24,4 +24,12 @@ pub trait PreparedTexts {
     fn prepared(&self, name: &str) -> Option<(&str, usize)>;
     /// Whether a cursor of this name was declared by a statement that was judged.
     fn cursor(&self, name: &str) -> bool;
+    /// Whether the query behind that cursor calls nothing but harmless functions, so that FETCH can change nothing.
+    fn quiet_cursor(&self, _name: &str) -> bool {
+        false
+    }
+    /// Whether the open transaction has changed settings, role or names, so that its end may change what names mean.
+    fn transaction_matters(&self) -> bool {
+        true
+    }
 }

@@ -250,6 +250,8 @@ pub(super) async fn send(mut io: UpstreamIo, key: CancelRequest) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+
     use super::*;
 
     fn id(path: &str) -> SpiffeId {
@@ -283,9 +285,8 @@ mod tests {
         let mut in_flight = key.session.begin().unwrap();
         assert!(key.session.begin().is_none(), "one is enough");
         key.end_statement();
-        let waiting = key.settled();
-        tokio::pin!(waiting);
-        assert!(futures_util::poll!(waiting.as_mut()).is_pending());
+        let mut waiting = Box::pin(key.settled());
+        assert!(waiting.as_mut().now_or_never().is_none());
         in_flight.done = true;
         drop(in_flight);
         assert!(waiting.await);

@@ -1,35 +1,40 @@
 //! The walk of one PostgreSQL connection.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::net::TcpStream;
-
+use super::cancel::CancelKeys;
+use super::{inbound, outbound};
 use crate::config::{Direction, Limits, ListenerConfig, PostgresConfig};
-use crate::enforce::{Asker, EnforcementPoint};
+use crate::enforce::{Asker, EnforcementPoint, Exchange};
 use crate::protocol::{Closed, Downstream, Last};
+use crate::tls::LocalTls;
 use crate::upstream::StreamUpstream;
 
 /// A listener that speaks PostgreSQL, on one data-path thread.
 #[derive(Debug)]
 pub struct PostgresListener {
-    endpoint: Arc<str>,
+    pub(super) endpoint: Arc<str>,
     direction: Direction,
-    config: PostgresConfig,
-    limits: Limits,
-    point: Arc<EnforcementPoint>,
-    upstream: Arc<StreamUpstream>,
+    pub(super) config: PostgresConfig,
+    pub(super) limits: Limits,
+    pub(super) point: Arc<EnforcementPoint>,
+    pub(super) upstream: Arc<StreamUpstream>,
+    pub(super) cancels: Arc<CancelKeys>,
+    pub(super) local_tls: Option<LocalTls>,
 }
 
 impl PostgresListener {
-    /// The listener that `config` describes.
+    /// The listener that `config` describes. `cancels` is the same on all threads.
     #[must_use]
     pub fn new(
         config: &ListenerConfig,
         postgres: &PostgresConfig,
         point: Arc<EnforcementPoint>,
         upstream: Arc<StreamUpstream>,
+        cancels: Arc<CancelKeys>,
     ) -> Self {
+        let local_tls = postgres.local_certificate.as_ref();
         Self {
             endpoint: Arc::clone(&config.name),
             direction: config.direction,
@@ -37,34 +42,27 @@ impl PostgresListener {
             limits: config.limits.clone(),
             point,
             upstream,
+            cancels,
+            local_tls: local_tls.map(|(chain, key)| LocalTls::new(chain.clone(), key.clone(), &[b"postgresql"])),
         }
     }
-}
 
-/// How an inbound connection goes on before TLS.
-#[derive(Debug)]
-pub enum Opening {
-    /// With the handshake: the next bytes are a ClientHello. `direct` if no SSLRequest came before.
-    Handshake {
-        /// PostgreSQL 17's direct TLS, where ALPN must be `postgresql`.
-        direct: bool,
-    },
-    /// Not at all: it has been answered.
-    Ended(Closed),
-}
-
-/// Reads what comes before TLS: SSLRequest, GSSENCRequest, or TLS at once.
-pub async fn open(_stream: &mut TcpStream) -> Opening {
-    Opening::Handshake { direct: true }
+    /// A connection as its record sees it.
+    pub(super) fn exchange(&self, id: &str) -> Exchange {
+        Exchange { started: Instant::now(), request_id: id.into(), trace_id: None, method: None, statement: None }
+    }
 }
 
 /// Serves a connection until it ends.
 pub async fn serve(
-    _stream: Downstream,
-    _listener: Arc<PostgresListener>,
-    _asker: Arc<Asker>,
-    _ending: impl Future<Output = Last>,
-    _grace: Duration,
+    stream: Downstream,
+    listener: Arc<PostgresListener>,
+    asker: Arc<Asker>,
+    ending: impl Future<Output = Last>,
+    grace: Duration,
 ) -> Closed {
-    Closed::InOrder
+    match listener.direction {
+        Direction::Inbound => inbound::serve(stream, listener, asker, ending, grace).await,
+        Direction::Outbound => outbound::serve(stream, listener, asker, ending, grace).await,
+    }
 }

@@ -140,7 +140,11 @@ impl Names<'_> {
         Ok(Call::of(candidates))
     }
 
-    fn functions_named(&self, name: &[&str]) -> Result<Vec<Candidate>, SqlRefusal> {
+    /// Every function of a name, however many arguments it takes.
+    ///
+    /// # Errors
+    /// As for [`Names::call`].
+    pub(in crate::mapping::sql) fn functions_named(&self, name: &[&str]) -> Result<Vec<Candidate>, SqlRefusal> {
         let (schema, name) = self.parts(name)?;
         let mut candidates = Vec::new();
         for schema in self.schemas_of_calls(schema)? {

@@ -122,6 +122,11 @@ impl<'a> Names<'a> {
         self.path.for_creation()
     }
 
+    /// The schemas of the search path, in its order.
+    pub(super) fn path(&self) -> impl Iterator<Item = &str> {
+        self.path.with_temp()
+    }
+
     /// The schema that a written name means: `pg_temp` is the session's own.
     pub(super) fn real_schema<'s>(&'s self, schema: &'s str) -> &'s str {
         if schema == "pg_temp" { self.facts.temp_schema.as_deref().unwrap_or(schema) } else { schema }

@@ -3,10 +3,10 @@
 use pg_query::NodeEnum;
 use pg_query::protobuf::{AExprKind, FuncCall, LimitOption, Node, SelectStmt, SetOperation, a_const::Val};
 
-use crate::mapping::Value;
 use crate::mapping::sql::SqlRefusal;
 use crate::mapping::sql::asked::refused;
 use crate::mapping::sql::catalog::Relation;
+use crate::mapping::sql::statements::{SettingValue, set_setting};
 
 use super::expression::constant_string;
 use super::{Walk, strings};
@@ -25,20 +25,8 @@ impl Walk<'_, '_> {
     }
 
     fn set(&mut self, name: &str, value: Option<&str>) -> Result<(), SqlRefusal> {
-        // Names of settings are compared without case (`guc_name_compare`, ASCII only).
-        let name = name.to_ascii_lowercase();
-        if name.starts_with("portcullis.") {
-            return Err(refused("setting-of-the-proxy", format!("`{name}` carries the identity and cannot be set")));
-        }
-        self.asked.literals_matter();
-        self.asked.effects_mut().settings = true;
-        if matches!(&*name, "role" | "session_authorization") {
-            let requested = value.map(|role| ("requestedRole", Value::from(role)));
-            self.asked.on_database("sql:SetRole", requested.into_iter().collect());
-        } else {
-            self.asked.on_database("sql:Set", vec![("setting", Value::from(&*name))]);
-        }
-        Ok(())
+        let value = value.map_or(SettingValue::Unknown, SettingValue::Constant);
+        set_setting(&mut self.asked, self.names, name, value)
     }
 
     /// pg_dump's own `SELECT set_config(name, 'view, foreign-table', false) FROM pg_settings WHERE name =

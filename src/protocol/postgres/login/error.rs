@@ -81,8 +81,9 @@ impl LoginError {
             | Self::Unsupported { .. }
             | Self::Mechanisms
             | Self::Unproved { .. } => ErrorReply::fatal("28P01", "the proxy could not log in to the server"),
-            Self::ChannelBinding => ErrorReply::fatal("28000", self.to_string())
-                .with_hint("Connect with channel_binding=disable, or have the proxy log in (role: fixed or by_identity)."),
+            Self::ChannelBinding => ErrorReply::fatal("28000", self.to_string()).with_hint(
+                "Connect with channel_binding=disable, or have the proxy log in (role: fixed or by_identity).",
+            ),
             Self::Client { .. } | Self::ClientLeft => ErrorReply::fatal("08P01", self.to_string()),
             Self::Version { .. } | Self::NonconformingStrings => ErrorReply::fatal("0A000", self.to_string()),
             Self::Server { .. } | Self::Io(_) => ErrorReply::fatal("08006", "the server broke off the connection"),

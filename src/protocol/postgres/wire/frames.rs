@@ -90,7 +90,8 @@ impl Side {
             (Self::Server, b'T' | b'D' | b'V' | b'E' | b'N' | b'A' | b't') => Some(LARGE),
             (
                 Self::Server,
-                b'R' | b'K' | b'S' | b'Z' | b'1' | b'2' | b'3' | b'C' | b'c' | b'G' | b'H' | b'W' | b'I' | b'n' | b's' | b'v',
+                b'R' | b'K' | b'S' | b'Z' | b'1' | b'2' | b'3' | b'C' | b'c' | b'G' | b'H' | b'W' | b'I' | b'n' | b's'
+                | b'v',
             ) => Some(SMALL_OF_SERVER),
             _ => None,
         }
@@ -144,7 +145,10 @@ impl FrameReader {
     ///
     /// # Cancel safety
     /// Nothing is lost when the future is dropped.
-    pub(in crate::protocol::postgres) async fn fill<R: AsyncRead + Unpin>(&mut self, from: &mut R) -> io::Result<usize> {
+    pub(in crate::protocol::postgres) async fn fill<R: AsyncRead + Unpin>(
+        &mut self,
+        from: &mut R,
+    ) -> io::Result<usize> {
         self.buffer.reserve(READ_BYTES);
         from.read_buf(&mut self.buffer).await
     }

@@ -40,6 +40,9 @@ pub fn fuzz_frames(bytes: &[u8]) {
     for side in [Side::Client { message_bytes: 4_096 }, Side::Server] {
         let whole = frames::read_all(side, bytes, bytes.len().max(1));
         assert_eq!(whole, frames::read_all(side, bytes, usize::from(cut % 16) + 1));
-        assert_eq!(frames::pass_all(side, bytes, bytes.len().max(1)), frames::pass_all(side, bytes, usize::from(cut % 16) + 1));
+        assert_eq!(
+            frames::pass_all(side, bytes, bytes.len().max(1)),
+            frames::pass_all(side, bytes, usize::from(cut % 16) + 1)
+        );
     }
 }

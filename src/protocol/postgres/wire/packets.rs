@@ -136,7 +136,9 @@ impl FirstPacket {
         match self {
             Self::SslRequest => untyped(SSL_REQUEST, &[]),
             Self::GssEncRequest => untyped(GSSENC_REQUEST, &[]),
-            Self::Cancel(cancel) => untyped(CANCEL_REQUEST, &[cancel.pid.to_be_bytes().as_slice(), &cancel.secret].concat()),
+            Self::Cancel(cancel) => {
+                untyped(CANCEL_REQUEST, &[cancel.pid.to_be_bytes().as_slice(), &cancel.secret].concat())
+            }
             Self::Startup(startup) => startup.to_bytes(),
         }
     }

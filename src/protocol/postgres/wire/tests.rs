@@ -39,7 +39,11 @@ fn long_rows_pass_in_pieces_and_the_next_message_is_seen_behind_them() {
     frame(&mut bytes, b'D', |out| out.extend_from_slice(&[7; 100]));
     frame(&mut bytes, b'D', |out| out.extend_from_slice(&[8; 100]));
     ready_for_query(&mut bytes, b'I');
-    reader = FrameReader::new(Side::Server, { let mut b = reader.into_buffered(); b.extend_from_slice(&bytes[..150]); b });
+    reader = FrameReader::new(Side::Server, {
+        let mut b = reader.into_buffered();
+        b.extend_from_slice(&bytes[..150]);
+        b
+    });
     let passed = reader.pass(b"Dd").unwrap().unwrap();
     assert_eq!((passed.bytes.len(), passed.begun), (150, 2));
     assert!(reader.is_within());
@@ -142,8 +146,15 @@ fn an_error_is_written_field_by_field_and_no_text_makes_a_field_of_its_own() {
     error(&mut out, &ErrorReply { position: Some(3), ..reply });
     let (frames, rest, _) = frames::read_all(Side::Server, &out, 7);
     let fields: Vec<_> = error_fields(frames[0].body()).map(|(code, value)| (code as char, value)).collect();
-    let expected: [(char, &[u8]); 7] =
-        [('S', b"FATAL"), ('V', b"FATAL"), ('C', b"28000"), ('M', b"no"), ('D', b"decision 1"), ('H', b"ask"), ('P', b"3")];
+    let expected: [(char, &[u8]); 7] = [
+        ('S', b"FATAL"),
+        ('V', b"FATAL"),
+        ('C', b"28000"),
+        ('M', b"no"),
+        ('D', b"decision 1"),
+        ('H', b"ask"),
+        ('P', b"3"),
+    ];
     assert_eq!(fields, expected);
     assert!(rest.is_empty());
 }

@@ -1,0 +1,266 @@
+//! A session from a peer: its startup packet, the decision, the login, and then its statements.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::io::AsyncWriteExt as _;
+use tokio::time::timeout;
+
+use super::answer::{NoPacket, decision, fatal, first_packet, malformed, of_drain, of_failure};
+use super::asked::{Asked, asked};
+use super::listener::PostgresListener;
+use super::login::{LoggedIn, LoginError, login, pass_through};
+use super::roles::role;
+use super::session::{self, SessionStart};
+use super::settings::{SPIFFE_ID, application_name, cap};
+use super::wire::{
+    ErrorReply, FirstPacket, FrameReader, Replication, Side, StartupPacket, authentication_ok, backend_key_data,
+    negotiate_protocol_version, parameter_status, ready_for_query,
+};
+use crate::audit::new_decision_id;
+use crate::config::RoleConfig;
+use crate::enforce::{Asker, Denied, Permit, Settlement};
+use crate::failure::Failure;
+use crate::protocol::{Closed, Downstream, Last};
+
+/// The newest minor version that we speak to clients: 3.2, which has long cancel keys. To the server it is always 3.0: nothing but the
+/// length of its key would change, and poolers refuse newer ones.
+const NEWEST_MINOR: u16 = 2;
+
+/// Serves a connection until it ends.
+pub(super) async fn serve(
+    mut client: Downstream,
+    listener: Arc<PostgresListener>,
+    asker: Arc<Asker>,
+    ending: impl Future<Output = Last>,
+    grace: Duration,
+) -> Closed {
+    let mut ending = pin!(ending);
+    let starting = timeout(listener.config.authentication_timeout, start(&mut client, &listener, &asker));
+    let started = tokio::select! {
+        started = starting => started,
+        _last = ending.as_mut() => {
+            fatal(&mut client, &of_drain()).await;
+            return Closed::InOrder;
+        }
+    };
+    match started {
+        Ok(Ok(Started { client_buffered, server, session })) => {
+            session::run(client, client_buffered, server, *session, ending, grace).await
+        }
+        Ok(Err(closed)) => closed,
+        Err(_elapsed) => {
+            fatal(&mut client, &ErrorReply::fatal("57014", "canceling authentication due to timeout")).await;
+            let limit = listener.config.authentication_timeout.as_secs();
+            let message = format!("no session was open within {limit} s");
+            Closed::Refused { rule: "authentication-timeout", message }
+        }
+    }
+}
+
+/// A session whose client has been told that it is ready.
+struct Started {
+    client_buffered: BytesMut,
+    server: LoggedIn,
+    session: Box<SessionStart>,
+}
+
+async fn start(
+    client: &mut Downstream,
+    listener: &Arc<PostgresListener>,
+    asker: &Arc<Asker>,
+) -> Result<Started, Closed> {
+    let startup = match first_packet(client).await {
+        Ok(FirstPacket::Startup(startup)) => startup,
+        Ok(FirstPacket::Cancel(request)) => {
+            listener.cancels.cancel(&request, asker.peer().id(), &listener.upstream).await;
+            // Answered by nothing: whoever asks learns of no session. PostgreSQL does the same.
+            let _ = client.shutdown().await;
+            return Err(Closed::InOrder);
+        }
+        Ok(FirstPacket::SslRequest | FirstPacket::GssEncRequest) => {
+            let message = "encryption was asked for inside TLS";
+            fatal(client, &ErrorReply::fatal("08P01", message)).await;
+            return Err(Closed::Refused { rule: "repeated-request", message: message.into() });
+        }
+        Err(NoPacket::Gone) => return Err(Closed::InOrder),
+        Err(NoPacket::Malformed(broken)) => return Err(malformed(client, broken).await),
+    };
+    let id: Arc<str> = new_decision_id().to_string().into();
+    let (permit, asked, role) = decide(client, listener, asker, &startup, &id).await?;
+    let decision = permit.decision_id();
+
+    let mut reader = FrameReader::new(Side::Client { message_bytes: listener.config.message_bytes }, BytesMut::new());
+    let rebuilt = rebuild(listener, asker, &asked, &role, &startup);
+    let server = match open_session(client, &mut reader, listener, &permit, &rebuilt).await {
+        Ok(server) => server,
+        Err(unopened) => return Err(unopened.answer(client, listener, permit).await),
+    };
+    let minor = startup.minor.min(NEWEST_MINOR);
+    let key = match listener.cancels.register(asker.peer().id(), minor, server.key.clone()) {
+        Ok(key) => key,
+        Err(error) => return Err(Unopened::Login(LoginError::Io(error)).answer(client, listener, permit).await),
+    };
+    // The record comes before the answer.
+    if permit.settle(&Settlement::default()).is_err() {
+        fatal(client, &of_failure(&Failure::Audit).with_detail(self::decision(decision))).await;
+        return Err(Closed::InOrder);
+    }
+    let greeting = greeting(&startup, minor, &server, (key.pid(), key.secret()));
+    let told = async {
+        client.write_all(&greeting).await?;
+        client.flush().await
+    };
+    told.await.map_err(|error: std::io::Error| Closed::Failed { cause: error.to_string() })?;
+    let session = Box::new(SessionStart {
+        listener: Arc::clone(listener),
+        asker: Arc::clone(asker),
+        id,
+        decision,
+        database: asked.database,
+        role: role.into(),
+        requested_role: asked.requested_role,
+        replication: asked.replication,
+        minor,
+        key,
+    });
+    Ok(Started { client_buffered: reader.into_buffered(), server, session })
+}
+
+/// Asks the policies; a refusal has been answered.
+async fn decide(
+    client: &mut Downstream,
+    listener: &Arc<PostgresListener>,
+    asker: &Arc<Asker>,
+    startup: &StartupPacket,
+    id: &str,
+) -> Result<(Permit, Asked, String), Closed> {
+    let point = &listener.point;
+    if !point.records_can_be_written() {
+        fatal(client, &of_failure(&Failure::Audit)).await;
+        return Err(Closed::InOrder);
+    }
+    let generation = point.policies_in_force();
+    let exchange = listener.exchange(id);
+    let requested = startup.user().unwrap_or_default();
+    let Some(role) = role(&listener.config.role, requested, asker.peer().id(), &generation) else {
+        let message = "no role of this database is configured for this workload".to_owned();
+        let denied = point.refuse(asker, exchange, "no-role", message.clone());
+        return Err(deny(client, denied, ErrorReply::fatal("28000", message)).await);
+    };
+    let asked = match asked(startup, &listener.endpoint, role) {
+        Ok(asked) => asked,
+        Err(refusal) => {
+            let message = refusal.to_string();
+            let denied = point.refuse(asker, exchange, refusal.rule(), message.clone());
+            return Err(deny(client, denied, ErrorReply::fatal(refusal.sqlstate(), message)).await);
+        }
+    };
+    match point.enforce(generation, asker, exchange, asked.operations.clone()) {
+        Ok(permit) => Ok((permit, asked, role.to_owned())),
+        Err(denied) => {
+            let message = format!("access to database \"{}\" as role \"{role}\" is denied", asked.database);
+            Err(deny(client, denied, ErrorReply::fatal("28000", message)).await)
+        }
+    }
+}
+
+/// Records and answers a denial.
+pub(super) async fn deny(client: &mut Downstream, denied: Denied, reply: ErrorReply<'_>) -> Closed {
+    let id = denied.decision_id();
+    match denied.settle(&Settlement::default()) {
+        Ok(()) => fatal(client, &reply.with_detail(decision(id))).await,
+        Err(_unwritten) => fatal(client, &of_failure(&Failure::Audit)).await,
+    }
+    Closed::InOrder
+}
+
+/// Why a permitted session was not opened.
+enum Unopened {
+    Upstream(Failure),
+    Login(LoginError),
+}
+
+impl Unopened {
+    /// Records and answers it.
+    async fn answer(self, client: &mut Downstream, listener: &PostgresListener, permit: Permit) -> Closed {
+        let id = permit.decision_id();
+        let (error, reply) = match &self {
+            Self::Upstream(failure) => {
+                listener.point.metrics.upstream_failure(failure.stage());
+                (failure.to_string(), of_failure(failure))
+            }
+            Self::Login(error) => {
+                listener.point.metrics.upstream_failure("login");
+                (error.to_string(), error.reply(listener.config.role == RoleConfig::Passthrough))
+            }
+        };
+        tracing::warn!(listener = %listener.endpoint, error, decision_id = %id, "a permitted session was not opened");
+        let settled = permit.settle(&Settlement { error: Some(error), ..Settlement::default() });
+        match settled {
+            Ok(()) => fatal(client, &reply.with_detail(decision(id))).await,
+            Err(_unwritten) => fatal(client, &of_failure(&Failure::Audit)).await,
+        }
+        Closed::InOrder
+    }
+}
+
+async fn open_session(
+    client: &mut Downstream,
+    reader: &mut FrameReader,
+    listener: &PostgresListener,
+    permit: &Permit,
+    startup: &StartupPacket,
+) -> Result<LoggedIn, Unopened> {
+    let io = listener.upstream.connect(permit).await.map_err(Unopened::Upstream)?;
+    let logged_in = match listener.config.role {
+        RoleConfig::Passthrough => pass_through(client, reader, io, startup).await,
+        RoleConfig::Fixed(_) | RoleConfig::ByIdentity(_) => {
+            login(io, &listener.upstream, startup, listener.config.password.as_ref()).await
+        }
+    };
+    logged_in.map_err(Unopened::Login)
+}
+
+/// The packet for the server: everything in it was judged or is the proxy's own.
+///
+/// What it sets is what RESET ALL and DISCARD ALL go back to.
+fn rebuild(
+    listener: &PostgresListener,
+    asker: &Asker,
+    asked: &Asked,
+    role: &str,
+    startup: &StartupPacket,
+) -> StartupPacket {
+    let id = asker.peer().id();
+    let mut rebuilt = StartupPacket::new(0);
+    rebuilt.set("user", role);
+    rebuilt.set("database", &asked.database);
+    if asked.replication != Replication::No {
+        rebuilt.set("replication", startup.parameter("replication").unwrap_or_default());
+    }
+    let own = asked.judged.application_name.as_deref().unwrap_or_default();
+    rebuilt.set("application_name", &application_name(id, own));
+    rebuilt.set(SPIFFE_ID, id.as_str());
+    let mut settings = asked.judged.settings.clone();
+    cap(&mut settings, &listener.config.caps);
+    settings.iter().for_each(|setting| rebuilt.set(&setting.name, &setting.value));
+    rebuilt
+}
+
+/// From AuthenticationOk to ReadyForQuery, with a key of our own: the handshake has proved who the client is.
+fn greeting(startup: &StartupPacket, minor: u16, server: &LoggedIn, (pid, secret): (u32, &[u8])) -> BytesMut {
+    let mut out = BytesMut::new();
+    let unknown: Vec<&str> = startup.protocol_options().collect();
+    if startup.minor > minor || !unknown.is_empty() {
+        negotiate_protocol_version(&mut out, minor, &unknown);
+    }
+    authentication_ok(&mut out);
+    server.parameters.iter().for_each(|(name, value)| parameter_status(&mut out, name, value));
+    server.notices.iter().for_each(|notice| out.extend_from_slice(notice));
+    backend_key_data(&mut out, pid, secret);
+    ready_for_query(&mut out, b'I');
+    out
+}

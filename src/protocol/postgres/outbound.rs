@@ -1,0 +1,240 @@
+//! A session of the local app: the decision about it, then bytes to the sidecar before the database, which judges its statements.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::time::{sleep, timeout};
+
+use super::answer::{NoPacket, decision, fatal, first_packet, malformed, of_drain, of_failure};
+use super::asked::asked;
+use super::cancel;
+use super::inbound::deny;
+use super::listener::PostgresListener;
+use super::wire::{CancelRequest, ErrorReply, FirstPacket, StartupPacket};
+use crate::audit::new_decision_id;
+use crate::enforce::{Asker, Permit, Settlement};
+use crate::failure::Failure;
+use crate::protocol::{Closed, Downstream, Last};
+use crate::relay::{Ended, Moved, relay_counted};
+use crate::upstream::{OwnPurpose, UpstreamIo};
+
+/// An exchange that stays open longer has a record of its beginning.
+const STARTED_AFTER: Duration = Duration::from_secs(5);
+/// Without a limit of its own a session may wait for its client, or for a long statement, as long as it likes.
+const NO_LIMIT: Duration = Duration::from_secs(365 * 24 * 3_600);
+
+/// Serves a connection until it ends.
+pub(super) async fn serve(
+    client: Downstream,
+    listener: Arc<PostgresListener>,
+    asker: Arc<Asker>,
+    ending: impl Future<Output = Last>,
+    grace: Duration,
+) -> Closed {
+    let mut ending = pin!(ending);
+    let opening = timeout(listener.config.authentication_timeout, open(client, &listener));
+    let opened = tokio::select! {
+        opened = opening => opened,
+        _last = ending.as_mut() => return Closed::InOrder,
+    };
+    let (mut client, startup) = match opened {
+        Ok(Ok(opened)) => opened,
+        Ok(Err(closed)) => return closed,
+        Err(_elapsed) => {
+            let message = "the startup packet did not come in time".to_owned();
+            return Closed::Refused { rule: "authentication-timeout", message };
+        }
+    };
+    let (permit, upstream) = tokio::select! {
+        connected = connect(&mut client, &listener, &asker, &startup) => match connected {
+            Ok(connected) => connected,
+            Err(closed) => return closed,
+        },
+        _last = ending.as_mut() => {
+            fatal(&mut client, &of_drain()).await;
+            return Closed::InOrder;
+        }
+    };
+    relay(client, upstream, permit, &listener, ending, grace).await
+}
+
+/// Everything up to a startup packet; whatever else it comes to has been answered.
+async fn open(mut client: Downstream, listener: &Arc<PostgresListener>) -> Result<(Downstream, StartupPacket), Closed> {
+    loop {
+        let (packet, has_tls) = (first_packet(&mut client).await, client.is_tls());
+        match packet {
+            Ok(FirstPacket::Startup(startup)) => return Ok((client, startup)),
+            Ok(FirstPacket::Cancel(request)) => {
+                forward_cancel(&request, listener).await;
+                let _ = client.shutdown().await;
+                return Err(Closed::InOrder);
+            }
+            Ok(FirstPacket::SslRequest) if !has_tls && listener.local_tls.is_some() => {
+                client = local_tls(client, listener).await?;
+            }
+            Ok(FirstPacket::SslRequest | FirstPacket::GssEncRequest) => {
+                client.write_all(b"N").await.map_err(|_| Closed::InOrder)?;
+                client.flush().await.map_err(|_| Closed::InOrder)?;
+            }
+            Err(NoPacket::Gone) => return Err(Closed::InOrder),
+            Err(NoPacket::Malformed(broken)) => return Err(malformed(&mut client, broken).await),
+        }
+    }
+}
+
+/// TLS with the local certificate, for clients that insist on it.
+async fn local_tls(mut client: Downstream, listener: &PostgresListener) -> Result<Downstream, Closed> {
+    let Some(tls) = &listener.local_tls else { return Ok(client) };
+    let failed = |cause: String| Closed::Failed { cause };
+    client.write_all(b"S").await.map_err(|error| failed(error.to_string()))?;
+    client.flush().await.map_err(|error| failed(error.to_string()))?;
+    let Some(stream) = client.into_tcp() else {
+        return Err(failed("TLS was asked for on a Unix socket".into()));
+    };
+    let accepted = timeout(listener.limits.handshake_timeout, tls.accept(stream)).await;
+    match accepted {
+        Ok(Ok(stream)) => Ok(Downstream::tls(stream)),
+        Ok(Err(refusal)) => {
+            tracing::warn!(listener = %listener.endpoint, %refusal, "a local client's TLS handshake failed");
+            Err(failed(refusal.message))
+        }
+        Err(_elapsed) => Err(failed("the local handshake was not finished in time".into())),
+    }
+}
+
+/// A cancel goes to every upstream: which of them has the session only its own sidecar knows, and the others drop it.
+async fn forward_cancel(request: &CancelRequest, listener: &PostgresListener) {
+    for position in 0..listener.upstream.count() {
+        match listener.upstream.connect_to(position, OwnPurpose::Cancel).await {
+            Ok(io) => {
+                cancel::send(io, request.clone()).await;
+            }
+            Err(failure) => tracing::warn!(listener = %listener.endpoint, %failure, "a cancel was not forwarded"),
+        }
+    }
+}
+
+/// The decision, and the connection to the sidecar before the database; what was judged is what is sent.
+async fn connect(
+    client: &mut Downstream,
+    listener: &Arc<PostgresListener>,
+    asker: &Arc<Asker>,
+    startup: &StartupPacket,
+) -> Result<(Permit, UpstreamIo), Closed> {
+    let point = &listener.point;
+    if !point.records_can_be_written() {
+        fatal(client, &of_failure(&Failure::Audit)).await;
+        return Err(Closed::InOrder);
+    }
+    let exchange = listener.exchange(&new_decision_id().to_string());
+    let asked = match asked(startup, &listener.endpoint, startup.user().unwrap_or_default()) {
+        Ok(asked) => asked,
+        Err(refusal) => {
+            let message = refusal.to_string();
+            let denied = point.refuse(asker, exchange, refusal.rule(), message.clone());
+            return Err(deny(client, denied, ErrorReply::fatal(refusal.sqlstate(), message)).await);
+        }
+    };
+    let permit = match point.enforce(point.policies_in_force(), asker, exchange, asked.operations) {
+        Ok(permit) => permit,
+        Err(denied) => {
+            let message = format!("access to database \"{}\" is denied", asked.database);
+            return Err(deny(client, denied, ErrorReply::fatal("28000", message)).await);
+        }
+    };
+    let failure = match listener.upstream.connect(&permit).await {
+        Ok(mut io) => {
+            let sent = async {
+                io.write_all(&startup.to_bytes()).await?;
+                io.flush().await
+            };
+            match sent.await {
+                Ok(()) => return Ok((permit, io)),
+                Err(error) => Failure::Closed { cause: error.to_string() },
+            }
+        }
+        Err(failure) => failure,
+    };
+    point.metrics.upstream_failure(failure.stage());
+    let id = permit.decision_id();
+    let reply = match permit.settle(&Settlement { error: Some(failure.to_string()), ..Settlement::default() }) {
+        Ok(()) => of_failure(&failure).with_detail(decision(id)),
+        Err(_unwritten) => of_failure(&Failure::Audit),
+    };
+    fatal(client, &reply).await;
+    Err(Closed::InOrder)
+}
+
+async fn relay(
+    client: impl AsyncRead + AsyncWrite + Unpin,
+    upstream: UpstreamIo,
+    permit: Permit,
+    listener: &PostgresListener,
+    mut ending: impl Future<Output = Last> + Unpin,
+    grace: Duration,
+) -> Closed {
+    let mut session = Relayed { permit: Some(permit), moved: Moved::default() };
+    let idle = listener.config.caps.session_idle.unwrap_or(NO_LIMIT);
+    let closed = {
+        let mut relaying = pin!(relay_counted(client, upstream, idle, &session.moved));
+        let mut started = pin!(sleep(STARTED_AFTER));
+        let mut has_begun = false;
+        loop {
+            tokio::select! {
+                ended = relaying.as_mut() => break of_ended(ended),
+                () = started.as_mut(), if !has_begun => {
+                    has_begun = true;
+                    if session.permit.as_ref().is_some_and(|permit| permit.record_started().is_err()) {
+                        break Closed::Cut;
+                    }
+                }
+                _last = &mut ending => {
+                    break match timeout(grace, relaying.as_mut()).await {
+                        Ok(ended) => of_ended(ended),
+                        Err(_elapsed) => Closed::Cut,
+                    };
+                }
+            }
+        }
+    };
+    session.settle(match &closed {
+        Closed::InOrder => None,
+        Closed::Idle => Some(format!("no byte moved for {} s", idle.as_secs())),
+        Closed::Failed { cause } => Some(cause.clone()),
+        Closed::Cut | Closed::Refused { .. } => Some("the session was cut".into()),
+    });
+    closed
+}
+
+fn of_ended(ended: Ended) -> Closed {
+    match ended {
+        Ended::Closed => Closed::InOrder,
+        Ended::Idle => Closed::Idle,
+        Ended::Failed(error) => Closed::Failed { cause: error.to_string() },
+    }
+}
+
+/// A relayed session. However it ends, it has its final record with what was passed on.
+struct Relayed {
+    /// There until the record is written.
+    permit: Option<Permit>,
+    moved: Moved,
+}
+
+impl Relayed {
+    fn settle(&mut self, error: Option<String>) {
+        let Some(permit) = self.permit.take() else { return };
+        let (bytes_in, bytes_out) = (self.moved.forth(), self.moved.back());
+        if let Err(error) = permit.settle(&Settlement { bytes_in, bytes_out, error, ..Settlement::default() }) {
+            tracing::error!(%error, "a session that ended has no final record");
+        }
+    }
+}
+
+impl Drop for Relayed {
+    fn drop(&mut self) {
+        self.settle(Some("the connection was cut".into()));
+    }
+}
