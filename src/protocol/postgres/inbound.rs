@@ -193,11 +193,19 @@ impl Unopened {
                 (failure.to_string(), of_failure(failure))
             }
             Self::Login(error) => {
-                listener.point.metrics.upstream_failure("login");
+                if !error.is_of_client() {
+                    listener.point.metrics.upstream_failure("login");
+                }
                 (error.to_string(), error.reply(listener.config.role == RoleConfig::Passthrough))
             }
         };
-        tracing::warn!(listener = %listener.endpoint, error, decision_id = %id, "a permitted session was not opened");
+        match &self {
+            // Many clients first look whether they need a password, and come back with it.
+            Self::Login(LoginError::ClientLeft) => {}
+            _ => {
+                tracing::warn!(listener = %listener.endpoint, error, decision_id = %id, "a permitted session was not opened")
+            }
+        }
         let settled = permit.settle(&Settlement { error: Some(error), ..Settlement::default() });
         match settled {
             Ok(()) => fatal(client, &reply.with_detail(decision(id))).await,
