@@ -74,8 +74,9 @@ impl TlsClient {
     /// Connects and shakes hands. With TLS 1.3 a server that refuses the client's certificate says so only afterwards:
     /// see [`refusal_alert`].
     pub(crate) async fn connect(&self, address: SocketAddr) -> std::io::Result<TlsStream<TcpStream>> {
-        let tcp = within("a TCP connection", TcpStream::connect(address)).await?;
+        let mut tcp = within("a TCP connection", TcpStream::connect(address)).await?;
         tcp.set_nodelay(true)?;
+        tcp.write_all(&self.opening).await?;
         self.over(tcp).await
     }
 
@@ -92,9 +93,6 @@ impl TlsClient {
             Some(svid) => config.with_client_cert_resolver(Arc::new(Always(certified(svid)))),
         };
         config.alpn_protocols.clone_from(&self.alpn);
-        let mut tcp = within("a TCP connection", TcpStream::connect(address)).await?;
-        tcp.set_nodelay(true)?;
-        tcp.write_all(&self.opening).await?;
         let name = ServerName::try_from("portcullis.invalid").expect("is a DNS name");
         within("a TLS handshake", TlsConnector::from(Arc::new(config)).connect(name, tcp)).await
     }
