@@ -154,10 +154,7 @@ impl<'n, 'a> Judge<'n, 'a> {
     }
 
     /// An expression that is stored and runs later, for whoever comes: if it calls what is not known to be harmless, `sql:ExecuteCode`.
-    fn stored(
-        &mut self,
-        walk: impl FnOnce(&mut Walk<'n, 'a>) -> Result<(), SqlRefusal>,
-    ) -> Result<(), SqlRefusal> {
+    fn stored(&mut self, walk: impl FnOnce(&mut Walk<'n, 'a>) -> Result<(), SqlRefusal>) -> Result<(), SqlRefusal> {
         let before = std::mem::take(&mut self.walk.asked.effects_mut().anything);
         walk(&mut self.walk)?;
         let runs = std::mem::take(&mut self.walk.asked.effects_mut().anything);

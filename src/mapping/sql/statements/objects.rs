@@ -9,10 +9,10 @@ use pg_query::protobuf::{
     ObjectType, RangeVar, ReindexObjectType, ReindexStmt, RenameStmt, VacuumStmt,
 };
 
+use super::super::SqlRefusal;
 use super::super::asked::{refused, unknown};
 use super::super::catalog::SqlType;
 use super::super::names::cut;
-use super::super::SqlRefusal;
 use super::{After, Judge, incomplete, nodes, object};
 
 impl Judge<'_, '_> {
@@ -30,7 +30,12 @@ impl Judge<'_, '_> {
         let object_type = T::try_from(object_type).map_err(|_| incomplete())?;
         let name = type_name(object_type);
         match object_type {
-            T::ObjectTable | T::ObjectView | T::ObjectMatview | T::ObjectForeignTable | T::ObjectSequence | T::ObjectIndex => {
+            T::ObjectTable
+            | T::ObjectView
+            | T::ObjectMatview
+            | T::ObjectForeignTable
+            | T::ObjectSequence
+            | T::ObjectIndex => {
                 self.on_named(action, name, &range(&parts)?, missing_ok, &[])?;
             }
             T::ObjectColumn => {
@@ -66,13 +71,7 @@ impl Judge<'_, '_> {
     }
 
     /// Types have no entity: they are asked on their schema.
-    fn on_type(
-        &mut self,
-        action: &'static str,
-        name: &str,
-        node: &NodeEnum,
-        parts: &[&str],
-    ) -> Result<(), SqlRefusal> {
+    fn on_type(&mut self, action: &'static str, name: &str, node: &NodeEnum, parts: &[&str]) -> Result<(), SqlRefusal> {
         // A constraint of a domain is a pair: the type, and its own name.
         let parts = match node {
             NodeEnum::List(list) => match list.items.first().and_then(|first| first.node.as_ref()) {
@@ -124,7 +123,10 @@ impl Judge<'_, '_> {
         let object_type = ObjectType::try_from(drop.remove_type).map_err(|_| incomplete())?;
         let is_relation = matches!(
             object_type,
-            ObjectType::ObjectTable | ObjectType::ObjectView | ObjectType::ObjectMatview | ObjectType::ObjectForeignTable
+            ObjectType::ObjectTable
+                | ObjectType::ObjectView
+                | ObjectType::ObjectMatview
+                | ObjectType::ObjectForeignTable
         );
         let mut gone = Vec::new();
         for node in &drop.objects {
@@ -134,7 +136,8 @@ impl Judge<'_, '_> {
                 gone.extend(self.relation(&range(&nodes::object_parts(node)?)?));
             }
         }
-        let quiet = matches!(object_type, ObjectType::ObjectIndex | ObjectType::ObjectTrigger | ObjectType::ObjectPolicy);
+        let quiet =
+            matches!(object_type, ObjectType::ObjectIndex | ObjectType::ObjectTrigger | ObjectType::ObjectPolicy);
         self.defines(match (cascades, is_relation, quiet) {
             (false, true, _) => After::Gone(gone),
             (false, _, true) => After::Nothing,
@@ -153,7 +156,10 @@ impl Judge<'_, '_> {
     ) -> Result<(), SqlRefusal> {
         let is_part = matches!(
             ObjectType::try_from(object_type),
-            Ok(ObjectType::ObjectTrigger | ObjectType::ObjectRule | ObjectType::ObjectPolicy | ObjectType::ObjectTabconstraint)
+            Ok(ObjectType::ObjectTrigger
+                | ObjectType::ObjectRule
+                | ObjectType::ObjectPolicy
+                | ObjectType::ObjectTabconstraint)
         );
         match (relation, other) {
             (Some(relation), _) if is_part || other.is_none() => {
@@ -198,7 +204,10 @@ impl Judge<'_, '_> {
             Some(node) => nodes::object_parts(nodes::inner(Some(node))?)?,
             None => Vec::new(),
         };
-        let mut context = object(type_name(ObjectType::try_from(alter.object_type).map_err(|_| incomplete())?), &nodes::written(&parts));
+        let mut context = object(
+            type_name(ObjectType::try_from(alter.object_type).map_err(|_| incomplete())?),
+            &nodes::written(&parts),
+        );
         context.push(("requestedRole", owner.into()));
         self.walk.asked.on_database("sql:Grant", context);
         self.defines(After::Nothing);
@@ -207,7 +216,10 @@ impl Judge<'_, '_> {
 
     pub(super) fn create_schema(&mut self, create: &CreateSchemaStmt) -> Result<&'static str, SqlRefusal> {
         if !create.schema_elts.is_empty() {
-            return Err(refused("schema-elements", "CREATE SCHEMA with elements is not judged: create them one by one"));
+            return Err(refused(
+                "schema-elements",
+                "CREATE SCHEMA with elements is not judged: create them one by one",
+            ));
         }
         let name = match &*create.schemaname {
             "" => nodes::role(create.authrole.as_ref(), self.names()),
@@ -221,7 +233,12 @@ impl Judge<'_, '_> {
     }
 
     /// A type that lives in a schema.
-    pub(super) fn create_type(&mut self, name: &[Node], object_type: &str, after: Option<char>) -> Result<(), SqlRefusal> {
+    pub(super) fn create_type(
+        &mut self,
+        name: &[Node],
+        object_type: &str,
+        after: Option<char>,
+    ) -> Result<(), SqlRefusal> {
         let parts = nodes::parts(name)?;
         let (schema, name) = self.to_create(&parts)?;
         self.walk.asked.on_schema("sql:Create", &schema, object(object_type, name));
@@ -284,7 +301,10 @@ impl Judge<'_, '_> {
         Ok(if grant.is_grant { "grant_role" } else { "revoke_role" })
     }
 
-    pub(super) fn default_privileges(&mut self, alter: &AlterDefaultPrivilegesStmt) -> Result<&'static str, SqlRefusal> {
+    pub(super) fn default_privileges(
+        &mut self,
+        alter: &AlterDefaultPrivilegesStmt,
+    ) -> Result<&'static str, SqlRefusal> {
         let mut schemas = Vec::new();
         for option in &alter.options {
             let NodeEnum::DefElem(option) = nodes::inner(Some(option))? else { return Err(incomplete()) };
@@ -404,7 +424,12 @@ fn range(parts: &[&str]) -> Result<RangeVar, SqlRefusal> {
         [database, schema, name] => (database, schema, name),
         _ => return Err(refused("cross-database", "cross-database references are not implemented")),
     };
-    Ok(RangeVar { catalogname: database.into(), schemaname: schema.into(), relname: name.into(), ..RangeVar::default() })
+    Ok(RangeVar {
+        catalogname: database.into(),
+        schemaname: schema.into(),
+        relname: name.into(),
+        ..RangeVar::default()
+    })
 }
 
 /// What `context.objectType` calls it.

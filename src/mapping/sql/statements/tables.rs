@@ -89,11 +89,7 @@ impl Judge<'_, '_> {
     /// What becomes known by a CREATE: nothing if what is there already stays.
     fn creates(&mut self, relations: Vec<Relation>, if_not_exists: bool, local: bool) {
         let there = relations.first().is_some_and(|made| self.names().relation("", &made.schema, &made.name).is_ok());
-        self.defines(if there && if_not_exists {
-            After::Nothing
-        } else {
-            After::Relations { relations, local }
-        });
+        self.defines(if there && if_not_exists { After::Nothing } else { After::Relations { relations, local } });
     }
 
     pub(super) fn create_table(&mut self, create: &CreateStmt, kind: RelationKind) -> Result<(), SqlRefusal> {
@@ -137,7 +133,7 @@ impl Judge<'_, '_> {
         relation.partition_of = partition_of;
         let relation = Arc::new(relation);
         self.parts_of_table(create, &relation)?;
-        made.insert(0, copy(&relation));
+        made.insert(0, Relation::clone(&relation));
         let drops = OnCommitAction::try_from(create.oncommit) == Ok(OnCommitAction::OncommitDrop);
         self.creates(made, create.if_not_exists, drops);
         Ok(())
@@ -305,11 +301,7 @@ impl Judge<'_, '_> {
         let (schema, name) = self.range_to_create(range)?;
         let object_type = if is_view { "materialized_view" } else { "table" };
         self.walk.asked.on_schema("sql:Create", &schema, object(object_type, name));
-        let columns = if is_view {
-            self.stored_query(select)?
-        } else {
-            self.walk.query_columns(select)?
-        };
+        let columns = if is_view { self.stored_query(select)? } else { self.walk.query_columns(select)? };
         let columns = renamed(columns, &nodes::columns(&into.col_names)?);
         let kind = if is_view { RelationKind::MaterializedView } else { RelationKind::Table };
         let relation = self.made(schema, name, kind, columns);
@@ -334,10 +326,10 @@ impl Judge<'_, '_> {
         let range = view.view.as_ref().ok_or_else(incomplete)?;
         let (schema, name) = self.range_to_create(range)?;
         self.walk.asked.on_schema("sql:Create", &schema, object("view", name));
-        if view.replace {
-            if let Ok(there) = self.names().relation("", &schema, name) {
-                self.walk.asked.write("sql:Alter", &there, []);
-            }
+        if view.replace
+            && let Ok(there) = self.names().relation("", &schema, name)
+        {
+            self.walk.asked.write("sql:Alter", &there, []);
         }
         let columns = renamed(self.stored_query(select)?, &nodes::columns(&view.aliases)?);
         let relation = self.made(schema, name, RelationKind::View, columns);
@@ -347,7 +339,8 @@ impl Judge<'_, '_> {
 
     fn made_sequence(&self, schema: Arc<str>, name: &str) -> Relation {
         let columns = [("last_value", 20), ("log_cnt", 20), ("is_called", 16)];
-        let columns = columns.map(|(name, type_oid)| Column { name: name.into(), type_oid, generated_from: Vec::new() });
+        let columns =
+            columns.map(|(name, type_oid)| Column { name: name.into(), type_oid, generated_from: Vec::new() });
         self.made(schema, cut(name), RelationKind::Sequence, columns.into())
     }
 
@@ -445,7 +438,8 @@ impl Judge<'_, '_> {
         };
         // Children are altered with it, and PostgreSQL asks for each (`ATSimpleRecursion`).
         for child in relation.inherited_by.iter().filter(|_| range.inh) {
-            let child = self.names().by_oid(*child).ok_or_else(|| refused("catalogue", "a child table is not known"))?;
+            let child =
+                self.names().by_oid(*child).ok_or_else(|| refused("catalogue", "a child table is not known"))?;
             self.walk.asked.write("sql:Alter", &child, touched.iter().cloned());
         }
         let mut grown = relation;
@@ -460,7 +454,7 @@ impl Judge<'_, '_> {
             }
         }
         if let After::Relations { relations, .. } = &mut after {
-            relations.push(copy(&grown));
+            relations.push(Relation::clone(&grown));
         }
         self.defines(after);
         Ok("alter_table")
@@ -474,7 +468,7 @@ impl Judge<'_, '_> {
             Some(NodeEnum::ColumnDef(column)) if matches!(subtype, T::AtAddColumn | T::AtAddColumnToView) => {
                 let there = relation.columns.iter().any(|known| *known.name == *cut(&column.colname));
                 if !there {
-                    let mut grown = copy(relation);
+                    let mut grown = Relation::clone(relation);
                     grown.columns.push(self.column(column)?);
                     *relation = Arc::new(grown);
                 }
@@ -550,22 +544,6 @@ impl Judge<'_, '_> {
             }
         }
         Ok("truncate")
-    }
-}
-
-/// The same relation, to be changed.
-fn copy(relation: &Relation) -> Relation {
-    Relation {
-        oid: relation.oid,
-        schema: Arc::clone(&relation.schema),
-        name: Arc::clone(&relation.name),
-        kind: relation.kind,
-        columns: relation.columns.clone(),
-        partition_of: relation.partition_of.clone(),
-        inherited_by: relation.inherited_by.clone(),
-        base: relation.base.clone(),
-        referenced_by: relation.referenced_by.clone(),
-        row_type: relation.row_type,
     }
 }
 
