@@ -1,7 +1,9 @@
 //! What each kind of statement asks. [`table`] says it on one page; the other files say how.
 
+mod alter;
 mod code;
 mod copy;
+mod grants;
 mod nodes;
 mod objects;
 mod session;
