@@ -95,7 +95,7 @@ impl Walk<'_, '_> {
 
     /// What all that a call may mean have in common; open if they differ.
     fn columns_of_call(&self, call: Option<&Call>, scalar: &Arc<str>) -> Columns {
-        let mut all = call.into_iter().flat_map(|call| &call.candidates);
+        let mut all = call.into_iter().flat_map(|call| call.candidates.iter().chain(&call.harmless));
         let Some(first) = all.next() else { return (vec![Column::plain(Arc::clone(scalar), 0)], true) };
         let (mut columns, mut open) = self.columns_of_function(&first.function, scalar);
         for other in all {

@@ -151,3 +151,25 @@ fn definitions_name_columns_without_reading_them() {
     assert_eq!(asked(true), "sql:Select public.people[ctid,ssn]");
     assert_eq!(asked(false), "sql:Connect db");
 }
+
+#[test]
+fn the_columns_that_a_query_returns_are_known_by_name() {
+    let (catalog, facts) = (Catalog::sample(), facts());
+    let names = Names::new("wh", &catalog, &facts);
+    let columns = |text: &str| {
+        let parsed = pg_query::parse(text, 0).unwrap();
+        let node = parsed.protobuf.stmts[0].stmt.as_ref().unwrap().node.as_ref().unwrap();
+        let pg_query::NodeEnum::SelectStmt(select) = node else { panic!("no SELECT") };
+        let columns = Walk::new(&names).query_columns(select).unwrap();
+        columns.iter().map(|(name, _)| name.to_string()).collect::<Vec<_>>().join(",")
+    };
+    assert_eq!(columns("SELECT * FROM people"), "id,name,ssn");
+    assert_eq!(columns("SELECT * FROM generate_series(1, 9) g"), "g");
+    assert_eq!(columns("SELECT id::text, abs(id), 1, CASE WHEN true THEN 1 END FROM people"), "text,abs,?column?,case");
+    assert_eq!(columns("SELECT (SELECT * FROM (SELECT 1 AS ssn) x), EXISTS (SELECT 1), ARRAY[1]"), "ssn,exists,array");
+    assert_eq!(columns("VALUES (1, 2) UNION SELECT 3, 4"), "column1,column2");
+    assert_eq!(columns("SELECT * FROM people NATURAL JOIN orders"), "id,name,ssn,person,amount,note");
+    assert_eq!(columns("SELECT * FROM people JOIN orders USING (id) WHERE true"), "id,name,ssn,person,amount,note");
+    assert_eq!(columns("SELECT p.*, o.note AS x FROM people p, orders o"), "id,name,ssn,x");
+    assert_eq!(columns("SELECT current_user, NULLIF(1, 2), COALESCE(1), (p).name FROM people p"), "current_user,nullif,coalesce,name");
+}

@@ -102,6 +102,9 @@ pub(super) const READS: &[(&str, &str)] = &[
     ("SELECT a, b FROM ROWS FROM (generate_series(1, 2), generate_series(1, 3)) WITH ORDINALITY r (a, b, o)", "sql:Connect db"),
     ("SELECT a, \"B\" FROM pair()", "sql:Execute public.pair()"),
     ("SELECT name FROM people TABLESAMPLE bernoulli (10) REPEATABLE (1)", "sql:Select public.people[name]"),
+    ("SELECT g.x FROM generate_series(1, 2) g", "42703 unknown-name"),
+    ("SELECT ssn FROM people WHERE EXISTS (SELECT g FROM generate_series(1, 2) AS g (ssn) WHERE ssn > 1)", "sql:Select public.people[ssn]"),
+    ("SELECT key FROM json_each('{}') WHERE value IS NULL", "sql:Connect db"),
     // Clauses.
     ("SELECT name FROM people WHERE ssn = '1'", "sql:Select public.people[name,ssn]"),
     ("SELECT name FROM people WHERE ssn IS NULL", "sql:Select public.people[name,ssn]"),
@@ -130,7 +133,7 @@ pub(super) const READS: &[(&str, &str)] = &[
     ("SELECT xmlelement(name a, xmlattributes(ssn AS b), name) FROM people", "sql:Select public.people[name,ssn]"),
     ("SELECT xmlforest(ssn) FROM people", "sql:Select public.people[ssn]"),
     (
-        "SELECT x.a FROM people p, XMLTABLE('/r' PASSING p.ssn::xml COLUMNS a text PATH 'a' DEFAULT p.name) x",
+        "SELECT x.a FROM people p, XMLTABLE('/r' PASSING (p.ssn::xml) COLUMNS a text PATH 'a' DEFAULT p.name) x",
         "sql:Select public.people[name,ssn]",
     ),
     ("SELECT current_user, current_date FROM people", "sql:Select public.people[]"),
@@ -198,7 +201,7 @@ pub(super) const READS: &[(&str, &str)] = &[
     ("SELECT secret FROM sales.orders", "sql:Select sales.orders[secret]"),
     ("SELECT (at).street FROM feelings", "sql:Select public.feelings[at]"),
     ("SELECT (at).* FROM feelings", "sql:Select public.feelings[at]"),
-    ("SELECT nothing FROM nowhere", "42P01 unknown-table"),
+    ("SELECT nothing FROM nowhere", "42P01 unknown-relation"),
     // Locks.
     ("SELECT id FROM people FOR UPDATE", "sql:Lock public.people[]; sql:Select public.people[id]"),
     (
@@ -210,7 +213,7 @@ pub(super) const READS: &[(&str, &str)] = &[
     ("SELECT pg_advisory_lock(1)", "sql:Lock db"),
     // Functions, operators, casts.
     ("SELECT abs(1), lower(name) FROM people", "sql:Select public.people[name]"),
-    ("SELECT upper(name) FROM people", "sql:Execute pg_catalog.upper(); sql:Execute public.upper(); sql:Select public.people[name]"),
+    ("SELECT upper(name) FROM people", "sql:Execute public.upper(); sql:Select public.people[name]"),
     ("SELECT pg_catalog.upper(name) FROM people", "sql:Select public.people[name]"),
     ("SELECT add(1)", "sql:Execute public.add()"),
     ("SELECT no_such(1)", "42883 unknown-name"),
@@ -222,7 +225,7 @@ pub(super) const READS: &[(&str, &str)] = &[
     ("SELECT 'x'::no_such_type", "42704 unknown-type"),
     ("SELECT query_to_xml('select 1', true, true, '')", "sql:Execute pg_catalog.query_to_xml(); sql:ExecuteCode db"),
     ("SELECT lo_get(1)", "sql:LargeObject db"),
-    ("SELECT lo_import('/etc/passwd')", "sql:CopyFile db; sql:LargeObject db"),
+    ("SELECT lo_import('/etc/passwd')", "sql:Execute pg_catalog.lo_import()"),
     ("SELECT pg_notify('c', ssn) FROM people", "sql:Notify db channel=c; sql:Select public.people[ssn]"),
     ("SELECT pg_notify(name, '') FROM people", "sql:Notify db; sql:Select public.people[name]"),
     ("SELECT nextval('numbers')", "sql:Update public.numbers[]"),
@@ -232,15 +235,16 @@ pub(super) const READS: &[(&str, &str)] = &[
     ("SELECT nextval($1)", "0A000 sequence-not-constant"),
     ("SELECT nextval(name) FROM people", "0A000 sequence-not-constant"),
     ("SELECT lastval()", "0A000 sequence-not-constant"),
-    ("SELECT set_config('jit', $1, false)", "sql:Set db setting=jit"),
-    ("SELECT set_config('ROLE', 'postgres', false)", "sql:SetRole db requestedRole=postgres"),
-    ("SELECT set_config('session_authorization', $1, true)", "sql:SetRole db"),
-    ("SELECT set_config('Portcullis.spiffe_id', 'x', false)", "0A000 setting-of-the-proxy"),
+    ("SELECT set_config('jit', $1, false)", "sql:Connect db"),
+    ("SELECT set_config('Session_Replication_Role', 'replica', false)", "sql:Set db setting=session_replication_role"),
+    ("SELECT set_config('ROLE', 'postgres', false)", "sql:SetRole db setting=role requestedRole=postgres"),
+    ("SELECT set_config('session_authorization', $1, true)", "sql:SetRole db setting=session_authorization"),
+    ("SELECT set_config('Portcullis.spiffe_id', 'x', false)", "42501 pinned-setting"),
     ("SELECT set_config($1, 'x', false)", "0A000 setting-not-constant"),
     ("SELECT set_config(name, 'x', false) FROM pg_settings", "0A000 setting-not-constant"),
     (
         "SELECT set_config(name, 'view, foreign-table', false) FROM pg_settings WHERE name = 'restrict_nonsystem_relation_kind'",
-        "sql:Introspect db; sql:Set db setting=restrict_nonsystem_relation_kind",
+        "sql:Introspect db",
     ),
     (
         "SELECT set_config(name, 'view, foreign-table', false) FROM pg_settings WHERE name = 'role'",
