@@ -132,12 +132,16 @@ impl Walk<'_, '_> {
             walk.optional(table.docexpr.as_deref())?;
             walk.optional(table.rowexpr.as_deref())?;
             for namespace in &table.namespaces {
-                let Some(NodeEnum::ResTarget(namespace)) = &namespace.node else { return Err(unknown_node("XMLTABLE")) };
+                let Some(NodeEnum::ResTarget(namespace)) = &namespace.node else {
+                    return Err(unknown_node("XMLTABLE"));
+                };
                 walk.optional(namespace.val.as_deref())?;
             }
             let mut columns = Vec::new();
             for column in &table.columns {
-                let Some(NodeEnum::RangeTableFuncCol(column)) = &column.node else { return Err(unknown_node("XMLTABLE")) };
+                let Some(NodeEnum::RangeTableFuncCol(column)) = &column.node else {
+                    return Err(unknown_node("XMLTABLE"));
+                };
                 let type_oid = walk.optional_type(column.type_name.as_ref())?;
                 walk.optional(column.colexpr.as_deref())?;
                 walk.optional(column.coldefexpr.as_deref())?;
