@@ -12,12 +12,12 @@ use super::cases::{Question, Texts};
 use crate::config::{HttpConfig, Limits, S3Config, nearest};
 use crate::mapping::head::{HeadRules, judge};
 use crate::mapping::s3::{self, Asked};
-use crate::mapping::{Action, Context, HeadersRead, Operation, Operations, Resource, Value, http as http_mapping};
+use crate::mapping::{Action, Context, HeadersRead, Operation, Operations, Resource, Value, http as http_mapping, sql};
 
 /// The context attributes that all questions share.
 const FACTS: [&str; 4] = ["now", "sourceIp", "direction", "tls"];
 /// The others.
-const OWN: [&str; 16] = [
+const OWN: [&str; 28] = [
     "host",
     "headers",
     "operation",
@@ -33,7 +33,20 @@ const OWN: [&str; 16] = [
     "ifNoneMatch",
     "prefix",
     "delimiter",
+    // Of SQL statements.
     "columns",
+    "statement",
+    "role",
+    "base",
+    "setting",
+    "channel",
+    "objectType",
+    "objectName",
+    "requestedRole",
+    "applicationName",
+    "options",
+    "publication",
+    "slot",
 ];
 
 /// What a case asks, or the refusal that its request meets.
@@ -73,7 +86,8 @@ impl Question {
             }
             (Some(request), ..) => self.map(request, reads)?,
             (None, Some(name), Some(id)) => {
-                Ok(Operations::one(Operation { action: action(name)?, resource: resource(id)?, context: own }))
+                let context = if name.starts_with("sql:") { with_what_statements_have(own) } else { own };
+                Ok(Operations::one(Operation { action: action(name)?, resource: resource(id)?, context }))
             }
             _ => return Err("a case has either `request`, or `action` and `resource`".to_owned()),
         };
@@ -144,11 +158,29 @@ fn action(name: &str) -> Result<Action, String> {
     if let Some(method) = name.strip_prefix("http:").filter(|method| *method != "Upgrade") {
         return Ok(Action::http(method));
     }
-    let known = || s3::actions().map(|(name, _)| name).chain(["http:Upgrade", "tcp:Connect"]);
+    let known = || {
+        s3::actions()
+            .map(|(name, _)| name)
+            .chain(sql::actions().map(|(name, _)| name))
+            .chain(["http:Upgrade", "tcp:Connect"])
+    };
     known().find(|known| *known == name).map(Action::named).ok_or_else(|| {
         let meant = nearest(name, known()).map(|name| format!(", did you mean `{name}`?")).unwrap_or_default();
         format!("there is no action `{name}`{meant}")
     })
+}
+
+/// The context of a SQL operation always has these: what a case does not say is the least that a statement can be.
+fn with_what_statements_have(mut context: Context) -> Context {
+    if context.get("columns").is_none() {
+        context.set("columns", Value::Strings(Vec::new()));
+    }
+    for (name, value) in [("statement", "select"), ("role", "postgres")] {
+        if context.get(name).is_none() {
+            context.set(name, value);
+        }
+    }
+    context
 }
 
 /// `Object::"lake/raw/a"`
@@ -167,7 +199,51 @@ fn resource(text: &str) -> Result<Resource, String> {
         ("HttpPath", Some(_), _) => {
             id.get(endpoint.len()..).map(|path| Resource::http_path(endpoint, path)).ok_or_else(wrong)
         }
+        ("Database" | "Schema" | "Table" | "Function", Some(_), _) => {
+            let names = id.get(endpoint.len() + 1..).and_then(sql_names).ok_or_else(wrong)?;
+            match (kind, names.as_slice()) {
+                ("Database", [database]) => Ok(Resource::database(endpoint, database)),
+                ("Schema", [database, schema]) => Ok(Resource::schema(endpoint, database, schema)),
+                ("Table", [database, schema, table]) => Ok(Resource::table(endpoint, database, schema, table)),
+                ("Function", [database, schema, name]) => Ok(Resource::function(endpoint, database, schema, name)),
+                _ => Err(wrong()),
+            }
+        }
         _ => Err(wrong()),
+    }
+}
+
+/// `analytics.public."a.b"` taken apart: names in quotes may hold dots, and hold quotes twice.
+fn sql_names(text: &str) -> Option<Vec<String>> {
+    let mut names = Vec::new();
+    let mut rest = text;
+    loop {
+        let (name, after) = match rest.strip_prefix('"') {
+            Some(quoted) => quoted_name(quoted)?,
+            None => {
+                let (name, after) = rest.split_at_checked(rest.find('.').unwrap_or(rest.len()))?;
+                (name.to_owned(), after)
+            }
+        };
+        names.push(Some(name).filter(|name| !name.is_empty())?);
+        match after.strip_prefix('.') {
+            Some(more) => rest = more,
+            None => return after.is_empty().then_some(names),
+        }
+    }
+}
+
+/// The name up to its closing quote, and what follows that.
+fn quoted_name(mut rest: &str) -> Option<(String, &str)> {
+    let mut name = String::new();
+    loop {
+        let (part, after) = rest.split_once('"')?;
+        name.push_str(part);
+        match after.strip_prefix('"') {
+            Some(more) => rest = more,
+            None => return Some((name, after)),
+        }
+        name.push('"');
     }
 }
 
@@ -196,7 +272,7 @@ fn value(name: &str, json: &Json) -> Option<Value> {
                 .map(|(name, values)| Some((name.as_str().into(), strings(values)?)))
                 .collect::<Option<_>>()?,
         ),
-        "columns" => Value::Strings(strings(json)?),
+        "columns" | "base" | "options" | "publication" => Value::Strings(strings(json)?),
         _ => match json {
             Json::Bool(value) => Value::Bool(*value),
             Json::Number(number) => Value::Long(number.as_i64()?),
@@ -213,4 +289,25 @@ fn strings(json: &Json) -> Option<Vec<Box<str>>> {
 fn millis(json: &Json) -> Option<i64> {
     let at = OffsetDateTime::parse(json.as_str()?, &Rfc3339).ok()?;
     i64::try_from(at.unix_timestamp_nanos() / 1_000_000).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sql_resources_are_read_as_ids_write_them() {
+        for (text, expected) in [
+            ("Database::\"wh/a\"", Resource::database("wh", "a")),
+            ("Schema::\"wh/a.b\"", Resource::schema("wh", "a", "b")),
+            ("Table::\"wh/a.b.c\"", Resource::table("wh", "a", "b", "c")),
+            ("Table::\"wh/a.b.\"x.\"\"y\"\"", Resource::table("wh", "a", "b", "x.\"y")),
+            ("Function::\"wh/\"A\".b.c\"", Resource::function("wh", "A", "b", "c")),
+        ] {
+            assert_eq!(resource(text), Ok(expected), "{text}");
+        }
+        for text in ["Table::\"wh/a.b\"", "Schema::\"wh/a..b\"", "Database::\"wh\"", "Table::\"wh/a.b.\"c\""] {
+            assert!(resource(text).is_err_and(|error| error.contains("is no resource")), "{text}");
+        }
+    }
 }

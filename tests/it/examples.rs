@@ -6,11 +6,14 @@ use std::path::{Path, PathBuf};
 use crate::support::{Process, World, portcullis};
 
 /// Folder, configuration, and the path of its SPIFFE ID.
-const EXAMPLES: [(&str, &str, &str); 4] = [
+const EXAMPLES: [(&str, &str, &str); 7] = [
     ("http", "web", "/ns/shop/sa/web"),
     ("http", "orders", "/ns/shop/sa/orders"),
     ("s3", "transform", "/ns/etl/sa/transform"),
     ("s3", "lake", "/ns/data/sa/lake"),
+    ("postgres", "analyst", "/ns/bi/sa/analyst"),
+    ("postgres", "load", "/ns/etl/sa/load"),
+    ("postgres", "warehouse", "/ns/data/sa/warehouse"),
 ];
 
 /// Manifest and the path of its SPIFFE ID.
