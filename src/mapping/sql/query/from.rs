@@ -88,7 +88,8 @@ impl Walk<'_, '_> {
     }
 
     fn subselect(&mut self, subselect: &RangeSubselect) -> Result<Item, SqlRefusal> {
-        let Some(NodeEnum::SelectStmt(select)) = subselect.subquery.as_ref().and_then(|query| query.node.as_ref()) else {
+        let Some(NodeEnum::SelectStmt(select)) = subselect.subquery.as_ref().and_then(|query| query.node.as_ref())
+        else {
             return Err(unknown_node("FROM"));
         };
         let outcome = self.laterally(subselect.lateral, |walk| walk.select(select, None))?;
@@ -188,8 +189,7 @@ impl Walk<'_, '_> {
             for (item, side) in [(&left, "left"), (&right, "right")] {
                 let found: Vec<_> = item.columns.iter().filter(|column| column.name == *name).cloned().collect();
                 if found.is_empty() && !item.open {
-                    let message =
-                        format!("column \"{name}\" specified in USING clause does not exist in {side} table");
+                    let message = format!("column \"{name}\" specified in USING clause does not exist in {side} table");
                     return Err(unknown("42703", message));
                 }
                 both.extend(found);

@@ -20,11 +20,7 @@ pub(super) struct Recursion {
 
 impl Walk<'_, '_> {
     /// A query that lies in another one, or is the whole statement.
-    pub(super) fn select(
-        &mut self,
-        select: &SelectStmt,
-        recursion: Option<&Recursion>,
-    ) -> Result<Outcome, SqlRefusal> {
+    pub(super) fn select(&mut self, select: &SelectStmt, recursion: Option<&Recursion>) -> Result<Outcome, SqlRefusal> {
         self.inside(|walk| {
             if walk.of_pg_dump(select)? {
                 return Ok(Outcome { columns: vec![Column::plain("set_config", 25)], ..Outcome::default() });
@@ -149,7 +145,10 @@ impl Walk<'_, '_> {
     }
 
     fn is_local(&mut self, name: &str) -> bool {
-        self.level().items.iter().any(|item| item.columns_visible && (item.open || !item.columns_named(name).is_empty()))
+        self.level()
+            .items
+            .iter()
+            .any(|item| item.columns_visible && (item.open || !item.columns_named(name).is_empty()))
     }
 
     fn order_by(&mut self, clause: &[Node], outcome: &Outcome) -> Result<(), SqlRefusal> {
