@@ -36,7 +36,7 @@ impl Member {
 
 impl Walk<'_, '_> {
     /// FROM, or USING of a DELETE.
-    pub(super) fn from_clause(&mut self, clause: &[Node]) -> Result<(), SqlRefusal> {
+    pub(super) fn members(&mut self, clause: &[Node]) -> Result<(), SqlRefusal> {
         self.level().items_visible = false;
         for node in clause {
             let member = self.member(node)?;
@@ -70,13 +70,14 @@ impl Walk<'_, '_> {
     /// A table, or a WITH query of that name.
     fn table(&mut self, table: &RangeVar) -> Result<Item, SqlRefusal> {
         let alias = table.alias.as_ref();
-        if table.schemaname.is_empty() && table.catalogname.is_empty() {
-            if let Some(cte) = self.cte(&table.relname) {
-                let name = alias.map_or(&*cte.name, |alias| &alias.aliasname);
-                let mut item = Item::made_of(Some(Arc::from(name)), cte.columns, cte.open);
-                item.rename(&columns_of(alias)?)?;
-                return Ok(item);
-            }
+        if table.schemaname.is_empty()
+            && table.catalogname.is_empty()
+            && let Some(cte) = self.cte(&table.relname)
+        {
+            let name = alias.map_or(&*cte.name, |alias| &alias.aliasname);
+            let mut item = Item::made_of(Some(Arc::from(name)), cte.columns, cte.open);
+            item.rename(&columns_of(alias)?)?;
+            return Ok(item);
         }
         let relation = self.names.relation(&table.catalogname, &table.schemaname, &table.relname)?;
         let mut item = Item::table(&relation, !table.inh, alias.map(|alias| alias.aliasname.as_str()));

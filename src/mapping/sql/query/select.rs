@@ -25,7 +25,7 @@ impl Walk<'_, '_> {
             if walk.of_pg_dump(select)? {
                 return Ok(Outcome { columns: vec![Column::plain("set_config", 25)], ..Outcome::default() });
             }
-            walk.into_clause(select.into_clause.is_some())?;
+            walk.check_into(select.into_clause.is_some())?;
             walk.with(select.with_clause.as_ref())?;
             let mut outcome = match select.op() {
                 SetOperation::SetopUnion | SetOperation::SetopIntersect | SetOperation::SetopExcept => {
@@ -48,7 +48,7 @@ impl Walk<'_, '_> {
     /// # Source
     /// `transformSelectStmt` in `src/backend/parser/analyze.c`.
     fn plain(&mut self, select: &SelectStmt) -> Result<Outcome, SqlRefusal> {
-        self.from_clause(&select.from_clause)?;
+        self.members(&select.from_clause)?;
         let mut outcome = self.targets(&select.target_list)?;
         self.optional(select.where_clause.as_deref())?;
         self.optional(select.having_clause.as_deref())?;

@@ -147,7 +147,7 @@ impl Walk<'_, '_> {
     }
 
     /// SELECT … INTO: what it creates is not the walk's business, but somebody's it must be.
-    pub(super) fn into_clause(&self, is_there: bool) -> Result<(), SqlRefusal> {
+    pub(super) fn check_into(&self, is_there: bool) -> Result<(), SqlRefusal> {
         if is_there && !self.into_judged {
             return Err(refused("select-into", "a SELECT … INTO stands where it is not judged"));
         }
