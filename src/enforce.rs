@@ -309,6 +309,14 @@ impl Permit {
         self.0.asked.as_ref().map(|asked| &asked.generation)
     }
 
+    /// The most rows that the policies allow to be read: the smallest `@max_rows` of the permits that decided the operations named `action`.
+    #[must_use]
+    pub fn max_rows(&self, action: &str) -> Option<u64> {
+        let asked = self.0.asked.as_ref().filter(|asked| asked.generation.limits_rows())?;
+        let of_action = asked.operations.iter().zip(&asked.decisions).filter(|(asked, _)| asked.action.as_str() == action);
+        of_action.flat_map(|(_, decision)| &decision.policies).filter_map(|id| asked.generation.max_rows(id)).min()
+    }
+
     /// Records that the exchange has begun, for one that stays open: the final record will have the same decision id.
     ///
     /// # Errors

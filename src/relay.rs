@@ -125,10 +125,7 @@ where
     tokio::pin!(timer);
     poll_fn(|cx| {
         let moved = both.forth.moved + both.back.moved;
-        let polled = both.poll(cx, Pin::new(&mut first), Pin::new(&mut second), &mut settle);
-        count.forth.store(both.forth.moved, Ordering::Relaxed);
-        count.back.store(both.back.moved, Ordering::Relaxed);
-        match polled {
+        match both.poll(cx, Pin::new(&mut first), Pin::new(&mut second), count, &mut settle) {
             Poll::Ready(Ok(())) => Poll::Ready(Ended::Closed),
             Poll::Ready(Err(error)) => Poll::Ready(Ended::Failed(error)),
             Poll::Pending => poll_idle(cx, timer.as_mut(), idle, both.forth.moved + both.back.moved > moved),
@@ -165,10 +162,14 @@ impl Both {
         cx: &mut Context<'_>,
         mut first: Pin<&mut A>,
         mut second: Pin<&mut B>,
+        count: &Moved,
         settle: &mut impl FnMut(),
     ) -> Poll<io::Result<()>> {
-        self.forth.poll(cx, first.as_mut(), second.as_mut())?;
-        self.back.poll(cx, second.as_mut(), first.as_mut())?;
+        let forth = self.forth.poll(cx, first.as_mut(), second.as_mut());
+        let back = self.back.poll(cx, second.as_mut(), first.as_mut());
+        count.forth.store(self.forth.moved, Ordering::Relaxed);
+        count.back.store(self.back.moved, Ordering::Relaxed);
+        forth.and(back)?;
         if self.forth.is_finished() && self.back.is_finished() && !self.settled {
             self.settled = true;
             settle();
@@ -326,6 +327,129 @@ mod tests {
         let (far, _server) = duplex(64);
         let relayed = relay(near, far, Duration::from_millis(30)).await;
         assert!(matches!(relayed.ended, Ended::Idle));
+    }
+
+    #[tokio::test]
+    async fn the_counts_are_complete_when_it_is_settled_and_the_end_comes_after() {
+        let (mut client, near) = duplex(64);
+        let (far, mut server) = duplex(64);
+        let relayed = tokio::spawn(async move {
+            let count = Moved::default();
+            let mut settled = Vec::new();
+            let ended = relay_settled(near, far, LONG, &count, || settled.push((count.forth(), count.back()))).await;
+            (ended, settled)
+        });
+        server.write_all(b"first").await.unwrap();
+        server.shutdown().await.unwrap();
+        let mut heard = Vec::new();
+        client.read_to_end(&mut heard).await.unwrap();
+        assert_eq!(heard, b"first", "the first end is passed on at once");
+        client.write_all(b"and then me").await.unwrap();
+        client.shutdown().await.unwrap();
+        let mut heard = Vec::new();
+        server.read_to_end(&mut heard).await.unwrap();
+        assert_eq!(heard, b"and then me");
+        let (ended, settled) = relayed.await.unwrap();
+        assert!(matches!(ended, Ended::Closed));
+        assert_eq!(settled, [(11, 5)], "once, with everything");
+    }
+
+    #[tokio::test]
+    async fn a_relay_that_fails_is_not_settled() {
+        let (client, near) = duplex(64);
+        let (far, server) = duplex(64);
+        drop(server);
+        let mut client = client;
+        client.write_all(b"nobody reads this").await.unwrap();
+        let count = Moved::default();
+        let ended = relay_settled(near, far, LONG, &count, || panic!("it did not end in order")).await;
+        assert!(matches!(ended, Ended::Failed(_)));
+    }
+
+    #[tokio::test]
+    async fn an_idle_limit_beyond_the_clock_is_none() {
+        let (client, near) = duplex(64);
+        let (far, server) = duplex(64);
+        drop((client, server));
+        assert!(matches!(relay(near, far, Duration::MAX).await.ended, Ended::Closed));
+    }
+
+    /// Gives and takes one byte at a time, and is not ready now and then.
+    struct Crumbs {
+        left: u64,
+        written: Vec<u8>,
+        polls: u64,
+    }
+
+    fn crumb(position: u64) -> u8 {
+        (position.wrapping_mul(2_654_435_761) >> 11) as u8
+    }
+
+    impl Crumbs {
+        const LENGTH: u64 = 10 * 1024 * 1024;
+
+        fn new(left: u64) -> Self {
+            Self { left, written: Vec::new(), polls: 0 }
+        }
+
+        fn poll_ready(&mut self, cx: &mut Context<'_>) -> bool {
+            self.polls += 1;
+            let ready = !self.polls.is_multiple_of(97);
+            if !ready {
+                cx.waker().wake_by_ref();
+            }
+            ready
+        }
+    }
+
+    impl AsyncRead for Crumbs {
+        fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            if !self.poll_ready(cx) {
+                return Poll::Pending;
+            }
+            if self.left > 0 {
+                into.put_slice(&[crumb(Self::LENGTH - self.left)]);
+                self.left -= 1;
+            }
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl AsyncWrite for Crumbs {
+        fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            if !self.poll_ready(cx) {
+                return Poll::Pending;
+            }
+            self.written.push(bytes[0]);
+            Poll::Ready(Ok(1))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn ten_mebibytes_in_single_bytes_arrive_as_they_were_sent() {
+        let (mut first, mut second) = (Crumbs::new(Crumbs::LENGTH), Crumbs::new(0));
+        let relayed = relay(&mut first, &mut second, LONG).await;
+        assert!(matches!(relayed.ended, Ended::Closed), "{relayed:?}");
+        assert_eq!((relayed.forth, relayed.back), (Crumbs::LENGTH, 0));
+        assert!((0..Crumbs::LENGTH).map(crumb).eq(second.written.iter().copied()));
+    }
+
+    #[tokio::test]
+    async fn a_relay_that_waits_holds_no_buffer() {
+        let (mut client, near) = duplex(64);
+        let (far, mut server) = duplex(64);
+        let _relay = tokio::spawn(relay(near, far, LONG));
+        client.write_all(b"x").await.unwrap();
+        server.read_exact(&mut [0]).await.unwrap();
+        assert_eq!(BUFFERS.with_borrow(Vec::len), 1, "given back to the thread, and used for both directions");
     }
 
     #[tokio::test]

@@ -1,16 +1,19 @@
 //! `portcullis check`: everything that would fail at start, without starting.
 
 use std::fs::OpenOptions;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::SystemTime;
 
 use clap::Args;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::overrides::ConfigArgs;
 use super::{FAILURE, colour};
 use crate::admin::AdminServer;
 use crate::app::{identity_paths, policy_source};
-use crate::config::{AuditSinkConfig, Config};
+use crate::config::{AuditSinkConfig, Config, PasswordSource, ProtocolConfig, UpstreamCa, UpstreamTls};
 use crate::identity::{FileSource, X509Source as _};
 use crate::listener::Bound;
 use crate::policy::PolicyGeneration;
@@ -39,6 +42,7 @@ pub(super) fn run(arguments: &CheckArgs) -> ExitCode {
     identity(&config, &mut report);
     let invalid_policy = !policies(&config, &mut report);
     listeners(&config, &mut report);
+    databases(&config, &mut report);
     admin(&config, &mut report);
     audit(&config, &mut report);
     match (report.failed, invalid_policy) {
@@ -131,6 +135,63 @@ fn listeners(config: &Config, report: &mut Report) {
             Ok(bound) => report.good("listener", &format!("{name} on {}", bound.address())),
             Err(error) => report.bad("listener", &format!("{name}: {error}")),
         }
+    }
+}
+
+/// What PostgreSQL listeners need besides: files that can be read, programs that are there. None of them is run.
+fn databases(config: &Config, report: &mut Report) {
+    for listener in &config.listeners {
+        let ProtocolConfig::Postgres(postgres) = &listener.protocol else { continue };
+        let name = format!("{} {}", listener.direction.as_str(), listener.name);
+        let catalog = postgres.catalog.as_ref().and_then(|catalog| catalog.password.as_ref());
+        for source in postgres.password.iter().chain(catalog) {
+            match source {
+                PasswordSource::File(path) => match std::fs::read_to_string(path) {
+                    Ok(text) if text.lines().next().is_none_or(str::is_empty) => {
+                        report.bad("password", &format!("{name}: first line of `{}` is empty", path.display()));
+                    }
+                    Ok(_) => report.good("password", &format!("{name}: {}", path.display())),
+                    Err(error) => report.bad("password", &format!("{name}: `{}`: {error}", path.display())),
+                },
+                PasswordSource::Command(command) => {
+                    let program = command.first().map(String::as_str).unwrap_or_default();
+                    match is_found(program) {
+                        true => report.good("password", &format!("{name}: asked of `{program}`")),
+                        false => report.bad("password", &format!("{name}: program `{program}` is not found")),
+                    }
+                }
+            }
+        }
+        if let UpstreamTls::Request(UpstreamCa::File(path)) | UpstreamTls::Direct(UpstreamCa::File(path)) =
+            &postgres.upstream_tls
+        {
+            pem::<CertificateDer<'_>>(report, &name, "upstream_ca", path);
+        }
+        if let Some((certificate, key)) = &postgres.local_certificate {
+            pem::<CertificateDer<'_>>(report, &name, "local_certificate", certificate);
+            pem::<PrivateKeyDer<'_>>(report, &name, "local_private_key", key);
+        }
+    }
+}
+
+/// Whether a program is at this path, or by this name in one of PATH's folders.
+fn is_found(program: &str) -> bool {
+    if program.contains('/') {
+        return Path::new(program).is_file();
+    }
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&folders).any(|folder| folder.join(program).is_file())
+}
+
+/// Whether a file holds at least one of what it is to hold, and nothing broken.
+fn pem<T: PemObject>(report: &mut Report, name: &str, key: &str, path: &Path) {
+    let read = T::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<T>, _>>);
+    match read {
+        Ok(objects) if objects.is_empty() => {
+            report.bad("tls", &format!("{name}: `{}` of `{key}` has no PEM block for it", path.display()));
+        }
+        Ok(_) => report.good("tls", &format!("{name}: `{key}` {}", path.display())),
+        Err(error) => report.bad("tls", &format!("{name}: `{}` of `{key}`: {error}", path.display())),
     }
 }
 

@@ -35,6 +35,7 @@ pub struct PolicyGeneration {
     digest: String,
     engine: Engine,
     headers_read: HeadersRead,
+    max_rows: HashMap<Arc<str>, u64>,
     policies: Vec<LoadedPolicy>,
     inactive: Vec<Arc<str>>,
     warnings: Vec<PolicyProblem>,
@@ -100,6 +101,7 @@ impl PolicyGeneration {
             digest: files.digest.clone(),
             engine,
             headers_read: reads.into_headers(),
+            max_rows: parsed.iter().filter_map(|parsed| Some((Arc::clone(&parsed.id), parsed.max_rows()?))).collect(),
             inactive: inactive.into_iter().filter_map(|n| parsed.get(n)).map(|parsed| Arc::clone(&parsed.id)).collect(),
             policies: parsed
                 .iter()
@@ -130,6 +132,18 @@ impl PolicyGeneration {
     #[must_use]
     pub const fn headers_read(&self) -> &HeadersRead {
         &self.headers_read
+    }
+
+    /// Whether any policy has `@max_rows`.
+    #[must_use]
+    pub fn limits_rows(&self) -> bool {
+        !self.max_rows.is_empty()
+    }
+
+    /// The `@max_rows` of a policy.
+    #[must_use]
+    pub fn max_rows(&self, policy: &str) -> Option<u64> {
+        self.max_rows.get(policy).copied()
     }
 
     /// What is odd but not wrong.

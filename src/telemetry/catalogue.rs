@@ -58,6 +58,8 @@ pub(super) const HANDSHAKES: &str = "portcullis_handshakes_total";
 pub(super) const REQUESTS: &str = "portcullis_requests_total";
 pub(super) const REQUEST_DURATION: &str = "portcullis_request_duration_seconds";
 pub(super) const BYTES: &str = "portcullis_bytes_total";
+pub(super) const SQL_STATEMENTS: &str = "portcullis_sql_statements_total";
+pub(super) const SQL_DURATION: &str = "portcullis_sql_statement_duration_seconds";
 pub(super) const UPSTREAM_FAILURES: &str = "portcullis_upstream_failures_total";
 pub(super) const AUDIT_RECORDS: &str = "portcullis_audit_records_total";
 pub(super) const AUDIT_REFUSED: &str = "portcullis_audit_refused_requests_total";
@@ -126,6 +128,17 @@ pub const CATALOGUE: &[Described] = &[
         &["listener", "direction", "stage"],
         Some(Unit::Bytes),
         "Body bytes relayed: `in` from downstream to upstream, `out` back.",
+    ),
+    counter(
+        SQL_STATEMENTS,
+        &["listener", "direction", "kind", "result"],
+        None,
+        "SQL statements by kind and what became of them. Those that were not understood are `none`.",
+    ),
+    histogram(
+        SQL_DURATION,
+        &["listener", "direction", "kind"],
+        "From the last byte of a SQL statement to the end of its answer.",
     ),
     counter(
         UPSTREAM_FAILURES,

@@ -10,11 +10,13 @@ use metrics::{Counter, Gauge, Histogram};
 
 use super::catalogue::{
     AUTHZ_DECISIONS, AUTHZ_DURATION, BYTES, CONNECTIONS, CONNECTIONS_REFUSED, CONNECTIONS_TOTAL, HANDSHAKES,
-    REQUEST_DURATION, REQUESTS, UPSTREAM_FAILURES,
+    REQUEST_DURATION, REQUESTS, SQL_DURATION, SQL_STATEMENTS, UPSTREAM_FAILURES,
 };
 
 /// Values of `outcome`; the same words as in audit records.
 const OUTCOMES: [&str; 5] = ["allowed", "forbidden", "not_permitted", "error", "refused"];
+/// Values of `result` of SQL statements.
+const RESULTS: [&str; 4] = ["done", "failed", "denied", "refused"];
 /// Values of `mode`.
 const MODES: [&str; 2] = ["enforce", "shadow"];
 /// Values of `status`.
@@ -34,6 +36,7 @@ pub struct ListenerMetrics {
     authz_seconds: Histogram,
     request_seconds: Histogram,
     requests: [OnceLock<Counter>; STATUS_CLASSES.len()],
+    statements: ArcSwap<AHashMap<&'static str, Arc<StatementMetrics>>>,
     bytes_in: Counter,
     bytes_out: Counter,
     accepted: Counter,
@@ -57,6 +60,7 @@ impl ListenerMetrics {
             authz_seconds: metrics::histogram!(AUTHZ_DURATION, "listener" => label(), "direction" => direction),
             request_seconds: metrics::histogram!(REQUEST_DURATION, "listener" => label(), "direction" => direction),
             requests: Default::default(),
+            statements: ArcSwap::default(),
             bytes_in: metrics::counter!(BYTES, "listener" => label(), "direction" => direction, "stage" => "in"),
             bytes_out: metrics::counter!(BYTES, "listener" => label(), "direction" => direction, "stage" => "out"),
             accepted: metrics::counter!(CONNECTIONS_TOTAL, "listener" => label(), "direction" => direction),
@@ -102,6 +106,35 @@ impl ListenerMetrics {
             let labels = || metrics::counter!(REQUESTS, "listener" => self.label(), "direction" => self.direction, "status" => *class);
             counter.get_or_init(labels).increment(1);
         }
+    }
+
+    /// One SQL statement has ended: `done`, `failed`, `denied` or `refused`. There are as many kinds as the table of statements has.
+    pub fn sql_statement(&self, kind: &'static str, result: &'static str, took: Duration) {
+        let known = self.statements.load();
+        let found = known.get(kind).map_or_else(|| self.learn_statement(kind), Arc::clone);
+        found.seconds.record(took);
+        let register = || {
+            metrics::counter!(
+                SQL_STATEMENTS,
+                "listener" => self.label(), "direction" => self.direction, "kind" => kind, "result" => result
+            )
+        };
+        if let Some(counter) = found.results.get(position(&RESULTS, result)) {
+            counter.get_or_init(register).increment(1);
+        }
+    }
+
+    fn learn_statement(&self, kind: &'static str) -> Arc<StatementMetrics> {
+        let _learning = self.learning.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = AHashMap::clone(&self.statements.load_full());
+        let learnt = Arc::clone(known.entry(kind).or_insert_with(|| {
+            let seconds = metrics::histogram!(
+                SQL_DURATION, "listener" => self.label(), "direction" => self.direction, "kind" => kind
+            );
+            Arc::new(StatementMetrics { seconds, results: Default::default() })
+        }));
+        self.statements.store(Arc::new(known));
+        learnt
     }
 
     /// Body bytes went from downstream to upstream.
@@ -189,6 +222,13 @@ impl ListenerMetrics {
 /// The counters of one action, made when first used so that `/metrics` shows no zeros that mean nothing.
 #[derive(Debug, Default)]
 struct ActionDecisions([[OnceLock<Counter>; MODES.len()]; OUTCOMES.len()]);
+
+/// The handles of one kind of SQL statement.
+#[derive(Debug)]
+struct StatementMetrics {
+    seconds: Histogram,
+    results: [OnceLock<Counter>; RESULTS.len()],
+}
 
 /// A connection as the gauges see it. It ends when this is dropped, also when its task is cancelled.
 #[derive(Debug)]

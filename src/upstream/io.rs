@@ -26,7 +26,7 @@ pub struct UpstreamIo {
 }
 
 /// Which of a listener's upstreams a connection goes to, and which address of its host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Reached {
     /// Its position among those configured.
     pub(super) upstream: usize,

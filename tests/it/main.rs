@@ -32,5 +32,6 @@ mod sql_cases;
 mod streaming;
 #[allow(dead_code, unused_imports, reason = "a harness offers more than the tests of one feature set use")]
 mod support;
+mod tcp;
 mod upstream_failures;
 mod websocket;

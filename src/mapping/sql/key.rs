@@ -86,7 +86,80 @@ fn after_string(mut rest: &[u8]) -> Option<&[u8]> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::mapping::sql::catalog::Catalog;
+    use crate::mapping::sql::catalog::testing::facts;
+    use crate::mapping::sql::{PreparedTexts, map};
+
+    static SAMPLE: LazyLock<Catalog> = LazyLock::new(Catalog::sample);
+
+    struct Nothing;
+
+    impl PreparedTexts for Nothing {
+        fn prepared(&self, _: &str) -> Option<(&str, usize)> {
+            None
+        }
+        fn cursor(&self, _: &str) -> bool {
+            false
+        }
+    }
+
+    /// Texts with two places for literals, and what may stand there.
+    const SHAPES: &[&str] = &[
+        "SELECT name FROM people WHERE id = @ AND ssn = @",
+        "SELECT @, @ FROM orders ORDER BY 1 LIMIT 3",
+        "SELECT id FROM people ORDER BY @ OFFSET @",
+        "UPDATE orders SET note = @ WHERE id = @",
+        "INSERT INTO orders (id, note) VALUES (@, @)",
+        "SELECT set_config(@, @, false)",
+        "SELECT @::regclass, @::text",
+        "SELECT regclass @, @",
+        "SELECT upper(@), lower(@)",
+        "SELECT nextval(@), @",
+        "SELECT add(@), @",
+        "SET search_path = @, @",
+        "NOTIFY c, @; SELECT @",
+        "SELECT @ @",
+        "SELECT @||@",
+        "SELECT a@ FROM people WHERE id IN (@,2)",
+        "SELECT mood @, @::mood",
+        "SELECT E@, U&@",
+        "DECLARE c CURSOR FOR SELECT @, @",
+        "PREPARE p AS SELECT @, @",
+        "COPY people TO @",
+        "SELECT cast(@ as regrole), (@)",
+    ];
+    const LITERALS: &[&str] = &[
+        "1", "7", "123456789", "1234567890", "1.5", "1e3", "0x1f", "'people'", "'orders'", "'5'", "'it''s'", "'role'",
+        "'jit'", "'a\\'", "'a", "''", "'numbers'", "$1", "NULL", "'x'\n'y'", "/*", "-- ", "\"x\"",
+    ];
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+        #[test]
+        fn texts_of_the_same_key_ask_the_same(
+            shape in prop::sample::select(SHAPES),
+            literals in prop::array::uniform4(prop::sample::select(LITERALS)),
+        ) {
+            let fill = |a: &str, b: &str| shape.replacen('@', a, 1).replacen('@', b, 1);
+            let [a, b, c, d] = literals;
+            let (one, other) = (fill(a, b), fill(c, d));
+            let (Some(key), Some(same)) = (safe_key(&one), safe_key(&other)) else { return Ok(()) };
+            if key != same {
+                return Ok(());
+            }
+            let judged = |text: &str| map(text, "wh", &SAMPLE, &facts(), &Nothing);
+            // Only what was judged is remembered, and only if its literals do not matter.
+            if let Ok(known) = judged(&one) && known.literals_do_not_matter {
+                let now = judged(&other);
+                prop_assert_eq!(now.map(|now| now.statements), Ok(known.statements), "{} and {}", one, other);
+            }
+        }
+    }
 
     #[test]
     fn only_the_values_of_plain_literals_are_left_out() {

@@ -24,4 +24,4 @@ pub use mapped::{Copying, Cursor, Effects, Mapped, MappedStatement, Naming, SqlR
 pub use names::{cut, parse_search_path};
 pub use operations::{actions, resource_kinds};
 pub use parse::LONGEST_TEXT;
-pub use statements::kinds;
+pub use statements::{kinds, setting_is_harmless};

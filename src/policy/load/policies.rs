@@ -60,6 +60,12 @@ impl ParsedPolicy {
         shape
     }
 
+    /// `@max_rows`, if it is a number from 1 to 2,147,483,646: one more is asked of the server, as an Int32.
+    pub(in crate::policy) fn max_rows(&self) -> Option<u64> {
+        let rows = self.policy.annotation("max_rows")?.parse::<i32>().ok()?;
+        u64::try_from(rows).ok().filter(|rows| (1..2_147_483_647).contains(rows))
+    }
+
     /// The policy as it is written.
     pub(in crate::policy) fn text(&self) -> &str {
         self.file.text().get(self.span.clone()).unwrap_or_default()
@@ -130,6 +136,12 @@ fn name(policies: &mut [ParsedPolicy], problems: &mut Problems) {
             }
             Some(id) => taken.get(id).map(|first| (format!("`@id(\"{id}\")` is taken"), format!("the policy at {first} has it: each needs its own"))),
         };
+        if parsed.policy.annotation("max_rows").is_some() && parsed.max_rows().is_none() {
+            problems.push(
+                PolicyProblem::error(&parsed.file, Some(parsed.headline()), "`@max_rows` is no number of rows from 1 on")
+                    .help("write `@max_rows(\"1000\")`"),
+            );
+        }
         if parsed.policy.annotation("mode").is_some() {
             problems.push(
                 PolicyProblem::error(

@@ -137,7 +137,8 @@ mod tests {
 
     #[test]
     fn roles_settings_and_replication_are_asked_beside_it() {
-        let startup = packet(&[("user", "u"), ("options", "-c role=adm -c work_mem=1GB"), ("replication", "database")]);
+        let startup =
+            packet(&[("user", "u"), ("options", "-c role=adm -c row_security=off"), ("replication", "database")]);
         assert_eq!(
             actions(&asked(&startup, "e", "app").unwrap()),
             ["sql:Connect", "sql:SetRole", "sql:Set", "sql:Replicate"]

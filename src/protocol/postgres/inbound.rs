@@ -17,7 +17,7 @@ use super::session::{self, SessionStart};
 use super::settings::{SPIFFE_ID, application_name, cap};
 use super::wire::{
     ErrorReply, FirstPacket, FrameReader, Replication, Side, StartupPacket, authentication_ok, backend_key_data,
-    negotiate_protocol_version, parameter_status, ready_for_query,
+    negotiate_protocol_version, parameter_status,
 };
 use crate::audit::new_decision_id;
 use crate::config::RoleConfig;
@@ -193,11 +193,19 @@ impl Unopened {
                 (failure.to_string(), of_failure(failure))
             }
             Self::Login(error) => {
-                listener.point.metrics.upstream_failure("login");
+                if !error.is_of_client() {
+                    listener.point.metrics.upstream_failure("login");
+                }
                 (error.to_string(), error.reply(listener.config.role == RoleConfig::Passthrough))
             }
         };
-        tracing::warn!(listener = %listener.endpoint, error, decision_id = %id, "a permitted session was not opened");
+        match &self {
+            // Many clients first look whether they need a password, and come back with it.
+            Self::Login(LoginError::ClientLeft) => {}
+            _ => {
+                tracing::warn!(listener = %listener.endpoint, error, decision_id = %id, "a permitted session was not opened")
+            }
+        }
         let settled = permit.settle(&Settlement { error: Some(error), ..Settlement::default() });
         match settled {
             Ok(()) => fatal(client, &reply.with_detail(decision(id))).await,
@@ -250,7 +258,8 @@ fn rebuild(
     rebuilt
 }
 
-/// From AuthenticationOk to ReadyForQuery, with a key of our own: the handshake has proved who the client is.
+/// From AuthenticationOk to the key, which is one of our own: the handshake has proved who the client is. ReadyForQuery follows when the session
+/// has told its settings.
 fn greeting(startup: &StartupPacket, minor: u16, server: &LoggedIn, (pid, secret): (u32, &[u8])) -> BytesMut {
     let mut out = BytesMut::new();
     let unknown: Vec<&str> = startup.protocol_options().collect();
@@ -261,6 +270,5 @@ fn greeting(startup: &StartupPacket, minor: u16, server: &LoggedIn, (pid, secret
     server.parameters.iter().for_each(|(name, value)| parameter_status(&mut out, name, value));
     server.notices.iter().for_each(|notice| out.extend_from_slice(notice));
     backend_key_data(&mut out, pid, secret);
-    ready_for_query(&mut out, b'I');
     out
 }

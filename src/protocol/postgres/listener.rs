@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::cancel::CancelKeys;
+use super::catalogue::Catalogues;
 use super::{inbound, outbound};
 use crate::config::{Direction, Limits, ListenerConfig, PostgresConfig};
 use crate::enforce::{Asker, EnforcementPoint, Exchange};
@@ -21,6 +22,7 @@ pub struct PostgresListener {
     pub(super) point: Arc<EnforcementPoint>,
     pub(super) upstream: Arc<StreamUpstream>,
     pub(super) cancels: Arc<CancelKeys>,
+    pub(super) catalogues: Catalogues,
     pub(super) local_tls: Option<LocalTls>,
 }
 
@@ -34,6 +36,7 @@ impl PostgresListener {
         upstream: Arc<StreamUpstream>,
         cancels: Arc<CancelKeys>,
     ) -> Self {
+        let catalogues = Catalogues::new(postgres, Arc::clone(&upstream));
         let local_tls = postgres.local_certificate.as_ref();
         Self {
             endpoint: Arc::clone(&config.name),
@@ -43,6 +46,7 @@ impl PostgresListener {
             point,
             upstream,
             cancels,
+            catalogues,
             local_tls: local_tls.map(|(chain, key)| LocalTls::new(chain.clone(), key.clone(), &[b"postgresql"])),
         }
     }

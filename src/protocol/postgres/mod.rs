@@ -6,6 +6,7 @@
 mod answer;
 mod asked;
 mod cancel;
+mod catalogue;
 mod inbound;
 mod listener;
 mod login;

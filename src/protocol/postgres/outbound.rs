@@ -22,9 +22,6 @@ use crate::upstream::{OwnPurpose, UpstreamIo};
 
 /// An exchange that stays open longer has a record of its beginning.
 const STARTED_AFTER: Duration = Duration::from_secs(5);
-/// Without a limit of its own a session may wait for its client, or for a long statement, as long as it likes.
-const NO_LIMIT: Duration = Duration::from_secs(365 * 24 * 3_600);
-
 /// Serves a connection until it ends.
 pub(super) async fn serve(
     client: Downstream,
@@ -176,7 +173,7 @@ async fn relay(
     grace: Duration,
 ) -> Closed {
     let mut session = Relayed { permit: Some(permit), moved: Moved::default() };
-    let idle = listener.config.caps.session_idle.unwrap_or(NO_LIMIT);
+    let idle = listener.limits.idle_timeout;
     let closed = {
         let mut relaying = pin!(relay_counted(client, upstream, idle, &session.moved));
         let mut started = pin!(sleep(STARTED_AFTER));

@@ -8,6 +8,7 @@ use thiserror::Error;
 use super::wire::Setting;
 use crate::config::SessionCaps;
 use crate::identity::SpiffeId;
+use crate::mapping::sql::setting_is_harmless;
 
 /// What is asked for one setting beyond the session itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,46 +92,6 @@ pub(super) fn judge(settings: Vec<Setting>, role: &str) -> Result<Judged, Settin
     Ok(judged)
 }
 
-/// Whether a setting can be made without asking: it changes how values are shown or how long things may take, not what anything means.
-fn setting_is_harmless(name: &str) -> bool {
-    const HARMLESS: [&str; 33] = [
-        "bytea_output",
-        "client_min_messages",
-        "cursor_tuple_fraction",
-        "datestyle",
-        "default_transaction_deferrable",
-        "default_transaction_isolation",
-        "default_transaction_read_only",
-        "enable_partitionwise_aggregate",
-        "enable_partitionwise_join",
-        "extra_float_digits",
-        "from_collapse_limit",
-        "geqo",
-        "geqo_threshold",
-        "gin_fuzzy_search_limit",
-        "idle_in_transaction_session_timeout",
-        "idle_session_timeout",
-        "intervalstyle",
-        "jit",
-        "join_collapse_limit",
-        "lc_monetary",
-        "lc_numeric",
-        "lc_time",
-        "lock_timeout",
-        "plan_cache_mode",
-        "quote_all_identifiers",
-        "statement_timeout",
-        "tcp_keepalives_count",
-        "tcp_keepalives_idle",
-        "tcp_keepalives_interval",
-        "timezone",
-        "transaction_timeout",
-        "xmlbinary",
-        "xmloption",
-    ];
-    HARMLESS.binary_search(&name).is_ok()
-}
-
 /// As the server reads a boolean (`parse_bool`, bool.c).
 fn is_on(value: &str) -> bool {
     let begins = |word: &str, least: usize| {
@@ -203,11 +164,11 @@ mod tests {
 
     #[test]
     fn what_changes_who_one_is_or_what_names_mean_is_asked_and_what_is_harmless_is_not() {
-        let given = [("datestyle", "ISO"), ("search_path", "a"), ("application_name", "psql"), ("work_mem", "1GB")];
+        let given = [("datestyle", "ISO"), ("search_path", "a"), ("application_name", "psql"), ("row_security", "off")];
         let judged = judge(settings(&given), "app").unwrap();
         assert_eq!(judged.application_name.as_deref(), Some("psql"));
-        assert_eq!(judged.asks, [("work_mem".into(), Asks::Set)]);
-        assert_eq!(judged.settings, settings(&[("datestyle", "ISO"), ("search_path", "a"), ("work_mem", "1GB")]));
+        assert_eq!(judged.asks, [("row_security".into(), Asks::Set)]);
+        assert_eq!(judged.settings, settings(&[("datestyle", "ISO"), ("search_path", "a"), ("row_security", "off")]));
         let judged = judge(settings(&[("role", "adm"), ("session_authorization", "boss")]), "app").unwrap();
         let expected = [("role", "adm"), ("session_authorization", "boss")];
         assert_eq!(judged.asks, expected.map(|(name, role)| (name.into(), Asks::SetRole(role.into()))));
@@ -228,14 +189,6 @@ mod tests {
         for (name, value) in [("standard_conforming_strings", "on"), ("client_encoding", "'utf-8'")] {
             assert!(judge(settings(&[(name, value)]), "app").is_ok(), "{name}");
         }
-    }
-
-    #[test]
-    fn the_harmless_settings_are_found_by_bisection() {
-        for name in ["bytea_output", "xmloption", "jit", "timezone", "datestyle"] {
-            assert!(setting_is_harmless(name), "{name}");
-        }
-        assert!(!setting_is_harmless("session_replication_role"));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use rustls::{
     AlertDescription, ClientConfig, DigitallySignedStruct, DistinguishedName, Error, ServerConfig, SignatureScheme,
     SupportedProtocolVersion,
 };
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
@@ -30,6 +30,7 @@ pub(crate) struct TlsClient {
     alpn: Vec<Vec<u8>>,
     versions: Vec<&'static SupportedProtocolVersion>,
     provider: CryptoProvider,
+    opening: Vec<u8>,
 }
 
 impl TlsClient {
@@ -45,7 +46,13 @@ impl TlsClient {
             alpn: vec![],
             versions: rustls::ALL_VERSIONS.to_vec(),
             provider: aws_lc_rs::default_provider(),
+            opening: vec![],
         }
+    }
+
+    /// Sends these bytes before the handshake: a PROXY header.
+    pub(crate) fn announcing(&self, opening: &[u8]) -> Self {
+        Self { opening: opening.to_vec(), ..self.clone() }
     }
 
     pub(crate) fn alpn(mut self, protocols: &[&str]) -> Self {
@@ -85,6 +92,9 @@ impl TlsClient {
             Some(svid) => config.with_client_cert_resolver(Arc::new(Always(certified(svid)))),
         };
         config.alpn_protocols.clone_from(&self.alpn);
+        let mut tcp = within("a TCP connection", TcpStream::connect(address)).await?;
+        tcp.set_nodelay(true)?;
+        tcp.write_all(&self.opening).await?;
         let name = ServerName::try_from("portcullis.invalid").expect("is a DNS name");
         within("a TLS handshake", TlsConnector::from(Arc::new(config)).connect(name, tcp)).await
     }

@@ -8,6 +8,8 @@ mod session;
 mod settings;
 mod table;
 mod tables;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -20,6 +22,7 @@ use super::query::Walk;
 use super::{Copying, Cursor, Naming, PreparedTexts, SqlRefusal, Transaction};
 use crate::mapping::Value;
 
+pub use settings::is_harmless as setting_is_harmless;
 pub(super) use settings::{SettingValue, set as set_setting};
 pub use table::kinds;
 

@@ -134,11 +134,19 @@ pub(in crate::mapping::sql) fn set(
             let message = format!("permission denied to set parameter \"{pinned}\"");
             return Err(SqlRefusal { sqlstate: "42501", ..refused("pinned-setting", message) });
         }
-        harmless if HARMLESS.binary_search(&harmless).is_ok() || harmless.starts_with("enable_") => {}
-        harmless if harmless.starts_with("geqo_") || harmless.starts_with("jit_") && harmless.ends_with("_cost") => {}
+        harmless if is_harmless(harmless) => {}
         other => asked.on_database("sql:Set", vec![("setting", other.into())]),
     }
     Ok(())
+}
+
+/// Whether a setting, its name in lower case, can be changed without asking.
+#[must_use]
+pub fn is_harmless(name: &str) -> bool {
+    HARMLESS.binary_search(&name).is_ok()
+        || name.starts_with("enable_")
+        || name.starts_with("geqo_")
+        || name.starts_with("jit_") && name.ends_with("_cost")
 }
 
 /// # Source

@@ -443,6 +443,11 @@ impl Judge<'_, '_> {
             self.defines(After::Unknown);
             return Ok("alter_table");
         };
+        // Children are altered with it, and PostgreSQL asks for each (`ATSimpleRecursion`).
+        for child in relation.inherited_by.iter().filter(|_| range.inh) {
+            let child = self.names().by_oid(*child).ok_or_else(|| refused("catalogue", "a child table is not known"))?;
+            self.walk.asked.write("sql:Alter", &child, touched.iter().cloned());
+        }
         let mut grown = relation;
         let mut after = After::Nothing;
         for command in commands {

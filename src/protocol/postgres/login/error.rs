@@ -68,6 +68,11 @@ impl LoginError {
         Self::Server { cause: cause.into() }
     }
 
+    /// Whether the client is to blame, and not the server or the proxy.
+    pub(in crate::protocol::postgres) const fn is_of_client(&self) -> bool {
+        matches!(self, Self::Client { .. } | Self::ClientLeft | Self::ChannelBinding)
+    }
+
     /// What the client is told. What concerns the proxy's own login stays in the record: its words name roles, files and methods.
     pub(in crate::protocol::postgres) fn reply(&self, passed_through: bool) -> ErrorReply<'_> {
         match self {

@@ -19,7 +19,6 @@ use crate::protocol::Downstream;
 use crate::upstream::{StreamUpstream, UpstreamIo};
 
 pub(super) use error::LoginError;
-pub use password::PasswordError;
 
 /// A session with the server, ready for its first query.
 #[derive(Debug)]
@@ -59,6 +58,7 @@ pub(super) async fn login(
     password: Option<&PasswordSource>,
 ) -> Result<LoggedIn, LoginError> {
     let (host, port) = io.reached().and_then(|reached| upstream.host_of(reached)).unwrap_or_default();
+    let (host, port) = as_libpq_has_it(host, port);
     let credentials = authenticate::Credentials {
         user: startup.parameter("user").unwrap_or_default(),
         database: startup.parameter("database").unwrap_or_default(),
@@ -74,6 +74,12 @@ pub(super) async fn login(
     let mut notices = Vec::new();
     authenticate::authenticate(&mut io, &mut reader, &credentials, &mut notices).await?;
     greeting::finish(io, reader, notices).await
+}
+
+/// libpq's PGHOST and PGPORT: of a socket `/run/postgresql/.s.PGSQL.5432` its folder and the number in its name.
+fn as_libpq_has_it(host: &str, port: u16) -> (&str, u16) {
+    let socket = host.split_once("/.s.PGSQL.");
+    socket.and_then(|(folder, number)| Some((folder, number.parse().ok()?))).unwrap_or((host, port))
 }
 
 /// Lets the client prove itself to the server.

@@ -31,11 +31,6 @@ impl Password {
     pub(super) fn as_bytes(&self) -> &[u8] {
         &self.0
     }
-
-    #[cfg(test)]
-    pub(super) fn of(text: &str) -> Self {
-        Self(text.as_bytes().to_vec())
-    }
 }
 
 /// For whom a password is asked: what a program is told by libpq's names.
@@ -49,7 +44,7 @@ pub(super) struct AskedFor {
 
 /// Why there is no password. Says nothing of what was read.
 #[derive(Debug, Error)]
-pub enum PasswordError {
+pub(in crate::protocol::postgres) enum PasswordError {
     /// The file.
     #[error("password file `{path}` cannot be read: {cause}")]
     File {

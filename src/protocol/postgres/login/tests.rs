@@ -109,6 +109,12 @@ async fn proxy(mut io: DuplexStream, end_point: Option<Vec<u8>>, encrypted: bool
     authenticate(&mut io, &mut reader(Side::Server), &credentials, &mut Vec::new()).await
 }
 
+#[test]
+fn a_password_program_is_told_of_sockets_as_libpq_has_them() {
+    assert_eq!(super::as_libpq_has_it("/run/postgresql/.s.PGSQL.5433", 0), ("/run/postgresql", 5433));
+    assert_eq!(super::as_libpq_has_it("db.example", 5432), ("db.example", 5432));
+}
+
 #[tokio::test]
 async fn trust_and_md5_log_in() {
     let (near, mut server) = pair();

@@ -149,7 +149,22 @@ impl FrameReader {
         &mut self,
         from: &mut R,
     ) -> io::Result<usize> {
-        self.buffer.reserve(READ_BYTES);
+        self.fill_up(from, READ_BYTES).await
+    }
+
+    /// The same with room for at least `room` bytes.
+    ///
+    /// # Errors
+    /// The stream's own.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost when the future is dropped.
+    pub(in crate::protocol::postgres) async fn fill_up<R: AsyncRead + Unpin>(
+        &mut self,
+        from: &mut R,
+        room: usize,
+    ) -> io::Result<usize> {
+        self.buffer.reserve(room);
         from.read_buf(&mut self.buffer).await
     }
 

@@ -1,0 +1,490 @@
+//! What the client asks, message by message.
+
+use std::sync::Arc;
+
+use super::deny::Answer;
+use super::judge::{Came, Judged, Look, SIMPLE, refusal};
+use super::messages::{
+    self, name, put_bare, put_bind, put_execute, put_parse, put_query,
+};
+use super::pipeline::{Executed, Owed, Portal, Queried};
+use super::prepared::Meaning;
+use super::record::{Outcome, Running};
+use super::rows::Limit;
+use super::session::{End, Session};
+use crate::mapping::sql::{Copying, Cursor, Effects, MappedStatement, Naming, SqlRefusal, Transaction};
+use crate::protocol::postgres::wire::Frame;
+
+/// What became of the client's next message.
+pub(super) enum Taken {
+    /// It has been dealt with.
+    Done,
+    /// There is none, or it has to wait.
+    Nothing,
+    /// It has to be judged by another catalogue.
+    NeedsCatalog { newest: bool },
+}
+
+/// A message that cannot be dealt with yet.
+enum Wait {
+    Catalog,
+    Answers,
+}
+
+type Handled = Result<Option<Wait>, End>;
+
+impl Session {
+    /// The client's next message.
+    pub(super) fn message(&mut self) -> Result<Taken, End> {
+        if self.own.is_some() || self.hold_all {
+            return Ok(Taken::Nothing);
+        }
+        if self.held.is_none() && self.copy_data()? {
+            return Ok(Taken::Done);
+        }
+        let frame = match self.held.take() {
+            Some(frame) => frame,
+            None => match self.from_client.next().map_err(|cause| Self::broken_by_client(&cause))? {
+                Some(frame) => frame,
+                None => return Ok(Taken::Nothing),
+            },
+        };
+        if let Some(taken) = self.gate(frame.tag()) {
+            self.held = Some(frame);
+            return Ok(taken);
+        }
+        match self.handle(&frame)? {
+            None => Ok(Taken::Done),
+            Some(wait) => {
+                self.held = Some(frame);
+                Ok(match wait {
+                    Wait::Catalog => Taken::NeedsCatalog { newest: self.catalog.is_some() },
+                    Wait::Answers => {
+                        self.flush();
+                        Taken::Nothing
+                    }
+                })
+            }
+        }
+    }
+
+    /// Whether a message has to wait: for the outcome of another, for the facts, for a catalogue.
+    fn gate(&mut self, tag: u8) -> Option<Taken> {
+        if self.skipping || self.copying_in || !matches!(tag, b'Q' | b'P' | b'B' | b'E' | b'F') {
+            return None;
+        }
+        if self.outcome_pending {
+            self.flush();
+            return Some(Taken::Nothing);
+        }
+        // A catalogue of the session's own grows old like any other; within a transaction asking would take a snapshot.
+        let old = self.catalog_until.is_none_or(|until| until <= self.now);
+        self.stale.names |= old && self.private && self.is_between_messages();
+        // A failed transaction answers no questions.
+        if self.stale.any() && self.status != b'E' {
+            self.ask_facts();
+            return Some(Taken::Nothing);
+        }
+        ((old && !self.private) || self.want_newest).then_some(Taken::NeedsCatalog { newest: self.want_newest })
+    }
+
+    /// Has the server answer what it would keep back.
+    pub(super) fn flush(&mut self) {
+        if self.unflushed {
+            self.unflushed = false;
+            self.to_server.put(|out| put_bare(out, b'H'));
+        }
+    }
+
+    fn handle(&mut self, frame: &Frame) -> Handled {
+        let tag = frame.tag();
+        if tag == b'X' {
+            self.to_server.push(frame.as_bytes().clone());
+            return Err(End::Goodbye);
+        }
+        if self.skipping && tag != b'S' {
+            return Ok(None);
+        }
+        if self.copying_in {
+            return self.in_copy(frame).map(|()| None);
+        }
+        match tag {
+            b'Q' => self.query(frame),
+            b'P' => self.parse(frame),
+            b'B' => self.bind(frame),
+            b'E' => self.execute(frame),
+            b'F' => self.function(frame),
+            b'D' => {
+                messages::target(frame.body())?;
+                self.send_extended(frame, Owed::Describe);
+                Ok(None)
+            }
+            b'C' => self.close(frame),
+            b'S' => {
+                self.sync(frame);
+                Ok(None)
+            }
+            b'H' => {
+                self.unflushed = false;
+                self.to_server.push(frame.as_bytes().clone());
+                Ok(None)
+            }
+            // The server takes no notice of COPY data that nobody asked for.
+            b'c' | b'f' => Ok(None),
+            _ => Err(End::refused("message-type", "08P01", format!("invalid frontend message type {tag}"))),
+        }
+    }
+
+    /// Everything of this stretch is done with, or what failed in it undone.
+    fn sync(&mut self, frame: &Frame) {
+        let barrier = self.in_transaction.any();
+        self.outcome_pending |= barrier;
+        self.skipping = false;
+        self.unflushed = false;
+        self.pipeline_open = false;
+        self.segment += 1;
+        self.owed.push_back(Owed::Sync { barrier });
+        self.to_server.push(frame.as_bytes().clone());
+    }
+
+    fn send_extended(&mut self, frame: &Frame, owed: Owed) {
+        self.extended();
+        self.owed.push_back(owed);
+        self.to_server.push(frame.as_bytes().clone());
+    }
+
+    /// An extended message is sent: its answer may be kept back, and what it does ends with a Sync.
+    const fn extended(&mut self) {
+        self.unflushed = true;
+        self.pipeline_open = true;
+    }
+
+    /// In a failed transaction nothing can be asked, so what it changed is not known: only its end passes, which needs no names.
+    fn only_the_end(&self, judged: &Judged) -> bool {
+        let blind = self.status == b'E' && (self.stale.any() || self.in_transaction.any());
+        let ends = |statement: &MappedStatement| {
+            !matches!(statement.transaction, Transaction::Stays | Transaction::Begins | Transaction::Savepoint)
+        };
+        blind && !matches!(judged.mapped.statements.as_slice(), [only] if ends(only))
+    }
+
+    /// The same for what cannot be mapped.
+    fn is_blind(&self) -> bool {
+        self.status == b'E' && (self.stale.any() || self.in_transaction.any())
+    }
+
+    fn query(&mut self, frame: &Frame) -> Handled {
+        let text = messages::query(frame.body())?;
+        self.note_activity();
+        let judged = match self.look(text) {
+            Look::NeedsCatalog => return Ok(Some(Wait::Catalog)),
+            Look::Refused(_) if self.is_blind() => return self.deny_query(Answer::in_failed_transaction()),
+            Look::Refused(refused) => {
+                let answer = self.refuse(text, &refused, SIMPLE)?;
+                return self.deny_query(answer);
+            }
+            Look::Judged(judged) if self.only_the_end(&judged) => return self.deny_query(Answer::in_failed_transaction()),
+            Look::Judged(judged) => judged,
+        };
+        let running = match self.permit_all(&judged, SIMPLE)? {
+            Ok(running) => running,
+            Err(answer) => return self.deny_query(answer),
+        };
+        self.send_query(frame, &judged, running)
+    }
+
+    /// Every statement of a text, or none.
+    fn permit_all(&mut self, judged: &Arc<Judged>, came: Came<'_>) -> Result<Result<Vec<Running>, Answer>, End> {
+        if !self.setup.point.records_can_be_written() {
+            return Err(End::Failed { sqlstate: "58030", message: "statements cannot be recorded: the session ends".into() });
+        }
+        let count = judged.mapped.statements.len();
+        if count > 1 {
+            for statement in &judged.mapped.statements {
+                if let Some(answer) = self.preview(judged, &statement.operations, came)? {
+                    return Ok(Err(answer));
+                }
+            }
+        }
+        let mut permitted = Vec::with_capacity(count);
+        for index in 0..count {
+            match self.enforce(judged, index, came)? {
+                Ok(running) => permitted.push(running),
+                Err(answer) => {
+                    for running in permitted {
+                        running.settle(Outcome::BrokenOff("another statement of the text is denied")).map_err(End::audit)?;
+                    }
+                    return Ok(Err(answer));
+                }
+            }
+        }
+        Ok(Ok(permitted))
+    }
+
+    fn send_query(&mut self, frame: &Frame, judged: &Arc<Judged>, mut running: Vec<Running>) -> Handled {
+        let most = running.iter().filter_map(|running| running.permit.max_rows("sql:Select")).min();
+        let mut limit = None;
+        if let Some(most) = most {
+            match judged.mapped.statements.as_slice() {
+                [only] if only.only_reads => limit = Some(Limit::new(most, 0)),
+                _ => {
+                    let refused = not_bounded(most);
+                    let mut answer = None;
+                    for running in running {
+                        answer = Some(self.refuse_permitted(running.permit, &refused)?);
+                    }
+                    return answer.map_or(Ok(None), |answer| self.deny_query(answer));
+                }
+            }
+        }
+        if let Some(first) = running.first_mut() {
+            first.bytes_in = frame.as_bytes().len() as u64;
+        }
+        let mut queried = Queried { running: running.into(), limit, ..Queried::default() };
+        for statement in &judged.mapped.statements {
+            queried.barrier |= self.note(statement);
+            queried.effects = both(queried.effects, statement.effects);
+            self.hold_all |= statement.copying == Some(Copying::In);
+        }
+        // The server drops its unnamed statement and portal.
+        self.statements.forget(b"");
+        self.portals.forget(b"");
+        (self.pipeline_open, self.unflushed) = (false, false);
+        self.segment += 1;
+        self.outcome_pending |= queried.barrier;
+        match &limit {
+            Some(limit) => {
+                self.hold_all = true;
+                self.put_limited_query(&judged.text, limit);
+            }
+            None => self.to_server.push(frame.as_bytes().clone()),
+        }
+        self.owed.push_back(Owed::Query(Box::new(queried)));
+        Ok(None)
+    }
+
+    /// Takes note of what a statement that is being sent may change: whether others have to wait for its outcome.
+    fn note(&mut self, statement: &MappedStatement) -> bool {
+        self.sees_whole_rows &= statement.may_see_whole_rows;
+        let ends = !matches!(statement.transaction, Transaction::Stays | Transaction::Begins | Transaction::Savepoint);
+        let barrier = statement.effects.any()
+            || (ends && self.in_transaction.any())
+            || !matches!(statement.naming, Naming::None | Naming::Executes(_))
+            || !matches!(statement.cursor, Cursor::None | Cursor::Fetches(_))
+            || statement.copying == Some(Copying::In);
+        self.in_transaction = both(self.in_transaction, statement.effects);
+        barrier
+    }
+
+    fn deny_query(&mut self, answer: Answer) -> Handled {
+        self.to_server.put(|out| put_query(out, &answer.statement()));
+        self.statements.forget(b"");
+        self.portals.forget(b"");
+        (self.pipeline_open, self.unflushed) = (false, false);
+        self.segment += 1;
+        self.owed.push_back(Owed::Query(Box::new(Queried { denied: Some(answer), ..Queried::default() })));
+        Ok(None)
+    }
+
+    fn parse(&mut self, frame: &Frame) -> Handled {
+        let (statement, text) = messages::parse(frame.body())?;
+        self.note_activity();
+        let key = name(statement);
+        let came = Came { protocol: "extended", prepared: statement };
+        let answer = match self.look(text) {
+            Look::NeedsCatalog => return Ok(Some(Wait::Catalog)),
+            Look::Refused(_) if self.is_blind() => Answer::in_failed_transaction(),
+            Look::Refused(refused) => self.refuse(text, &refused, came)?,
+            Look::Judged(judged) if self.only_the_end(&judged) => Answer::in_failed_transaction(),
+            Look::Judged(judged) => match self.preview_prepared(&judged, came)? {
+                Some(answer) => answer,
+                None => {
+                    let change = self.next_change();
+                    self.statements.sent(key.clone(), change, self.segment, Some(judged));
+                    self.send_extended(frame, Owed::Parse { name: key, change, denied: None });
+                    return Ok(None);
+                }
+            },
+        };
+        self.extended();
+        self.to_server.put(|out| put_parse(out, statement, &answer.statement()));
+        self.owed.push_back(Owed::Parse { name: key, change: 0, denied: Some(Box::new(answer)) });
+        Ok(None)
+    }
+
+    fn preview_prepared(&mut self, judged: &Arc<Judged>, came: Came<'_>) -> Result<Option<Answer>, End> {
+        match judged.mapped.statements.as_slice() {
+            [] => Ok(None),
+            [only] => self.preview(judged, &Arc::clone(&only.operations), came),
+            _ => {
+                let words = "cannot insert multiple commands into a prepared statement";
+                self.refuse(judged.text.as_bytes(), &refusal("42601", "several-statements", words), came).map(Some)
+            }
+        }
+    }
+
+    fn bind(&mut self, frame: &Frame) -> Handled {
+        let (portal, statement) = messages::bind(frame.body())?;
+        self.note_activity();
+        let key = name(portal);
+        match self.statements.meaning(&name(statement), self.segment) {
+            Meaning::Unknown => Ok(Some(Wait::Answers)),
+            Meaning::Is(judged) => {
+                let change = self.next_change();
+                let made = Portal::new(judged, name(statement), frame.as_bytes().len() as u64);
+                self.portals.sent(key.clone(), change, self.segment, Some(Arc::new(made)));
+                self.send_extended(frame, Owed::Bind { portal: key, change, denied: None });
+                Ok(None)
+            }
+            Meaning::Nothing => {
+                let words = match statement {
+                    b"" => "unnamed prepared statement does not exist".to_owned(),
+                    named => format!("prepared statement \"{}\" does not exist", String::from_utf8_lossy(named)),
+                };
+                let answer = Answer::of_server("26000", words);
+                self.extended();
+                self.to_server.put(|out| put_bind(out, portal, answer.poison.as_bytes()));
+                self.owed.push_back(Owed::Bind { portal: key, change: 0, denied: Some(Box::new(answer)) });
+                Ok(None)
+            }
+        }
+    }
+
+    fn execute(&mut self, frame: &Frame) -> Handled {
+        let (portal_name, wanted) = messages::execute(frame.body())?;
+        self.note_activity();
+        let key = name(portal_name);
+        let portal = match self.portals.meaning(&key, self.segment) {
+            Meaning::Unknown => return Ok(Some(Wait::Answers)),
+            Meaning::Is(portal) => portal,
+            Meaning::Nothing => match self.cursors.get(&key) {
+                Some(judged) => Arc::new(Portal::new(Arc::clone(judged), Box::default(), 0)),
+                None => {
+                    let words = format!("portal \"{}\" does not exist", String::from_utf8_lossy(portal_name));
+                    return self.deny_execute(Answer::of_server("34000", words));
+                }
+            },
+        };
+        let came = Came { protocol: "extended", prepared: &portal.statement };
+        let judged = match self.look_again(&portal.judged) {
+            Look::NeedsCatalog => return Ok(Some(Wait::Catalog)),
+            Look::Refused(_) if self.is_blind() => return self.deny_execute(Answer::in_failed_transaction()),
+            Look::Refused(refused) => {
+                let answer = self.refuse(portal.judged.text.as_bytes(), &refused, came)?;
+                return self.deny_execute(answer);
+            }
+            Look::Judged(judged) if self.only_the_end(&judged) => return self.deny_execute(Answer::in_failed_transaction()),
+            Look::Judged(judged) => judged,
+        };
+        let Some(statement) = judged.statement().cloned() else {
+            self.send_extended(frame, Owed::Execute(Box::default()));
+            return Ok(None);
+        };
+        if !self.setup.point.records_can_be_written() {
+            return Err(End::Failed { sqlstate: "58030", message: "statements cannot be recorded: the session ends".into() });
+        }
+        let mut running = match self.enforce(&judged, judged.index, came)? {
+            Ok(running) => running,
+            Err(answer) => return self.deny_execute(answer),
+        };
+        let most = running.permit.max_rows("sql:Select");
+        if let Some(most) = most.filter(|_| !statement.only_reads) {
+            let answer = self.refuse_permitted(running.permit, &not_bounded(most))?;
+            return self.deny_execute(answer);
+        }
+        running.bytes_in = portal.bytes_in + frame.as_bytes().len() as u64;
+        let limit = most.map(|most| Limit::new(most, portal.returned()));
+        let barrier = self.note(&statement);
+        self.outcome_pending |= barrier;
+        let executed = Executed { running: Some(running), denied: None, portal: Some(portal), limit, barrier };
+        self.owed.push_back(Owed::Execute(Box::new(executed)));
+        self.extended();
+        match limit {
+            Some(limit) => self.to_server.put(|out| put_execute(out, portal_name, limit.ask(wanted))),
+            None => self.to_server.push(frame.as_bytes().clone()),
+        }
+        if limit.is_some() || statement.copying == Some(Copying::In) {
+            self.hold_all = true;
+            self.flush();
+        }
+        Ok(None)
+    }
+
+    fn deny_execute(&mut self, answer: Answer) -> Handled {
+        self.extended();
+        self.to_server.put(|out| put_execute(out, answer.poison.as_bytes(), 0));
+        self.owed.push_back(Owed::Execute(Box::new(Executed { denied: Some(answer), ..Executed::default() })));
+        Ok(None)
+    }
+
+    fn close(&mut self, frame: &Frame) -> Handled {
+        let (kind, closed) = messages::target(frame.body())?;
+        let (key, change) = (name(closed), self.next_change());
+        match kind {
+            b'S' => self.statements.sent(key.clone(), change, self.segment, None),
+            _ => self.portals.sent(key.clone(), change, self.segment, None),
+        }
+        self.send_extended(frame, Owed::Close { kind, name: key, change });
+        Ok(None)
+    }
+
+    /// A function by its oid: judged as the SELECT that calls it by name, so by all functions of the name.
+    fn function(&mut self, frame: &Frame) -> Handled {
+        let oid = messages::function(frame.body())?;
+        self.note_activity();
+        let came = Came { protocol: "function-call", prepared: b"" };
+        let Some(text) = self.call_text(oid) else {
+            if !self.newest_catalog && !self.private {
+                return Ok(Some(Wait::Catalog));
+            }
+            let refused = refusal("42883", "unknown-function", format!("function with OID {oid} does not exist"));
+            let answer = self.refuse(b"", &refused, came)?;
+            return self.deny_query(answer);
+        };
+        let judged = match self.look(text.as_bytes()) {
+            Look::NeedsCatalog => return Ok(Some(Wait::Catalog)),
+            Look::Refused(refused) => {
+                let answer = self.refuse(text.as_bytes(), &refused, came)?;
+                return self.deny_query(answer);
+            }
+            Look::Judged(judged) if self.only_the_end(&judged) => return self.deny_query(Answer::in_failed_transaction()),
+            Look::Judged(judged) => judged,
+        };
+        match self.permit_all(&judged, came)? {
+            Err(answer) => self.deny_query(answer),
+            Ok(running) if running.iter().any(|running| running.permit.max_rows("sql:Select").is_some()) => {
+                let refused = not_bounded(0);
+                let answer = self.refuse(text.as_bytes(), &refused, came)?;
+                self.deny_query(answer)
+            }
+            Ok(running) => self.send_query(frame, &judged, running),
+        }
+    }
+
+    fn call_text(&self, oid: u32) -> Option<String> {
+        let catalog = self.catalog.as_ref()?;
+        let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
+        catalog.schemas.iter().find_map(|(schema, content)| {
+            let (function, overload) = content
+                .functions
+                .iter()
+                .find_map(|(name, all)| all.iter().find(|function| function.oid == oid).map(|found| (name, found)))?;
+            let arguments = vec!["NULL"; overload.argument_types.len()].join(", ");
+            Some(format!("SELECT {}.{}({arguments})", quoted(schema), quoted(function)))
+        })
+    }
+}
+
+fn not_bounded(most: u64) -> SqlRefusal {
+    let words = format!("only a single SELECT that writes nothing can be bounded to {most} rows by `@max_rows`");
+    refusal("0A000", "max-rows", words)
+}
+
+/// What either may change.
+pub(super) const fn both(first: Effects, second: Effects) -> Effects {
+    Effects {
+        settings: first.settings || second.settings,
+        names: first.names || second.names,
+        anything: first.anything || second.anything,
+    }
+}

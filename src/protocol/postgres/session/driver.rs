@@ -1,0 +1,320 @@
+//! Bytes between a session and its two sides: one task, one write for everything that one read has brought.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::time::{Sleep, sleep_until, timeout};
+
+use super::session::{End, MOST_WAITING, Session, Step};
+use crate::config::SessionCaps;
+use crate::mapping::sql::catalog::Catalog;
+use crate::protocol::postgres::cancel::SessionKey;
+use crate::protocol::postgres::wire::FrameReader;
+use crate::protocol::{Closed, Last};
+
+/// What is read at once, while little comes and while much does: a large result goes out in few writes.
+const LEAST_READ: usize = 16 * 1024;
+const MOST_READ: usize = 128 * 1024;
+/// What of a client's messages is read ahead while they have to wait.
+const MOST_AHEAD: usize = 64 * 1024;
+/// How long a peer may take to read its last words.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+/// How long the catalogue may take.
+const CATALOG_LIMIT: Duration = Duration::from_secs(30);
+/// A statement that has run for this long has a record of its beginning.
+const LONG: Duration = Duration::from_secs(5);
+
+/// A session with the streams of its two sides.
+#[derive(Debug)]
+pub(super) struct Driver<C, S> {
+    pub(super) session: Session,
+    pub(super) client: C,
+    pub(super) server: S,
+    pub(super) caps: SessionCaps,
+    pub(super) key: Option<SessionKey>,
+}
+
+enum Event {
+    /// Something was read or written.
+    Moved,
+    ClientGone,
+    ServerGone(Option<io::Error>),
+    Tick,
+    Ending(Last),
+}
+
+/// The room for the next read of a side: more while reads fill it.
+#[derive(Debug, Clone, Copy)]
+struct Room(usize);
+
+impl Room {
+    fn after(self, read: usize) -> Self {
+        match read {
+            read if read >= self.0 => Self((self.0 * 2).min(MOST_READ)),
+            read if read < self.0 / 4 => Self((self.0 / 2).max(LEAST_READ)),
+            _ => self,
+        }
+    }
+}
+
+/// How a session came to its end.
+pub(super) struct Ended {
+    pub(super) closed: Closed,
+    /// A statement was left running on the server.
+    pub(super) running: bool,
+    pub(super) key: Option<SessionKey>,
+}
+
+impl<C, S> Driver<C, S>
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    /// Serves the session until it ends. `catalog` gives the catalogue; a newer one than is known if it is told so.
+    pub(super) async fn serve<F>(
+        mut self,
+        catalog: impl Fn(bool) -> F,
+        ending: impl Future<Output = Last>,
+        grace: Duration,
+    ) -> Ended
+    where
+        F: Future<Output = Result<Arc<Catalog>, String>>,
+    {
+        let mut ending = pin!(ending);
+        let mut last: Option<(Last, Instant)> = None;
+        let mut timer: Option<Pin<Box<Sleep>>> = None;
+        let mut rooms = (Room(LEAST_READ), Room(LEAST_READ));
+        loop {
+            let ran = self.session.has_running();
+            match self.session.advance(Instant::now()) {
+                Step::Wait => {}
+                Step::Catalog { newest } => {
+                    if let Err(end) = self.read_catalog(&catalog, newest).await {
+                        let ran = self.session.has_running();
+                        self.session.end(end.clone());
+                        return self.finish(end, ran).await;
+                    }
+                    continue;
+                }
+                Step::End(end) => return self.finish(end, ran).await,
+            }
+            if !self.let_cancels_strike(ran).await {
+                let words = "a cancel request may strike the wrong statement: the session ends";
+                return self.end(End::Failed { sqlstate: "57P01", message: words.into() }).await;
+            }
+            if let Some(end) = self.over(last) {
+                let cut = last.is_some_and(|(_, cut)| Instant::now() >= cut);
+                let mut ended = self.end(end).await;
+                if last.is_some() {
+                    ended.closed = if cut { Closed::Cut } else { Closed::InOrder };
+                }
+                return ended;
+            }
+            set(&mut timer, self.deadline(last));
+            let event = poll_fn(|cx| {
+                if last.is_none()
+                    && let Poll::Ready(asked) = ending.as_mut().poll(cx)
+                {
+                    return Poll::Ready(Event::Ending(asked));
+                }
+                if let Some(due) = timer.as_mut()
+                    && due.as_mut().poll(cx).is_ready()
+                {
+                    timer = None;
+                    return Poll::Ready(Event::Tick);
+                }
+                self.poll(cx, &mut rooms)
+            })
+            .await;
+            match event {
+                Event::Moved => {}
+                Event::Tick => {
+                    if let Err(end) = self.session.note_long(Instant::now()) {
+                        return self.end(end).await;
+                    }
+                }
+                Event::Ending(asked) => last = Some((asked, Instant::now() + grace)),
+                Event::ClientGone => {
+                    let ran = self.session.has_running();
+                    self.session.end(End::Goodbye);
+                    return self.finish(End::Goodbye, ran).await;
+                }
+                Event::ServerGone(cause) => return self.server_gone(cause).await,
+            }
+        }
+    }
+
+    async fn read_catalog<F>(&mut self, catalog: &impl Fn(bool) -> F, newest: bool) -> Result<(), End>
+    where
+        F: Future<Output = Result<Arc<Catalog>, String>>,
+    {
+        let failed = |cause: String| {
+            tracing::warn!(cause, "the catalogue cannot be read");
+            let message = "the catalogue cannot be read: statements cannot be judged".into();
+            End::Failed { sqlstate: "0A000", message }
+        };
+        match timeout(CATALOG_LIMIT, catalog(newest)).await {
+            Ok(Ok(catalog)) => {
+                let until = Instant::now() + self.session.setup.catalog_max_age;
+                self.session.catalog_arrived(catalog, until, newest);
+                Ok(())
+            }
+            Ok(Err(cause)) => Err(failed(cause)),
+            Err(_elapsed) => Err(failed(format!("no answer within {} s", CATALOG_LIMIT.as_secs()))),
+        }
+    }
+
+    /// Cancels reach the client's statements only: what is asked next waits until one that is under way has done what it can. False if
+    /// nobody knows what it may still strike.
+    async fn let_cancels_strike(&self, ran: bool) -> bool {
+        let Some(key) = &self.key else { return true };
+        let runs = self.session.has_running() && self.session.own.is_none();
+        if !runs {
+            key.end_statement();
+        }
+        if key.is_striking() && (!ran || !runs) && self.session.to_server.len() > 0 && !key.settled().await {
+            return false;
+        }
+        if runs {
+            key.begin_statement();
+        }
+        true
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, (client_room, server_room): &mut (Room, Room)) -> Poll<Event> {
+        let session = &mut self.session;
+        let waited = (session.to_client.len(), session.to_server.len());
+        match session.to_server.poll_write(cx, &mut self.server) {
+            Poll::Ready(Err(error)) => return Poll::Ready(Event::ServerGone(Some(error))),
+            Poll::Ready(Ok(())) | Poll::Pending => {}
+        }
+        if let Poll::Ready(Err(_gone)) = session.to_client.poll_write(cx, &mut self.client) {
+            return Poll::Ready(Event::ClientGone);
+        }
+        // Messages that were left lying because too much waited to be written.
+        let mut moved = waited.0 > MOST_WAITING && session.to_client.len() <= MOST_WAITING;
+        moved |= waited.1 > MOST_WAITING && session.to_server.len() <= MOST_WAITING;
+        while session.to_client.len() <= MOST_WAITING && session.from_server.buffered().len() <= MOST_WAITING {
+            match read(cx, &mut session.from_server, &mut self.server, server_room) {
+                Poll::Ready(Ok(0)) if moved => break,
+                Poll::Ready(Ok(0)) => return Poll::Ready(Event::ServerGone(None)),
+                Poll::Ready(Ok(_)) => moved = true,
+                Poll::Ready(Err(_)) if moved => break,
+                Poll::Ready(Err(error)) => return Poll::Ready(Event::ServerGone(Some(error))),
+                Poll::Pending => break,
+            }
+        }
+        let mut ahead = 0;
+        while session.to_server.len() <= MOST_WAITING
+            && (!session.waits() || session.from_client.buffered().len() < MOST_AHEAD)
+            && ahead <= MOST_WAITING
+        {
+            match read(cx, &mut session.from_client, &mut self.client, client_room) {
+                Poll::Ready(Ok(0) | Err(_)) if moved => break,
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Event::ClientGone),
+                Poll::Ready(Ok(bytes)) => {
+                    ahead += bytes;
+                    moved = true;
+                }
+                Poll::Pending => break,
+            }
+        }
+        if moved { Poll::Ready(Event::Moved) } else { Poll::Pending }
+    }
+
+    /// When to look at limits again.
+    fn deadline(&self, last: Option<(Last, Instant)>) -> Option<Instant> {
+        let session = &self.session;
+        let idle = self.caps.session_idle.filter(|_| session.is_between_transactions()).map(|cap| session.idle_since + cap);
+        let transaction = self.caps.transaction.and_then(|cap| session.transaction_since.map(|since| since + cap));
+        let long = session.has_running().then(|| session.now + LONG);
+        [idle, transaction, long, last.map(|(_, cut)| cut)].into_iter().flatten().min()
+    }
+
+    /// Why the session has to end now, if it has to.
+    fn over(&self, last: Option<(Last, Instant)>) -> Option<End> {
+        let (session, now) = (&self.session, Instant::now());
+        let failed = |sqlstate, message: &str| Some(End::Failed { sqlstate, message: message.into() });
+        if let Some((asked, cut)) = last {
+            let finished = match asked {
+                Last::Asked => session.is_between_transactions(),
+                Last::InFlight => session.is_idle(),
+            };
+            if finished || now >= cut {
+                return failed("57P01", "terminating connection due to administrator command");
+            }
+        }
+        let older = |since: Instant, cap: Option<Duration>| cap.is_some_and(|cap| now >= since + cap);
+        if session.transaction_since.is_some_and(|since| older(since, self.caps.transaction)) {
+            // ERRCODE_TRANSACTION_TIMEOUT of PostgreSQL 17, with its words.
+            return failed("25P04", "terminating connection due to transaction timeout");
+        }
+        if session.is_between_transactions() && older(session.idle_since, self.caps.session_idle) {
+            return failed("57P05", "terminating connection due to idle-session timeout");
+        }
+        None
+    }
+
+    async fn server_gone(mut self, cause: Option<io::Error>) -> Ended {
+        let cause = cause.map_or_else(|| "the server closed the connection".to_owned(), |cause| cause.to_string());
+        tracing::debug!(cause, "the connection to the server ended");
+        let end = End::Failed { sqlstate: "08006", message: "the connection to the server was lost".into() };
+        self.session.end(end.clone());
+        self.finish(end, false).await
+    }
+
+    async fn end(mut self, end: End) -> Ended {
+        let ran = self.session.has_running();
+        self.session.end(end.clone());
+        self.finish(end, ran).await
+    }
+
+    /// Last words to both sides.
+    async fn finish(mut self, end: End, running: bool) -> Ended {
+        let goodbye = end == End::Goodbye;
+        let words = async {
+            let (session, client, server) = (&mut self.session, &mut self.client, &mut self.server);
+            if goodbye {
+                let _gone = poll_fn(|cx| session.to_server.poll_write(cx, server)).await;
+            }
+            let _gone = poll_fn(|cx| session.to_client.poll_write(cx, client)).await;
+            let _gone = client.shutdown().await;
+        };
+        let _late = timeout(LAST_WORDS, words).await;
+        let closed = match end {
+            End::Goodbye => Closed::InOrder,
+            End::Refused { rule, message, .. } => Closed::Refused { rule, message },
+            End::Failed { sqlstate: "57P05", .. } => Closed::Idle,
+            End::Failed { message, .. } => Closed::Failed { cause: message },
+        };
+        Ended { closed, running, key: self.key }
+    }
+}
+
+fn read<R: AsyncRead + Unpin>(
+    cx: &mut Context<'_>,
+    reader: &mut FrameReader,
+    from: &mut R,
+    room: &mut Room,
+) -> Poll<io::Result<usize>> {
+    let polled = pin!(reader.fill_up(from, room.0)).poll(cx);
+    if let Poll::Ready(Ok(read)) = &polled {
+        *room = room.after(*read);
+    }
+    polled
+}
+
+/// Sets the timer to go off no later than `deadline`. One that goes off too early only has limits looked at.
+fn set(timer: &mut Option<Pin<Box<Sleep>>>, deadline: Option<Instant>) {
+    let Some(deadline) = deadline.map(tokio::time::Instant::from_std) else { return };
+    match timer {
+        Some(timer) if timer.deadline() <= deadline => {}
+        Some(timer) => timer.as_mut().reset(deadline),
+        None => *timer = Some(Box::pin(sleep_until(deadline))),
+    }
+}

@@ -1,0 +1,111 @@
+//! A statement that runs, until its record is written.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::judge::Judged;
+use crate::audit::AuditError;
+use crate::enforce::{Permit, Settlement};
+use crate::mapping::sql::MappedStatement;
+use crate::telemetry::ListenerMetrics;
+
+/// A statement that runs for longer has a record of its beginning.
+const LONG: Duration = Duration::from_secs(5);
+
+/// A statement that has been permitted and sent.
+#[derive(Debug)]
+pub(super) struct Running {
+    pub(super) permit: Permit,
+    pub(super) judged: Arc<Judged>,
+    index: usize,
+    metrics: Arc<ListenerMetrics>,
+    /// Bytes of its messages and its COPY data.
+    pub(super) bytes_in: u64,
+    /// Bytes of its answer.
+    pub(super) bytes_out: u64,
+    /// Rows of its answer.
+    pub(super) rows: u64,
+    noted: bool,
+}
+
+/// How it ended.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Outcome<'a> {
+    /// With this command tag.
+    Complete(&'a str),
+    /// Some of its rows were asked for, and there are more.
+    Suspended,
+    /// With an error of the server's.
+    Failed(&'a str),
+    /// It never ran, or nobody knows how it ended.
+    BrokenOff(&'static str),
+}
+
+impl Running {
+    pub(super) fn new(permit: Permit, judged: Arc<Judged>, index: usize, metrics: Arc<ListenerMetrics>) -> Self {
+        Self { permit, judged, index, metrics, bytes_in: 0, bytes_out: 0, rows: 0, noted: false }
+    }
+
+    /// What is known of the statement.
+    pub(super) fn statement(&self) -> Option<&MappedStatement> {
+        self.judged.mapped.statements.get(self.index)
+    }
+
+    /// Which statement of its text it is.
+    pub(super) const fn index(&self) -> usize {
+        self.index
+    }
+
+    /// Writes the record of its beginning if it runs for long.
+    pub(super) fn note_if_long(&mut self, now: Instant) -> Result<(), AuditError> {
+        if self.noted || now.saturating_duration_since(self.permit.exchange().started) < LONG {
+            return Ok(());
+        }
+        self.noted = true;
+        self.permit.record_started()
+    }
+
+    /// Writes its record.
+    pub(super) fn settle(self, outcome: Outcome<'_>) -> Result<(), AuditError> {
+        let mut settlement = Settlement {
+            bytes_in: self.bytes_in,
+            bytes_out: self.bytes_out,
+            rows: Some(self.rows),
+            ..Settlement::default()
+        };
+        let result = match outcome {
+            Outcome::Complete(tag) => {
+                settlement.rows = rows_of(tag).or(settlement.rows);
+                settlement.command = Some(tag.into());
+                "done"
+            }
+            Outcome::Suspended => "done",
+            Outcome::Failed(sqlstate) => {
+                settlement.sqlstate = Some(sqlstate.into());
+                "failed"
+            }
+            Outcome::BrokenOff(why) => {
+                settlement.error = Some(why.into());
+                "failed"
+            }
+        };
+        let kind = self.statement().map_or("none", |statement| statement.kind);
+        self.metrics.sql_statement(kind, result, self.permit.exchange().started.elapsed());
+        self.permit.settle(&settlement)
+    }
+}
+
+/// The number that a command tag ends with: `INSERT 0 5`, `SELECT 3`.
+fn rows_of(tag: &str) -> Option<u64> {
+    tag.rsplit(' ').next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::rows_of;
+
+    #[test]
+    fn rows_are_the_last_number_of_a_command_tag() {
+        assert_eq!(["INSERT 0 5", "SELECT 3", "BEGIN", "CREATE TABLE"].map(rows_of), [Some(5), Some(3), None, None]);
+    }
+}

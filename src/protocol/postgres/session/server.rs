@@ -1,0 +1,329 @@
+//! What the server answers, message by message.
+
+use super::client::both;
+use super::deny::{self, Answer, IN_FAILED_TRANSACTION};
+use super::messages;
+use super::pipeline::Owed;
+use super::record::{Outcome, Running};
+use super::session::{End, Session};
+use super::messages::put_bare;
+use crate::mapping::sql::{Cursor, Effects, Naming, Transaction};
+use crate::protocol::postgres::wire::Frame;
+
+/// Rows and COPY data: passed on without being looked into.
+const DATA: &[u8] = b"Dd";
+
+impl Session {
+    /// The server's next message; false if there is none yet.
+    pub(super) fn answer(&mut self) -> Result<bool, End> {
+        let broken = |cause: crate::protocol::postgres::wire::FrameError| End::out_of_step(&cause.to_string());
+        let plain = match self.owed.front_mut() {
+            Some(Owed::Own) => false,
+            Some(owed) => owed.limit().is_none() && owed.denied().is_none(),
+            None => true,
+        };
+        if plain && let Some(passed) = self.from_server.pass(DATA).map_err(broken)? {
+            if let Some(running) = self.owed.front_mut().and_then(Owed::running) {
+                running.rows += passed.begun;
+                running.bytes_out += passed.bytes.len() as u64;
+                running.note_if_long(self.now).map_err(End::audit)?;
+            }
+            self.to_client.push(passed.bytes);
+            return Ok(true);
+        }
+        let Some(frame) = self.from_server.next().map_err(broken)? else { return Ok(false) };
+        self.take_answer(frame)?;
+        Ok(true)
+    }
+
+    fn take_answer(&mut self, frame: Frame) -> Result<(), End> {
+        let tag = frame.tag();
+        match tag {
+            b'N' | b'A' => self.to_client.push(frame.into_bytes()),
+            b'S' => self.parameter(frame)?,
+            _ if matches!(self.owed.front(), Some(Owed::Own)) => {
+                if tag == b'E' && is_fatal(frame.body()) {
+                    return self.error(frame);
+                }
+                self.own_answer(tag, frame.body())?;
+            }
+            b'E' => self.error(frame)?,
+            b'Z' => self.ready(frame)?,
+            b'1' | b'2' | b'3' => self.confirmed(frame)?,
+            b'T' | b't' | b'n' => self.described(frame)?,
+            b'D' => self.limited_row(frame.into_bytes()),
+            b'C' | b'I' | b's' => self.complete(frame)?,
+            b'G' => {
+                self.copying_in = true;
+                self.hold_all = false;
+                self.pass(frame);
+            }
+            b'W' if !self.setup.replicates => return Err(End::out_of_step("replication was not permitted")),
+            b'V' => self.returned(frame)?,
+            b'H' | b'W' | b'c' | b'd' => self.pass(frame),
+            other => return Err(End::out_of_step(&format!("a message of type {other}"))),
+        }
+        Ok(())
+    }
+
+    /// Passes a message on and counts it for the statement that it answers.
+    fn pass(&mut self, frame: Frame) {
+        let bytes = frame.into_bytes();
+        if let Some(running) = self.owed.front_mut().and_then(Owed::running) {
+            running.bytes_out += bytes.len() as u64;
+        }
+        self.to_client.push(bytes);
+    }
+
+    fn parameter(&mut self, frame: Frame) -> Result<(), End> {
+        if let Some((name, value)) = messages::parameter(frame.body()) {
+            if name == "standard_conforming_strings" && value != "on" {
+                let words = "standard_conforming_strings is off: statements cannot be judged";
+                return Err(End::refused("session-facts", "0A000", words));
+            }
+            if matches!(name, "client_encoding" | "session_authorization" | "search_path") {
+                self.stale.settings = true;
+            }
+        }
+        self.to_client.push(frame.into_bytes());
+        Ok(())
+    }
+
+    /// ParseComplete, BindComplete, CloseComplete.
+    fn confirmed(&mut self, frame: Frame) -> Result<(), End> {
+        if let Some(Owed::Query(queried)) = self.owed.front()
+            && queried.limit.is_some()
+        {
+            return Ok(());
+        }
+        match (frame.tag(), self.owed.pop_front()) {
+            (b'1', Some(Owed::Parse { name, change, denied: None })) => self.statements.confirm(&name, change),
+            (b'2', Some(Owed::Bind { portal, change, denied: None })) => self.portals.confirm(&portal, change),
+            (b'3', Some(Owed::Close { kind: b'S', name, change })) => self.statements.confirm(&name, change),
+            (b'3', Some(Owed::Close { name, change, .. })) => {
+                self.portals.confirm(&name, change);
+                self.cursors.remove(&name);
+            }
+            _ => return Err(End::out_of_step("something else was confirmed")),
+        }
+        self.to_client.push(frame.into_bytes());
+        Ok(())
+    }
+
+    /// ParameterDescription, RowDescription, NoData.
+    fn described(&mut self, frame: Frame) -> Result<(), End> {
+        match self.owed.front() {
+            // After ParameterDescription comes one of the others.
+            Some(Owed::Describe) if frame.tag() != b't' => drop(self.owed.pop_front()),
+            Some(Owed::Describe) => {}
+            Some(Owed::Query(queried)) if queried.limit.is_some() && frame.tag() == b'n' => return Ok(()),
+            Some(Owed::Query(_) | Owed::Execute(_)) => {}
+            _ => return Err(End::out_of_step("something else was described")),
+        }
+        self.pass(frame);
+        Ok(())
+    }
+
+    /// CommandComplete, EmptyQueryResponse, PortalSuspended.
+    fn complete(&mut self, frame: Frame) -> Result<(), End> {
+        if self.owed.front_mut().and_then(Owed::limit).is_some_and(|limit| limit.exceeded) {
+            return self.too_many_rows();
+        }
+        let length = frame.as_bytes().len() as u64;
+        let outcome = match frame.tag() {
+            b's' => Outcome::Suspended,
+            b'I' => Outcome::Complete(""),
+            _ => Outcome::Complete(messages::tag(frame.body())),
+        };
+        match self.owed.front_mut() {
+            Some(Owed::Query(queried)) if queried.denied.is_none() => {
+                let converted = queried.limit.is_some();
+                if let Some(mut running) = queried.running.pop_front() {
+                    running.bytes_out += length;
+                    self.succeeded(&running, outcome);
+                    running.settle(outcome).map_err(End::audit)?;
+                }
+                if converted {
+                    self.to_server.put(|out| put_bare(out, b'S'));
+                }
+            }
+            Some(Owed::Execute(executed)) if executed.denied.is_none() => {
+                let (barrier, all) = (executed.barrier, executed.limit.is_some());
+                if let (Some(portal), Some(running)) = (&executed.portal, &executed.running) {
+                    portal.count(running.rows);
+                }
+                let running = executed.running.take();
+                self.owed.pop_front();
+                self.release(barrier, all);
+                if let Some(mut running) = running {
+                    running.bytes_out += length;
+                    let effects = running.statement().map(|statement| statement.effects).unwrap_or_default();
+                    self.stale = both(self.stale, effects);
+                    self.succeeded(&running, outcome);
+                    running.settle(outcome).map_err(End::audit)?;
+                }
+            }
+            _ => return Err(End::out_of_step("something else was completed")),
+        }
+        self.copying_in = false;
+        self.to_client.push(frame.into_bytes());
+        Ok(())
+    }
+
+    /// FunctionCallResponse.
+    fn returned(&mut self, frame: Frame) -> Result<(), End> {
+        let Some(Owed::Query(queried)) = self.owed.front_mut() else { return Err(End::out_of_step("a function returned")) };
+        if let Some(mut running) = queried.running.pop_front() {
+            running.bytes_out += frame.as_bytes().len() as u64;
+            running.settle(Outcome::Suspended).map_err(End::audit)?;
+        }
+        self.to_client.push(frame.into_bytes());
+        Ok(())
+    }
+
+    /// What a statement that has succeeded changes of names and of the transaction.
+    fn succeeded(&mut self, running: &Running, outcome: Outcome<'_>) {
+        let Some(statement) = running.statement() else { return };
+        if !matches!(outcome, Outcome::Complete(_)) {
+            return;
+        }
+        let judged = || {
+            std::sync::Arc::new(super::judge::Judged {
+                text: std::sync::Arc::clone(&running.judged.text),
+                mapped: std::sync::Arc::clone(&running.judged.mapped),
+                index: running.index(),
+                world: running.judged.world,
+            })
+        };
+        match &statement.naming {
+            Naming::None | Naming::Executes(_) => {}
+            Naming::Prepares(name) => self.statements.set(messages::name(name.as_bytes()), judged()),
+            Naming::Forgets(name) => self.statements.forget(&messages::name(name.as_bytes())),
+            Naming::ForgetsAll => self.statements.clear(),
+        }
+        match &statement.cursor {
+            Cursor::None | Cursor::Fetches(_) => {}
+            Cursor::Declares(name) => drop(self.cursors.insert(messages::name(name.as_bytes()), judged())),
+            Cursor::Closes(name) => {
+                self.cursors.remove(&messages::name(name.as_bytes()));
+                self.portals.forget(&messages::name(name.as_bytes()));
+            }
+            Cursor::ClosesAll => {
+                self.cursors.clear();
+                self.portals.clear();
+            }
+        }
+        match statement.transaction {
+            Transaction::Stays | Transaction::Savepoint => {}
+            Transaction::Begins | Transaction::RollsBackTo => self.status = b'T',
+            Transaction::Commits { chain } | Transaction::RollsBack { chain } => {
+                self.status = if chain { b'T' } else { b'I' };
+                self.transaction_ended();
+            }
+        }
+        if statement.transaction == Transaction::RollsBackTo {
+            self.stale = both(self.stale, self.in_transaction);
+        }
+    }
+
+    /// What a transaction has changed is there for all, or gone.
+    fn transaction_ended(&mut self) {
+        let changed = self.in_transaction;
+        self.stale = both(self.stale, changed);
+        self.in_transaction = Effects::default();
+        self.sees_whole_rows = true;
+        self.portals.clear();
+        // While there are temporary tables only the session itself sees all that there is.
+        let has_temp = self.facts.as_ref().is_some_and(|facts| facts.temp_schema.is_some());
+        if self.private && (!has_temp || changed.names || changed.anything) {
+            self.private = false;
+            self.catalog_until = None;
+            self.stale.names = true;
+        }
+    }
+
+    fn error(&mut self, frame: Frame) -> Result<(), End> {
+        let sqlstate: Box<str> = deny::field(frame.body(), b'C').unwrap_or("XX000").into();
+        let fatal = is_fatal(frame.body());
+        self.copying_in = false;
+        self.server_said_goodbye |= fatal;
+        let told = self.tell(&frame, &sqlstate);
+        let sees_whole_rows = self.sees_whole_rows;
+        if self.status == b'T' {
+            self.status = b'E';
+        }
+        match self.owed.front_mut() {
+            Some(Owed::Query(queried)) => {
+                let converted = queried.limit.is_some() && queried.denied.is_none();
+                let mut running = std::mem::take(&mut queried.running).into_iter();
+                if let Some(mut failed) = running.next() {
+                    failed.bytes_out += frame.as_bytes().len() as u64;
+                    failed.settle(Outcome::Failed(&sqlstate)).map_err(End::audit)?;
+                }
+                for never in running {
+                    never.settle(Outcome::BrokenOff("an earlier statement of the text failed")).map_err(End::audit)?;
+                }
+                if converted && !fatal {
+                    self.to_server.put(|out| put_bare(out, b'S'));
+                }
+            }
+            Some(Owed::Sync { .. } | Owed::Own) | None => {}
+            Some(owed) => {
+                if let Owed::Execute(executed) = owed
+                    && let Some(mut failed) = executed.running.take()
+                {
+                    failed.bytes_out += frame.as_bytes().len() as u64;
+                    failed.settle(Outcome::Failed(&sqlstate)).map_err(End::audit)?;
+                }
+                self.skip_to_sync()?;
+            }
+        }
+        match told {
+            Some(answer) => self.to_client.put(|out| answer.put(out)),
+            None if sqlstate.starts_with("23") && !sees_whole_rows => {
+                self.to_client.put(|out| deny::put_without_detail(out, frame.body()));
+            }
+            None => self.to_client.push(frame.into_bytes()),
+        }
+        Ok(())
+    }
+
+    /// The words in place of the server's, if they are to be others.
+    fn tell(&self, frame: &Frame, sqlstate: &str) -> Option<Answer> {
+        let answer = self.owed.front()?.denied()?;
+        if !answer.caused(frame.body()) || sqlstate == IN_FAILED_TRANSACTION {
+            return None;
+        }
+        // The server looks for a portal before it looks at the transaction, so it does not say so itself.
+        let instead = self.status == b'E' && answer.is_decision();
+        Some(if instead { Answer::in_failed_transaction() } else { answer.clone() })
+    }
+
+    fn ready(&mut self, frame: Frame) -> Result<(), End> {
+        let status = frame.body().first().copied().unwrap_or(b'I');
+        self.copying_in = false;
+        match self.owed.pop_front() {
+            Some(Owed::Sync { barrier }) => self.release(barrier, false),
+            Some(Owed::Query(queried)) => {
+                self.stale = both(self.stale, queried.effects);
+                for running in queried.running {
+                    running.settle(Outcome::BrokenOff("the server did not tell its outcome")).map_err(End::audit)?;
+                }
+                self.release(queried.barrier, true);
+            }
+            _ => return Err(End::out_of_step("it was not to be ready")),
+        }
+        self.status = status;
+        if status == b'I' {
+            self.transaction_ended();
+            self.transaction_since = None;
+        }
+        self.idle_since = self.now;
+        self.to_client.push(frame.into_bytes());
+        Ok(())
+    }
+}
+
+fn is_fatal(body: &[u8]) -> bool {
+    matches!(deny::field(body, b'V'), Some("FATAL" | "PANIC"))
+}

@@ -1,0 +1,4 @@
+mod fixture;
+mod model;
+mod properties;
+mod statements;
