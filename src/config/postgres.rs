@@ -81,10 +81,6 @@ pub(super) fn inbound(
                 reading.report.key(&at.key(key), error.to_string(), error.advice());
             }
         }
-        if keys.catalog.is_none() {
-            let path = if keys.role.is_some() { at.key("role") } else { at.key("protocol") };
-            reading.refuse::<()>(&path, PostgresError::NoCatalog);
-        }
     }
     let catalog = keys.catalog.as_ref().map(|keys| catalog(reading, &at.key("catalog"), keys));
     let upstream_tls = upstream_tls(reading, at, keys);
@@ -293,8 +289,6 @@ enum PostgresError {
     Stage { text: String },
     #[error("`{key}` has no effect with `role: passthrough`: the client proves itself to the server")]
     PasswordOfPassthrough { key: &'static str },
-    #[error("with `role: passthrough` nobody could read the catalogue: the client's password stays with the client")]
-    NoCatalog,
     #[error("both `password_file` and `password_command` say what the password is")]
     TwoPasswords,
     #[error("`upstream_ca` has no effect with `upstream_tls: disable`")]
@@ -317,9 +311,6 @@ impl Advice for PostgresError {
             Self::Whom { .. } => "write `spiffe://TRUST-DOMAIN/PATH`, `spiffe://TRUST-DOMAIN/PATH/*` or `Stage::NAME`".into(),
             Self::Stage { .. } => "write for example `Stage::analyst`".into(),
             Self::PasswordOfPassthrough { .. } => "move it below `catalog`, or write `role: fixed NAME`".into(),
-            Self::NoCatalog => {
-                "add `catalog: {user: NAME, password_file: FILE}`, or let the proxy log in by `role: fixed NAME` or `role: by_identity`".into()
-            }
             Self::TwoPasswords => "keep one of the two".into(),
             Self::CaWithoutTls => "add `upstream_tls: request`, or remove it".into(),
             Self::HalfOfPair { other, .. } => format!("add `{other}`"),

@@ -10,6 +10,7 @@ use tokio::time::sleep;
 use super::Listener;
 use super::bind::Acceptor;
 use crate::drain::DrainWatch;
+use crate::upstream::keep_alive;
 
 /// How long the loop waits when the system has no descriptor or memory for one more connection: long enough for others to
 /// end, short enough that serving goes on at once when they have.
@@ -57,6 +58,7 @@ async fn next(acceptor: &Acceptor) -> io::Result<Option<Accepted>> {
         Acceptor::Tcp(listener) => {
             let (stream, address) = listener.accept().await?;
             stream.set_nodelay(true)?;
+            keep_alive(&stream)?;
             Ok(Some(Accepted::Tcp(stream, address)))
         }
         Acceptor::Unix { listener, allow_uids } => {

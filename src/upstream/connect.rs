@@ -108,5 +108,14 @@ pub(super) async fn connected(address: SocketAddr) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(address).await?;
     // Heads and small bodies are written whole: waiting for more (RFC 896) only adds delay.
     stream.set_nodelay(true)?;
+    keep_alive(&stream)?;
     Ok(stream)
+}
+
+/// After this long without a byte the other side is asked whether it is still there: database sessions may stand still for hours.
+const KEEPALIVE: Duration = Duration::from_secs(60);
+
+/// Has the system find out when the other side of a connection has vanished.
+pub(crate) fn keep_alive(stream: &TcpStream) -> io::Result<()> {
+    socket2::SockRef::from(stream).set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(KEEPALIVE))
 }

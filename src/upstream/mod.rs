@@ -9,6 +9,7 @@ mod lease;
 mod send;
 mod stream;
 
+pub(crate) use connect::keep_alive;
 pub use body::{Progress, RequestBody};
 pub use io::{Reached, UpstreamIo};
 pub use lease::Lease;

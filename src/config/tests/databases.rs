@@ -378,12 +378,6 @@ fn options_of_relays_are_refused_with_their_reason() {
             "did you mean `pipeline.example`?",
         ),
         (
-            "    role: passthrough",
-            (13, 11, "role"),
-            "with `role: passthrough` nobody could read the catalogue: the client's password stays with the client",
-            "add `catalog: {user: NAME, password_file: FILE}`, or let the proxy log in by `role: fixed NAME` or `role: by_identity`",
-        ),
-        (
             "    catalog: {user: a}\n    password_file: a",
             (14, 5, "password_file"),
             "`password_file` has no effect with `role: passthrough`: the client proves itself to the server",

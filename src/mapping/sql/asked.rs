@@ -109,13 +109,7 @@ impl Asked {
                 self.execute(&call.candidates);
                 self.on_database("sql:ExecuteCode", Vec::new());
             }
-            Nature::LargeObject => {
-                self.on_database("sql:LargeObject", Vec::new());
-                // They read and write files of the server.
-                if call.candidates.iter().any(|c| matches!(&*c.name, "lo_import" | "lo_export")) {
-                    self.on_database("sql:CopyFile", Vec::new());
-                }
-            }
+            Nature::LargeObject => self.on_database("sql:LargeObject", Vec::new()),
             Nature::AdvisoryLock => self.on_database("sql:Lock", Vec::new()),
             Nature::Notify => self.on_database("sql:Notify", Vec::new()),
             Nature::Setting | Nature::Sequence => {

@@ -10,7 +10,7 @@ use super::names::Names;
 use super::parse::parse;
 use super::statements::{self, After, Earlier, Judged};
 use super::{Cursor, Mapped, MappedStatement, Naming, PreparedTexts, SessionFacts, SqlRefusal, Transaction, text};
-use crate::mapping::{ResourceKind, Resource};
+use crate::mapping::{Resource, ResourceKind};
 
 /// Maps a text: everything it asks, or why that cannot be told.
 ///

@@ -5,6 +5,7 @@
 mod asked;
 pub mod catalog;
 mod facts;
+mod fuzz;
 mod harmless;
 mod introspection;
 mod key;
@@ -18,6 +19,7 @@ mod statements;
 mod text;
 
 pub use facts::{PreparedTexts, SessionFacts};
+pub use fuzz::{fuzz, fuzz_key};
 pub use key::safe_key;
 pub use map::map;
 pub use mapped::{Copying, Cursor, Effects, Mapped, MappedStatement, Naming, SqlRefusal, Transaction};

@@ -102,7 +102,11 @@ mod tests {
         ];
         for (text, message, position) in cases {
             let refusal = refusal(text);
-            assert_eq!((refusal.sqlstate, &*refusal.message, refusal.position), ("42601", message, Some(position)), "{text}");
+            assert_eq!(
+                (refusal.sqlstate, &*refusal.message, refusal.position),
+                ("42601", message, Some(position)),
+                "{text}"
+            );
         }
     }
 
@@ -145,7 +149,7 @@ mod tests {
             format!("SELECT * FROM t WHERE true{}", " AND a = 1".repeat(10_000)),
             "SELECT 1;".repeat(10_000),
         ] {
-            assert!(parse(&text).is_ok(), "{}", &text[..30]);
+            assert!(parse(&text).is_ok(), "{} bytes", text.len());
         }
     }
 

@@ -34,7 +34,7 @@ impl Warehouse {
     async fn start(policies: &str) -> Self {
         let server = server().await;
         let world = World::new();
-        let options = "role: fixed postgres\ncatalog_max_age: 0s";
+        let options = "role: fixed postgres";
         let inbound = world.sidecar("service").policies(policies);
         let inbound = inbound.inbound("wh", "postgres", &server.url(), options).start().await;
         let outbound = world.sidecar("app").policies(ALLOW_ALL);
@@ -75,7 +75,8 @@ async fn server() -> PgServer {
 
 /// Everything that a statement could have changed, as one value.
 const CHECKSUM: &str = "SELECT md5(string_agg(part, '|' ORDER BY part)) FROM (
-    SELECT query_to_xml(format('SELECT t::text FROM ONLY %I.%I t ORDER BY 1', nspname, relname), true, false, '')::text AS part
+    SELECT query_to_xml(format(CASE relkind WHEN 'S' THEN 'SELECT last_value, is_called FROM %I.%I' ELSE
+           'SELECT t::text FROM ONLY %I.%I t ORDER BY 1' END, nspname, relname), true, false, '')::text AS part
       FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
      WHERE relkind IN ('r', 'm', 'S') AND nspname IN ('public', 'sales', 'traps')
     UNION ALL SELECT (oid, relname, relnamespace, relowner, relacl, relhasrules, relhastriggers, relrowsecurity, reloptions, relfilenode)::text

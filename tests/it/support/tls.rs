@@ -74,13 +74,14 @@ impl TlsClient {
     /// Connects and shakes hands. With TLS 1.3 a server that refuses the client's certificate says so only afterwards:
     /// see [`refusal_alert`].
     pub(crate) async fn connect(&self, address: SocketAddr) -> std::io::Result<TlsStream<TcpStream>> {
-        let tcp = within("a TCP connection", TcpStream::connect(address)).await?;
+        let mut tcp = within("a TCP connection", TcpStream::connect(address)).await?;
         tcp.set_nodelay(true)?;
+        tcp.write_all(&self.opening).await?;
         self.over(tcp).await
     }
 
     /// Shakes hands on a connection on which other things were said before.
-    pub(crate) async fn over(&self, mut tcp: TcpStream) -> std::io::Result<TlsStream<TcpStream>> {
+    pub(crate) async fn over(&self, tcp: TcpStream) -> std::io::Result<TlsStream<TcpStream>> {
         let algorithms = self.provider.signature_verification_algorithms;
         let config = ClientConfig::builder_with_provider(Arc::new(self.provider.clone()))
             .with_protocol_versions(&self.versions)
@@ -92,8 +93,6 @@ impl TlsClient {
             Some(svid) => config.with_client_cert_resolver(Arc::new(Always(certified(svid)))),
         };
         config.alpn_protocols.clone_from(&self.alpn);
-        tcp.set_nodelay(true)?;
-        tcp.write_all(&self.opening).await?;
         let name = ServerName::try_from("portcullis.invalid").expect("is a DNS name");
         within("a TLS handshake", TlsConnector::from(Arc::new(config)).connect(name, tcp)).await
     }

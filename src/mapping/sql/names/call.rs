@@ -11,6 +11,8 @@ use crate::mapping::sql::{SqlRefusal, harmless};
 pub(in crate::mapping::sql) struct Call {
     /// Every function that PostgreSQL could choose and that asks something: of a harmless call there are none.
     pub(in crate::mapping::sql) candidates: Vec<Candidate>,
+    /// Those among what PostgreSQL could choose that ask nothing: what they return matters still.
+    pub(in crate::mapping::sql) harmless: Vec<Candidate>,
     /// What calling it is. Whatever this says, [`Call::foreign`] candidates are asked `sql:Execute`.
     pub(in crate::mapping::sql) nature: Nature,
 }
@@ -60,15 +62,16 @@ impl Call {
     /// What casts may call: nothing, or functions that are somebody's.
     pub(super) fn of_casts(candidates: Vec<Candidate>) -> Self {
         let nature = if candidates.is_empty() { Nature::Harmless } else { Nature::Executes };
-        Self { candidates, nature }
+        Self { candidates, harmless: Vec::new(), nature }
     }
 
-    fn of(mut candidates: Vec<Candidate>) -> Self {
+    fn of(candidates: Vec<Candidate>) -> Self {
         let natures = candidates.iter().map(Candidate::nature);
         let nature = natures.max_by_key(|nature| weight(*nature)).unwrap_or(Nature::Unknown);
         // What is harmless asks nothing; only what else the name may mean does.
-        candidates.retain(|candidate| candidate.nature() != Nature::Harmless);
-        Self { candidates, nature }
+        let (harmless, candidates) =
+            candidates.into_iter().partition(|candidate| candidate.nature() == Nature::Harmless);
+        Self { candidates, harmless, nature }
     }
 }
 

@@ -17,7 +17,6 @@ use ahash::AHashMap;
 
 pub(super) use call::{Call, Candidate, Nature};
 pub use path::{cut, parse_search_path};
-pub(super) use types::TypeMeaning;
 
 use super::catalog::{Catalog, Function, Relation, SqlType};
 use super::{SessionFacts, SqlRefusal};

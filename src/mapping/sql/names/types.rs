@@ -67,13 +67,6 @@ impl Names<'_> {
         Ok(TypeMeaning { oid: known.oid, known })
     }
 
-    /// The type with this oid.
-    pub(in crate::mapping::sql) fn type_by_oid(&self, oid: u32) -> Option<TypeMeaning> {
-        let created = || self.created.types.values().find(|known| known.oid == oid).cloned();
-        let known = self.catalog.types.get(&oid).cloned().or_else(created)?;
-        Some(TypeMeaning { oid, known })
-    }
-
     /// What casting to a type may call, from whatever type: functions of casts that are not the server's own, to it, its elements or its base
     /// type.
     pub(in crate::mapping::sql) fn cast_to(&self, target: &TypeMeaning) -> Call {

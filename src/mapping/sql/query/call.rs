@@ -121,7 +121,7 @@ impl Walk<'_, '_> {
 
 /// What a call returns, if all that it may mean agree.
 fn returned_type(call: &Call) -> u32 {
-    let mut types = call.candidates.iter().map(|candidate| candidate.function.returns);
+    let mut types = call.candidates.iter().chain(&call.harmless).map(|candidate| candidate.function.returns);
     let Some(first) = types.next() else { return 0 };
     if types.all(|other| other == first) { first } else { 0 }
 }

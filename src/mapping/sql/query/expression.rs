@@ -7,6 +7,7 @@ use pg_query::protobuf::{
 
 use crate::mapping::sql::SqlRefusal;
 use crate::mapping::sql::asked::unknown;
+use crate::mapping::sql::catalog::is_built_in;
 use crate::mapping::sql::names::Nature;
 
 use super::scope::Shape;
@@ -21,12 +22,25 @@ impl Walk<'_, '_> {
         node.map_or(Ok(SOME), |node| self.value(node))
     }
 
-    /// Several expressions.
+    /// Several expressions that something is done with.
     pub(super) fn values(&mut self, nodes: &[Node]) -> Result<Shape, SqlRefusal> {
         for node in nodes {
-            self.value(node)?;
+            let shape = self.value(node)?;
+            self.implicit_casts(&shape)?;
         }
         Ok(SOME)
+    }
+
+    /// Functions of casts that may happen to a value without being written: only types that are somebody's have any.
+    pub(super) fn implicit_casts(&mut self, shape: &Shape) -> Result<(), SqlRefusal> {
+        match shape {
+            // What may happen to a value of a built-in type is decided by the other side: the column that it is stored in.
+            Shape::Of(type_oid) if !is_built_in(*type_oid) => {
+                let casts = self.names.implicit_casts(*type_oid);
+                self.call_unseen(&casts)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// An expression.
@@ -97,8 +111,10 @@ impl Walk<'_, '_> {
     /// # Source
     /// `AEXPR_*` in `transformExprRecurse`; `transformAExprBetween` for the names that BETWEEN stands for.
     fn operation(&mut self, expression: &AExpr) -> Result<Shape, SqlRefusal> {
-        self.optional(expression.lexpr.as_deref())?;
-        self.optional(expression.rexpr.as_deref())?;
+        for operand in [&expression.lexpr, &expression.rexpr] {
+            let shape = self.optional(operand.as_deref())?;
+            self.implicit_casts(&shape)?;
+        }
         match AExprKind::try_from(expression.kind) {
             Ok(AExprKind::AexprBetween | AExprKind::AexprBetweenSym) => {
                 self.operator(&[">="])?;
@@ -170,7 +186,9 @@ impl Walk<'_, '_> {
 
     fn xml(&mut self, xml: &XmlExpr) -> Result<Shape, SqlRefusal> {
         for argument in &xml.named_args {
-            let Some(NodeEnum::ResTarget(argument)) = &argument.node else { return Err(unknown_node("an XML function")) };
+            let Some(NodeEnum::ResTarget(argument)) = &argument.node else {
+                return Err(unknown_node("an XML function"));
+            };
             self.optional(argument.val.as_deref())?;
         }
         self.values(&xml.args)

@@ -36,7 +36,7 @@ impl Member {
 
 impl Walk<'_, '_> {
     /// FROM, or USING of a DELETE.
-    pub(super) fn from_clause(&mut self, clause: &[Node]) -> Result<(), SqlRefusal> {
+    pub(super) fn members(&mut self, clause: &[Node]) -> Result<(), SqlRefusal> {
         self.level().items_visible = false;
         for node in clause {
             let member = self.member(node)?;
@@ -70,13 +70,14 @@ impl Walk<'_, '_> {
     /// A table, or a WITH query of that name.
     fn table(&mut self, table: &RangeVar) -> Result<Item, SqlRefusal> {
         let alias = table.alias.as_ref();
-        if table.schemaname.is_empty() && table.catalogname.is_empty() {
-            if let Some(cte) = self.cte(&table.relname) {
-                let name = alias.map_or(&*cte.name, |alias| &alias.aliasname);
-                let mut item = Item::made_of(Some(Arc::from(name)), cte.columns, cte.open);
-                item.rename(&columns_of(alias)?)?;
-                return Ok(item);
-            }
+        if table.schemaname.is_empty()
+            && table.catalogname.is_empty()
+            && let Some(cte) = self.cte(&table.relname)
+        {
+            let name = alias.map_or(&*cte.name, |alias| &alias.aliasname);
+            let mut item = Item::made_of(Some(Arc::from(name)), cte.columns, cte.open);
+            item.rename(&columns_of(alias)?)?;
+            return Ok(item);
         }
         let relation = self.names.relation(&table.catalogname, &table.schemaname, &table.relname)?;
         let mut item = Item::table(&relation, !table.inh, alias.map(|alias| alias.aliasname.as_str()));
@@ -88,7 +89,8 @@ impl Walk<'_, '_> {
     }
 
     fn subselect(&mut self, subselect: &RangeSubselect) -> Result<Item, SqlRefusal> {
-        let Some(NodeEnum::SelectStmt(select)) = subselect.subquery.as_ref().and_then(|query| query.node.as_ref()) else {
+        let Some(NodeEnum::SelectStmt(select)) = subselect.subquery.as_ref().and_then(|query| query.node.as_ref())
+        else {
             return Err(unknown_node("FROM"));
         };
         let outcome = self.laterally(subselect.lateral, |walk| walk.select(select, None))?;
@@ -188,8 +190,7 @@ impl Walk<'_, '_> {
             for (item, side) in [(&left, "left"), (&right, "right")] {
                 let found: Vec<_> = item.columns.iter().filter(|column| column.name == *name).cloned().collect();
                 if found.is_empty() && !item.open {
-                    let message =
-                        format!("column \"{name}\" specified in USING clause does not exist in {side} table");
+                    let message = format!("column \"{name}\" specified in USING clause does not exist in {side} table");
                     return Err(unknown("42703", message));
                 }
                 both.extend(found);

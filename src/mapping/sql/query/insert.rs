@@ -6,13 +6,15 @@
 use std::sync::Arc;
 
 use pg_query::NodeEnum;
-use pg_query::protobuf::{InferClause, InsertStmt, Node, OnConflictAction, OnConflictClause, RangeVar, ResTarget};
+use pg_query::protobuf::{
+    InferClause, InsertStmt, Node, OnConflictAction, OnConflictClause, RangeVar, ResTarget, SelectStmt,
+};
 
 use crate::mapping::sql::SqlRefusal;
 use crate::mapping::sql::asked::unknown;
 use crate::mapping::sql::catalog::Relation;
 
-use super::scope::{Base, Item, Outcome};
+use super::scope::{Base, Item, Outcome, Shape};
 use super::setting::writable;
 use super::{Walk, unknown_node};
 
@@ -22,9 +24,12 @@ impl Walk<'_, '_> {
             walk.with(insert.with_clause.as_ref())?;
             let (target, base) = walk.written(insert.relation.as_ref())?;
             let columns = walk.inserted(&base.relation, &insert.cols)?;
-            walk.asked.write("sql:Insert", &base.relation, columns);
+            walk.asked.write("sql:Insert", &base.relation, columns.iter().cloned());
             match insert.select_stmt.as_ref().and_then(|select| select.node.as_ref()) {
-                Some(NodeEnum::SelectStmt(select)) => drop(walk.select(select, None)?),
+                Some(NodeEnum::SelectStmt(select)) => {
+                    let outcome = walk.select(select, None)?;
+                    walk.stored(select, &outcome, &base.relation, &columns)?;
+                }
                 // DEFAULT VALUES.
                 None => {}
                 Some(_) => return Err(unknown_node("INSERT")),
@@ -72,13 +77,43 @@ impl Walk<'_, '_> {
             let (column, table) = (&target.name, &relation.name);
             return Err(unknown("42703", format!("column \"{column}\" of relation \"{table}\" does not exist")));
         };
-        let (name, type_oid) = (Arc::clone(&known.name), known.type_oid);
-        if target.val.as_ref().is_some_and(|value| may_be_cast(value)) {
-            // What is stored is cast to the column's type.
-            let casts = self.names.implicit_casts(type_oid);
-            self.call_unseen(&casts)?;
+        Ok(Arc::clone(&known.name))
+    }
+
+    /// What is stored is cast to the types of the columns.
+    fn stored(
+        &mut self,
+        select: &SelectStmt,
+        outcome: &Outcome,
+        relation: &Relation,
+        columns: &[Arc<str>],
+    ) -> Result<(), SqlRefusal> {
+        for (position, column) in columns.iter().enumerate() {
+            let values = select.values_lists.iter().filter_map(|row| match &row.node {
+                Some(NodeEnum::List(row)) => row.items.get(position),
+                _ => None,
+            });
+            let constants = !select.values_lists.is_empty() && !values.into_iter().any(may_be_cast);
+            let given = outcome.columns.get(position);
+            if !constants && (given.is_some() || outcome.open) {
+                let type_oid = given.filter(|_| !outcome.open).map_or(0, |given| given.type_oid);
+                self.assigned(relation, column, &Shape::Of(type_oid))?;
+            }
         }
-        Ok(name)
+        Ok(())
+    }
+
+    /// A value of one type is stored in a column of maybe another: casts that nobody has written.
+    fn assigned(&mut self, relation: &Relation, column: &Arc<str>, shape: &Shape) -> Result<(), SqlRefusal> {
+        let known = relation.columns.iter().find(|known| known.name == *column);
+        let target = known.map_or(0, |known| known.type_oid);
+        match shape {
+            Shape::Of(given) if *given == target => Ok(()),
+            _ => {
+                self.implicit_casts(shape)?;
+                self.implicit_casts(&Shape::Of(target))
+            }
+        }
     }
 
     /// SET of UPDATE, ON CONFLICT and MERGE: the columns written.
@@ -86,8 +121,12 @@ impl Walk<'_, '_> {
         let mut names = Vec::new();
         for target in targets {
             let Some(NodeEnum::ResTarget(target)) = &target.node else { return Err(unknown_node("SET")) };
-            names.push(self.written_column(relation, target)?);
-            self.optional(target.val.as_deref())?;
+            let name = self.written_column(relation, target)?;
+            let shape = self.optional(target.val.as_deref())?;
+            if target.val.as_ref().is_some_and(|value| may_be_cast(value)) {
+                self.assigned(relation, &name, &shape)?;
+            }
+            names.push(name);
         }
         Ok(names)
     }

@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use pg_query::NodeEnum;
-use pg_query::protobuf::{
-    JsonAggConstructor, JsonBehavior, JsonKeyValue, JsonOutput, JsonTable, JsonValueExpr, Node,
-};
+use pg_query::protobuf::{JsonAggConstructor, JsonBehavior, JsonKeyValue, JsonOutput, JsonTable, JsonValueExpr, Node};
 
 use crate::mapping::sql::SqlRefusal;
 
@@ -56,7 +54,8 @@ impl Walk<'_, '_> {
             }
             NodeEnum::JsonArrayQueryConstructor(json) => {
                 self.since(16, "JSON_ARRAY")?;
-                let Some(NodeEnum::SelectStmt(select)) = json.query.as_ref().and_then(|query| query.node.as_ref()) else {
+                let Some(NodeEnum::SelectStmt(select)) = json.query.as_ref().and_then(|query| query.node.as_ref())
+                else {
                     return Err(unknown_node("JSON_ARRAY"));
                 };
                 self.select(select, None)?;
@@ -127,7 +126,12 @@ impl Walk<'_, '_> {
             Ok(columns)
         })?;
         let name = name_of(table.alias.as_ref()).unwrap_or_else(|| Arc::from("json_table"));
-        let mut item = Item::made_of(Some(name), columns, false);
+        // In which order nested columns come is not followed here: what an alias renames is not certain then.
+        let nested = table.columns.iter().any(
+            |column| matches!(&column.node, Some(NodeEnum::JsonTableColumn(column)) if !column.columns.is_empty()),
+        );
+        let renamed = table.alias.as_ref().is_some_and(|alias| !alias.colnames.is_empty());
+        let mut item = Item::made_of(Some(name), columns, nested && renamed);
         item.rename(&columns_of(table.alias.as_ref())?)?;
         Ok(item)
     }
@@ -135,7 +139,9 @@ impl Walk<'_, '_> {
     fn json_columns(&mut self, list: &[Node], columns: &mut Vec<Column>) -> Result<(), SqlRefusal> {
         self.deeper(|walk| {
             for node in list {
-                let Some(NodeEnum::JsonTableColumn(column)) = &node.node else { return Err(unknown_node("JSON_TABLE")) };
+                let Some(NodeEnum::JsonTableColumn(column)) = &node.node else {
+                    return Err(unknown_node("JSON_TABLE"));
+                };
                 let type_oid = walk.optional_type(column.type_name.as_ref())?;
                 walk.optional(column.pathspec.as_ref().and_then(|path| path.string.as_deref()))?;
                 walk.json_behavior(column.on_empty.as_deref())?;

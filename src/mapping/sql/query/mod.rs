@@ -57,7 +57,14 @@ pub(super) struct Walk<'n, 'a> {
 impl<'n, 'a> Walk<'n, 'a> {
     /// A walk that has met nothing yet.
     pub(super) fn new(names: &'n Names<'a>) -> Self {
-        Self { names, asked: Asked::default(), into_judged: false, levels: Vec::new(), labels: label::Labels::default(), depth: 0 }
+        Self {
+            names,
+            asked: Asked::default(),
+            into_judged: false,
+            levels: Vec::new(),
+            labels: label::Labels::default(),
+            depth: 0,
+        }
     }
 
     /// A whole SELECT, INSERT, UPDATE, DELETE or MERGE.

@@ -16,7 +16,7 @@ impl Walk<'_, '_> {
             walk.with(update.with_clause.as_ref())?;
             let (target, base) = walk.written(update.relation.as_ref())?;
             walk.write_base("sql:Update", &base, &[]);
-            walk.from_clause(&update.from_clause)?;
+            walk.members(&update.from_clause)?;
             // Members of FROM do not see it; everything else does, and `*` gives it first.
             walk.level().items.insert(0, target.clone());
             let columns = walk.assignments(&base.relation, &update.target_list)?;
@@ -31,7 +31,7 @@ impl Walk<'_, '_> {
             walk.with(delete.with_clause.as_ref())?;
             let (target, base) = walk.written(delete.relation.as_ref())?;
             walk.write_base("sql:Delete", &base, &[]);
-            walk.from_clause(&delete.using_clause)?;
+            walk.members(&delete.using_clause)?;
             walk.level().items.insert(0, target.clone());
             walk.optional(delete.where_clause.as_deref())?;
             walk.returning(delete.returning_clause.as_ref(), &target)

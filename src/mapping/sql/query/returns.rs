@@ -95,7 +95,7 @@ impl Walk<'_, '_> {
 
     /// What all that a call may mean have in common; open if they differ.
     fn columns_of_call(&self, call: Option<&Call>, scalar: &Arc<str>) -> Columns {
-        let mut all = call.into_iter().flat_map(|call| &call.candidates);
+        let mut all = call.into_iter().flat_map(|call| call.candidates.iter().chain(&call.harmless));
         let Some(first) = all.next() else { return (vec![Column::plain(Arc::clone(scalar), 0)], true) };
         let (mut columns, mut open) = self.columns_of_function(&first.function, scalar);
         for other in all {
@@ -132,12 +132,16 @@ impl Walk<'_, '_> {
             walk.optional(table.docexpr.as_deref())?;
             walk.optional(table.rowexpr.as_deref())?;
             for namespace in &table.namespaces {
-                let Some(NodeEnum::ResTarget(namespace)) = &namespace.node else { return Err(unknown_node("XMLTABLE")) };
+                let Some(NodeEnum::ResTarget(namespace)) = &namespace.node else {
+                    return Err(unknown_node("XMLTABLE"));
+                };
                 walk.optional(namespace.val.as_deref())?;
             }
             let mut columns = Vec::new();
             for column in &table.columns {
-                let Some(NodeEnum::RangeTableFuncCol(column)) = &column.node else { return Err(unknown_node("XMLTABLE")) };
+                let Some(NodeEnum::RangeTableFuncCol(column)) = &column.node else {
+                    return Err(unknown_node("XMLTABLE"));
+                };
                 let type_oid = walk.optional_type(column.type_name.as_ref())?;
                 walk.optional(column.colexpr.as_deref())?;
                 walk.optional(column.coldefexpr.as_deref())?;

@@ -134,9 +134,10 @@ impl Item {
         if !own.is_empty() {
             return own;
         }
-        let base = self.base.as_ref().filter(|base| {
-            !matches!(base.relation.kind, RelationKind::View | RelationKind::CompositeType)
-        });
+        let base = self
+            .base
+            .as_ref()
+            .filter(|base| !matches!(base.relation.kind, RelationKind::View | RelationKind::CompositeType));
         let system = base.and_then(|base| {
             let (name, type_oid) = SYSTEM_COLUMNS.iter().find(|(known, _)| *known == name)?;
             let name: Arc<str> = Arc::from(*name);
@@ -299,7 +300,8 @@ impl Walk<'_, '_> {
     pub(super) fn field(&self, shape: &Shape, name: &str) -> Field {
         match shape {
             Shape::Row { columns, open } => {
-                let found = columns.iter().find(|column| &*column.name == name).map(|column| Field::Of(column.type_oid));
+                let found =
+                    columns.iter().find(|column| &*column.name == name).map(|column| Field::Of(column.type_oid));
                 found.unwrap_or(if *open { Field::NotKnown } else { Field::No })
             }
             Shape::Of(0) => Field::NotKnown,

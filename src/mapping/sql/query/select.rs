@@ -20,16 +20,12 @@ pub(super) struct Recursion {
 
 impl Walk<'_, '_> {
     /// A query that lies in another one, or is the whole statement.
-    pub(super) fn select(
-        &mut self,
-        select: &SelectStmt,
-        recursion: Option<&Recursion>,
-    ) -> Result<Outcome, SqlRefusal> {
+    pub(super) fn select(&mut self, select: &SelectStmt, recursion: Option<&Recursion>) -> Result<Outcome, SqlRefusal> {
         self.inside(|walk| {
             if walk.of_pg_dump(select)? {
                 return Ok(Outcome { columns: vec![Column::plain("set_config", 25)], ..Outcome::default() });
             }
-            walk.into_clause(select.into_clause.is_some())?;
+            walk.check_into(select.into_clause.is_some())?;
             walk.with(select.with_clause.as_ref())?;
             let mut outcome = match select.op() {
                 SetOperation::SetopUnion | SetOperation::SetopIntersect | SetOperation::SetopExcept => {
@@ -52,7 +48,7 @@ impl Walk<'_, '_> {
     /// # Source
     /// `transformSelectStmt` in `src/backend/parser/analyze.c`.
     fn plain(&mut self, select: &SelectStmt) -> Result<Outcome, SqlRefusal> {
-        self.from_clause(&select.from_clause)?;
+        self.members(&select.from_clause)?;
         let mut outcome = self.targets(&select.target_list)?;
         self.optional(select.where_clause.as_deref())?;
         self.optional(select.having_clause.as_deref())?;
@@ -149,7 +145,10 @@ impl Walk<'_, '_> {
     }
 
     fn is_local(&mut self, name: &str) -> bool {
-        self.level().items.iter().any(|item| item.columns_visible && (item.open || !item.columns_named(name).is_empty()))
+        self.level()
+            .items
+            .iter()
+            .any(|item| item.columns_visible && (item.open || !item.columns_named(name).is_empty()))
     }
 
     fn order_by(&mut self, clause: &[Node], outcome: &Outcome) -> Result<(), SqlRefusal> {

@@ -36,10 +36,7 @@ impl Walk<'_, '_> {
             },
             Some(NodeEnum::TypeCast(cast)) => {
                 let names = cast.type_name.as_ref().map(|name| strings(&name.names)).transpose()?.unwrap_or_default();
-                let plain = match names.as_slice() {
-                    ["regclass" | "text"] | ["pg_catalog", "regclass" | "text"] => true,
-                    _ => false,
-                };
+                let plain = matches!(names.as_slice(), ["regclass" | "text"] | ["pg_catalog", "regclass" | "text"]);
                 match (&cast.arg, plain) {
                     (Some(inner), true) => self.named_by_constant(inner),
                     _ => Ok(None),

@@ -76,7 +76,9 @@ fn is_of_pg_dump(select: &SelectStmt) -> bool {
 
 fn sets_it(targets: &[Node]) -> bool {
     let [Node { node: Some(NodeEnum::ResTarget(target)) }] = targets else { return false };
-    let Some(NodeEnum::FuncCall(call)) = target.val.as_ref().and_then(|value| value.node.as_ref()) else { return false };
+    let Some(NodeEnum::FuncCall(call)) = target.val.as_ref().and_then(|value| value.node.as_ref()) else {
+        return false;
+    };
     let named = strings(&call.funcname)
         .is_ok_and(|name| matches!(name.as_slice(), ["set_config"] | ["pg_catalog", "set_config"]));
     let [name, value, local] = call.args.as_slice() else { return false };

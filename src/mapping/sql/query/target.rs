@@ -93,11 +93,7 @@ impl Walk<'_, '_> {
     ///
     /// # Source
     /// `transformReturningClause` and `addNSItemForReturning` in `src/backend/parser/analyze.c` (18).
-    pub(super) fn returning(
-        &mut self,
-        clause: Option<&ReturningClause>,
-        target: &Item,
-    ) -> Result<Outcome, SqlRefusal> {
+    pub(super) fn returning(&mut self, clause: Option<&ReturningClause>, target: &Item) -> Result<Outcome, SqlRefusal> {
         let Some(clause) = clause else { return Ok(Outcome::default()) };
         let (mut old, mut new) = ("old".to_owned(), "new".to_owned());
         for option in &clause.options {
@@ -141,10 +137,7 @@ impl Walk<'_, '_> {
     }
 
     /// Walks a query that lies in the innermost one.
-    pub(super) fn inside<T>(
-        &mut self,
-        walk: impl FnOnce(&mut Self) -> Result<T, SqlRefusal>,
-    ) -> Result<T, SqlRefusal> {
+    pub(super) fn inside<T>(&mut self, walk: impl FnOnce(&mut Self) -> Result<T, SqlRefusal>) -> Result<T, SqlRefusal> {
         self.deeper(|this| {
             this.levels.push(Level::of(Vec::new()));
             let walked = walk(this);
@@ -154,7 +147,7 @@ impl Walk<'_, '_> {
     }
 
     /// SELECT … INTO: what it creates is not the walk's business, but somebody's it must be.
-    pub(super) fn into_clause(&self, is_there: bool) -> Result<(), SqlRefusal> {
+    pub(super) fn check_into(&self, is_there: bool) -> Result<(), SqlRefusal> {
         if is_there && !self.into_judged {
             return Err(refused("select-into", "a SELECT … INTO stands where it is not judged"));
         }

@@ -25,11 +25,8 @@ impl Walk<'_, '_> {
         let ctes = ctes.collect::<Result<Vec<_>, _>>()?;
         if clause.recursive {
             // Each sees all. What comes later has columns that nobody knows yet.
-            let known = ctes.iter().map(|cte| Cte {
-                name: Arc::from(cte.ctename.as_str()),
-                columns: Vec::new(),
-                open: true,
-            });
+            let known =
+                ctes.iter().map(|cte| Cte { name: Arc::from(cte.ctename.as_str()), columns: Vec::new(), open: true });
             self.level().ctes.extend(known);
         }
         for (position, cte) in ctes.into_iter().enumerate() {

@@ -7,10 +7,10 @@ use pg_query::protobuf::{
     AlterPolicyStmt, CallStmt, CreateFunctionStmt, CreatePolicyStmt, CreateTrigStmt, FunctionParameterMode, RuleStmt,
 };
 
+use super::super::SqlRefusal;
 use super::super::asked::unknown;
 use super::super::catalog::{Function, FunctionKind, Volatility};
 use super::super::names::{Call, Nature};
-use super::super::SqlRefusal;
 use super::{After, Judge, incomplete, nodes, object};
 
 impl Judge<'_, '_> {
@@ -74,7 +74,9 @@ impl Judge<'_, '_> {
             output_names: Vec::new(),
         };
         for parameter in &create.parameters {
-            let NodeEnum::FunctionParameter(parameter) = nodes::inner(Some(parameter))? else { return Err(incomplete()) };
+            let NodeEnum::FunctionParameter(parameter) = nodes::inner(Some(parameter))? else {
+                return Err(incomplete());
+            };
             if let Some(default) = &parameter.defexpr {
                 self.stored(|walk| walk.expression(default))?;
             }

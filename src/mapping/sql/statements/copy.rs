@@ -17,8 +17,7 @@ impl Judge<'_, '_> {
             let named = nodes::columns(&copy.attlist)?;
             self.has_columns(&relation, &named)?;
             let all = relation.columns.iter().filter(|column| column.generated_from.is_empty());
-            let columns =
-                if named.is_empty() { all.map(|column| column.name.clone()).collect() } else { named };
+            let columns = if named.is_empty() { all.map(|column| column.name.clone()).collect() } else { named };
             if copy.is_from {
                 self.walk.asked.write("sql:Insert", &relation, columns);
             } else {

@@ -1,7 +1,9 @@
 //! What each kind of statement asks. [`table`] says it on one page; the other files say how.
 
+mod alter;
 mod code;
 mod copy;
+mod grants;
 mod nodes;
 mod objects;
 mod session;
@@ -155,10 +157,7 @@ impl<'n, 'a> Judge<'n, 'a> {
     }
 
     /// An expression that is stored and runs later, for whoever comes: if it calls what is not known to be harmless, `sql:ExecuteCode`.
-    fn stored(
-        &mut self,
-        walk: impl FnOnce(&mut Walk<'n, 'a>) -> Result<(), SqlRefusal>,
-    ) -> Result<(), SqlRefusal> {
+    fn stored(&mut self, walk: impl FnOnce(&mut Walk<'n, 'a>) -> Result<(), SqlRefusal>) -> Result<(), SqlRefusal> {
         let before = std::mem::take(&mut self.walk.asked.effects_mut().anything);
         walk(&mut self.walk)?;
         let runs = std::mem::take(&mut self.walk.asked.effects_mut().anything);

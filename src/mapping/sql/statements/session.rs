@@ -23,9 +23,7 @@ impl Judge<'_, '_> {
             Ok(TransactionStmtKind::TransStmtSavepoint) => ("savepoint", Transaction::Savepoint),
             Ok(TransactionStmtKind::TransStmtRelease) => ("release", Transaction::Savepoint),
             Ok(TransactionStmtKind::TransStmtRollbackTo) => ("rollback_to", Transaction::RollsBackTo),
-            Ok(TransactionStmtKind::TransStmtPrepare) => {
-                ("prepare_transaction", Transaction::Commits { chain: false })
-            }
+            Ok(TransactionStmtKind::TransStmtPrepare) => ("prepare_transaction", Transaction::Commits { chain: false }),
             Ok(TransactionStmtKind::TransStmtCommitPrepared) => ("commit_prepared", Transaction::Stays),
             Ok(TransactionStmtKind::TransStmtRollbackPrepared) => ("rollback_prepared", Transaction::Stays),
             _ => return Err(incomplete()),
@@ -112,8 +110,11 @@ impl Judge<'_, '_> {
     }
 
     pub(super) fn close(&mut self, close: &ClosePortalStmt) -> &'static str {
-        self.cursor =
-            if close.portalname.is_empty() { Cursor::ClosesAll } else { Cursor::Closes(close.portalname.as_str().into()) };
+        self.cursor = if close.portalname.is_empty() {
+            Cursor::ClosesAll
+        } else {
+            Cursor::Closes(close.portalname.as_str().into())
+        };
         "close"
     }
 

@@ -3,18 +3,24 @@
 use pg_query::NodeEnum;
 use pg_query::protobuf::{List, Node, ObjectType};
 
+use super::super::Effects;
 use super::super::SqlRefusal;
 use super::super::asked::refused;
 use super::super::catalog::RelationKind;
-use super::super::Effects;
 use super::{After, Judge, incomplete, nodes, tables};
 
 /// Every kind of statement, and what it asks, as docs show it.
 ///
 /// *Database*, *Schema*, *Table* and *Function* are the resource; `type:` is `context.objectType`, with the name in `context.objectName`.
 const KINDS: &[(&str, &str)] = &[
-    ("select", "sql:Select on each Table with the columns read; sql:Lock with FOR UPDATE or SHARE; sql:Execute on Functions"),
-    ("insert", "sql:Insert on the Table with the columns written; ON CONFLICT DO UPDATE sql:Update; what it reads sql:Select"),
+    (
+        "select",
+        "sql:Select on each Table with the columns read; sql:Lock with FOR UPDATE or SHARE; sql:Execute on Functions",
+    ),
+    (
+        "insert",
+        "sql:Insert on the Table with the columns written; ON CONFLICT DO UPDATE sql:Update; what it reads sql:Select",
+    ),
     ("update", "sql:Update on the Table with the columns written; what it reads sql:Select"),
     ("delete", "sql:Delete on the Table; what it reads sql:Select"),
     ("merge", "sql:Merge on the Table, and what its branches do; what it reads sql:Select"),
@@ -45,7 +51,10 @@ const KINDS: &[(&str, &str)] = &[
     ("unlisten", "sql:Connect"),
     ("notify", "sql:Notify on the Database with context.channel"),
     ("lock", "sql:Lock on each Table"),
-    ("copy", "TO: sql:Select with columns, or what its query asks; FROM: sql:Insert with columns, sql:Select for WHERE; a file of the server also sql:CopyFile, a program sql:CopyProgram"),
+    (
+        "copy",
+        "TO: sql:Select with columns, or what its query asks; FROM: sql:Insert with columns, sql:Select for WHERE; a file of the server also sql:CopyFile, a program sql:CopyProgram",
+    ),
     ("call", "sql:Execute on the Function; what its arguments ask"),
     ("do", "sql:ExecuteCode on the Database"),
     ("load", "sql:ExecuteCode on the Database (type: library)"),
@@ -56,7 +65,10 @@ const KINDS: &[(&str, &str)] = &[
     ("reindex", "sql:Maintain on the Table, on the Schema of an index, on the Schema, on the Database"),
     ("refresh", "sql:Maintain on the materialized view"),
     ("checkpoint", "sql:Maintain on the Database (type: checkpoint)"),
-    ("create_table", "sql:Create on the Schema (type: table); sql:Alter on parents and on Tables that foreign keys name; LIKE sql:Select"),
+    (
+        "create_table",
+        "sql:Create on the Schema (type: table); sql:Alter on parents and on Tables that foreign keys name; LIKE sql:Select",
+    ),
     ("create_foreign_table", "as create_table; sql:Alter on the Database (type: foreign_server)"),
     ("create_table_as", "sql:Create on the Schema (type: table); what the query asks"),
     ("create_materialized_view", "sql:Create on the Schema (type: materialized_view); what the query asks"),
@@ -67,21 +79,42 @@ const KINDS: &[(&str, &str)] = &[
     ("create_trigger", "sql:Create on the Table (type: trigger); sql:Execute on the Function; sql:ExecuteCode"),
     ("create_rule", "sql:Create on the Table (type: rule); sql:ExecuteCode"),
     ("create_policy", "sql:Create on the Table (type: policy); what its expressions ask; sql:ExecuteCode"),
-    ("create_function", "sql:Create on the Schema (type: function, procedure); OR REPLACE sql:Alter on the Function; sql:ExecuteCode"),
+    (
+        "create_function",
+        "sql:Create on the Schema (type: function, procedure); OR REPLACE sql:Alter on the Function; sql:ExecuteCode",
+    ),
     ("create_type", "sql:Create on the Schema (type: type)"),
-    ("create_domain", "sql:Create on the Schema (type: domain); DEFAULT and CHECK what they call, and then sql:ExecuteCode"),
+    (
+        "create_domain",
+        "sql:Create on the Schema (type: domain); DEFAULT and CHECK what they call, and then sql:ExecuteCode",
+    ),
     ("create_schema", "sql:Create on the Database (type: schema)"),
     ("define", "sql:Create on the Schema (type: aggregate, operator, type, collation, text_search_…); sql:ExecuteCode"),
-    ("create", "sql:Create on the Database (type: role, database, extension, foreign_server, user_mapping, subscription, …)"),
-    ("create_code", "sql:Create on the Database (type: cast, transform, operator_class, language, event_trigger, …); sql:ExecuteCode"),
+    (
+        "create",
+        "sql:Create on the Database (type: role, database, extension, foreign_server, user_mapping, subscription, …)",
+    ),
+    (
+        "create_code",
+        "sql:Create on the Database (type: cast, transform, operator_class, language, event_trigger, …); sql:ExecuteCode",
+    ),
     ("create_publication", "sql:Create on the Database (type: publication); sql:Alter and sql:Select on its Tables"),
-    ("import_foreign_schema", "sql:Create on the Schema (type: foreign_table); sql:Alter on the Database (type: foreign_server)"),
-    ("alter_table", "sql:Alter on the Table with the columns changed, and on Tables that it names; OWNER TO also sql:Grant"),
+    (
+        "import_foreign_schema",
+        "sql:Create on the Schema (type: foreign_table); sql:Alter on the Database (type: foreign_server)",
+    ),
+    (
+        "alter_table",
+        "sql:Alter on the Table with the columns changed, and on Tables that it names; OWNER TO also sql:Grant",
+    ),
     ("alter_sequence", "sql:Alter on the sequence"),
     ("alter_policy", "sql:Alter on the Table (type: policy); what its expressions ask; sql:ExecuteCode"),
     ("alter_function", "sql:Alter on the Function; sql:ExecuteCode"),
     ("alter_type", "sql:Alter on the Schema (type: type)"),
-    ("alter_domain", "sql:Alter on the Schema (type: domain); DEFAULT and CHECK what they call, and then sql:ExecuteCode"),
+    (
+        "alter_domain",
+        "sql:Alter on the Schema (type: domain); DEFAULT and CHECK what they call, and then sql:ExecuteCode",
+    ),
     ("alter_publication", "sql:Alter on the Database (type: publication); sql:Alter and sql:Select on its Tables"),
     ("alter_default_privileges", "sql:Grant on the Schemas, without any on the Database (type: default_privileges)"),
     ("alter_system", "sql:Alter on the Database (type: system) with context.setting"),
@@ -92,7 +125,10 @@ const KINDS: &[(&str, &str)] = &[
     ("set_owner", "sql:Alter on the object, sql:Grant on the Database with context.requestedRole"),
     ("comment", "sql:Alter on the object"),
     ("security_label", "sql:Alter on the object"),
-    ("drop", "sql:Drop on the object; of an index or type on its Schema, of a trigger, rule or policy on its Table; else on the Database (type: …)"),
+    (
+        "drop",
+        "sql:Drop on the object; of an index or type on its Schema, of a trigger, rule or policy on its Table; else on the Database (type: …)",
+    ),
     ("drop_owned", "sql:Drop on the Database (type: owned)"),
     ("reassign_owned", "sql:Alter and sql:Grant on the Database (type: owned)"),
     ("grant", "sql:Grant on each object, with columns"),

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use pg_query::NodeEnum;
 use pg_query::protobuf::{
-    AlterSeqStmt, AlterTableCmd, AlterTableStmt, AlterTableType, ColumnDef, ConstrType, Constraint, CreateSeqStmt,
-    CreateStatsStmt, CreateStmt, CreateTableAsStmt, DropBehavior, IndexElem, IndexStmt, IntoClause, Node, ObjectType,
-    OnCommitAction, PartitionBoundSpec, RangeVar, SelectStmt, TruncateStmt, TypeName, ViewStmt,
+    AlterSeqStmt, ColumnDef, ConstrType, Constraint, CreateSeqStmt, CreateStatsStmt, CreateStmt, CreateTableAsStmt,
+    IndexElem, IndexStmt, IntoClause, Node, ObjectType, OnCommitAction, PartitionBoundSpec, RangeVar, SelectStmt,
+    TypeName, ViewStmt,
 };
 
 use super::super::SqlRefusal;
@@ -89,11 +89,7 @@ impl Judge<'_, '_> {
     /// What becomes known by a CREATE: nothing if what is there already stays.
     fn creates(&mut self, relations: Vec<Relation>, if_not_exists: bool, local: bool) {
         let there = relations.first().is_some_and(|made| self.names().relation("", &made.schema, &made.name).is_ok());
-        self.defines(if there && if_not_exists {
-            After::Nothing
-        } else {
-            After::Relations { relations, local }
-        });
+        self.defines(if there && if_not_exists { After::Nothing } else { After::Relations { relations, local } });
     }
 
     pub(super) fn create_table(&mut self, create: &CreateStmt, kind: RelationKind) -> Result<(), SqlRefusal> {
@@ -137,7 +133,7 @@ impl Judge<'_, '_> {
         relation.partition_of = partition_of;
         let relation = Arc::new(relation);
         self.parts_of_table(create, &relation)?;
-        made.insert(0, copy(&relation));
+        made.insert(0, Relation::clone(&relation));
         let drops = OnCommitAction::try_from(create.oncommit) == Ok(OnCommitAction::OncommitDrop);
         self.creates(made, create.if_not_exists, drops);
         Ok(())
@@ -161,7 +157,7 @@ impl Judge<'_, '_> {
         create.partbound.as_ref().map_or(Ok(()), |bound| self.bound(bound))
     }
 
-    fn bound(&mut self, bound: &PartitionBoundSpec) -> Result<(), SqlRefusal> {
+    pub(super) fn bound(&mut self, bound: &PartitionBoundSpec) -> Result<(), SqlRefusal> {
         for datum in bound.listdatums.iter().chain(&bound.lowerdatums).chain(&bound.upperdatums) {
             // MINVALUE and MAXVALUE are written as column names (`transformPartitionRangeBounds`).
             if !matches!(nodes::inner(Some(datum))?, NodeEnum::ColumnRef(_)) {
@@ -178,7 +174,7 @@ impl Judge<'_, '_> {
     }
 
     /// A column as later statements see it.
-    fn column(&self, column: &ColumnDef) -> Result<Column, SqlRefusal> {
+    pub(super) fn column(&self, column: &ColumnDef) -> Result<Column, SqlRefusal> {
         let type_oid = match &column.type_name {
             Some(name) => nodes::type_oid(name, self.names())?,
             None => 0,
@@ -187,7 +183,7 @@ impl Judge<'_, '_> {
     }
 
     /// Defaults, checks and references of a column.
-    fn column_parts(&mut self, column: &ColumnDef, relation: &Arc<Relation>) -> Result<(), SqlRefusal> {
+    pub(super) fn column_parts(&mut self, column: &ColumnDef, relation: &Arc<Relation>) -> Result<(), SqlRefusal> {
         if let Some(default) = &column.raw_default {
             self.stored(|walk| walk.expression_about(default, relation))?;
         }
@@ -199,7 +195,7 @@ impl Judge<'_, '_> {
     }
 
     /// CHECK, DEFAULT, GENERATED and EXCLUDE run expressions later; a foreign key puts triggers on the table that it names.
-    fn constraint(&mut self, constraint: &Constraint, relation: &Arc<Relation>) -> Result<(), SqlRefusal> {
+    pub(super) fn constraint(&mut self, constraint: &Constraint, relation: &Arc<Relation>) -> Result<(), SqlRefusal> {
         for expression in [&constraint.raw_expr, &constraint.where_clause].into_iter().flatten() {
             self.stored(|walk| walk.expression_about(expression, relation))?;
         }
@@ -305,11 +301,7 @@ impl Judge<'_, '_> {
         let (schema, name) = self.range_to_create(range)?;
         let object_type = if is_view { "materialized_view" } else { "table" };
         self.walk.asked.on_schema("sql:Create", &schema, object(object_type, name));
-        let columns = if is_view {
-            self.stored_query(select)?
-        } else {
-            self.walk.query_columns(select)?
-        };
+        let columns = if is_view { self.stored_query(select)? } else { self.walk.query_columns(select)? };
         let columns = renamed(columns, &nodes::columns(&into.col_names)?);
         let kind = if is_view { RelationKind::MaterializedView } else { RelationKind::Table };
         let relation = self.made(schema, name, kind, columns);
@@ -334,10 +326,10 @@ impl Judge<'_, '_> {
         let range = view.view.as_ref().ok_or_else(incomplete)?;
         let (schema, name) = self.range_to_create(range)?;
         self.walk.asked.on_schema("sql:Create", &schema, object("view", name));
-        if view.replace {
-            if let Ok(there) = self.names().relation("", &schema, name) {
-                self.walk.asked.write("sql:Alter", &there, []);
-            }
+        if view.replace
+            && let Ok(there) = self.names().relation("", &schema, name)
+        {
+            self.walk.asked.write("sql:Alter", &there, []);
         }
         let columns = renamed(self.stored_query(select)?, &nodes::columns(&view.aliases)?);
         let relation = self.made(schema, name, RelationKind::View, columns);
@@ -347,7 +339,8 @@ impl Judge<'_, '_> {
 
     fn made_sequence(&self, schema: Arc<str>, name: &str) -> Relation {
         let columns = [("last_value", 20), ("log_cnt", 20), ("is_called", 16)];
-        let columns = columns.map(|(name, type_oid)| Column { name: name.into(), type_oid, generated_from: Vec::new() });
+        let columns =
+            columns.map(|(name, type_oid)| Column { name: name.into(), type_oid, generated_from: Vec::new() });
         self.made(schema, cut(name), RelationKind::Sequence, columns.into())
     }
 
@@ -428,168 +421,6 @@ impl Judge<'_, '_> {
             self.walk.asked.on_schema(action, schema, object(object_type, name));
         }
     }
-
-    pub(super) fn alter_table(&mut self, alter: &AlterTableStmt) -> Result<&'static str, SqlRefusal> {
-        let range = alter.relation.as_ref().ok_or_else(incomplete)?;
-        let mut commands = Vec::new();
-        for command in &alter.cmds {
-            let NodeEnum::AlterTableCmd(command) = nodes::inner(Some(command))? else { return Err(incomplete()) };
-            commands.push(&**command);
-        }
-        let touched: Vec<Arc<str>> =
-            commands.iter().filter(|command| names_column(command)).map(|command| cut(&command.name).into()).collect();
-        let relation = self.on_named("sql:Alter", "table", range, alter.missing_ok, &touched)?;
-        let Some(relation) = relation else {
-            self.defines(After::Unknown);
-            return Ok("alter_table");
-        };
-        // Children are altered with it, and PostgreSQL asks for each (`ATSimpleRecursion`).
-        for child in relation.inherited_by.iter().filter(|_| range.inh) {
-            let child = self.names().by_oid(*child).ok_or_else(|| refused("catalogue", "a child table is not known"))?;
-            self.walk.asked.write("sql:Alter", &child, touched.iter().cloned());
-        }
-        let mut grown = relation;
-        let mut after = After::Nothing;
-        for command in commands {
-            match self.alter_command(command, &mut grown)? {
-                After::Nothing => {}
-                After::Relations { .. } if !matches!(after, After::Unknown) => {
-                    after = After::Relations { relations: Vec::new(), local: false };
-                }
-                other => after = other,
-            }
-        }
-        if let After::Relations { relations, .. } = &mut after {
-            relations.push(copy(&grown));
-        }
-        self.defines(after);
-        Ok("alter_table")
-    }
-
-    /// One command: what it asks beyond `sql:Alter` on the table. A new column goes into `relation`.
-    fn alter_command(&mut self, command: &AlterTableCmd, relation: &mut Arc<Relation>) -> Result<After, SqlRefusal> {
-        use AlterTableType as T;
-        let subtype = T::try_from(command.subtype).map_err(|_| incomplete())?;
-        match command.def.as_deref().and_then(|def| def.node.as_ref()) {
-            Some(NodeEnum::ColumnDef(column)) if matches!(subtype, T::AtAddColumn | T::AtAddColumnToView) => {
-                let there = relation.columns.iter().any(|known| *known.name == *cut(&column.colname));
-                if !there {
-                    let mut grown = copy(relation);
-                    grown.columns.push(self.column(column)?);
-                    *relation = Arc::new(grown);
-                }
-                self.column_parts(column, relation)?;
-                return Ok(After::Relations { relations: Vec::new(), local: false });
-            }
-            Some(NodeEnum::ColumnDef(column)) => self.column_parts(column, relation)?,
-            Some(NodeEnum::Constraint(constraint)) => self.constraint(constraint, relation)?,
-            // The parent of INHERIT.
-            Some(NodeEnum::RangeVar(other)) => {
-                let other = self.relation(other)?;
-                self.walk.asked.write("sql:Alter", &other, []);
-            }
-            Some(NodeEnum::PartitionCmd(partition)) => {
-                let child = partition.name.as_ref().ok_or_else(incomplete)?;
-                // For an index: the index of the partition.
-                self.on_named("sql:Alter", "partition", child, false, &[])?;
-                if let Some(bound) = &partition.bound {
-                    self.bound(bound)?;
-                }
-            }
-            Some(
-                NodeEnum::String(_)
-                | NodeEnum::Integer(_)
-                | NodeEnum::List(_)
-                | NodeEnum::TypeName(_)
-                | NodeEnum::ReplicaIdentityStmt(_)
-                | NodeEnum::RoleSpec(_)
-                | NodeEnum::DefElem(_)
-                | NodeEnum::AtalterConstraint(_),
-            )
-            | None => {}
-            // The expression of SET DEFAULT, SET EXPRESSION.
-            Some(_) if matches!(subtype, T::AtColumnDefault | T::AtSetExpression) => {
-                if let Some(expression) = &command.def {
-                    self.stored(|walk| walk.expression_about(expression, relation))?;
-                }
-            }
-            Some(_) => return Err(incomplete()),
-        }
-        Ok(match subtype {
-            T::AtDropColumn
-            | T::AtAlterColumnType
-            | T::AtAttachPartition
-            | T::AtDetachPartition
-            | T::AtDetachPartitionFinalize
-            | T::AtAddInherit
-            | T::AtDropInherit
-            | T::AtAddOf
-            | T::AtDropOf => After::Unknown,
-            T::AtChangeOwner => {
-                let owner = nodes::role(command.newowner.as_ref(), self.names());
-                self.walk.asked.on_relation("sql:Grant", relation, vec![("requestedRole", owner.into())]);
-                After::Nothing
-            }
-            _ => After::Nothing,
-        })
-    }
-
-    /// TRUNCATE, with everything that CASCADE and inheritance reach.
-    pub(super) fn truncate(&mut self, truncate: &TruncateStmt) -> Result<&'static str, SqlRefusal> {
-        let cascades = DropBehavior::try_from(truncate.behavior) == Ok(DropBehavior::DropCascade);
-        for range in self.ranges(&truncate.relations)? {
-            let relation = self.relation(range)?;
-            let children = relation.inherited_by.iter().filter(|_| range.inh);
-            let reached = relation.referenced_by.iter().filter(|_| cascades);
-            let others: Vec<u32> = children.chain(reached).copied().collect();
-            self.walk.asked.write("sql:Truncate", &relation, []);
-            for oid in others {
-                let other = self.names().by_oid(oid);
-                let other = other.ok_or_else(|| refused("catalogue", "a table that TRUNCATE reaches is not known"))?;
-                self.walk.asked.write("sql:Truncate", &other, []);
-            }
-        }
-        Ok("truncate")
-    }
-}
-
-/// The same relation, to be changed.
-fn copy(relation: &Relation) -> Relation {
-    Relation {
-        oid: relation.oid,
-        schema: Arc::clone(&relation.schema),
-        name: Arc::clone(&relation.name),
-        kind: relation.kind,
-        columns: relation.columns.clone(),
-        partition_of: relation.partition_of.clone(),
-        inherited_by: relation.inherited_by.clone(),
-        base: relation.base.clone(),
-        referenced_by: relation.referenced_by.clone(),
-        row_type: relation.row_type,
-    }
-}
-
-/// Whether the name in a command is a column's.
-fn names_column(command: &AlterTableCmd) -> bool {
-    use AlterTableType as T;
-    matches!(
-        T::try_from(command.subtype),
-        Ok(T::AtColumnDefault
-            | T::AtDropNotNull
-            | T::AtSetNotNull
-            | T::AtSetExpression
-            | T::AtDropExpression
-            | T::AtSetStatistics
-            | T::AtSetOptions
-            | T::AtResetOptions
-            | T::AtSetStorage
-            | T::AtSetCompression
-            | T::AtDropColumn
-            | T::AtAlterColumnType
-            | T::AtAddIdentity
-            | T::AtSetIdentity
-            | T::AtDropIdentity)
-    ) && !command.name.is_empty()
 }
 
 /// Whether a SELECT makes a table: the first one of a UNION says so.

@@ -106,11 +106,17 @@ const CASES: &[(&str, &str)] = &[
     ("SELECT set_config('app.x', $1, false)", "select | Set db setting:app.x"),
     ("SET CONSTRAINTS ALL DEFERRED", "set_constraints | Connect db"),
     ("PREPARE p AS SELECT name FROM people", "prepare | Select public.people(name)"),
-    ("PREPARE p (int) AS UPDATE people SET name = 'x' WHERE id = $1", "prepare | Select public.people(id), Update public.people(name)"),
+    (
+        "PREPARE p (int) AS UPDATE people SET name = 'x' WHERE id = $1",
+        "prepare | Select public.people(id), Update public.people(name)",
+    ),
     ("EXECUTE by_protocol", "execute | Select public.people(name)"),
     ("EXECUTE by_sql", "execute | Delete public.orders"),
     ("EXPLAIN EXECUTE by_sql", "explain | Delete public.orders"),
-    ("CREATE TEMP TABLE x AS EXECUTE by_protocol", "create_table_as | Create pg_temp table=x, Select public.people(name)"),
+    (
+        "CREATE TEMP TABLE x AS EXECUTE by_protocol",
+        "create_table_as | Create pg_temp table=x, Select public.people(name)",
+    ),
     ("DEALLOCATE p", "deallocate | Connect db"),
     ("DEALLOCATE ALL", "deallocate | Connect db"),
     ("DECLARE c CURSOR FOR SELECT ssn FROM people", "declare | Select public.people(ssn)"),
@@ -120,7 +126,10 @@ const CASES: &[(&str, &str)] = &[
     ("CLOSE ALL", "close | Connect db"),
     ("EXPLAIN SELECT ssn FROM people", "explain | Select public.people(ssn)"),
     ("EXPLAIN ANALYZE DELETE FROM orders", "explain | Delete public.orders"),
-    ("EXPLAIN (ANALYZE) CREATE TABLE n AS SELECT id FROM people", "explain | Create public table=n, Select public.people(id)"),
+    (
+        "EXPLAIN (ANALYZE) CREATE TABLE n AS SELECT id FROM people",
+        "explain | Create public table=n, Select public.people(id)",
+    ),
     ("LISTEN ch", "listen | Listen db channel:ch"),
     ("UNLISTEN *", "unlisten | Connect db"),
     ("NOTIFY ch, 'payload'", "notify | Notify db channel:ch"),
@@ -141,7 +150,10 @@ const CASES: &[(&str, &str)] = &[
     ("TRUNCATE orders", "truncate | Truncate public.orders"),
     ("TRUNCATE people CASCADE", "truncate | Truncate public.orders, Truncate public.people"),
     ("TRUNCATE ONLY parent", "truncate | Truncate public.parent"),
-    ("TRUNCATE parent RESTART IDENTITY", "truncate | Truncate public.child, Truncate public.grandchild, Truncate public.parent"),
+    (
+        "TRUNCATE parent RESTART IDENTITY",
+        "truncate | Truncate public.child, Truncate public.grandchild, Truncate public.parent",
+    ),
     ("VACUUM", "vacuum | Maintain db"),
     ("VACUUM (FULL, ANALYZE) people (name)", "vacuum | Maintain public.people(name)"),
     ("ANALYZE people", "analyze | Maintain public.people"),
@@ -153,52 +165,109 @@ const CASES: &[(&str, &str)] = &[
     ("REINDEX DATABASE shop", "reindex | Maintain db"),
     ("REFRESH MATERIALIZED VIEW totals", "refresh | Maintain public.totals"),
     ("CHECKPOINT", "checkpoint | Maintain db checkpoint="),
-    ("CREATE TABLE n (id int PRIMARY KEY, who int REFERENCES people (id), at text DEFAULT 'x' CHECK (at <> ''))", "create_table | Alter public.people(id), Create public table=n"),
-    ("CREATE TABLE n (a int DEFAULT add(1))", "create_table | Create public table=n, Execute public.add, ExecuteCode db"),
+    (
+        "CREATE TABLE n (id int PRIMARY KEY, who int REFERENCES people (id), at text DEFAULT 'x' CHECK (at <> ''))",
+        "create_table | Alter public.people(id), Create public table=n",
+    ),
+    (
+        "CREATE TABLE n (a int DEFAULT add(1))",
+        "create_table | Create public table=n, Execute public.add, ExecuteCode db",
+    ),
     ("CREATE TABLE n (a serial)", "create_table | Create public table=n"),
-    ("CREATE TABLE n (LIKE people INCLUDING ALL)", "create_table | Create public table=n, Select public.people(id name ssn)"),
+    (
+        "CREATE TABLE n (LIKE people INCLUDING ALL)",
+        "create_table | Create public table=n, Select public.people(id name ssn)",
+    ),
     ("CREATE TABLE n (c int) INHERITS (parent)", "create_table | Alter public.parent, Create public table=n"),
-    ("CREATE TABLE n PARTITION OF events FOR VALUES FROM (200) TO (300)", "create_table | Alter public.events, Create public table=n"),
-    ("CREATE TABLE n (a int) PARTITION BY RANGE (add(a))", "create_table | Create public table=n, Execute public.add, ExecuteCode db"),
+    (
+        "CREATE TABLE n PARTITION OF events FOR VALUES FROM (200) TO (300)",
+        "create_table | Alter public.events, Create public table=n",
+    ),
+    (
+        "CREATE TABLE n (a int) PARTITION BY RANGE (add(a))",
+        "create_table | Create public table=n, Execute public.add, ExecuteCode db",
+    ),
     ("CREATE TABLE n (a int, EXCLUDE USING gist (a WITH =))", "create_table | Create public table=n"),
     ("CREATE TABLE n OF place", "create_table | Create public table=n"),
     ("CREATE TEMP TABLE n (a int)", "create_table | Create pg_temp table=n"),
     ("CREATE TABLE sales.n (a int, b mood, c text[])", "create_table | Create sales table=n"),
     ("CREATE TABLE IF NOT EXISTS people (a int)", "create_table | Create public table=people"),
-    ("CREATE FOREIGN TABLE n (a int) SERVER s", "create_foreign_table | Alter db foreign_server=s, Create public table=n"),
-    ("CREATE TABLE n AS SELECT id, ssn FROM people", "create_table_as | Create public table=n, Select public.people(id ssn)"),
-    ("CREATE TABLE n (a, b) AS SELECT id, ssn FROM people WITH NO DATA", "create_table_as | Create public table=n, Select public.people(id ssn)"),
+    (
+        "CREATE FOREIGN TABLE n (a int) SERVER s",
+        "create_foreign_table | Alter db foreign_server=s, Create public table=n",
+    ),
+    (
+        "CREATE TABLE n AS SELECT id, ssn FROM people",
+        "create_table_as | Create public table=n, Select public.people(id ssn)",
+    ),
+    (
+        "CREATE TABLE n (a, b) AS SELECT id, ssn FROM people WITH NO DATA",
+        "create_table_as | Create public table=n, Select public.people(id ssn)",
+    ),
     ("SELECT id INTO n FROM people", "select_into | Create public table=n, Select public.people(id)"),
-    ("SELECT id INTO n FROM people UNION SELECT id FROM orders", "select_into | Create public table=n, Select public.orders(id), Select public.people(id)"),
-    ("CREATE MATERIALIZED VIEW n AS SELECT name FROM people", "create_materialized_view | Create public materialized_view=n, Select public.people(name)"),
+    (
+        "SELECT id INTO n FROM people UNION SELECT id FROM orders",
+        "select_into | Create public table=n, Select public.orders(id), Select public.people(id)",
+    ),
+    (
+        "CREATE MATERIALIZED VIEW n AS SELECT name FROM people",
+        "create_materialized_view | Create public materialized_view=n, Select public.people(name)",
+    ),
     ("CREATE VIEW n AS SELECT name FROM people", "create_view | Create public view=n, Select public.people(name)"),
-    ("CREATE OR REPLACE VIEW names AS SELECT id, name FROM people", "create_view | Alter public.names, Create public view=names, Select public.people(id name)"),
-    ("CREATE VIEW n AS SELECT leak(people) FROM people", "create_view | Create public view=n, Execute public.leak, ExecuteCode db, Select public.people(id name ssn)"),
+    (
+        "CREATE OR REPLACE VIEW names AS SELECT id, name FROM people",
+        "create_view | Alter public.names, Create public view=names, Select public.people(id name)",
+    ),
+    (
+        "CREATE VIEW n AS SELECT leak(people) FROM people",
+        "create_view | Create public view=n, Execute public.leak, ExecuteCode db, Select public.people(id name ssn)",
+    ),
     ("CREATE RECURSIVE VIEW n (a) AS SELECT 1", "create_view | Create public view=n"),
     ("CREATE SEQUENCE sales.s OWNED BY orders.id", "create_sequence | Alter public.orders, Create sales sequence=s"),
     ("ALTER SEQUENCE numbers RESTART", "alter_sequence | Alter public.numbers"),
     ("CREATE INDEX i ON people (name)", "create_index | Create public.people index=i"),
-    ("CREATE UNIQUE INDEX CONCURRENTLY ON people (leak(people)) WHERE id > 1", "create_index | Create public.people index=, Execute public.leak, ExecuteCode db"),
+    (
+        "CREATE UNIQUE INDEX CONCURRENTLY ON people (leak(people)) WHERE id > 1",
+        "create_index | Create public.people index=, Execute public.leak, ExecuteCode db",
+    ),
     ("CREATE STATISTICS st ON id, name FROM people", "create_statistics | Create public.people statistics=st"),
-    ("CREATE TRIGGER t BEFORE INSERT ON people FOR EACH ROW EXECUTE FUNCTION mood_of()", "create_trigger | Create public.people trigger=t, Execute public.mood_of, ExecuteCode db"),
-    ("CREATE RULE r AS ON INSERT TO people DO INSTEAD NOTHING", "create_rule | Create public.people rule=r, ExecuteCode db"),
+    (
+        "CREATE TRIGGER t BEFORE INSERT ON people FOR EACH ROW EXECUTE FUNCTION mood_of()",
+        "create_trigger | Create public.people trigger=t, Execute public.mood_of, ExecuteCode db",
+    ),
+    (
+        "CREATE RULE r AS ON INSERT TO people DO INSTEAD NOTHING",
+        "create_rule | Create public.people rule=r, ExecuteCode db",
+    ),
     ("CREATE POLICY p ON people USING (id = 1)", "create_policy | Create public.people policy=p, ExecuteCode db"),
     ("ALTER POLICY p ON people USING (true)", "alter_policy | Alter public.people policy=p, ExecuteCode db"),
-    ("CREATE FUNCTION f(a int DEFAULT add(1)) RETURNS int LANGUAGE sql AS 'select 1'", "create_function | Create public function=f, Execute public.add, ExecuteCode db"),
-    ("CREATE OR REPLACE FUNCTION leak(people) RETURNS text LANGUAGE sql AS 'select 1'", "create_function | Alter public.leak, Create public function=leak, ExecuteCode db"),
+    (
+        "CREATE FUNCTION f(a int DEFAULT add(1)) RETURNS int LANGUAGE sql AS 'select 1'",
+        "create_function | Create public function=f, Execute public.add, ExecuteCode db",
+    ),
+    (
+        "CREATE OR REPLACE FUNCTION leak(people) RETURNS text LANGUAGE sql AS 'select 1'",
+        "create_function | Alter public.leak, Create public function=leak, ExecuteCode db",
+    ),
     ("CREATE PROCEDURE p() LANGUAGE sql AS ''", "create_function | Create public procedure=p, ExecuteCode db"),
     ("ALTER FUNCTION leak(people) SECURITY DEFINER", "alter_function | Alter public.leak, ExecuteCode db"),
     ("CREATE TYPE e AS ENUM ('a')", "create_type | Create public type=e"),
     ("CREATE TYPE c AS (a int)", "create_type | Create public type=c"),
     ("CREATE TYPE r AS RANGE (subtype = float8)", "create_type | Create public type=r, ExecuteCode db"),
     ("CREATE DOMAIN d AS int CHECK (VALUE > 0)", "create_domain | Create public domain=d"),
-    ("CREATE DOMAIN d AS int CHECK (add(VALUE) > 0)", "create_domain | Create public domain=d, Execute public.add, ExecuteCode db"),
+    (
+        "CREATE DOMAIN d AS int CHECK (add(VALUE) > 0)",
+        "create_domain | Create public domain=d, Execute public.add, ExecuteCode db",
+    ),
     ("ALTER DOMAIN positive ADD CHECK (VALUE > 1)", "alter_domain | Alter public domain=positive"),
     ("ALTER TYPE mood ADD VALUE 'x'", "alter_type | Alter public type=mood"),
     ("CREATE SCHEMA s", "create_schema | Create db schema=s"),
     ("CREATE SCHEMA AUTHORIZATION app", "create_schema | Create db schema=app"),
     ("CREATE AGGREGATE a (int) (sfunc = int4pl, stype = int)", "define | Create public aggregate=a, ExecuteCode db"),
-    ("CREATE OPERATOR @@@ (LEFTARG = text, RIGHTARG = text, FUNCTION = text_same)", "define | Create public operator=@@@, ExecuteCode db"),
+    (
+        "CREATE OPERATOR @@@ (LEFTARG = text, RIGHTARG = text, FUNCTION = text_same)",
+        "define | Create public operator=@@@, ExecuteCode db",
+    ),
     ("CREATE CAST (text AS mood) WITH INOUT", "create_code | Create db cast=, ExecuteCode db"),
     ("CREATE ROLE r LOGIN PASSWORD 'x'", "create | Create db role=r"),
     ("CREATE USER \"Some One\"", "create | Create db role=\"Some One\""),
@@ -213,7 +282,10 @@ const CASES: &[(&str, &str)] = &[
     ("GRANT USAGE ON SCHEMA sales TO app", "grant | Grant sales"),
     ("GRANT CONNECT ON DATABASE shop TO app", "grant | Grant db database=shop"),
     ("GRANT SELECT ON ALL TABLES IN SCHEMA sales TO app", "grant | Grant sales"),
-    ("ALTER DEFAULT PRIVILEGES IN SCHEMA sales GRANT SELECT ON TABLES TO app", "alter_default_privileges | Grant sales default_privileges="),
+    (
+        "ALTER DEFAULT PRIVILEGES IN SCHEMA sales GRANT SELECT ON TABLES TO app",
+        "alter_default_privileges | Grant sales default_privileges=",
+    ),
     ("CREATE DATABASE d", "create | Create db database=d"),
     ("DROP DATABASE d", "drop | Drop db database=d"),
     ("CREATE TABLESPACE t LOCATION '/x'", "create | Create db tablespace=t"),
@@ -222,32 +294,65 @@ const CASES: &[(&str, &str)] = &[
     ("CREATE FOREIGN DATA WRAPPER w", "create_code | Create db foreign_data_wrapper=w, ExecuteCode db"),
     ("CREATE SERVER s FOREIGN DATA WRAPPER w", "create | Create db foreign_server=s"),
     ("CREATE USER MAPPING FOR app SERVER s OPTIONS (password 'x')", "create | Create db user_mapping=s"),
-    ("IMPORT FOREIGN SCHEMA f FROM SERVER s INTO sales", "import_foreign_schema | Alter db foreign_server=s, Create sales foreign_table="),
+    (
+        "IMPORT FOREIGN SCHEMA f FROM SERVER s INTO sales",
+        "import_foreign_schema | Alter db foreign_server=s, Create sales foreign_table=",
+    ),
     ("CREATE SUBSCRIPTION s CONNECTION 'x' PUBLICATION p", "create | Create db subscription=s"),
-    ("CREATE PUBLICATION p FOR TABLE people (id, name) WHERE (id > 1)", "create_publication | Alter public.people, Create db publication=p, Select public.people(id name)"),
+    (
+        "CREATE PUBLICATION p FOR TABLE people (id, name) WHERE (id > 1)",
+        "create_publication | Alter public.people, Create db publication=p, Select public.people(id name)",
+    ),
     ("CREATE PUBLICATION p FOR ALL TABLES", "create_publication | Create db publication=p"),
     ("CREATE PUBLICATION p FOR TABLES IN SCHEMA sales", "create_publication | Alter sales, Create db publication=p"),
-    ("ALTER PUBLICATION p ADD TABLE orders", "alter_publication | Alter db publication=p, Alter public.orders, Select public.orders(amount id note person)"),
-    ("CREATE EVENT TRIGGER e ON ddl_command_start EXECUTE FUNCTION mood_of()", "create_code | Create db event_trigger=e, Execute public.mood_of, ExecuteCode db"),
+    (
+        "ALTER PUBLICATION p ADD TABLE orders",
+        "alter_publication | Alter db publication=p, Alter public.orders, Select public.orders(amount id note person)",
+    ),
+    (
+        "CREATE EVENT TRIGGER e ON ddl_command_start EXECUTE FUNCTION mood_of()",
+        "create_code | Create db event_trigger=e, Execute public.mood_of, ExecuteCode db",
+    ),
     ("CREATE LANGUAGE l", "create | Create db extension=l"),
     ("CREATE COLLATION c (locale = 'C')", "define | Create public collation=c, ExecuteCode db"),
-    ("CREATE TEXT SEARCH CONFIGURATION t (parser = \"default\")", "define | Create public text_search_configuration=t, ExecuteCode db"),
+    (
+        "CREATE TEXT SEARCH CONFIGURATION t (parser = \"default\")",
+        "define | Create public text_search_configuration=t, ExecuteCode db",
+    ),
     ("ALTER SYSTEM SET work_mem = '1GB'", "alter_system | Alter db system=work_mem setting:work_mem"),
-    ("ALTER TABLE people ADD COLUMN x int DEFAULT add(1)", "alter_table | Alter public.people, Execute public.add, ExecuteCode db"),
+    (
+        "ALTER TABLE people ADD COLUMN x int DEFAULT add(1)",
+        "alter_table | Alter public.people, Execute public.add, ExecuteCode db",
+    ),
     ("ALTER TABLE people DROP COLUMN ssn CASCADE", "alter_table | Alter public.people(ssn)"),
-    ("ALTER TABLE people ALTER name SET DEFAULT 'x', ALTER COLUMN ssn TYPE int USING add(id)", "alter_table | Alter public.people(name ssn), Execute public.add, ExecuteCode db"),
-    ("ALTER TABLE people ADD CONSTRAINT c FOREIGN KEY (id) REFERENCES orders", "alter_table | Alter public.orders, Alter public.people"),
+    (
+        "ALTER TABLE people ALTER name SET DEFAULT 'x', ALTER COLUMN ssn TYPE int USING add(id)",
+        "alter_table | Alter public.people(name ssn), Execute public.add, ExecuteCode db",
+    ),
+    (
+        "ALTER TABLE people ADD CONSTRAINT c FOREIGN KEY (id) REFERENCES orders",
+        "alter_table | Alter public.orders, Alter public.people",
+    ),
     ("ALTER TABLE people OWNER TO app", "alter_table | Alter public.people, Grant public.people requestedRole:app"),
     ("ALTER TABLE people ENABLE ROW LEVEL SECURITY", "alter_table | Alter public.people"),
     ("ALTER TABLE people DISABLE TRIGGER ALL", "alter_table | Alter public.people"),
-    ("ALTER TABLE events ATTACH PARTITION orders FOR VALUES FROM (1) TO (2)", "alter_table | Alter public.events, Alter public.orders"),
-    ("ALTER TABLE child NO INHERIT parent", "alter_table | Alter public.child, Alter public.grandchild, Alter public.parent"),
+    (
+        "ALTER TABLE events ATTACH PARTITION orders FOR VALUES FROM (1) TO (2)",
+        "alter_table | Alter public.events, Alter public.orders",
+    ),
+    (
+        "ALTER TABLE child NO INHERIT parent",
+        "alter_table | Alter public.child, Alter public.grandchild, Alter public.parent",
+    ),
     ("ALTER TABLE IF EXISTS nowhere ADD COLUMN a int", "alter_table | Alter public table=nowhere"),
     ("ALTER TABLE people RENAME COLUMN ssn TO x", "rename | Alter public.people(ssn)"),
     ("ALTER TABLE people RENAME TO y", "rename | Alter public.people"),
     ("ALTER INDEX people_pkey RENAME TO z", "rename | Alter public index=people_pkey"),
     ("ALTER TABLE people SET SCHEMA sales", "set_schema | Alter public.people, Create sales"),
-    ("ALTER FUNCTION leak(people) OWNER TO app", "set_owner | Alter public.leak, Grant db function=leak requestedRole:app"),
+    (
+        "ALTER FUNCTION leak(people) OWNER TO app",
+        "set_owner | Alter public.leak, Grant db function=leak requestedRole:app",
+    ),
     ("ALTER SCHEMA sales RENAME TO s2", "rename | Alter sales"),
     ("ALTER ROLE app RENAME TO b", "rename | Alter db role=app"),
     ("COMMENT ON TABLE people IS 'x'", "comment | Alter public.people"),
@@ -351,11 +456,20 @@ fn a_text_is_judged_with_what_its_earlier_statements_change() {
     assert_eq!(last("CREATE TABLE n (a int, b int); INSERT INTO n VALUES (1)"), "insert | Insert public.n(a b)");
     assert_eq!(last("CREATE TABLE n AS SELECT id AS x FROM people; SELECT * FROM n"), "select | Select public.n(x)");
     assert_eq!(last("CREATE VIEW v (q) AS SELECT id FROM people; SELECT * FROM v"), "select | Select public.v(q)");
-    assert_eq!(last("ALTER TABLE people ADD COLUMN x int; UPDATE people SET x = 1"), "update | Update public.people(x)");
+    assert_eq!(
+        last("ALTER TABLE people ADD COLUMN x int; UPDATE people SET x = 1"),
+        "update | Update public.people(x)"
+    );
     assert_eq!(last("CREATE SCHEMA s; CREATE TABLE s.n (a int)"), "create_table | Create s table=n");
     assert_eq!(last("BEGIN; DELETE FROM orders; COMMIT; SELECT id FROM people"), "select | Select public.people(id)");
-    assert_eq!(last("BEGIN; SET search_path = sales; COMMIT; SELECT id FROM orders"), "select | Select sales.orders(id)");
-    assert_eq!(last("DROP TABLE IF EXISTS orders; CREATE TABLE orders (q int); SELECT * FROM orders"), "select | Select public.orders(q)");
+    assert_eq!(
+        last("BEGIN; SET search_path = sales; COMMIT; SELECT id FROM orders"),
+        "select | Select sales.orders(id)"
+    );
+    assert_eq!(
+        last("DROP TABLE IF EXISTS orders; CREATE TABLE orders (q int); SELECT * FROM orders"),
+        "select | Select public.orders(q)"
+    );
     assert_eq!(last("DECLARE c CURSOR FOR SELECT id FROM people; FETCH c"), "fetch | Connect db");
     assert_eq!(last("PREPARE q AS SELECT ssn FROM people; EXECUTE q"), "execute | Select public.people(ssn)");
     assert_eq!(last("CREATE FUNCTION f(int) RETURNS int LANGUAGE sql AS ''; SELECT f(1)"), "select | Execute public.f");
@@ -415,13 +529,22 @@ fn effects_say_what_has_to_be_asked_again() {
         let effects = mapped(text).expect(text).statements.pop().expect("one").effects;
         (effects.settings, effects.names, effects.anything)
     };
-    for quiet in ["SELECT id FROM people", "BEGIN", "FETCH known", "LOCK people", "TRUNCATE orders", "NOTIFY c", "PREPARE p AS SELECT leak(people) FROM people"] {
+    for quiet in [
+        "SELECT id FROM people",
+        "BEGIN",
+        "FETCH known",
+        "LOCK people",
+        "TRUNCATE orders",
+        "NOTIFY c",
+        "PREPARE p AS SELECT leak(people) FROM people",
+    ] {
         assert_eq!(effects(quiet), (false, false, false), "{quiet}");
     }
     for settings in ["SET datestyle = 'ISO'", "RESET ALL", "SET ROLE app", "SELECT set_config('jit', 'on', true)"] {
         assert_eq!(effects(settings), (true, false, false), "{settings}");
     }
-    for names in ["CREATE TABLE n (a int)", "DROP TABLE people", "ALTER TABLE people ADD x int", "GRANT app TO analyst"] {
+    for names in ["CREATE TABLE n (a int)", "DROP TABLE people", "ALTER TABLE people ADD x int", "GRANT app TO analyst"]
+    {
         assert_eq!(effects(names), (false, true, false), "{names}");
     }
     assert_eq!(effects("DISCARD ALL"), (true, true, false));

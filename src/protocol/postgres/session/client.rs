@@ -246,11 +246,7 @@ impl Session {
             queried.effects = both(queried.effects, statement.effects);
             self.hold_all |= statement.copying == Some(Copying::In);
         }
-        // The server drops its unnamed statement and portal.
-        self.statements.forget(b"");
-        self.portals.forget(b"");
-        (self.pipeline_open, self.unflushed) = (false, false);
-        self.segment += 1;
+        queried.change = self.drop_unnamed();
         self.outcome_pending |= queried.barrier;
         match &limit {
             Some(limit) => {
@@ -278,12 +274,19 @@ impl Session {
 
     fn deny_query(&mut self, answer: Answer) -> Handled {
         self.to_server.put(|out| put_query(out, &answer.statement()));
-        self.statements.forget(b"");
-        self.portals.forget(b"");
+        let change = self.drop_unnamed();
+        self.owed.push_back(Owed::Query(Box::new(Queried { denied: Some(answer), change, ..Queried::default() })));
+        Ok(None)
+    }
+
+    /// A Query is sent: the server drops its unnamed statement and portal, and what follows stands for itself.
+    fn drop_unnamed(&mut self) -> u64 {
+        let change = self.next_change();
+        self.statements.sent(Box::default(), change, self.segment, None);
+        self.portals.sent(Box::default(), change, self.segment, None);
         (self.pipeline_open, self.unflushed) = (false, false);
         self.segment += 1;
-        self.owed.push_back(Owed::Query(Box::new(Queried { denied: Some(answer), ..Queried::default() })));
-        Ok(None)
+        change
     }
 
     fn parse(&mut self, frame: &Frame) -> Handled {

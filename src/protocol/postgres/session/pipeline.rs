@@ -80,6 +80,8 @@ pub(super) struct Queried {
     pub(super) limit: Option<Limit>,
     pub(super) effects: Effects,
     pub(super) barrier: bool,
+    /// The unnamed statement and portal are dropped.
+    pub(super) change: u64,
 }
 
 impl Owed {
@@ -147,6 +149,9 @@ impl Session {
                 }
             }
             Owed::Query(queried) => {
+                self.statements.withdraw(b"", queried.change);
+                self.portals.withdraw(b"", queried.change);
+                self.release(queried.barrier, true);
                 for running in queried.running {
                     running.settle(Outcome::BrokenOff(why)).map_err(End::audit)?;
                 }

@@ -305,6 +305,8 @@ impl Session {
         match self.owed.pop_front() {
             Some(Owed::Sync { barrier }) => self.release(barrier, false),
             Some(Owed::Query(queried)) => {
+                self.statements.confirm(b"", queried.change);
+                self.portals.confirm(b"", queried.change);
                 self.stale = both(self.stale, queried.effects);
                 for running in queried.running {
                     running.settle(Outcome::BrokenOff("the server did not tell its outcome")).map_err(End::audit)?;

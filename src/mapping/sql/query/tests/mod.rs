@@ -4,6 +4,7 @@ mod newer;
 mod property;
 mod table;
 
+use crate::mapping::sql::asked::unknown;
 use crate::mapping::sql::catalog::Catalog;
 use crate::mapping::sql::catalog::testing::{facts, facts_with};
 use crate::mapping::sql::names::Names;
@@ -22,7 +23,7 @@ pub(super) struct Walked {
 pub(super) fn walk_with(catalog: &Catalog, path: Option<&[&str]>, text: &str) -> Result<Walked, SqlRefusal> {
     let facts = path.map_or_else(facts, facts_with);
     let names = Names::new("wh", catalog, &facts);
-    let parsed = pg_query::parse(text, 0).unwrap_or_else(|error| panic!("`{text}`: {error}"));
+    let parsed = pg_query::parse(text, 0).map_err(|error| unknown("42601", error.to_string()))?;
     let mut walk = Walk::new(&names);
     for statement in &parsed.protobuf.stmts {
         walk.query(statement.stmt.as_ref().unwrap().node.as_ref().unwrap())?;

@@ -19,7 +19,10 @@ fn a_newer_server_has_the_syntax_that_an_older_one_takes_for_a_function() {
                 "SELECT JSON_ARRAYAGG(name ORDER BY ssn), JSON_OBJECTAGG(id: 1) FILTER (WHERE id > 1) FROM people",
                 "sql:Select public.people[id,name,ssn]",
             ),
-            ("SELECT JSON(ssn), JSON_SCALAR(name), JSON_SERIALIZE(id) FROM people", "sql:Select public.people[id,name,ssn]"),
+            (
+                "SELECT JSON(ssn), JSON_SCALAR(name), JSON_SERIALIZE(id) FROM people",
+                "sql:Select public.people[id,name,ssn]",
+            ),
             (
                 "SELECT JSON_VALUE(ssn, '$' PASSING name AS n RETURNING int DEFAULT id ON EMPTY) FROM people",
                 "sql:Select public.people[id,name,ssn]",
@@ -30,8 +33,14 @@ fn a_newer_server_has_the_syntax_that_an_older_one_takes_for_a_function() {
                 "sql:Select public.people[name,ssn]",
             ),
             ("SELECT ssn IS JSON FROM people", "sql:Select public.people[ssn]"),
-            ("UPDATE people SET name = 'x' RETURNING old.ssn", "sql:Select public.people[ssn]; sql:Update public.people[name]"),
-            ("DELETE FROM people RETURNING WITH (OLD AS o) o.name", "sql:Delete public.people[]; sql:Select public.people[name]"),
+            (
+                "UPDATE people SET name = 'x' RETURNING old.ssn",
+                "sql:Select public.people[ssn]; sql:Update public.people[name]",
+            ),
+            (
+                "DELETE FROM people RETURNING WITH (OLD AS o) o.name",
+                "sql:Delete public.people[]; sql:Select public.people[name]",
+            ),
             ("DELETE FROM people RETURNING new", "sql:Delete public.people[]; sql:Select public.people[id,name,ssn]"),
             (
                 "MERGE INTO people p USING orders o ON p.id = o.person WHEN NOT MATCHED BY SOURCE THEN DELETE \
@@ -88,10 +97,18 @@ fn a_view_names_what_it_is_made_of() {
 fn literals_matter_where_they_are_names_or_reach_code() {
     let catalog = Catalog::sample();
     let matter = |text| walk_with(&catalog, None, text).unwrap().literals_matter;
-    for text in ["SELECT 'people'::regclass", "SELECT 'ok'::mood", "SELECT add(1)", "SELECT nextval('numbers')", "SELECT set_config('jit', 'on', true)"] {
+    for text in [
+        "SELECT 'people'::regclass",
+        "SELECT 'ok'::mood",
+        "SELECT add(1)",
+        "SELECT nextval('numbers')",
+        "SELECT set_config('jit', 'on', true)",
+    ] {
         assert!(matter(text), "{text}");
     }
-    for text in ["SELECT name FROM people WHERE id = 5", "SELECT 'a'::text", "UPDATE people SET name = 'a' WHERE id = 1"] {
+    for text in
+        ["SELECT name FROM people WHERE id = 5", "SELECT 'a'::text", "UPDATE people SET name = 'a' WHERE id = 1"]
+    {
         assert!(!matter(text), "{text}");
     }
 }
@@ -139,15 +156,42 @@ fn definitions_name_columns_without_reading_them() {
     let names = Names::new("wh", &catalog, &facts);
     let people = names.relation("", "", "people").unwrap();
     let parsed = pg_query::parse("SELECT 1 WHERE ssn > 'a' AND ctid IS NOT NULL", 0).unwrap();
-    let Some(pg_query::NodeEnum::SelectStmt(select)) = parsed.protobuf.stmts[0].stmt.as_ref().unwrap().node.as_ref() else {
+    let Some(pg_query::NodeEnum::SelectStmt(select)) = parsed.protobuf.stmts[0].stmt.as_ref().unwrap().node.as_ref()
+    else {
         panic!("no SELECT")
     };
     let condition = select.where_clause.as_ref().unwrap();
     let asked = |over: bool| {
         let mut walk = Walk::new(&names);
-        if over { walk.expression_over(condition, &people) } else { walk.expression_about(condition, &people) }.unwrap();
+        if over { walk.expression_over(condition, &people) } else { walk.expression_about(condition, &people) }
+            .unwrap();
         walk.asked.finish(&names, "x").0.iter().map(written).collect::<Vec<_>>().join("; ")
     };
     assert_eq!(asked(true), "sql:Select public.people[ctid,ssn]");
     assert_eq!(asked(false), "sql:Connect db");
+}
+
+#[test]
+fn the_columns_that_a_query_returns_are_known_by_name() {
+    let (catalog, facts) = (Catalog::sample(), facts());
+    let names = Names::new("wh", &catalog, &facts);
+    let columns = |text: &str| {
+        let parsed = pg_query::parse(text, 0).unwrap();
+        let node = parsed.protobuf.stmts[0].stmt.as_ref().unwrap().node.as_ref().unwrap();
+        let pg_query::NodeEnum::SelectStmt(select) = node else { panic!("no SELECT") };
+        let columns = Walk::new(&names).query_columns(select).unwrap();
+        columns.iter().map(|(name, _)| name.to_string()).collect::<Vec<_>>().join(",")
+    };
+    assert_eq!(columns("SELECT * FROM people"), "id,name,ssn");
+    assert_eq!(columns("SELECT * FROM generate_series(1, 9) g"), "g");
+    assert_eq!(columns("SELECT id::text, abs(id), 1, CASE WHEN true THEN 1 END FROM people"), "id,abs,?column?,case");
+    assert_eq!(columns("SELECT (SELECT * FROM (SELECT 1 AS ssn) x), EXISTS (SELECT 1), ARRAY[1]"), "ssn,exists,array");
+    assert_eq!(columns("VALUES (1, 2) UNION SELECT 3, 4"), "column1,column2");
+    assert_eq!(columns("SELECT * FROM people NATURAL JOIN orders"), "id,name,ssn,person,amount,note");
+    assert_eq!(columns("SELECT * FROM people JOIN orders USING (id) WHERE true"), "id,name,ssn,person,amount,note");
+    assert_eq!(columns("SELECT p.*, o.note AS x FROM people p, orders o"), "id,name,ssn,x");
+    assert_eq!(
+        columns("SELECT current_user, NULLIF(1, 2), COALESCE(1), (p).name FROM people p"),
+        "current_user,nullif,coalesce,name"
+    );
 }

@@ -24,7 +24,8 @@ fn mixed() -> impl Strategy<Value = String> {
         swapped,
         (statement(), statement()).prop_map(|(a, b)| format!("WITH cte AS ({a}) {b}")),
         (statement(), statement()).prop_map(|(a, b)| format!("({a}) UNION ({b})")),
-        (statement(), statement()).prop_map(|(a, b)| format!("SELECT (SELECT * FROM ({a}) x), y.* FROM ({b}) y FOR UPDATE")),
+        (statement(), statement())
+            .prop_map(|(a, b)| format!("SELECT (SELECT * FROM ({a}) x), y.* FROM ({b}) y FOR UPDATE")),
         statement().prop_map(|a| format!("SELECT * FROM people JOIN LATERAL ({a}) x USING (id)")),
         statement().prop_map(|a| format!("INSERT INTO people {a} RETURNING (people).name")),
     ]
