@@ -361,7 +361,8 @@ SELECT name FROM people EXCEPT SELECT ssn FROM people
 --> sql:Select public.people[ssn] + sql:Select sales.secrets[v]
 
 SELECT 'a' UNION (TABLE sales.secrets LIMIT 0)
---! 42601
+--> sql:Select sales.secrets[k,v]
+--@ may fail 42601
 
 WITH c AS (SELECT * FROM people) SELECT name FROM c
 --> sql:Select public.people[id,name,ssn]
@@ -407,7 +408,7 @@ SELECT ctid FROM people
 --> sql:Select public.people[ctid]
 
 SELECT xmin, tableoid::regclass FROM people
---> sql:Select public.people[tableoid,xmin]
+--> sql:Select public.people[tableoid,xmin] + sql:Introspect database
 
 SELECT c FROM sales.computed
 --> sql:Select sales.computed[a,c]
@@ -423,10 +424,10 @@ SELECT * FROM ssns
 --> sql:Select public.ssns[ssn] base=public.people,public.people.ssn
 
 SELECT name FROM nested
---> sql:Select public.nested[name] base=public.people,public.people.name
+--> sql:Select public.nested[name] base=public.people,public.people.id,public.people.name,public.people_names,public.people_names.name
 
 SELECT total FROM order_totals
---> sql:Select public.order_totals[total]
+--> sql:Select public.order_totals[total] base=public.orders,public.orders.amount,public.orders.customer
 
 SELECT body FROM events
 --> sql:Select public.events[body]

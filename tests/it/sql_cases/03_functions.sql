@@ -72,7 +72,7 @@ SELECT table_to_xml('people', true, false, '')
 --> sql:Execute pg_catalog.table_to_xml() + sql:ExecuteCode database
 
 SELECT table_to_xml('people'::regclass, true, false, '')
---> sql:Execute pg_catalog.table_to_xml() + sql:ExecuteCode database
+--> sql:Introspect database + sql:Execute pg_catalog.table_to_xml() + sql:ExecuteCode database
 
 SELECT schema_to_xml('public', true, false, '')
 --> sql:Execute pg_catalog.schema_to_xml() + sql:ExecuteCode database
@@ -102,8 +102,7 @@ SELECT lo_from_bytea(0, '\x00')
 --> sql:LargeObject database
 
 SELECT lo_import('/etc/hostname')
---> sql:LargeObject database + sql:CopyFile database
---@ or sql:LargeObject database
+--> sql:Execute pg_catalog.lo_import()
 
 SELECT pg_notify('jobs', 'x')
 --> sql:Notify database channel=jobs
@@ -221,7 +220,8 @@ SELECT OPERATOR(traps.@@@) 1
 --> sql:Execute traps.tilt()
 
 SELECT @@@ 1
---! 42883
+--> sql:Connect database
+--@ may fail 42883
 
 SELECT name::traps.shown FROM people
 --> sql:Select public.people[name] + sql:Execute traps.to_shown()

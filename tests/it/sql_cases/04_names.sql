@@ -165,7 +165,7 @@ CREATE TABLE fresh (id int, note text); INSERT INTO fresh VALUES (1, 'a'); SELEC
 
 CREATE TABLE fresh (id int, n positive); SELECT id FROM fresh, people
 --@ simple
---> sql:Create public.* + sql:Select public.fresh[id] + sql:Select public.people[]
+--> sql:Create public.* + sql:Select public.fresh[id] + sql:Select public.people[id]
 --@ may fail 42702
 
 SET search_path = traps; SELECT secret FROM orders

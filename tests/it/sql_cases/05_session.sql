@@ -138,8 +138,7 @@ UPDATE pg_settings SET setting = 'off' WHERE name = 'standard_conforming_strings
 --! refused
 
 SET backslash_quote = on
---> sql:Set database setting=backslash_quote
---@ or 0A000
+--> sql:Connect database
 
 SET client_encoding = 'SJIS'
 --! refused
@@ -348,7 +347,7 @@ SELECT sourceline FROM pg_file_settings
 --> sql:Select pg_catalog.pg_file_settings[sourceline]
 
 SELECT query FROM pg_stat_activity
---> sql:Select pg_catalog.pg_stat_activity[query]
+--> sql:Introspect database + sql:Select pg_catalog.pg_stat_activity[query]
 
 SELECT rolname FROM pg_roles
 --> sql:Introspect database

@@ -76,8 +76,7 @@ CREATE AGGREGATE fresh (int) (SFUNC = int4larger, STYPE = int)
 --> sql:Create public.* + sql:ExecuteCode database
 
 CREATE EVENT TRIGGER t ON ddl_command_start EXECUTE FUNCTION no_such_function()
---> sql:Create database + sql:ExecuteCode database
---@ may fail 42883
+--! 42883
 
 CREATE EXTENSION no_such_extension
 --> sql:Create database
@@ -153,9 +152,7 @@ DROP TABLE orders
 --@ may fail 2BP01
 
 DROP TABLE IF EXISTS no_such_table
---> sql:Connect database
---@ or 42P01
---@ or sql:Drop ??
+--> sql:Drop public.*
 
 DROP TABLE sales.orders, sales.secrets
 --> sql:Drop sales.orders + sql:Drop sales.secrets
@@ -176,8 +173,7 @@ DROP OWNED BY other
 --> sql:Drop database
 
 REASSIGN OWNED BY other TO CURRENT_USER
---> sql:Alter database
---@ or sql:Grant database
+--> sql:Alter database + sql:Grant database
 
 GRANT SELECT ON people TO PUBLIC
 --> sql:Grant public.people
@@ -247,11 +243,11 @@ COMMIT PREPARED 'no such transaction'
 --@ may fail 42704
 
 IMPORT FOREIGN SCHEMA public FROM SERVER nowhere INTO public
---> sql:Create public.*
+--> sql:Create public.* + sql:Alter database
 --@ may fail 42704
 
 CREATE FOREIGN DATA WRAPPER fresh
---> sql:Create database
+--> sql:Create database + sql:ExecuteCode database
 
 CREATE TABLESPACE fresh LOCATION '/nowhere'
 --@ alone

@@ -47,13 +47,7 @@ pub(super) fn asked(records: &[Value]) -> BTreeSet<Asked> {
 
 fn of(operation: &Value) -> Asked {
     let (kind, id) = resource(operation);
-    let name = id.split_once('.').map_or("", |(_, name)| name);
-    let resource = match kind.as_str() {
-        "Database" => "database".to_owned(),
-        "Schema" => format!("{name}.*"),
-        "Function" => format!("{name}()"),
-        _ => name.to_owned(),
-    };
+    let resource = as_written(&kind, &id);
     let context = &operation["context"];
     let list = |name: &str| {
         let list = context[name].as_array().into_iter().flatten().filter_map(Value::as_str);
@@ -71,6 +65,17 @@ fn of(operation: &Value) -> Asked {
     }
     let action = operation["action"].as_str().unwrap_or_default().to_owned();
     Asked { action, resource, columns: Some(list("columns")), context: attributes }
+}
+
+/// A resource as the table writes it.
+pub(super) fn as_written(kind: &str, id: &str) -> String {
+    let name = id.split_once('.').map_or("", |(_, name)| name);
+    match kind {
+        "Database" => "database".to_owned(),
+        "Schema" => format!("{name}.*"),
+        "Function" => format!("{name}()"),
+        _ => name.to_owned(),
+    }
 }
 
 /// Type and id of an operation's resource.

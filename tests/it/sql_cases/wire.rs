@@ -17,7 +17,7 @@ pub(super) struct Session {
 /// What came back for a text.
 #[derive(Debug, Default)]
 pub(super) struct Came {
-    pub(super) rows: Vec<Vec<String>>,
+    pub(super) rows: Vec<Vec<Option<String>>>,
     pub(super) error: Option<Fault>,
     /// Bytes of COPY data.
     pub(super) copied: usize,
@@ -118,13 +118,14 @@ fn zero_ended(bytes: &[u8]) -> String {
     String::from_utf8_lossy(&bytes[..end]).into_owned()
 }
 
-/// The columns of a DataRow as text; NULL as `∅`.
-fn columns(body: &[u8]) -> Vec<String> {
+/// The columns of a DataRow as text.
+fn columns(body: &[u8]) -> Vec<Option<String>> {
     let mut rest = &body[2..];
     let mut columns = Vec::new();
     while let Some((length, after)) = rest.split_first_chunk::<4>() {
-        let length = usize::try_from(i32::from_be_bytes(*length));
-        columns.push(length.map_or("∅".into(), |length| String::from_utf8_lossy(&after[..length]).into_owned()));
+        // -1 is NULL.
+        let length = usize::try_from(i32::from_be_bytes(*length)).ok();
+        columns.push(length.map(|length| String::from_utf8_lossy(&after[..length]).into_owned()));
         rest = &after[length.unwrap_or(0)..];
     }
     columns

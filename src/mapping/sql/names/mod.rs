@@ -155,6 +155,9 @@ impl<'a> Names<'a> {
             inner: 0,
         };
         self.create_type(row);
+        if &*relation.schema == "pg_temp" && !self.schema_exists("pg_temp") {
+            self.create_schema("pg_temp");
+        }
         let key = (Arc::clone(&relation.schema), Arc::clone(&relation.name));
         self.created.relations.insert(key, Arc::new(relation));
     }

@@ -90,7 +90,10 @@ impl Path {
     /// PostgreSQL `recomputeNamespacePath`: schemas without USAGE are skipped as those that do not exist; the implicit ones go to the front
     /// and are not checked.
     pub(super) fn resolve(written: &[Box<str>], catalog: &Catalog, facts: &SessionFacts, created: &[Arc<str>]) -> Self {
-        let mut path = Self { temp: facts.temp_schema.as_deref().map(Arc::from), ..Self::default() };
+        // A text that makes a temporary table has a temporary schema from there on, by whatever name.
+        let made = || created.iter().find(|schema| &***schema == "pg_temp").map(Arc::clone);
+        let temp = facts.temp_schema.as_deref().map(Arc::from).or_else(made);
+        let mut path = Self { temp, ..Self::default() };
         let mut temp_is_first = false;
         for name in written {
             let name = match &**name {
