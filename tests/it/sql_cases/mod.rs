@@ -248,7 +248,7 @@ async fn by_operation(warehouse: &Warehouse) -> BTreeMap<String, Vec<Case>> {
         let Some(protocol) = case.protocols().first() else { continue };
         // What is not taken back by a ROLLBACK: known from the table alone.
         let operations: BTreeSet<String> = if case.alone {
-            case.answers.iter().take(1).flat_map(|answer| policies_of_answer(answer)).collect()
+            case.answers.iter().take(1).flat_map(policies_of_answer).collect()
         } else {
             let mut session = warehouse.session(&case).await;
             if prepare(&mut session, &case, true).await.is_some() {
