@@ -116,7 +116,7 @@ pub(crate) async fn driver(script: &str, address: SocketAddr, connect: Value, st
         command.env_remove(name);
     }
     let order = json!({ "connect": connect, "steps": steps }).to_string();
-    let output = Process::run(script, command.env("PGPASSFILE", "/dev/null"), &order).await;
+    let output = Process::run(script, command.env("PGPASSFILE", "/nonexistent"), &order).await;
     assert_eq!(output.code(), 0, "{output:#?}");
     output.json()
 }
