@@ -236,8 +236,8 @@ async fn whatever_is_forbidden_returns_nothing_and_changes_nothing() {
             }
         }
     }
-    assert!(denials >= 400, "only {denials} denials were tried");
     assert!(wrong.is_empty(), "\n{wrong}");
+    assert!(denials >= 400, "only {denials} denials were tried");
 }
 
 /// For each operation that a case can ask, a policy that forbids it and the cases that it must stop.
@@ -346,7 +346,9 @@ async fn every_table_that_the_planner_names_was_asked_about() {
     let (mut compared, mut wrong) = (0, String::new());
     for case in case::all() {
         let reads = ["SELECT", "WITH", "TABLE", "VALUES", "INSERT", "UPDATE", "DELETE", "MERGE", "("];
-        if case.only.is_some() || case.alone || !reads.iter().any(|word| case.text.starts_with(word)) {
+        // Two sessions cannot both be about to make a table of one name.
+        let makes = case.first.iter().any(|text| text.starts_with("CREATE TABLE") || text.starts_with("ALTER"));
+        if makes || case.only.is_some() || case.alone || !reads.iter().any(|word| case.text.starts_with(word)) {
             continue;
         }
         let mut session = warehouse.session(&case).await;
