@@ -77,6 +77,10 @@ impl Postgres {
 
     /// Ends the server at once: nothing of it is kept.
     pub(super) fn stop(&mut self) {
+        // Once it has been waited for, its number may be somebody else's.
+        if !matches!(self.server.try_wait(), Ok(None)) {
+            return;
+        }
         // SIGQUIT is PostgreSQL's immediate shutdown: its other processes end with it and its shared memory is given back.
         let _ = Command::new("kill").args(["-QUIT", &self.server.id().to_string()]).status();
         let _ = self.server.wait();
