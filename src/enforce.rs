@@ -313,7 +313,8 @@ impl Permit {
     #[must_use]
     pub fn max_rows(&self, action: &str) -> Option<u64> {
         let asked = self.0.asked.as_ref().filter(|asked| asked.generation.limits_rows())?;
-        let of_action = asked.operations.iter().zip(&asked.decisions).filter(|(asked, _)| asked.action.as_str() == action);
+        let of_action =
+            asked.operations.iter().zip(&asked.decisions).filter(|(asked, _)| asked.action.as_str() == action);
         of_action.flat_map(|(_, decision)| &decision.policies).filter_map(|id| asked.generation.max_rows(id)).min()
     }
 

@@ -138,8 +138,12 @@ fn name(policies: &mut [ParsedPolicy], problems: &mut Problems) {
         };
         if parsed.policy.annotation("max_rows").is_some() && parsed.max_rows().is_none() {
             problems.push(
-                PolicyProblem::error(&parsed.file, Some(parsed.headline()), "`@max_rows` is no number of rows from 1 on")
-                    .help("write `@max_rows(\"1000\")`"),
+                PolicyProblem::error(
+                    &parsed.file,
+                    Some(parsed.headline()),
+                    "`@max_rows` is no number of rows from 1 on",
+                )
+                .help("write `@max_rows(\"1000\")`"),
             );
         }
         if parsed.policy.annotation("mode").is_some() {

@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use super::deny::Answer;
 use super::judge::{Came, Judged, Look, SIMPLE, refusal};
-use super::messages::{
-    self, name, put_bare, put_bind, put_execute, put_parse, put_query,
-};
+use super::messages::{self, name, put_bare, put_bind, put_execute, put_parse, put_query};
 use super::pipeline::{Executed, Owed, Portal, Queried};
 use super::prepared::Meaning;
 use super::record::{Outcome, Running};
@@ -183,7 +181,9 @@ impl Session {
                 let answer = self.refuse(text, &refused, SIMPLE)?;
                 return self.deny_query(answer);
             }
-            Look::Judged(judged) if self.only_the_end(&judged) => return self.deny_query(Answer::in_failed_transaction()),
+            Look::Judged(judged) if self.only_the_end(&judged) => {
+                return self.deny_query(Answer::in_failed_transaction());
+            }
             Look::Judged(judged) => judged,
         };
         let running = match self.permit_all(&judged, SIMPLE)? {
@@ -196,7 +196,10 @@ impl Session {
     /// Every statement of a text, or none.
     fn permit_all(&mut self, judged: &Arc<Judged>, came: Came<'_>) -> Result<Result<Vec<Running>, Answer>, End> {
         if !self.setup.point.records_can_be_written() {
-            return Err(End::Failed { sqlstate: "58030", message: "statements cannot be recorded: the session ends".into() });
+            return Err(End::Failed {
+                sqlstate: "58030",
+                message: "statements cannot be recorded: the session ends".into(),
+            });
         }
         let count = judged.mapped.statements.len();
         if count > 1 {
@@ -212,7 +215,9 @@ impl Session {
                 Ok(running) => permitted.push(running),
                 Err(answer) => {
                     for running in permitted {
-                        running.settle(Outcome::BrokenOff("another statement of the text is denied")).map_err(End::audit)?;
+                        running
+                            .settle(Outcome::BrokenOff("another statement of the text is denied"))
+                            .map_err(End::audit)?;
                     }
                     return Ok(Err(answer));
                 }
@@ -376,7 +381,9 @@ impl Session {
                 let answer = self.refuse(portal.judged.text.as_bytes(), &refused, came)?;
                 return self.deny_execute(answer);
             }
-            Look::Judged(judged) if self.only_the_end(&judged) => return self.deny_execute(Answer::in_failed_transaction()),
+            Look::Judged(judged) if self.only_the_end(&judged) => {
+                return self.deny_execute(Answer::in_failed_transaction());
+            }
             Look::Judged(judged) => judged,
         };
         let Some(statement) = judged.statement().cloned() else {
@@ -384,7 +391,10 @@ impl Session {
             return Ok(None);
         };
         if !self.setup.point.records_can_be_written() {
-            return Err(End::Failed { sqlstate: "58030", message: "statements cannot be recorded: the session ends".into() });
+            return Err(End::Failed {
+                sqlstate: "58030",
+                message: "statements cannot be recorded: the session ends".into(),
+            });
         }
         let mut running = match self.enforce(&judged, judged.index, came)? {
             Ok(running) => running,
@@ -450,7 +460,9 @@ impl Session {
                 let answer = self.refuse(text.as_bytes(), &refused, came)?;
                 return self.deny_query(answer);
             }
-            Look::Judged(judged) if self.only_the_end(&judged) => return self.deny_query(Answer::in_failed_transaction()),
+            Look::Judged(judged) if self.only_the_end(&judged) => {
+                return self.deny_query(Answer::in_failed_transaction());
+            }
             Look::Judged(judged) => judged,
         };
         match self.permit_all(&judged, came)? {

@@ -33,7 +33,8 @@ impl Session {
                 self.copying_in = false;
                 // Data of a further COPY in the same text has to wait for its CopyInResponse.
                 if let Some(Owed::Query(queried)) = self.owed.front() {
-                    let copies = |running: &Running| running.statement().is_some_and(|s| s.copying == Some(Copying::In));
+                    let copies =
+                        |running: &Running| running.statement().is_some_and(|s| s.copying == Some(Copying::In));
                     self.hold_all = frame.tag() == b'c' && queried.running.iter().skip(1).any(copies);
                 }
                 self.to_server.push(frame.as_bytes().clone());

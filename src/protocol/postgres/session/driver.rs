@@ -230,7 +230,8 @@ where
     /// When to look at limits again.
     fn deadline(&self, last: Option<(Last, Instant)>) -> Option<Instant> {
         let session = &self.session;
-        let idle = self.caps.session_idle.filter(|_| session.is_between_transactions()).map(|cap| session.idle_since + cap);
+        let idle =
+            self.caps.session_idle.filter(|_| session.is_between_transactions()).map(|cap| session.idle_since + cap);
         let transaction = self.caps.transaction.and_then(|cap| session.transaction_since.map(|since| since + cap));
         let long = session.has_running().then(|| session.now + LONG);
         [idle, transaction, long, last.map(|(_, cut)| cut)].into_iter().flatten().min()

@@ -32,7 +32,8 @@ pub(super) fn read(
     utf8_server: bool,
 ) -> Result<SessionFacts, Unjudgeable> {
     let answer = |at: usize| {
-        let bytes = answers.get(at).and_then(Option::as_ref).ok_or(Unjudgeable("the session did not tell its settings"))?;
+        let bytes =
+            answers.get(at).and_then(Option::as_ref).ok_or(Unjudgeable("the session did not tell its settings"))?;
         str::from_utf8(bytes).map_err(|_| Unjudgeable("the session's settings are not UTF-8"))
     };
     if answer(3)? != "on" {

@@ -64,7 +64,11 @@ impl Session {
     pub(super) fn look(&mut self, text: &[u8]) -> Look {
         if text.len() > self.setup.statement_bytes {
             let most = self.setup.statement_bytes;
-            return Look::Refused(refusal("54000", "statement-too-long", format!("statement is longer than {most} bytes")));
+            return Look::Refused(refusal(
+                "54000",
+                "statement-too-long",
+                format!("statement is longer than {most} bytes"),
+            ));
         }
         let Ok(text) = str::from_utf8(text) else {
             return Look::Refused(refusal("0A000", "encoding", "statement is not UTF-8: it cannot be judged"));
@@ -75,11 +79,7 @@ impl Session {
         if let Some(mapped) = cache::find(world, text, safe.as_deref()) {
             return Look::Judged(Arc::new(Judged { text: text.into(), mapped, index: 0, world }));
         }
-        let texts = Texts {
-            statements: &self.statements,
-            cursors: &self.cursors,
-            asked: std::cell::Cell::new(false),
-        };
+        let texts = Texts { statements: &self.statements, cursors: &self.cursors, asked: std::cell::Cell::new(false) };
         match (self.setup.map)(text, &self.setup.endpoint, catalog, facts, &texts) {
             Ok(mapped) => {
                 let mapped = Arc::new(mapped);
@@ -138,8 +138,15 @@ impl Session {
     }
 
     /// Asks the policies about one statement that is to run.
-    pub(super) fn enforce(&mut self, judged: &Arc<Judged>, index: usize, came: Came<'_>) -> Result<Result<Running, Answer>, End> {
-        let Some(statement) = judged.mapped.statements.get(index) else { return Err(End::out_of_step("no such statement")) };
+    pub(super) fn enforce(
+        &mut self,
+        judged: &Arc<Judged>,
+        index: usize,
+        came: Came<'_>,
+    ) -> Result<Result<Running, Answer>, End> {
+        let Some(statement) = judged.mapped.statements.get(index) else {
+            return Err(End::out_of_step("no such statement"));
+        };
         if let Cursor::Fetches(cursor) = &statement.cursor
             && let Some(declared) = self.cursors.get(cursor.as_bytes()).cloned()
             && let Some(statement) = declared.statement()
@@ -152,11 +159,15 @@ impl Session {
         let exchange = self.exchange(&judged.text, Some(&judged.mapped), came);
         let policies = self.setup.point.policies_in_force();
         match self.setup.point.enforce(policies, &self.setup.asker, exchange, operations) {
-            Ok(permit) => Ok(Ok(Running::new(permit, Arc::clone(judged), index, Arc::clone(&self.setup.point.metrics)))),
+            Ok(permit) => {
+                Ok(Ok(Running::new(permit, Arc::clone(judged), index, Arc::clone(&self.setup.point.metrics))))
+            }
             Err(denied) => {
                 self.setup.point.metrics.sql_statement(kind, "denied", denied.exchange().started.elapsed());
                 let answer = Answer::denied(denied.decision_id());
-                denied.settle(&Settlement { sqlstate: Some("42501".into()), ..Settlement::default() }).map_err(End::audit)?;
+                denied
+                    .settle(&Settlement { sqlstate: Some("42501".into()), ..Settlement::default() })
+                    .map_err(End::audit)?;
                 Ok(Err(answer))
             }
         }
@@ -177,7 +188,9 @@ impl Session {
                 let kind = judged.statement().map_or("none", |statement| statement.kind);
                 self.setup.point.metrics.sql_statement(kind, "denied", denied.exchange().started.elapsed());
                 let answer = Answer::denied(denied.decision_id());
-                denied.settle(&Settlement { sqlstate: Some("42501".into()), ..Settlement::default() }).map_err(End::audit)?;
+                denied
+                    .settle(&Settlement { sqlstate: Some("42501".into()), ..Settlement::default() })
+                    .map_err(End::audit)?;
                 Ok(Some(answer))
             }
         }
@@ -190,7 +203,9 @@ impl Session {
         let denied = self.setup.point.refuse(&self.setup.asker, exchange, refused.rule, refused.message.clone());
         self.setup.point.metrics.sql_statement("none", "refused", denied.exchange().started.elapsed());
         let answer = Answer::refused(denied.decision_id(), refused);
-        denied.settle(&Settlement { sqlstate: Some(refused.sqlstate.into()), ..Settlement::default() }).map_err(End::audit)?;
+        denied
+            .settle(&Settlement { sqlstate: Some(refused.sqlstate.into()), ..Settlement::default() })
+            .map_err(End::audit)?;
         Ok(answer)
     }
 

@@ -51,7 +51,11 @@ impl Out {
     }
 
     /// Writes until nothing waits and all of it has been flushed.
-    pub(super) fn poll_write<W: AsyncWrite + Unpin>(&mut self, cx: &mut Context<'_>, to: &mut W) -> Poll<io::Result<()>> {
+    pub(super) fn poll_write<W: AsyncWrite + Unpin>(
+        &mut self,
+        cx: &mut Context<'_>,
+        to: &mut W,
+    ) -> Poll<io::Result<()>> {
         while self.waiting > 0 {
             let piece: &[u8] = match self.pieces.front() {
                 Some(piece) => piece,

@@ -39,7 +39,9 @@ fn build(answers: &[Rows]) -> Result<Catalog, String> {
     let mut rows = CatalogRows::default();
     for ((reading, _), answers) in Catalog::QUERIES.iter().zip(answers) {
         for row in answers {
-            let text = |value: &Option<bytes::Bytes>| value.as_ref().map(|value| str::from_utf8(value).map(str::to_owned)).transpose();
+            let text = |value: &Option<bytes::Bytes>| {
+                value.as_ref().map(|value| str::from_utf8(value).map(str::to_owned)).transpose()
+            };
             let values: Result<Vec<Option<String>>, _> = row.iter().map(text).collect();
             let values = values.map_err(|cause| cause.to_string())?;
             let values: Vec<Option<&str>> = values.iter().map(Option::as_deref).collect();
@@ -153,8 +155,10 @@ impl Session {
 
     fn catalog_answered(&mut self, answers: &[Rows]) -> Result<(), End> {
         let Some(reading) = &self.setup.reading else { return Ok(()) };
-        let catalog = (reading.read)(answers)
-            .map_err(|cause| End::Failed { sqlstate: "0A000", message: format!("the catalogue could not be read: {cause}") })?;
+        let catalog = (reading.read)(answers).map_err(|cause| End::Failed {
+            sqlstate: "0A000",
+            message: format!("the catalogue could not be read: {cause}"),
+        })?;
         self.catalog = Some(Arc::new(catalog));
         self.private = true;
         self.catalog_until = Some(self.now + self.setup.catalog_max_age);

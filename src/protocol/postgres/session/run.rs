@@ -55,6 +55,8 @@ pub(in crate::protocol::postgres) async fn run(
     grace: Duration,
 ) -> Closed {
     let listener = Arc::clone(&start.listener);
+    let (asked, decision, minor) = (&start.requested_role, start.decision, start.minor);
+    tracing::debug!(session = %start.id, role = %start.role, %asked, %decision, minor, "a session was opened");
     let reached = server.key.as_ref().map(|key| key.reached);
     let catalogue = listener.catalogues.of(&start.database, &start.role, reached);
     let mut ready = BytesMut::new();

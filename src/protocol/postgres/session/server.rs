@@ -3,10 +3,10 @@
 use super::client::both;
 use super::deny::{self, Answer, IN_FAILED_TRANSACTION};
 use super::messages;
+use super::messages::put_bare;
 use super::pipeline::Owed;
 use super::record::{Outcome, Running};
 use super::session::{End, Session};
-use super::messages::put_bare;
 use crate::mapping::sql::{Cursor, Effects, Naming, Transaction};
 use crate::protocol::postgres::wire::Frame;
 
@@ -172,7 +172,9 @@ impl Session {
 
     /// FunctionCallResponse.
     fn returned(&mut self, frame: Frame) -> Result<(), End> {
-        let Some(Owed::Query(queried)) = self.owed.front_mut() else { return Err(End::out_of_step("a function returned")) };
+        let Some(Owed::Query(queried)) = self.owed.front_mut() else {
+            return Err(End::out_of_step("a function returned"));
+        };
         if let Some(mut running) = queried.running.pop_front() {
             running.bytes_out += frame.as_bytes().len() as u64;
             running.settle(Outcome::Suspended).map_err(End::audit)?;

@@ -115,7 +115,10 @@ impl End {
     }
 
     pub(super) fn out_of_step(what: &str) -> Self {
-        Self::Failed { sqlstate: "08P01", message: format!("the server's answers do not fit what it was asked: {what}") }
+        Self::Failed {
+            sqlstate: "08P01",
+            message: format!("the server's answers do not fit what it was asked: {what}"),
+        }
     }
 
     pub(super) fn audit(_: AuditError) -> Self {

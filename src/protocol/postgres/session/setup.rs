@@ -11,8 +11,7 @@ use crate::mapping::sql::catalog::Catalog;
 use crate::mapping::sql::{Mapped, PreparedTexts, SessionFacts, SqlRefusal};
 
 /// How a text is understood: `mapping::sql::map`.
-pub(super) type Map =
-    fn(&str, &str, &Catalog, &SessionFacts, &dyn PreparedTexts) -> Result<Mapped, SqlRefusal>;
+pub(super) type Map = fn(&str, &str, &Catalog, &SessionFacts, &dyn PreparedTexts) -> Result<Mapped, SqlRefusal>;
 
 /// What is the same for the whole of a session.
 #[derive(Debug)]

@@ -128,7 +128,8 @@ impl Tested {
     pub(super) fn raw() -> Self {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("a.cedar"), POLICIES).unwrap();
-        let source = PolicySource { endpoints: vec![("wh".to_owned(), "postgres")], ..PolicySource::of(directory.path()) };
+        let source =
+            PolicySource { endpoints: vec![("wh".to_owned(), "postgres")], ..PolicySource::of(directory.path()) };
         let policies = PolicyStore::open(source).unwrap_or_else(|errors| panic!("{}", errors.render(false)));
         let records = directory.path().join("audit.jsonl");
         let audit = Audit::open(&AuditConfig {
@@ -199,7 +200,11 @@ impl Tested {
                 Step::Wait => return,
                 Step::Catalog { newest } => {
                     let generation = u64::from(self.catalogs.0) + u64::from(self.catalogs.1) + 1;
-                    if newest { self.catalogs.1 += 1 } else { self.catalogs.0 += 1 }
+                    if newest {
+                        self.catalogs.1 += 1
+                    } else {
+                        self.catalogs.0 += 1
+                    }
                     let catalog = Arc::new(Catalog { generation, database: "db".into(), ..Catalog::default() });
                     self.session.catalog_arrived(catalog, Instant::now() + Duration::from_secs(60), newest);
                 }
@@ -237,7 +242,7 @@ impl Tested {
         let bytes = self.session.to_server.take();
         let text = String::from_utf8_lossy(&bytes);
         let at = text.find("portcullis ").unwrap_or_else(|| panic!("no poison in {text:?}"));
-        text[at..].chars().take(54).collect()
+        text.chars().skip(text.get(..at).unwrap().chars().count()).take(54).collect()
     }
 
     /// The records: outcome, command or SQLSTATE or error.

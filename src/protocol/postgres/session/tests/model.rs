@@ -117,7 +117,10 @@ impl Model {
     /// What may not be read fails too: so the same server shows what a client is to see through the proxy.
     fn fails(&self, text: &str) -> bool {
         let ends = text == "rollback" || text == "commit";
-        text.contains("secret") || text.contains("portcullis") || text.contains("fails") || (self.status == b'E' && !ends)
+        text.contains("secret")
+            || text.contains("portcullis")
+            || text.contains("fails")
+            || (self.status == b'E' && !ends)
     }
 
     fn run_extended(&mut self, text: &str, out: &mut BytesMut) -> bool {

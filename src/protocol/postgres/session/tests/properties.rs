@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 
-use super::super::messages::{put_bare, put_bind, put_execute, put_parse, put_target};
+use super::super::messages::{put_bind, put_execute, put_parse, put_target};
 use super::fixture::{Tested, bare, bytes, query, tags};
 use super::model::Model;
 use crate::protocol::postgres::wire::Side;
@@ -24,7 +24,17 @@ const NAMES: [&[u8]; 2] = [b"", b"s"];
 
 fn message() -> impl Strategy<Value = Bytes> {
     let text = || prop::sample::select(&TEXTS[..]);
-    let one = || prop::sample::select(vec!["select t", "select secret", "select fails", "begin", "rollback", "set x", "create t"]);
+    let one = || {
+        prop::sample::select(vec![
+            "select t",
+            "select secret",
+            "select fails",
+            "begin",
+            "rollback",
+            "set x",
+            "create t",
+        ])
+    };
     let named = || prop::sample::select(&NAMES[..]);
     prop_oneof![
         2 => text().prop_map(query),
