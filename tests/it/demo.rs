@@ -73,7 +73,7 @@ async fn the_demo_comes_out_as_it_should_and_leaves_nothing_behind() {
     let took = started.elapsed();
 
     assert_eq!(output.code(), 0, "{output:#?}");
-    assert!(took < Duration::from_secs(10), "it took {took:?}");
+    assert!(took < Duration::from_secs(30), "it took {took:?}");
     let lines: Vec<&str> = output.stdout.lines().filter(|line| !line.is_empty()).collect();
     assert!(lines[0].starts_with("WHO") && lines[0].contains("OUTCOME"), "{output:#?}");
     assert_eq!(lines.len(), 1 + ROWS.len(), "{output:#?}");
