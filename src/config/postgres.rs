@@ -308,7 +308,9 @@ impl Advice for PostgresError {
             Self::RoleTooLong { .. } | Self::RoleCharacter { .. } => "write the name as `\\du` of psql shows it".into(),
             Self::NoTable => "add for example `roles: {\"spiffe://pipeline.example/ns/etl/sa/load\": etl}`".into(),
             Self::TableOfOther => "remove it, or write `role: by_identity`".into(),
-            Self::Whom { .. } => "write `spiffe://TRUST-DOMAIN/PATH`, `spiffe://TRUST-DOMAIN/PATH/*` or `Stage::NAME`".into(),
+            Self::Whom { .. } => {
+                "write `spiffe://TRUST-DOMAIN/PATH`, `spiffe://TRUST-DOMAIN/PATH/*` or `Stage::NAME`".into()
+            }
             Self::Stage { .. } => "write for example `Stage::analyst`".into(),
             Self::PasswordOfPassthrough { .. } => "move it below `catalog`, or write `role: fixed NAME`".into(),
             Self::TwoPasswords => "keep one of the two".into(),

@@ -9,8 +9,8 @@ mod lease;
 mod send;
 mod stream;
 
-pub(crate) use connect::keep_alive;
 pub use body::{Progress, RequestBody};
+pub(crate) use connect::keep_alive;
 pub use io::{Reached, UpstreamIo};
 pub use lease::Lease;
 pub use send::{Answer, Upstream, UpstreamOptions};
