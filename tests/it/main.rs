@@ -23,6 +23,7 @@ mod policy_life;
 mod postgres_clients;
 mod postgres_connect;
 mod postgres_life;
+mod postgres_regression;
 mod proxy;
 mod reload;
 mod s3_attacks;

@@ -197,7 +197,16 @@ async fn psycopg_does_all_that_it_does_without_sidecars() {
     house.server.sql("DELETE FROM parent WHERE id > 2").await;
     let through = house.driver("psycopg_client.py", steps).await;
     for (number, result) in through.iter().enumerate() {
-        assert_eq!(result, &direct[number], "step {number}");
+        let mut result = result.clone();
+        // The one thing that differs: a name that does not exist is said to be so by the proxy, with the id of its decision.
+        if result["error"]["sqlstate"] == "42703" {
+            assert!(
+                result["error"]["detail"].as_str().is_some_and(|detail| detail.starts_with("decision ")),
+                "{result:#}"
+            );
+            result["error"]["detail"] = Value::Null;
+        }
+        assert_eq!(result, direct[number], "step {number}");
     }
     assert_eq!(through.len(), direct.as_array().map_or(0, Vec::len));
     assert_eq!(through[13]["error"]["sqlstate"], "57014", "the cancel arrives: {:#}", through[13]);
@@ -557,7 +566,13 @@ async fn a_dump_and_its_restore_pass_the_pair() {
 #[tokio::test]
 async fn a_dump_of_one_table_needs_that_table_and_no_other() {
     let world = World::new();
-    let permitted = only(&[("sql:Select", "public.people"), ("sql:Lock", "public.people")]);
+    // pg_dump wants an error rather than rows that a row policy leaves out, and the options of foreign servers.
+    let permitted = only(&[("sql:Select", "public.people"), ("sql:Lock", "public.people")])
+        + "@id(\"dump\") permit (principal, action == Action::\"sql:Set\", resource) \
+           when { context has setting && context.setting == \"row_security\" };\n\
+           @id(\"catalogue\") permit (principal, action == Action::\"sql:Select\", resource in Schema::\"wh/analytics.pg_catalog\");\n\
+           @id(\"options\") permit (principal, action == Action::\"sql:Execute\", \
+           resource == Function::\"wh/analytics.pg_catalog.pg_options_to_table\");\n";
     let house = world.warehouse(&permitted, "").await;
     let mut dump = libpq("pg_dump", house.address(), "admin_role");
     let dumped = Process::run("pg_dump", dump.args(["-t", "people", "-a"]), "").await;

@@ -6,13 +6,13 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use tokio_postgres::{Config, NoTls, SimpleQueryMessage};
 
 use super::component::venv_bin;
-use super::{Output, Process, Svid, sha256, within};
+use super::{DEADLINE, Output, Process, Svid, sha256, within};
 
 /// Debian's programs; `psql`, `pg_dump` and `pgbench` are these too.
 pub(crate) const DEBIAN_BIN: &str = "/usr/lib/postgresql/15/bin";
@@ -172,7 +172,8 @@ impl PgServer {
 
     /// Waits until the sessions satisfy `wanted`.
     pub(crate) async fn sessions_are(&self, what: &str, wanted: impl Fn(&[String]) -> bool) {
-        for _ in 0..1_000 {
+        let began = Instant::now();
+        while began.elapsed() < DEADLINE {
             if wanted(&self.sessions().await) {
                 return;
             }
@@ -435,7 +436,7 @@ pub(crate) fn libpq(program: &str, address: SocketAddr, user: &str) -> Command {
     }
     command.env("PGHOST", address.ip().to_string()).env("PGPORT", address.port().to_string());
     command.env("PGUSER", user).env("PGDATABASE", DATABASE).env("PGSSLMODE", "disable").env("PGGSSENCMODE", "disable");
-    command.env("PGCONNECT_TIMEOUT", "20").env("PGPASSFILE", "/dev/null").env("PGSERVICEFILE", "/dev/null");
+    command.env("PGCONNECT_TIMEOUT", "20").env("PGPASSFILE", "/nonexistent").env("PGSERVICEFILE", "/nonexistent");
     command
 }
 

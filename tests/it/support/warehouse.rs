@@ -35,6 +35,12 @@ impl World {
         self.warehouse_before(server, &upstream, policies, yaml).await
     }
 
+    /// Everything is permitted, and roles pass through; `yaml` is for the inbound listener.
+    pub(crate) async fn warehouse_with_server(&self, server: PgServer, yaml: &str) -> Warehouse {
+        let upstream = server.url();
+        self.warehouse_before(server, &upstream, ALLOW_ALL, yaml).await
+    }
+
     /// The same where `upstream` says how the server is reached.
     pub(crate) async fn warehouse_before(
         &self,
@@ -116,7 +122,7 @@ pub(crate) async fn driver(script: &str, address: SocketAddr, connect: Value, st
         command.env_remove(name);
     }
     let order = json!({ "connect": connect, "steps": steps }).to_string();
-    let output = Process::run(script, command.env("PGPASSFILE", "/dev/null"), &order).await;
+    let output = Process::run(script, command.env("PGPASSFILE", "/nonexistent"), &order).await;
     assert_eq!(output.code(), 0, "{output:#?}");
     output.json()
 }

@@ -16,6 +16,7 @@ mod tests;
 use std::sync::Arc;
 
 use pg_query::NodeEnum;
+use pg_query::protobuf::ObjectType;
 
 use super::asked::{Asked, refused};
 use super::catalog::{Function, Relation, SqlType};
@@ -123,6 +124,10 @@ pub(super) fn judge(
 
 /// Whether what a statement asks hangs on what names mean.
 pub(super) const fn hangs_on_names(node: &NodeEnum) -> bool {
+    // A schema has only one name. pg_restore sends all grants of a schema as one text.
+    if matches!(node, NodeEnum::GrantStmt(grant) if grant.objtype == ObjectType::ObjectSchema as i32) {
+        return false;
+    }
     !matches!(
         node,
         NodeEnum::TransactionStmt(_)

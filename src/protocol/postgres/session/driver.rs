@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::{Sleep, sleep_until, timeout};
 
 use super::session::{End, MOST_WAITING, Session, Step};
@@ -278,6 +278,7 @@ where
     /// Last words to both sides.
     async fn finish(mut self, end: End, running: bool) -> Ended {
         let goodbye = end == End::Goodbye;
+        let refused = matches!(end, End::Refused { .. });
         let words = async {
             let (session, client, server) = (&mut self.session, &mut self.client, &mut self.server);
             if goodbye {
@@ -285,6 +286,9 @@ where
             }
             let _gone = poll_fn(|cx| session.to_client.poll_write(cx, client)).await;
             let _gone = client.shutdown().await;
+            // Closed with bytes unread, the connection would be reset, and the words be lost on the way.
+            let mut unread = [0; 1024];
+            while refused && matches!(client.read(&mut unread).await, Ok(1..)) {}
         };
         let _late = timeout(LAST_WORDS, words).await;
         let closed = match end {
