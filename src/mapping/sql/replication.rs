@@ -32,6 +32,10 @@ pub fn map_replication(
     prepared: &dyn PreparedTexts,
 ) -> Result<Mapped, SqlRefusal> {
     let Some(command) = parse(text)? else { return map(text, endpoint, catalog, facts, prepared) };
+    // The server converts a text before it reads it.
+    if !text.is_ascii() && !(facts.utf8_client && facts.utf8_server) {
+        return Err(refused("encoding", "replication command is not ASCII and not all encodings are UTF8"));
+    }
     let names = Names::new(endpoint, catalog, facts);
     let mut asked = Asked::default();
     let mut context = Vec::new();
@@ -95,7 +99,7 @@ const COMMANDS: &[(&str, &str)] = &[
     ("UPLOAD_MANIFEST", "upload_manifest"),
 ];
 
-/// `YY_USER_SPACE`: up to PostgreSQL 15 without the vertical tab, which is no space of SQL's there either.
+/// The scanner's `space`. The vertical tab is one from PostgreSQL 16 on; before, what begins with it is neither command nor SQL.
 const SPACE: &[char] = &[' ', '\t', '\n', '\r', '\x0c', '\x0b'];
 /// Longest command: slots and publications have names of 63 bytes.
 const LONGEST: usize = 64 * 1024;
