@@ -23,6 +23,8 @@ mod policy_life;
 mod postgres_clients;
 mod postgres_connect;
 mod postgres_life;
+mod postgres_replication;
+mod postgres_roles;
 mod proxy;
 mod reload;
 mod s3_attacks;
