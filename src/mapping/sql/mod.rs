@@ -15,6 +15,7 @@ mod names;
 mod operations;
 mod parse;
 mod query;
+mod rename;
 mod statements;
 mod text;
 
@@ -26,4 +27,5 @@ pub use mapped::{Copying, Cursor, Effects, Mapped, MappedStatement, Naming, SqlR
 pub use names::{cut, parse_search_path};
 pub use operations::{actions, resource_kinds};
 pub use parse::LONGEST_TEXT;
-pub use statements::{kinds, setting_is_harmless};
+pub use rename::Rename;
+pub use statements::{kinds, setting_is_harmless, timeout_milliseconds};

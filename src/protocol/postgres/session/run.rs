@@ -90,6 +90,7 @@ fn setup(start: &SessionStart, server: &LoggedIn) -> Setup {
         statement_bytes: config.statement_bytes,
         message_bytes: config.message_bytes,
         utf8_server: server.parameter("server_encoding").is_some_and(|encoding| encoding.eq_ignore_ascii_case("UTF8")),
+        caps: config.caps,
         catalog_max_age: config.catalog_max_age.max(LEAST_CATALOG_AGE),
         replicates: start.replication != Replication::No,
         map,
