@@ -15,6 +15,7 @@ use super::login::{LoggedIn, LoginError, login, pass_through};
 use super::roles::role;
 use super::session::{self, SessionStart};
 use super::settings::{SPIFFE_ID, application_name, cap};
+use super::standing::Standing;
 use super::wire::{
     ErrorReply, FirstPacket, FrameReader, Replication, Side, StartupPacket, authentication_ok, backend_key_data,
     negotiate_protocol_version, parameter_status,
@@ -89,6 +90,7 @@ async fn start(
         Err(NoPacket::Malformed(broken)) => return Err(malformed(client, broken).await),
     };
     let id: Arc<str> = new_decision_id().to_string().into();
+    let changed = listener.point.policies.changed();
     let (permit, asked, role) = decide(client, listener, asker, &startup, &id).await?;
     let decision = permit.decision_id();
 
@@ -120,6 +122,11 @@ async fn start(
         id,
         decision,
         database: asked.database,
+        standing: Standing {
+            asks: Arc::new(asked.operations),
+            role: Some((asked.requested_role.clone(), role.as_str().into())),
+            changed,
+        },
         role: role.into(),
         requested_role: asked.requested_role,
         replication: asked.replication,

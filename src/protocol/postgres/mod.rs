@@ -15,6 +15,7 @@ mod outbound;
 mod roles;
 mod session;
 mod settings;
+mod standing;
 mod wire;
 
 pub use answer::turn_away;

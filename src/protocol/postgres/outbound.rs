@@ -12,10 +12,12 @@ use super::asked::asked;
 use super::cancel;
 use super::inbound::deny;
 use super::listener::PostgresListener;
+use super::standing::Standing;
 use super::wire::{CancelRequest, ErrorReply, FirstPacket, StartupPacket};
 use crate::audit::new_decision_id;
 use crate::enforce::{Asker, Permit, Settlement};
 use crate::failure::Failure;
+use crate::mapping::Operations;
 use crate::protocol::{Closed, Downstream, Last};
 use crate::relay::{Ended, Moved, relay_counted};
 use crate::upstream::{OwnPurpose, UpstreamIo};
@@ -44,7 +46,8 @@ pub(super) async fn serve(
             return Closed::Refused { rule: "authentication-timeout", message };
         }
     };
-    let (permit, upstream) = tokio::select! {
+    let changed = listener.point.policies.changed();
+    let (permit, asks, upstream) = tokio::select! {
         connected = connect(&mut client, &listener, &asker, &startup) => match connected {
             Ok(connected) => connected,
             Err(closed) => return closed,
@@ -54,7 +57,9 @@ pub(super) async fn serve(
             return Closed::InOrder;
         }
     };
-    relay(client, upstream, permit, &listener, ending, grace).await
+    let mut standing = Standing { asks, role: None, changed };
+    let lost = pin!(standing.lost(&listener, &asker));
+    relay(client, upstream, permit, &listener, ending, lost, grace).await
 }
 
 /// Everything up to a startup packet; whatever else it comes to has been answered.
@@ -119,7 +124,7 @@ async fn connect(
     listener: &Arc<PostgresListener>,
     asker: &Arc<Asker>,
     startup: &StartupPacket,
-) -> Result<(Permit, UpstreamIo), Closed> {
+) -> Result<(Permit, Arc<Operations>, UpstreamIo), Closed> {
     let point = &listener.point;
     if !point.records_can_be_written() {
         fatal(client, &of_failure(&Failure::Audit)).await;
@@ -134,7 +139,8 @@ async fn connect(
             return Err(deny(client, denied, ErrorReply::fatal(refusal.sqlstate(), message)).await);
         }
     };
-    let permit = match point.enforce(point.policies_in_force(), asker, exchange, asked.operations) {
+    let asks = Arc::new(asked.operations);
+    let permit = match point.enforce(point.policies_in_force(), asker, exchange, Arc::clone(&asks)) {
         Ok(permit) => permit,
         Err(denied) => {
             let message = format!("access to database \"{}\" is denied", asked.database);
@@ -148,7 +154,7 @@ async fn connect(
                 io.flush().await
             };
             match sent.await {
-                Ok(()) => return Ok((permit, io)),
+                Ok(()) => return Ok((permit, asks, io)),
                 Err(error) => Failure::Closed { cause: error.to_string() },
             }
         }
@@ -170,6 +176,7 @@ async fn relay(
     permit: Permit,
     listener: &PostgresListener,
     mut ending: impl Future<Output = Last> + Unpin,
+    mut lost: impl Future<Output = ()> + Unpin,
     grace: Duration,
 ) -> Closed {
     let mut session = Relayed { permit: Some(permit), moved: Moved::default() };
@@ -187,6 +194,8 @@ async fn relay(
                         break Closed::Cut;
                     }
                 }
+                // Its bytes have no ends here at which to wait for.
+                () = &mut lost => break Closed::Cut,
                 _last = &mut ending => {
                     break match timeout(grace, relaying.as_mut()).await {
                         Ok(ended) => of_ended(ended),
