@@ -44,7 +44,8 @@ pub(super) fn yields(protocol: &str, kind: &str) -> bool {
             "http" => kind == "HttpPath",
             "s3" => matches!(kind, "Bucket" | "Prefix" | "Object"),
             "postgres" => matches!(kind, "Database" | "Schema" | "Table" | "Function"),
-            "tcp" => false,
+            // Who relays bytes may relay them to an endpoint whose own sidecar understands them: one directory serves both.
+            "tcp" => true,
             _ => true,
         }
 }

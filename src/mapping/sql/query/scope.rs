@@ -195,6 +195,9 @@ pub(super) enum Shape {
     Row { columns: Vec<Column>, open: bool },
 }
 
+/// The pseudo-type `record`, in `pg_type.dat` of every version.
+const RECORD: u32 = 2249;
+
 /// Whether a value has a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Field {
@@ -304,7 +307,8 @@ impl Walk<'_, '_> {
                     columns.iter().find(|column| &*column.name == name).map(|column| Field::Of(column.type_oid));
                 found.unwrap_or(if *open { Field::NotKnown } else { Field::No })
             }
-            Shape::Of(0) => Field::NotKnown,
+            // A row without a type: what fields it has is known to the function that made it.
+            Shape::Of(0 | RECORD) => Field::NotKnown,
             Shape::Of(type_oid) => match self.fields_of(*type_oid) {
                 Some(relation) => {
                     let found = relation.columns.iter().find(|column| &*column.name == name);

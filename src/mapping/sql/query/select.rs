@@ -16,6 +16,8 @@ pub(super) struct Recursion {
     pub(super) level: usize,
     pub(super) cte: usize,
     pub(super) aliases: Vec<String>,
+    /// Columns that SEARCH and CYCLE add behind those of the query; the query itself may read them already.
+    pub(super) added: Vec<String>,
 }
 
 impl Walk<'_, '_> {

@@ -33,7 +33,7 @@ impl Walk<'_, '_> {
             let level = self.levels.len().saturating_sub(1);
             let recursion = clause.recursive.then(|| -> Result<_, SqlRefusal> {
                 let aliases = strings(&cte.aliascolnames)?.into_iter().map(str::to_owned).collect();
-                Ok(Recursion { level, cte: position, aliases })
+                Ok(Recursion { level, cte: position, aliases, added: added(cte) })
             });
             let walked = self.cte_query(cte, recursion.transpose()?.as_ref())?;
             match self.level().ctes.get_mut(position) {
@@ -57,15 +57,13 @@ impl Walk<'_, '_> {
         item.rename(&strings(&cte.aliascolnames)?)?;
         if let Some(search) = &cte.search_clause {
             strings(&search.search_col_list)?;
-            item.columns.push(Column::plain(search.search_seq_column.as_str(), 0));
         }
         if let Some(cycle) = &cte.cycle_clause {
             strings(&cycle.cycle_col_list)?;
             self.optional(cycle.cycle_mark_value.as_deref())?;
             self.optional(cycle.cycle_mark_default.as_deref())?;
-            item.columns.push(Column::plain(cycle.cycle_mark_column.as_str(), 0));
-            item.columns.push(Column::plain(cycle.cycle_path_column.as_str(), 0));
         }
+        item.columns.extend(added(cte).iter().map(|name| Column::plain(name.as_str(), 0)));
         Ok(Cte { name: Arc::from(cte.ctename.as_str()), columns: item.columns, open: item.open })
     }
 
@@ -76,6 +74,7 @@ impl Walk<'_, '_> {
     pub(super) fn recursive_columns(&mut self, recursion: &Recursion, left: &Outcome) -> Result<(), SqlRefusal> {
         let mut item = Item::made_of(None, left.columns.clone(), left.open);
         item.rename(&recursion.aliases.iter().map(String::as_str).collect::<Vec<_>>())?;
+        item.columns.extend(recursion.added.iter().map(|name| Column::plain(name.as_str(), 0)));
         let known = self.levels.get_mut(recursion.level).and_then(|level| level.ctes.get_mut(recursion.cte));
         if let Some(known) = known {
             known.columns = item.columns;
@@ -83,4 +82,12 @@ impl Walk<'_, '_> {
         }
         Ok(())
     }
+}
+
+/// # Source
+/// `analyzeCTE` in `src/backend/parser/parse_cte.c`: the columns of SEARCH, then those of CYCLE.
+fn added(cte: &CommonTableExpr) -> Vec<String> {
+    let search = cte.search_clause.iter().map(|search| &search.search_seq_column);
+    let cycle = cte.cycle_clause.iter().flat_map(|cycle| [&cycle.cycle_mark_column, &cycle.cycle_path_column]);
+    search.chain(cycle).cloned().collect()
 }

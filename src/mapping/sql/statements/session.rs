@@ -100,12 +100,15 @@ impl Judge<'_, '_> {
         Ok("declare")
     }
 
-    /// FETCH reads what DECLARE asked for. A cursor that no judged statement declared was opened by a function; what is in it nobody knows.
+    /// FETCH reads what DECLARE asked for. A cursor that no judged statement declared was opened by a function (`refcursor`) or by a Bind of
+    /// the protocol; what is in it nobody has judged.
     pub(super) fn fetch(&mut self, fetch: &FetchStmt) -> Result<&'static str, SqlRefusal> {
         let name = &*fetch.portalname;
         let here = self.earlier.cursors.iter().any(|known| **known == *name);
         if !here && !self.texts.cursor(name) {
-            return Err(refused("unjudged-cursor", format!("cursor `{name}` was not declared by a judged statement")));
+            // Whoever may run unjudged code may have what it has opened.
+            self.walk.asked.on_database("sql:ExecuteCode", vec![]);
+            self.walk.asked.literals_matter();
         }
         if !self.texts.quiet_cursor(name) {
             self.walk.asked.effects_mut().anything = true;

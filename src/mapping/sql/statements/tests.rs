@@ -392,7 +392,6 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ("SET NAMES 'SQL_ASCII'", "0A000", "encoding"),
     ("EXECUTE nothing", "26000", "unknown-statement-name"),
     ("EXECUTE loop", "0A000", "too-deep"),
-    ("FETCH FROM elsewhere", "0A000", "unjudged-cursor"),
     ("SELECT * FROM nowhere", "42P01", "unknown-relation"),
     ("DROP TABLE nowhere", "42P01", "unknown-relation"),
     ("DROP SCHEMA nowhere", "3F000", "unknown-name"),

@@ -27,6 +27,8 @@ pub(super) struct World {
     pub(super) catalog: u64,
     /// The facts of the session, by [`number`].
     pub(super) facts: u64,
+    /// The open transaction has changed what names mean.
+    pub(super) transaction_matters: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]

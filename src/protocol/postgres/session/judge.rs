@@ -74,14 +74,20 @@ impl Session {
             return Look::Refused(refusal("0A000", "encoding", "statement is not UTF-8: it cannot be judged"));
         };
         let (Some(catalog), Some(facts)) = (&self.catalog, &self.facts) else { return Look::NeedsCatalog };
-        let world = World { catalog: catalog.generation, facts: self.facts_number };
+        let transaction_matters = self.in_transaction.any();
+        let world = World { catalog: catalog.generation, facts: self.facts_number, transaction_matters };
         let safe = (self.setup.safe_key)(text);
         // What a walsender is told has another meaning elsewhere, so it has no part in what is kept.
         let shares = !self.setup.replicates;
         if shares && let Some(mapped) = cache::find(world, text, safe.as_deref()) {
             return Look::Judged(Arc::new(Judged { text: text.into(), mapped, index: 0, world }));
         }
-        let texts = Texts { statements: &self.statements, cursors: &self.cursors, asked: std::cell::Cell::new(false) };
+        let texts = Texts {
+            statements: &self.statements,
+            cursors: &self.cursors,
+            transaction_matters,
+            asked: std::cell::Cell::new(false),
+        };
         match (self.setup.map)(text, &self.setup.endpoint, catalog, facts, &texts) {
             Ok(mapped) => {
                 let mapped = Arc::new(mapped);

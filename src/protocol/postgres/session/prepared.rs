@@ -114,6 +114,8 @@ impl<T> Names<T> {
 pub(super) struct Texts<'a> {
     pub(super) statements: &'a Names<Judged>,
     pub(super) cursors: &'a AHashMap<Name, Arc<Judged>>,
+    /// The open transaction has changed what names mean. Part of the world that is mapped in, so it need not be noted as asked.
+    pub(super) transaction_matters: bool,
     pub(super) asked: std::cell::Cell<bool>,
 }
 
@@ -127,6 +129,17 @@ impl PreparedTexts for Texts<'_> {
     fn cursor(&self, name: &str) -> bool {
         self.asked.set(true);
         self.cursors.contains_key(name.as_bytes())
+    }
+
+    fn quiet_cursor(&self, name: &str) -> bool {
+        self.asked.set(true);
+        let declared = self.cursors.get(name.as_bytes());
+        let statement = declared.and_then(|judged| judged.mapped.statements.get(judged.index));
+        statement.is_some_and(|declare| !declare.effects.any())
+    }
+
+    fn transaction_matters(&self) -> bool {
+        self.transaction_matters
     }
 }
 
