@@ -455,8 +455,25 @@ async fn set_application_name_changes_only_the_clients_part() {
     wire.login(&[LOGIN[0], LOGIN[1], ("application_name", "nightly load")]).await.expect("is permitted");
     let named = "SELECT application_name FROM pg_stat_activity WHERE usename = 'admin_role'";
     let name = house.server.value(named).await;
+    let expected = |own: &str| name.replace("nightly load", own);
     wire.query("SET application_name = 'renamed'").await.ok();
-    assert_eq!(house.server.value(named).await, name.replace("nightly load", "renamed"));
+    assert_eq!(house.server.value(named).await, expected("renamed"));
+    wire.extended("SET application_name TO 'by \"driver\" it''s'", &[]).await.ok();
+    assert_eq!(house.server.value(named).await, expected("by \"driver\" it's"));
+    assert_eq!(wire.query("SELECT set_config('application_name', 'f', false)").await.value(), expected("f"));
+    wire.query("BEGIN; SET LOCAL application_name = 'local'; COMMIT").await.ok();
+    assert_eq!(wire.query("SHOW application_name").await.value(), expected("f"));
+    wire.query(&format!("SET application_name = '{}'", expected("f"))).await.ok();
+    assert_eq!(wire.query("SHOW application_name").await.value(), expected("f"), "set again as it was read");
+    for reply in [
+        wire.query("SET application_name = E'x'").await,
+        wire.extended("SELECT set_config('application_name', $1, false)", &["x"]).await,
+    ] {
+        assert_eq!(reply.error().sqlstate(), "0A000", "{reply:#?}");
+    }
+    assert_eq!(wire.query("SHOW application_name").await.value(), expected("f"));
+    wire.query("RESET application_name").await.ok();
+    assert_eq!(wire.query("SHOW application_name").await.value(), name);
     wire.terminate().await;
     house.stop().await;
 }
@@ -526,10 +543,27 @@ async fn statement_timeout_cannot_be_raised_above_its_cap() {
         "SET statement_timeout = '1h'",
         "SET statement_timeout = 0",
         "SELECT set_config('statement_timeout', '1h', false)",
+        "SELECT 1; SET LOCAL statement_timeout = 2001",
+        "SET SESSION statement_timeout TO '0.001s'",
     ] {
-        wire.query(sql).await;
+        for reply in [wire.query(sql).await, wire.extended(sql, &[]).await] {
+            let expected = if sql.contains(';') { &["42501", "42601"][..] } else { &["42501"] };
+            assert!(expected.contains(&reply.error().sqlstate()), "{sql}: {reply:#?}");
+        }
         assert_eq!(wire.query("SHOW statement_timeout").await.value(), "2s", "{sql}");
     }
+    let by_parameter = wire.extended("SELECT set_config('statement_timeout', $1, false)", &["1h"]).await;
+    assert!(by_parameter.error().message().contains("2000 ms"), "{by_parameter:#?}");
+    for sql in ["SET statement_timeout = DEFAULT", "RESET statement_timeout", "RESET ALL", "DISCARD ALL"] {
+        wire.query("SET statement_timeout = '1s'").await.ok();
+        assert_eq!(wire.query("SHOW statement_timeout").await.value(), "1s");
+        wire.query(sql).await.ok();
+        assert_eq!(wire.query("SHOW statement_timeout").await.value(), "2s", "{sql}");
+    }
+    let mut asking = PgWire::plain(house.address()).await;
+    asking.login(&[LOGIN[0], LOGIN[1], ("options", "-c statement_timeout=0")]).await.expect("is permitted");
+    assert_eq!(asking.query("SHOW statement_timeout").await.value(), "2s");
+    asking.terminate().await;
     wire.terminate().await;
     house.stop().await;
 }

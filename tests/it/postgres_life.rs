@@ -241,11 +241,20 @@ async fn a_policy_that_changes_is_in_force_for_the_next_statement_of_an_open_ses
 #[tokio::test]
 async fn a_session_that_may_not_be_any_more_is_ended() {
     let world = World::new();
-    let house = world.warehouse(&only(&[]), "").await;
-    let mut wire = house.session().await;
+    let house = world.warehouse(ALLOW_ALL, "").await;
+    let (mut wire, mut busy) = (house.session().await, house.session().await);
+    busy.send(query("SELECT 'slept' FROM pg_sleep(1)")).await;
+    house.server.runs("pg_sleep").await;
     house.inbound.replace("policies/test.cedar", "@id(\"nobody\") forbid (principal, action, resource);");
     let told = wire.rest().await;
-    assert_eq!(told.error().severity(), "FATAL", "{told:#?}");
+    assert_eq!((told.error().severity(), told.error().sqlstate()), ("FATAL", "57P01"), "{told:#?}");
+    let denied = |record: &Value| {
+        record["outcome"] == "forbidden" && record["policies"][0] == "nobody" && record["action"] == "sql:Connect"
+    };
+    house.inbound.records.find("why the session ended", denied).await;
+    let told = busy.rest().await;
+    assert_eq!(told.rows, [[Some("slept".to_owned())]], "its statement ends first: {told:#?}");
+    assert_eq!((told.error().severity(), told.error().sqlstate()), ("FATAL", "57P01"), "{told:#?}");
     house.stop().await;
 }
 

@@ -44,6 +44,33 @@ fn without_standard_conforming_strings_the_session_ends() {
 }
 
 #[test]
+fn a_goodbye_waits_for_the_answers_that_are_owed() {
+    let mut tested = Tested::ready();
+    tested.client(&[extended("select t"), bare("X")].concat());
+    assert_eq!(tested.at_server(), words("P B E H"), "what the server keeps back is asked for");
+    assert_eq!(tested.ended, None);
+    tested.server(&bytes(|out| {
+        say(out, "12");
+        complete(out, "SELECT 0");
+    }));
+    assert_eq!(tested.at_client(), words("1 2 C"));
+    assert_eq!((tested.at_server(), &tested.ended), (words("X"), &Some(End::Goodbye)));
+    assert_eq!(tested.records(), [("allowed".into(), "SELECT 0".into())]);
+}
+
+#[test]
+fn a_bind_that_ends_early_ends_the_session_after_the_answers_that_are_owed() {
+    let mut tested = Tested::ready();
+    let bind = bytes(|out| frame(out, b'B', |out| out.extend_from_slice(b"\0\0\0\x01")));
+    tested.client(&[query("select t"), bind, query("select t")].concat());
+    assert_eq!((tested.at_server(), &tested.ended), (words("Q"), &None));
+    tested.server(&done(b'I'));
+    assert_eq!(tested.at_client(), words("C Z E08P01"));
+    assert_eq!(refused_with(&tested), "08P01");
+    assert!(tested.at_server().is_empty(), "nothing behind it is sent");
+}
+
+#[test]
 fn a_permitted_query_goes_on_as_it_is_and_has_a_record() {
     let mut tested = Tested::ready();
     tested.client(&query("select t"));
