@@ -51,8 +51,10 @@ pub(super) fn is_too_deep(text: &str) -> bool {
     let Ok(scanned) = pg_query::scan(text) else { return false };
     let mut outer: Vec<Level> = Vec::new();
     let mut level = Level::default();
+    let mut previous = Token::Nul;
     for token in &scanned.tokens {
-        match Token::try_from(token.token).unwrap_or(Token::Nul) {
+        let kind = Token::try_from(token.token).unwrap_or(Token::Nul);
+        match kind {
             Token::Ascii40 | Token::Ascii91 | Token::Case => outer.push(std::mem::take(&mut level)),
             Token::Ascii41 | Token::Ascii93 | Token::EndP => {
                 if let Some(mut around) = outer.pop() {
@@ -80,10 +82,14 @@ pub(super) fn is_too_deep(text: &str) -> bool {
             | Token::Ascii46
             | Token::SqlComment
             | Token::CComment => {}
-            // The name of a column may be one of these.
-            _ if token.keyword_kind() == KeywordKind::UnreservedKeyword && level.operators == 0 => {}
+            // AT LOCAL is the only operator of unreserved keywords alone; else they are names.
+            Token::At => level.operators += OPERATOR,
+            _ if token.keyword_kind() == KeywordKind::UnreservedKeyword => {}
+            // Names of types may be keywords.
+            _ if previous == Token::Typecast => {}
             _ => level.operators += OPERATOR,
         }
+        previous = kind;
         if outer.len() * BRACKET > DEEPEST || level.depth() > DEEPEST {
             return true;
         }
