@@ -105,8 +105,8 @@ fn nested(n: usize) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// What is written by people and programs is far from these.
-const WIDE: Duration = Duration::from_secs(20);
+/// Unoptimised, on a machine that does other things as well: what takes longer is not linear.
+const WIDE: Duration = Duration::from_secs(300);
 
 fn well_below_the_stack(name: &str, outcome: &Outcome) {
     let touched = outcome.touched;
