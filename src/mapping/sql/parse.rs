@@ -19,7 +19,7 @@ pub const STACK: usize = 384 * 1024 * 1024;
 /// Parses that are spent on finding where a syntax error is: the parser's binding does not say.
 const SEARCHES: usize = 24;
 /// A longer text is not searched for the place of its error.
-const LONGEST_SEARCHED: usize = 64 * 1024;
+const LONGEST_SEARCHED: usize = 8 * 1024;
 
 /// The statements of a text. None for an empty text or only comments.
 ///
