@@ -168,6 +168,7 @@ impl App {
             let (stop, stopped) = oneshot::channel();
             let thread = thread::Builder::new()
                 .name(format!("data-{number}"))
+                .stack_size(crate::mapping::sql::STACK)
                 .spawn(move || data_path(&config, &shared, &bound, &watch, stopped))?;
             threads.push((stop, thread));
         }

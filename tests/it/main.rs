@@ -32,6 +32,7 @@ mod reload;
 mod s3_attacks;
 mod s3_clients;
 mod smoke;
+mod sql_bombs;
 mod sql_cases;
 mod streaming;
 #[allow(dead_code, unused_imports, reason = "a harness offers more than the tests of one feature set use")]

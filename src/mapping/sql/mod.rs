@@ -3,7 +3,10 @@
 //! Pure: the catalogue and the facts of the session come in as values, nothing here talks to a server.
 
 mod asked;
+#[cfg(test)]
+mod bombs;
 pub mod catalog;
+mod depth;
 mod facts;
 mod fuzz;
 mod harmless;
@@ -27,7 +30,7 @@ pub use map::map;
 pub use mapped::{Copying, Cursor, Effects, Mapped, MappedStatement, Naming, SqlRefusal, Transaction};
 pub use names::{cut, parse_search_path};
 pub use operations::{actions, resource_kinds};
-pub use parse::LONGEST_TEXT;
+pub use parse::{LONGEST_TEXT, STACK};
 pub use rename::Rename;
 pub use replication::map_replication;
 pub use statements::{kinds, setting_is_harmless, timeout_milliseconds};

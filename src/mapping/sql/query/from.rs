@@ -152,6 +152,8 @@ impl Walk<'_, '_> {
         for item in &mut below {
             item.columns_visible = false;
         }
+        // A join below that has no name is of no use any more, and has the columns of all below it.
+        below.retain(|item| item.relation_visible || !item.locks.is_empty());
         if let Some(alias) = &join.join_using_alias {
             let mut item = Item::made_of(name_of(Some(alias)), merged, false);
             item.columns_visible = false;

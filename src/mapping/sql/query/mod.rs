@@ -35,8 +35,8 @@ use super::asked::{Asked, refused};
 use super::catalog::Relation;
 use super::names::Names;
 
-/// How many nodes may lie in each other: far more than people write, and little enough for the stack of a thread.
-const DEEPEST: usize = 250;
+/// How many nodes may lie in each other: far more than people write, and little enough for [`super::STACK`].
+const DEEPEST: usize = 1_500;
 
 /// The walk of one statement. What it met is in `asked`.
 #[derive(Debug)]

@@ -123,17 +123,21 @@ fn settings_by_function_have_the_effects_of_a_set() {
 
 #[test]
 fn what_is_nested_too_deep_is_refused_and_not_walked() {
-    let (catalog, facts) = (Catalog::sample(), facts());
-    let names = Names::new("wh", &catalog, &facts);
-    let mut node = pg_query::protobuf::Node { node: None };
-    for _ in 0..10_000 {
-        let expression = pg_query::protobuf::BoolExpr { args: vec![node], ..Default::default() };
-        node = pg_query::protobuf::Node { node: Some(pg_query::NodeEnum::BoolExpr(Box::new(expression))) };
-    }
-    let refusal = Walk::new(&names).expression(&node).unwrap_err();
-    assert_eq!((refusal.sqlstate, refusal.rule), ("54001", "too-deep"));
-    // Dropping it would go as deep.
-    std::mem::forget(node);
+    let walk = || {
+        let (catalog, facts) = (Catalog::sample(), facts());
+        let names = Names::new("wh", &catalog, &facts);
+        let mut node = pg_query::protobuf::Node { node: None };
+        for _ in 0..10_000 {
+            let expression = pg_query::protobuf::BoolExpr { args: vec![node], ..Default::default() };
+            node = pg_query::protobuf::Node { node: Some(pg_query::NodeEnum::BoolExpr(Box::new(expression))) };
+        }
+        let refusal = Walk::new(&names).expression(&node).unwrap_err();
+        assert_eq!((refusal.sqlstate, refusal.rule), ("54001", "too-deep"));
+        // Dropping it would go as deep.
+        std::mem::forget(node);
+    };
+    let thread = std::thread::Builder::new().stack_size(crate::mapping::sql::STACK);
+    thread.spawn(walk).unwrap().join().unwrap();
 }
 
 #[test]
