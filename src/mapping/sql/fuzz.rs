@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::catalog::{Catalog, Column, Relation, RelationKind, Schema};
-use super::{PreparedTexts, SessionFacts, map, safe_key};
+use super::{PreparedTexts, SessionFacts, map, map_replication, safe_key};
 
 struct Nothing;
 
@@ -59,6 +59,16 @@ pub fn fuzz(bytes: &[u8]) {
     assert_eq!(mapped, map(text, "wh", &catalog, &facts, &Nothing));
 }
 
+/// For fuzzing: the same for texts of a session that may replicate, which are commands or SQL and never both.
+pub fn fuzz_replication(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let (catalog, facts) = (catalog(), facts());
+    let mapped = map_replication(text, "wh", &catalog, &facts, &Nothing);
+    assert_eq!(mapped, map_replication(text, "wh", &catalog, &facts, &Nothing));
+    let sql = map(text, "wh", &catalog, &facts, &Nothing);
+    assert!(sql.is_err() || mapped == sql);
+}
+
 /// For fuzzing: of two texts (split by a NUL) with the same key, what the first asks the second asks too.
 pub fn fuzz_key(bytes: &[u8]) {
     let Some((one, other)) = std::str::from_utf8(bytes).ok().and_then(|text| text.split_once('\0')) else { return };
@@ -83,6 +93,8 @@ mod tests {
     fn the_targets_run() {
         fuzz(b"SELECT a FROM t; DROP TABLE t");
         fuzz(b"\xff");
+        fuzz_replication(b"TABLE t");
+        fuzz_replication(b"START_REPLICATION SLOT s LOGICAL 0/0 (publication_names 'p')");
         fuzz_key(b"TABLE t\0TABLE t");
     }
 }

@@ -123,6 +123,8 @@ pub enum Copying {
     In,
     /// COPY … TO STDOUT.
     Out,
+    /// START_REPLICATION: both ways until both sides have ended it.
+    Both,
 }
 
 /// Why a text was not judged: nothing of it may be sent.

@@ -15,15 +15,17 @@ mod names;
 mod operations;
 mod parse;
 mod query;
+mod replication;
 mod statements;
 mod text;
 
 pub use facts::{PreparedTexts, SessionFacts};
-pub use fuzz::{fuzz, fuzz_key};
+pub use fuzz::{fuzz, fuzz_key, fuzz_replication};
 pub use key::safe_key;
 pub use map::map;
 pub use mapped::{Copying, Cursor, Effects, Mapped, MappedStatement, Naming, SqlRefusal, Transaction};
 pub use names::{cut, parse_search_path};
 pub use operations::{actions, resource_kinds};
 pub use parse::LONGEST_TEXT;
+pub use replication::map_replication;
 pub use statements::{kinds, setting_is_harmless};

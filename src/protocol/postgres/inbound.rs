@@ -10,20 +10,23 @@ use tokio::time::timeout;
 
 use super::answer::{NoPacket, decision, fatal, first_packet, malformed, of_drain, of_failure};
 use super::asked::{Asked, asked};
+use super::cancel::SessionKey;
 use super::listener::PostgresListener;
 use super::login::{LoggedIn, LoginError, login, pass_through};
+use super::relayed::Relayed;
 use super::roles::role;
 use super::session::{self, SessionStart};
 use super::settings::{SPIFFE_ID, application_name, cap};
 use super::wire::{
     ErrorReply, FirstPacket, FrameReader, Replication, Side, StartupPacket, authentication_ok, backend_key_data,
-    negotiate_protocol_version, parameter_status,
+    negotiate_protocol_version, parameter_status, ready_for_query,
 };
 use crate::audit::new_decision_id;
 use crate::config::RoleConfig;
 use crate::enforce::{Asker, Denied, Permit, Settlement};
 use crate::failure::Failure;
 use crate::protocol::{Closed, Downstream, Last};
+use crate::upstream::UpstreamIo;
 
 /// The newest minor version that we speak to clients: 3.2, which has long cancel keys. To the server it is always 3.0: nothing but the
 /// length of its key would change, and poolers refuse newer ones.
@@ -47,8 +50,13 @@ pub(super) async fn serve(
         }
     };
     match started {
-        Ok(Ok(Started { client_buffered, server, session })) => {
+        Ok(Ok(Started::Statements { client_buffered, server, session })) => {
             session::run(client, client_buffered, server, *session, ending, grace).await
+        }
+        Ok(Ok(Started::Replication { relayed, server, key })) => {
+            // All that it does is what it may be cancelled in.
+            key.begin_statement();
+            relayed.relay(client, server, listener.limits.idle_timeout, ending, grace).await
         }
         Ok(Err(closed)) => closed,
         Err(_elapsed) => {
@@ -60,11 +68,13 @@ pub(super) async fn serve(
     }
 }
 
-/// A session whose client has been told that it is ready.
-struct Started {
-    client_buffered: BytesMut,
-    server: LoggedIn,
-    session: Box<SessionStart>,
+/// A session that is open.
+enum Started {
+    /// Its statements are judged. The client waits for ReadyForQuery.
+    Statements { client_buffered: BytesMut, server: LoggedIn, session: Box<SessionStart> },
+    /// `replication=true`: everything in the cluster or nothing, and no SQL (`exec_replication_command` in walsender.c). It was permitted,
+    /// so nobody looks into it.
+    Replication { relayed: Relayed, server: UpstreamIo, key: SessionKey },
 }
 
 async fn start(
@@ -93,7 +103,7 @@ async fn start(
     let decision = permit.decision_id();
 
     let mut reader = FrameReader::new(Side::Client { message_bytes: listener.config.message_bytes }, BytesMut::new());
-    let rebuilt = rebuild(listener, asker, &asked, &role, &startup);
+    let rebuilt = rebuild(listener, asker, &asked, &role);
     let server = match open_session(client, &mut reader, listener, &permit, &rebuilt).await {
         Ok(server) => server,
         Err(unopened) => return Err(unopened.answer(client, listener, permit).await),
@@ -103,6 +113,18 @@ async fn start(
         Ok(key) => key,
         Err(error) => return Err(Unopened::Login(LoginError::Io(error)).answer(client, listener, permit).await),
     };
+    if asked.replication == Replication::Physical {
+        let relayed = Relayed::new(permit);
+        return replicate(
+            client,
+            relayed,
+            &greeting(&startup, minor, &server, (key.pid(), key.secret())),
+            reader,
+            server,
+            key,
+        )
+        .await;
+    }
     // The record comes before the answer.
     if permit.settle(&Settlement::default()).is_err() {
         fatal(client, &of_failure(&Failure::Audit).with_detail(self::decision(decision))).await;
@@ -126,7 +148,35 @@ async fn start(
         minor,
         key,
     });
-    Ok(Started { client_buffered: reader.into_buffered(), server, session })
+    Ok(Started::Statements { client_buffered: reader.into_buffered(), server, session })
+}
+
+/// The record of its beginning, then the answer, and what both sides have said ahead of time.
+async fn replicate(
+    client: &mut Downstream,
+    mut relayed: Relayed,
+    greeting: &[u8],
+    reader: FrameReader,
+    mut server: LoggedIn,
+    key: SessionKey,
+) -> Result<Started, Closed> {
+    if relayed.begin().is_err() {
+        fatal(client, &of_failure(&Failure::Audit)).await;
+        return Err(Closed::InOrder);
+    }
+    let mut told = BytesMut::from(greeting);
+    ready_for_query(&mut told, b'I');
+    told.extend_from_slice(&server.buffered);
+    let said = reader.into_buffered();
+    let passed = async {
+        client.write_all(&told).await?;
+        client.flush().await?;
+        server.io.write_all(&said).await?;
+        server.io.flush().await
+    };
+    passed.await.map_err(|error: std::io::Error| Closed::Failed { cause: error.to_string() })?;
+    relayed.ahead = (said.len() as u64, server.buffered.len() as u64);
+    Ok(Started::Replication { relayed, server: server.io, key })
 }
 
 /// Asks the policies; a refusal has been answered.
@@ -235,19 +285,15 @@ async fn open_session(
 /// The packet for the server: everything in it was judged or is the proxy's own.
 ///
 /// What it sets is what RESET ALL and DISCARD ALL go back to.
-fn rebuild(
-    listener: &PostgresListener,
-    asker: &Asker,
-    asked: &Asked,
-    role: &str,
-    startup: &StartupPacket,
-) -> StartupPacket {
+fn rebuild(listener: &PostgresListener, asker: &Asker, asked: &Asked, role: &str) -> StartupPacket {
     let id = asker.peer().id();
     let mut rebuilt = StartupPacket::new(0);
     rebuilt.set("user", role);
     rebuilt.set("database", &asked.database);
-    if asked.replication != Replication::No {
-        rebuilt.set("replication", startup.parameter("replication").unwrap_or_default());
+    match asked.replication {
+        Replication::No => {}
+        Replication::Physical => rebuilt.set("replication", "true"),
+        Replication::Database => rebuilt.set("replication", "database"),
     }
     let own = asked.judged.application_name.as_deref().unwrap_or_default();
     rebuilt.set("application_name", &application_name(id, own));

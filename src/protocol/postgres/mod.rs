@@ -12,6 +12,7 @@ mod listener;
 mod login;
 mod open;
 mod outbound;
+mod relayed;
 mod roles;
 mod session;
 mod settings;

@@ -4,24 +4,22 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
-use tokio::time::{sleep, timeout};
+use tokio::io::AsyncWriteExt as _;
+use tokio::time::timeout;
 
 use super::answer::{NoPacket, decision, fatal, first_packet, malformed, of_drain, of_failure};
 use super::asked::asked;
 use super::cancel;
 use super::inbound::deny;
 use super::listener::PostgresListener;
+use super::relayed::Relayed;
 use super::wire::{CancelRequest, ErrorReply, FirstPacket, StartupPacket};
 use crate::audit::new_decision_id;
 use crate::enforce::{Asker, Permit, Settlement};
 use crate::failure::Failure;
 use crate::protocol::{Closed, Downstream, Last};
-use crate::relay::{Ended, Moved, relay_counted};
 use crate::upstream::{OwnPurpose, UpstreamIo};
 
-/// An exchange that stays open longer has a record of its beginning.
-const STARTED_AFTER: Duration = Duration::from_secs(5);
 /// Serves a connection until it ends.
 pub(super) async fn serve(
     client: Downstream,
@@ -54,7 +52,8 @@ pub(super) async fn serve(
             return Closed::InOrder;
         }
     };
-    relay(client, upstream, permit, &listener, ending, grace).await
+    let idle = listener.limits.idle_timeout;
+    Relayed::new(permit).relay(client, upstream, idle, ending, grace).await
 }
 
 /// Everything up to a startup packet; whatever else it comes to has been answered.
@@ -162,76 +161,4 @@ async fn connect(
     };
     fatal(client, &reply).await;
     Err(Closed::InOrder)
-}
-
-async fn relay(
-    client: impl AsyncRead + AsyncWrite + Unpin,
-    upstream: UpstreamIo,
-    permit: Permit,
-    listener: &PostgresListener,
-    mut ending: impl Future<Output = Last> + Unpin,
-    grace: Duration,
-) -> Closed {
-    let mut session = Relayed { permit: Some(permit), moved: Moved::default() };
-    let idle = listener.limits.idle_timeout;
-    let closed = {
-        let mut relaying = pin!(relay_counted(client, upstream, idle, &session.moved));
-        let mut started = pin!(sleep(STARTED_AFTER));
-        let mut has_begun = false;
-        loop {
-            tokio::select! {
-                ended = relaying.as_mut() => break of_ended(ended),
-                () = started.as_mut(), if !has_begun => {
-                    has_begun = true;
-                    if session.permit.as_ref().is_some_and(|permit| permit.record_started().is_err()) {
-                        break Closed::Cut;
-                    }
-                }
-                _last = &mut ending => {
-                    break match timeout(grace, relaying.as_mut()).await {
-                        Ok(ended) => of_ended(ended),
-                        Err(_elapsed) => Closed::Cut,
-                    };
-                }
-            }
-        }
-    };
-    session.settle(match &closed {
-        Closed::InOrder => None,
-        Closed::Idle => Some(format!("no byte moved for {} s", idle.as_secs())),
-        Closed::Failed { cause } => Some(cause.clone()),
-        Closed::Cut | Closed::Refused { .. } => Some("the session was cut".into()),
-    });
-    closed
-}
-
-fn of_ended(ended: Ended) -> Closed {
-    match ended {
-        Ended::Closed => Closed::InOrder,
-        Ended::Idle => Closed::Idle,
-        Ended::Failed(error) => Closed::Failed { cause: error.to_string() },
-    }
-}
-
-/// A relayed session. However it ends, it has its final record with what was passed on.
-struct Relayed {
-    /// There until the record is written.
-    permit: Option<Permit>,
-    moved: Moved,
-}
-
-impl Relayed {
-    fn settle(&mut self, error: Option<String>) {
-        let Some(permit) = self.permit.take() else { return };
-        let (bytes_in, bytes_out) = (self.moved.forth(), self.moved.back());
-        if let Err(error) = permit.settle(&Settlement { bytes_in, bytes_out, error, ..Settlement::default() }) {
-            tracing::error!(%error, "a session that ended has no final record");
-        }
-    }
-}
-
-impl Drop for Relayed {
-    fn drop(&mut self) {
-        self.settle(Some("the connection was cut".into()));
-    }
 }

@@ -283,7 +283,10 @@ impl SidecarPlan {
                 let _ = writeln!(yaml, "{direction}:");
             }
             for listener in listeners {
-                let _ = writeln!(yaml, "  - name: {}\n    listen: 127.0.0.1:0", listener.name);
+                let _ = writeln!(yaml, "  - name: {}", listener.name);
+                if !listener.yaml.lines().any(|line| line.starts_with("listen:")) {
+                    let _ = writeln!(yaml, "    listen: 127.0.0.1:0");
+                }
                 for line in listener.yaml.lines() {
                     let _ = writeln!(yaml, "    {line}");
                 }

@@ -135,6 +135,14 @@ const KINDS: &[(&str, &str)] = &[
     ("revoke", "sql:Grant on each object, with columns"),
     ("grant_role", "sql:Grant on the Database (type: role) with context.requestedRole"),
     ("revoke_role", "sql:Grant on the Database (type: role) with context.requestedRole"),
+    ("identify_system", "sql:Replicate on the Database"),
+    ("create_replication_slot", "sql:Replicate on the Database with context.slot (type: output_plugin)"),
+    ("alter_replication_slot", "sql:Replicate on the Database with context.slot"),
+    ("drop_replication_slot", "sql:Replicate on the Database with context.slot"),
+    ("read_replication_slot", "sql:Replicate on the Database with context.slot"),
+    ("start_replication", "sql:Replicate on the Database with context.slot and, if it names some, context.publication"),
+    ("timeline_history", "sql:Replicate on the Database"),
+    ("base_backup", "sql:Replicate on the Database"),
 ];
 
 /// Every kind of statement, and what it asks.

@@ -68,7 +68,7 @@ impl Session {
 
     /// Whether a message has to wait: for the outcome of another, for the facts, for a catalogue.
     fn gate(&mut self, tag: u8) -> Option<Taken> {
-        if self.skipping || self.copying_in || !matches!(tag, b'Q' | b'P' | b'B' | b'E' | b'F') {
+        if self.skipping || self.copying_in || self.streaming || !matches!(tag, b'Q' | b'P' | b'B' | b'E' | b'F') {
             return None;
         }
         if self.outcome_pending {
@@ -103,8 +103,13 @@ impl Session {
         if self.skipping && tag != b'S' {
             return Ok(None);
         }
-        if self.copying_in {
+        if self.copying_in || self.streaming {
             return self.in_copy(frame).map(|()| None);
+        }
+        if self.setup.replicates && matches!(tag, b'P' | b'B' | b'E' | b'F' | b'D' | b'C') {
+            // The server's words (`forbidden_in_wal_sender` in postgres.c); it would go on, and nobody does.
+            let words = "extended query protocol not supported in a replication connection";
+            return Err(End::refused("extended-in-replication", "08P01", words));
         }
         match tag {
             b'Q' => self.query(frame),
@@ -250,7 +255,7 @@ impl Session {
         for statement in &judged.mapped.statements {
             queried.barrier |= self.note(statement);
             queried.effects = both(queried.effects, statement.effects);
-            self.hold_all |= statement.copying == Some(Copying::In);
+            self.hold_all |= matches!(statement.copying, Some(Copying::In | Copying::Both));
         }
         queried.change = self.drop_unnamed();
         self.outcome_pending |= queried.barrier;

@@ -1,4 +1,4 @@
-//! COPY FROM STDIN: the server takes data and nothing else.
+//! COPY FROM STDIN and START_REPLICATION: the server takes data and nothing else.
 //!
 //! # Source
 //! `CopyGetData` (copyfromparse.c): Flush and Sync are read and ignored, CopyDone and CopyFail end the data, anything else is an error
@@ -16,7 +16,7 @@ impl Session {
         let passed = self.from_client.pass(b"d").map_err(|cause| Self::broken_by_client(&cause))?;
         let Some(passed) = passed else { return Ok(false) };
         // Outside of COPY the server ignores it: what is still under way when COPY has failed.
-        if self.copying_in {
+        if self.copying_in || self.streaming {
             if let Some(running) = self.owed.front_mut().and_then(Owed::running) {
                 running.bytes_in += passed.bytes.len() as u64;
             }
@@ -27,6 +27,9 @@ impl Session {
 
     /// Another message during COPY.
     pub(super) fn in_copy(&mut self, frame: &Frame) -> Result<(), End> {
+        if self.streaming {
+            return self.in_stream(frame);
+        }
         match frame.tag() {
             b'S' | b'H' => Ok(()),
             b'c' | b'f' => {
@@ -45,5 +48,20 @@ impl Session {
                 Err(End::refused("message-in-copy", "08P01", words))
             }
         }
+    }
+    /// Another message during START_REPLICATION: only its end.
+    ///
+    /// # Source
+    /// `ProcessRepliesIfAny` (walsender.c), to which anything but CopyData, CopyDone and Terminate is fatal.
+    fn in_stream(&mut self, frame: &Frame) -> Result<(), End> {
+        if frame.tag() != b'c' {
+            let words = format!("invalid standby message type \"{}\"", char::from(frame.tag()));
+            return Err(End::refused("message-in-stream", "08P01", words));
+        }
+        self.streaming = false;
+        // What comes next waits until the server has ended its side too.
+        self.hold_all = true;
+        self.to_server.push(frame.as_bytes().clone());
+        Ok(())
     }
 }

@@ -76,14 +76,16 @@ impl Session {
         let (Some(catalog), Some(facts)) = (&self.catalog, &self.facts) else { return Look::NeedsCatalog };
         let world = World { catalog: catalog.generation, facts: self.facts_number };
         let safe = (self.setup.safe_key)(text);
-        if let Some(mapped) = cache::find(world, text, safe.as_deref()) {
+        // What a walsender is told has another meaning elsewhere, so it has no part in what is kept.
+        let shares = !self.setup.replicates;
+        if shares && let Some(mapped) = cache::find(world, text, safe.as_deref()) {
             return Look::Judged(Arc::new(Judged { text: text.into(), mapped, index: 0, world }));
         }
         let texts = Texts { statements: &self.statements, cursors: &self.cursors, asked: std::cell::Cell::new(false) };
         match (self.setup.map)(text, &self.setup.endpoint, catalog, facts, &texts) {
             Ok(mapped) => {
                 let mapped = Arc::new(mapped);
-                if !texts.asked.get() {
+                if shares && !texts.asked.get() {
                     cache::keep(world, text, safe, &mapped);
                 }
                 Look::Judged(Arc::new(Judged { text: text.into(), mapped, index: 0, world }))

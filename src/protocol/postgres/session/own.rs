@@ -1,11 +1,12 @@
 //! What the proxy asks in the client's session: extended messages with reserved names, closed at once, their answers swallowed.
 //!
-//! With Sync only between transactions: within one it would commit half of a pipeline, and Flush asks as well.
+//! With Sync only between transactions: within one it would commit half of a pipeline, and Flush asks as well. A walsender takes simple
+//! queries only, one at a time: there is no unnamed statement that they could destroy.
 
 use std::sync::Arc;
 
 use super::facts::{self, QUESTIONS, TEMP_SCHEMA};
-use super::messages::{self, put_bare, put_bind, put_execute, put_parse, put_target};
+use super::messages::{self, put_bare, put_bind, put_execute, put_parse, put_query, put_target};
 use super::pipeline::Owed;
 use super::session::{End, Session};
 use super::setup::{Reading, Rows};
@@ -20,7 +21,9 @@ pub(super) struct Own {
     synced: bool,
     answers: Vec<Rows>,
     current: Rows,
-    /// How many CloseCompletes are still to come.
+    /// It was asked by simple queries.
+    simple: bool,
+    /// How many CloseCompletes, or ReadyForQuery of simple queries, are still to come.
     closing: usize,
 }
 
@@ -64,8 +67,13 @@ impl Session {
 
     fn ask(&mut self, questions: &[&'static str], purpose: Purpose) {
         let synced = self.is_between_messages();
+        let simple = self.setup.replicates;
         let name = Self::reserved_name();
         self.to_server.put(|out| {
+            if simple {
+                questions.iter().for_each(|question| put_query(out, question));
+                return;
+            }
             for question in questions {
                 put_parse(out, name.as_bytes(), question);
                 put_bind(out, name.as_bytes(), name.as_bytes());
@@ -77,8 +85,8 @@ impl Session {
         });
         self.unflushed = false;
         self.owed.push_back(Owed::Own);
-        let closing = questions.len() * 2;
-        self.own = Some(Own { purpose, synced, answers: Vec::new(), current: Rows::new(), closing });
+        let closing = if simple { questions.len() } else { questions.len() * 2 };
+        self.own = Some(Own { purpose, synced, answers: Vec::new(), current: Rows::new(), simple, closing });
     }
 
     /// No transaction is open and no message of the client's stands before its Sync.
@@ -91,11 +99,19 @@ impl Session {
         let Some(own) = &mut self.own else { return Err(End::out_of_step("nothing was asked")) };
         match tag {
             b'1' | b'2' => {}
+            b'T' if own.simple => {}
             b'D' => own.current.push(messages::row(body).ok_or_else(|| End::out_of_step("a row"))?),
             b'C' => own.answers.push(std::mem::take(&mut own.current)),
             b'3' => {
                 own.closing = own.closing.saturating_sub(1);
                 if own.closing == 0 && !own.synced {
+                    return self.asked();
+                }
+            }
+            b'Z' if own.simple => {
+                own.closing = own.closing.saturating_sub(1);
+                self.status = body.first().copied().unwrap_or(b'I');
+                if own.closing == 0 {
                     return self.asked();
                 }
             }

@@ -80,6 +80,8 @@ pub(super) struct Queried {
     pub(super) limit: Option<Limit>,
     pub(super) effects: Effects,
     pub(super) barrier: bool,
+    /// A replication command: it may complete several times over before the server is ready, the last with this tag.
+    pub(super) command: Option<Box<str>>,
     /// The unnamed statement and portal are dropped.
     pub(super) change: u64,
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::judge::Judged;
 use crate::audit::AuditError;
 use crate::enforce::{Permit, Settlement};
-use crate::mapping::sql::MappedStatement;
+use crate::mapping::sql::{Copying, MappedStatement};
 use crate::telemetry::ListenerMetrics;
 
 /// A statement that runs for longer has a record of its beginning.
@@ -56,11 +56,26 @@ impl Running {
         self.index
     }
 
+    /// Which way its data goes.
+    pub(super) fn copies(&self) -> Option<Copying> {
+        self.statement().and_then(|statement| statement.copying)
+    }
+
+    /// It is a replication command.
+    pub(super) fn is_replication(&self) -> bool {
+        self.statement().is_some_and(|statement| statement.operations.first().action.as_str() == "sql:Replicate")
+    }
+
     /// Writes the record of its beginning if it runs for long.
     pub(super) fn note_if_long(&mut self, now: Instant) -> Result<(), AuditError> {
         if self.noted || now.saturating_duration_since(self.permit.exchange().started) < LONG {
             return Ok(());
         }
+        self.note()
+    }
+
+    /// Writes the record of its beginning.
+    pub(super) fn note(&mut self) -> Result<(), AuditError> {
         self.noted = true;
         self.permit.record_started()
     }

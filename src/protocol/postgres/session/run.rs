@@ -10,7 +10,7 @@ use super::session::Session;
 use super::setup::Setup;
 use crate::audit::DecisionId;
 use crate::enforce::Asker;
-use crate::mapping::sql::{map, safe_key};
+use crate::mapping::sql::{map, map_replication, safe_key};
 use crate::protocol::postgres::cancel::SessionKey;
 use crate::protocol::postgres::listener::PostgresListener;
 use crate::protocol::postgres::login::LoggedIn;
@@ -81,6 +81,7 @@ pub(in crate::protocol::postgres) async fn run(
 
 fn setup(start: &SessionStart, server: &LoggedIn) -> Setup {
     let (listener, config) = (&start.listener, &start.listener.config);
+    let replicates = start.replication != Replication::No;
     Setup {
         endpoint: Arc::clone(&listener.endpoint),
         point: Arc::clone(&listener.point),
@@ -91,8 +92,8 @@ fn setup(start: &SessionStart, server: &LoggedIn) -> Setup {
         message_bytes: config.message_bytes,
         utf8_server: server.parameter("server_encoding").is_some_and(|encoding| encoding.eq_ignore_ascii_case("UTF8")),
         catalog_max_age: config.catalog_max_age.max(LEAST_CATALOG_AGE),
-        replicates: start.replication != Replication::No,
-        map,
+        replicates,
+        map: if replicates { map_replication } else { map },
         safe_key,
         reading: Some(super::own::reading()),
     }

@@ -7,7 +7,7 @@ use super::messages::put_bare;
 use super::pipeline::Owed;
 use super::record::{Outcome, Running};
 use super::session::{End, Session};
-use crate::mapping::sql::{Cursor, Effects, Naming, Transaction};
+use crate::mapping::sql::{Copying, Cursor, Effects, Naming, Transaction};
 use crate::protocol::postgres::wire::Frame;
 
 /// Rows and COPY data: passed on without being looked into.
@@ -58,9 +58,9 @@ impl Session {
                 self.hold_all = false;
                 self.pass(frame);
             }
-            b'W' if !self.setup.replicates => return Err(End::out_of_step("replication was not permitted")),
+            b'W' => self.stream_begins(frame)?,
             b'V' => self.returned(frame)?,
-            b'H' | b'W' | b'c' | b'd' => self.pass(frame),
+            b'H' | b'c' | b'd' => self.pass(frame),
             other => return Err(End::out_of_step(&format!("a message of type {other}"))),
         }
         Ok(())
@@ -138,7 +138,13 @@ impl Session {
         match self.owed.front_mut() {
             Some(Owed::Query(queried)) if queried.denied.is_none() => {
                 let converted = queried.limit.is_some();
-                if let Some(mut running) = queried.running.pop_front() {
+                let is_command = queried.running.front().is_some_and(Running::is_replication);
+                if let (true, Some(running), Outcome::Complete(tag)) =
+                    (is_command, queried.running.front_mut(), outcome)
+                {
+                    running.bytes_out += length;
+                    queried.command = Some(tag.into());
+                } else if let Some(mut running) = queried.running.pop_front() {
                     running.bytes_out += length;
                     self.succeeded(&running, outcome);
                     running.settle(outcome).map_err(End::audit)?;
@@ -166,7 +172,23 @@ impl Session {
             _ => return Err(End::out_of_step("something else was completed")),
         }
         self.copying_in = false;
+        self.streaming = false;
         self.to_client.push(frame.into_bytes());
+        Ok(())
+    }
+
+    /// CopyBothResponse: a stream, which may go on for as long as both sides like.
+    fn stream_begins(&mut self, frame: Frame) -> Result<(), End> {
+        let running = self.owed.front_mut().and_then(Owed::running);
+        let Some(running) = running.filter(|running| running.copies() == Some(Copying::Both)) else {
+            return Err(End::out_of_step("no replication was permitted"));
+        };
+        running.note().map_err(End::audit)?;
+        self.streaming = true;
+        self.hold_all = false;
+        // It is no transaction: how long it goes on is not limited.
+        self.transaction_since = None;
+        self.pass(frame);
         Ok(())
     }
 
@@ -248,6 +270,7 @@ impl Session {
         let sqlstate: Box<str> = deny::field(frame.body(), b'C').unwrap_or("XX000").into();
         let fatal = is_fatal(frame.body());
         self.copying_in = false;
+        self.streaming = false;
         self.server_said_goodbye |= fatal;
         let told = self.tell(&frame, &sqlstate);
         let sees_whole_rows = self.sees_whole_rows;
@@ -304,14 +327,19 @@ impl Session {
     fn ready(&mut self, frame: Frame) -> Result<(), End> {
         let status = frame.body().first().copied().unwrap_or(b'I');
         self.copying_in = false;
+        self.streaming = false;
         match self.owed.pop_front() {
             Some(Owed::Sync { barrier }) => self.release(barrier, false),
             Some(Owed::Query(queried)) => {
                 self.statements.confirm(b"", queried.change);
                 self.portals.confirm(b"", queried.change);
                 self.stale = both(self.stale, queried.effects);
+                let outcome = match &queried.command {
+                    Some(tag) => Outcome::Complete(tag),
+                    None => Outcome::BrokenOff("the server did not tell its outcome"),
+                };
                 for running in queried.running {
-                    running.settle(Outcome::BrokenOff("the server did not tell its outcome")).map_err(End::audit)?;
+                    running.settle(outcome).map_err(End::audit)?;
                 }
                 self.release(queried.barrier, true);
             }

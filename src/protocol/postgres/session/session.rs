@@ -47,6 +47,8 @@ pub(super) struct Session {
     pub(super) skipping: bool,
     /// The server takes COPY data and nothing else.
     pub(super) copying_in: bool,
+    /// A replication stream is under way: both sides send data and nothing else.
+    pub(super) streaming: bool,
     /// Nothing at all goes on until an answer is known.
     pub(super) hold_all: bool,
     /// Nothing that has to be judged goes on until an answer is known.
@@ -163,6 +165,7 @@ impl Session {
             segment: 0,
             skipping: false,
             copying_in: false,
+            streaming: false,
             hold_all: false,
             outcome_pending: false,
             unflushed: false,
@@ -267,7 +270,8 @@ impl Session {
     pub(super) fn end(&mut self, end: End) -> Step {
         let why = if end == End::Goodbye { "the client left" } else { "the session ended" };
         self.break_off(why);
-        if !self.server_said_goodbye {
+        // Words in the middle of a row would be taken for a part of it.
+        if !self.server_said_goodbye && !self.from_server.is_within() {
             self.to_client.put(|out| end.put(out));
         }
         Step::End(end)

@@ -34,7 +34,7 @@ pub(super) struct Setup {
     pub(super) utf8_server: bool,
     /// How old a catalogue may be.
     pub(super) catalog_max_age: Duration,
-    /// CopyBoth may be begun.
+    /// The session is one of a walsender, which knows simple queries only: CopyBoth may be begun, texts may be replication commands.
     pub(super) replicates: bool,
     /// How a text is understood.
     pub(super) map: Map,
