@@ -71,10 +71,8 @@ async fn a_password_command_that_does_not_end_is_ended_with_all_that_it_began() 
 #[tokio::test]
 async fn a_workload_without_a_role_is_refused_with_a_record() {
     let world = World::new();
-    let yaml = format!(
-        "role: by_identity\nroles:\n  {}: app_role\ncatalog:\n  user: catalog_role\n",
-        world.id("somebody")
-    );
+    let yaml =
+        format!("role: by_identity\nroles:\n  {}: app_role\ncatalog:\n  user: catalog_role\n", world.id("somebody"));
     let house = world.warehouse_with(PgPlan::new(), ALLOW_ALL, &yaml).await;
     let error = PgWire::try_session(house.address(), "app_role").await.err().expect("has no role");
     assert_eq!((error.severity(), error.sqlstate()), ("FATAL", "28000"), "{error:?}");
