@@ -129,7 +129,7 @@ pub enum UpstreamCa {
 }
 
 /// Timeouts that a session begins with and cannot raise. None: the server's own.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct SessionCaps {
     /// `statement_timeout`.
     pub statement: Option<Duration>,

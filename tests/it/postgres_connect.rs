@@ -448,7 +448,6 @@ async fn the_identity_stands_in_the_session_and_cannot_be_changed() {
 }
 
 #[tokio::test]
-#[ignore = "SET application_name replaces the proxy's part too"]
 async fn set_application_name_changes_only_the_clients_part() {
     let world = World::new();
     let house = world.warehouse(&only(&[]), "").await;
@@ -519,7 +518,6 @@ async fn statement_timeout_begins_at_its_cap() {
 }
 
 #[tokio::test]
-#[ignore = "SET is not held to the caps yet"]
 async fn statement_timeout_cannot_be_raised_above_its_cap() {
     let world = World::new();
     let house = world.warehouse(ALLOW_ALL, "statement_timeout: 2s\n").await;
@@ -801,7 +799,6 @@ async fn replication_that_is_permitted_speaks_its_own_commands() {
 // --------------------------------------------------------------------------------------------------------------------- framing
 
 #[tokio::test]
-#[ignore = "a Bind that ends early gets no answer through the pair"]
 async fn messages_that_break_the_protocol_end_the_session() {
     let world = World::new();
     let house = world.warehouse(ALLOW_ALL, "message_bytes: 65536\n").await;

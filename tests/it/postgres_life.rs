@@ -239,7 +239,6 @@ async fn a_policy_that_changes_is_in_force_for_the_next_statement_of_an_open_ses
 }
 
 #[tokio::test]
-#[ignore = "open sessions are not asked about again when the policies change"]
 async fn a_session_that_may_not_be_any_more_is_ended() {
     let world = World::new();
     let house = world.warehouse(&only(&[]), "").await;

@@ -15,6 +15,7 @@ pub(super) struct Asked {
     asks: Vec<Ask>,
     effects: Effects,
     literals_matter: bool,
+    renames: Vec<(i32, String)>,
 }
 
 /// One operation to be: columns of the same table come together.
@@ -176,6 +177,16 @@ impl Asked {
     /// Another text that differs only in literals may mean something else.
     pub(super) fn literals_matter(&mut self) {
         self.literals_matter = true;
+    }
+
+    /// `application_name` is set to `own`, which is written at this byte of the text.
+    pub(super) fn rename(&mut self, at: i32, own: &str) {
+        self.renames.push((at, own.to_owned()));
+    }
+
+    /// What `application_name` is set to, and where that is written.
+    pub(super) fn renames(&self) -> &[(i32, String)] {
+        &self.renames
     }
 
     /// Nothing but reads so far, by functions that nobody needs to judge: how many rows come back can be bounded.

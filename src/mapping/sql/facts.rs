@@ -1,5 +1,7 @@
 //! What only the session itself knows.
 
+use crate::config::SessionCaps;
+
 /// What a session says of itself: asked after everything that may have changed it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct SessionFacts {
@@ -15,6 +17,8 @@ pub struct SessionFacts {
     pub utf8_client: bool,
     /// `server_encoding` is UTF8. If not, unquoted identifiers that are not ASCII cannot be judged.
     pub utf8_server: bool,
+    /// Timeouts that the session cannot raise.
+    pub caps: SessionCaps,
 }
 
 /// The texts that names of prepared statements stand for in this session, by protocol or by SQL: they share one name space.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::catalog::{Catalog, Column, Relation, RelationKind, Schema};
 use super::{PreparedTexts, SessionFacts, map, map_replication, safe_key};
+use crate::config::SessionCaps;
 
 struct Nothing;
 
@@ -48,6 +49,7 @@ fn facts() -> SessionFacts {
         temp_schema: None,
         utf8_client: true,
         utf8_server: true,
+        caps: SessionCaps::default(),
     }
 }
 

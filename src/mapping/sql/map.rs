@@ -9,7 +9,9 @@ use super::catalog::{Catalog, Relation};
 use super::names::Names;
 use super::parse::parse;
 use super::statements::{self, After, Earlier, Judged};
-use super::{Cursor, Mapped, MappedStatement, Naming, PreparedTexts, SessionFacts, SqlRefusal, Transaction, text};
+use super::{
+    Cursor, Mapped, MappedStatement, Naming, PreparedTexts, SessionFacts, SqlRefusal, Transaction, rename, text,
+};
 use crate::mapping::{Resource, ResourceKind};
 
 /// Maps a text: everything it asks, or why that cannot be told.
@@ -34,6 +36,7 @@ pub fn map(
         outer: prepared.transaction_matters(),
         unsettled_locally: false,
         literals_matter: false,
+        renames: Vec::new(),
     };
     let mut statements = Vec::new();
     for raw in parse(text)? {
@@ -45,6 +48,7 @@ pub fn map(
     }
     Ok(Mapped {
         literals_do_not_matter: !walk.literals_matter,
+        renames: rename::find(text, &walk.renames)?,
         statements,
         normalized: text::normalized(text),
         fingerprint: text::fingerprint(text),
@@ -95,6 +99,8 @@ struct TextWalk<'a> {
     /// The transaction that this text came into has changed something, nobody knows until when.
     outer: bool,
     literals_matter: bool,
+    /// What `application_name` is set to, and where that is written.
+    renames: Vec<(i32, String)>,
 }
 
 impl TextWalk<'_> {
@@ -107,6 +113,7 @@ impl TextWalk<'_> {
             statements::judge(node, &self.names, self.texts, &self.earlier)?;
         let only_reads = is_select && asked.only_reads();
         let may_see_whole_rows = asked.sees_whole_rows(&self.names);
+        self.renames.extend_from_slice(asked.renames());
         let (operations, effects, literals_matter) = asked.finish(&self.names, kind);
         self.literals_matter |= literals_matter;
         self.nothing_gone(operations.iter().map(|operation| &operation.resource))?;

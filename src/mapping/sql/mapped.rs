@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use super::Rename;
 use crate::mapping::Operations;
 
 /// A text that was understood: each of its statements with what it asks. Without statements (empty text, only comments) there is
@@ -16,6 +17,8 @@ pub struct Mapped {
     pub literals_do_not_matter: bool,
     /// The text with each literal replaced by `$1`, `$2` …
     pub normalized: Arc<str>,
+    /// What `application_name` is set to: only a part of it is the client's.
+    pub renames: Vec<Rename>,
     /// libpg_query's fingerprint, 16 hex digits.
     pub fingerprint: Arc<str>,
 }

@@ -15,6 +15,7 @@ mod names;
 mod operations;
 mod parse;
 mod query;
+mod rename;
 mod replication;
 mod statements;
 mod text;
@@ -27,5 +28,6 @@ pub use mapped::{Copying, Cursor, Effects, Mapped, MappedStatement, Naming, SqlR
 pub use names::{cut, parse_search_path};
 pub use operations::{actions, resource_kinds};
 pub use parse::LONGEST_TEXT;
+pub use rename::Rename;
 pub use replication::map_replication;
-pub use statements::{kinds, setting_is_harmless};
+pub use statements::{kinds, setting_is_harmless, timeout_milliseconds};

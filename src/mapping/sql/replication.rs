@@ -68,6 +68,7 @@ pub fn map_replication(
     Ok(Mapped {
         statements: vec![statement],
         literals_do_not_matter: false,
+        renames: Vec::new(),
         normalized: command.normalized.into(),
         // The grammar of SQL has no fingerprint for it: that of what it is.
         fingerprint: text::fingerprint(command.kind),

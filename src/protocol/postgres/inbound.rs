@@ -17,6 +17,7 @@ use super::relayed::Relayed;
 use super::roles::role;
 use super::session::{self, SessionStart};
 use super::settings::{SPIFFE_ID, application_name, cap};
+use super::standing::Standing;
 use super::wire::{
     ErrorReply, FirstPacket, FrameReader, Replication, Side, StartupPacket, authentication_ok, backend_key_data,
     negotiate_protocol_version, parameter_status, ready_for_query,
@@ -53,10 +54,11 @@ pub(super) async fn serve(
         Ok(Ok(Started::Statements { client_buffered, server, session })) => {
             session::run(client, client_buffered, server, *session, ending, grace).await
         }
-        Ok(Ok(Started::Replication { relayed, server, key })) => {
+        Ok(Ok(Started::Replication { relayed, server, key, mut standing })) => {
             // All that it does is what it may be cancelled in.
             key.begin_statement();
-            relayed.relay(client, server, listener.limits.idle_timeout, ending, grace).await
+            let lost = pin!(standing.lost(&listener, &asker));
+            relayed.relay(client, server, listener.limits.idle_timeout, (ending, lost), grace).await
         }
         Ok(Err(closed)) => closed,
         Err(_elapsed) => {
@@ -74,7 +76,7 @@ enum Started {
     Statements { client_buffered: BytesMut, server: LoggedIn, session: Box<SessionStart> },
     /// `replication=true`: everything in the cluster or nothing, and no SQL (`exec_replication_command` in walsender.c). It was permitted,
     /// so nobody looks into it.
-    Replication { relayed: Relayed, server: UpstreamIo, key: SessionKey },
+    Replication { relayed: Relayed, server: UpstreamIo, key: SessionKey, standing: Box<Standing> },
 }
 
 async fn start(
@@ -99,6 +101,7 @@ async fn start(
         Err(NoPacket::Malformed(broken)) => return Err(malformed(client, broken).await),
     };
     let id: Arc<str> = new_decision_id().to_string().into();
+    let changed = listener.point.policies.changed();
     let (permit, asked, role) = decide(client, listener, asker, &startup, &id).await?;
     let decision = permit.decision_id();
 
@@ -113,17 +116,15 @@ async fn start(
         Ok(key) => key,
         Err(error) => return Err(Unopened::Login(LoginError::Io(error)).answer(client, listener, permit).await),
     };
+    let standing = Standing {
+        asks: Arc::new(asked.operations),
+        role: Some((asked.requested_role.clone(), role.as_str().into())),
+        changed,
+    };
     if asked.replication == Replication::Physical {
-        let relayed = Relayed::new(permit);
-        return replicate(
-            client,
-            relayed,
-            &greeting(&startup, minor, &server, (key.pid(), key.secret())),
-            reader,
-            server,
-            key,
-        )
-        .await;
+        let greeting = greeting(&startup, minor, &server, (key.pid(), key.secret()));
+        let (relayed, server) = replicate(client, Relayed::new(permit), &greeting, reader, server).await?;
+        return Ok(Started::Replication { relayed, server, key, standing: Box::new(standing) });
     }
     // The record comes before the answer.
     if permit.settle(&Settlement::default()).is_err() {
@@ -142,6 +143,7 @@ async fn start(
         id,
         decision,
         database: asked.database,
+        standing,
         role: role.into(),
         requested_role: asked.requested_role,
         replication: asked.replication,
@@ -158,8 +160,7 @@ async fn replicate(
     greeting: &[u8],
     reader: FrameReader,
     mut server: LoggedIn,
-    key: SessionKey,
-) -> Result<Started, Closed> {
+) -> Result<(Relayed, UpstreamIo), Closed> {
     if relayed.begin().is_err() {
         fatal(client, &of_failure(&Failure::Audit)).await;
         return Err(Closed::InOrder);
@@ -176,7 +177,7 @@ async fn replicate(
     };
     passed.await.map_err(|error: std::io::Error| Closed::Failed { cause: error.to_string() })?;
     relayed.ahead = (said.len() as u64, server.buffered.len() as u64);
-    Ok(Started::Replication { relayed, server: server.io, key })
+    Ok((relayed, server.io))
 }
 
 /// Asks the policies; a refusal has been answered.

@@ -16,6 +16,7 @@ mod relayed;
 mod roles;
 mod session;
 mod settings;
+mod standing;
 mod wire;
 
 pub use answer::turn_away;

@@ -13,10 +13,12 @@ use super::cancel;
 use super::inbound::deny;
 use super::listener::PostgresListener;
 use super::relayed::Relayed;
+use super::standing::Standing;
 use super::wire::{CancelRequest, ErrorReply, FirstPacket, StartupPacket};
 use crate::audit::new_decision_id;
 use crate::enforce::{Asker, Permit, Settlement};
 use crate::failure::Failure;
+use crate::mapping::Operations;
 use crate::protocol::{Closed, Downstream, Last};
 use crate::upstream::{OwnPurpose, UpstreamIo};
 
@@ -42,7 +44,8 @@ pub(super) async fn serve(
             return Closed::Refused { rule: "authentication-timeout", message };
         }
     };
-    let (permit, upstream) = tokio::select! {
+    let changed = listener.point.policies.changed();
+    let (permit, asks, upstream) = tokio::select! {
         connected = connect(&mut client, &listener, &asker, &startup) => match connected {
             Ok(connected) => connected,
             Err(closed) => return closed,
@@ -53,7 +56,9 @@ pub(super) async fn serve(
         }
     };
     let idle = listener.limits.idle_timeout;
-    Relayed::new(permit).relay(client, upstream, idle, ending, grace).await
+    let mut standing = Standing { asks, role: None, changed };
+    let lost = pin!(standing.lost(&listener, &asker));
+    Relayed::new(permit).relay(client, upstream, idle, (ending, lost), grace).await
 }
 
 /// Everything up to a startup packet; whatever else it comes to has been answered.
@@ -118,7 +123,7 @@ async fn connect(
     listener: &Arc<PostgresListener>,
     asker: &Arc<Asker>,
     startup: &StartupPacket,
-) -> Result<(Permit, UpstreamIo), Closed> {
+) -> Result<(Permit, Arc<Operations>, UpstreamIo), Closed> {
     let point = &listener.point;
     if !point.records_can_be_written() {
         fatal(client, &of_failure(&Failure::Audit)).await;
@@ -133,7 +138,8 @@ async fn connect(
             return Err(deny(client, denied, ErrorReply::fatal(refusal.sqlstate(), message)).await);
         }
     };
-    let permit = match point.enforce(point.policies_in_force(), asker, exchange, asked.operations) {
+    let asks = Arc::new(asked.operations);
+    let permit = match point.enforce(point.policies_in_force(), asker, exchange, Arc::clone(&asks)) {
         Ok(permit) => permit,
         Err(denied) => {
             let message = format!("access to database \"{}\" is denied", asked.database);
@@ -147,7 +153,7 @@ async fn connect(
                 io.flush().await
             };
             match sent.await {
-                Ok(()) => return Ok((permit, io)),
+                Ok(()) => return Ok((permit, asks, io)),
                 Err(error) => Failure::Closed { cause: error.to_string() },
             }
         }

@@ -36,13 +36,14 @@ impl Relayed {
         self.permit.as_ref().map_or(Ok(()), Permit::record_started)
     }
 
-    /// Relays until both sides have closed, nothing moves for `idle`, or `ending` and the grace after it are over.
+    /// Relays until both sides have closed, nothing moves for `idle`, the session's right to be here is lost, or `ending` and the
+    /// grace after it are over.
     pub(super) async fn relay(
         mut self,
         client: impl AsyncRead + AsyncWrite + Unpin,
         server: impl AsyncRead + AsyncWrite + Unpin,
         idle: Duration,
-        mut ending: impl Future<Output = Last> + Unpin,
+        (mut ending, mut lost): (impl Future<Output = Last> + Unpin, impl Future<Output = ()> + Unpin),
         grace: Duration,
     ) -> Closed {
         let mut has_begun = self.has_begun;
@@ -58,6 +59,8 @@ impl Relayed {
                             break Closed::Cut;
                         }
                     }
+                    // Its bytes have no ends here at which to wait for.
+                    () = &mut lost => break Closed::Cut,
                     _last = &mut ending => {
                         break match timeout(grace, relaying.as_mut()).await {
                             Ok(ended) => of_ended(ended),

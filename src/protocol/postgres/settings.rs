@@ -1,14 +1,12 @@
 //! The settings that a session begins with: each is judged as a SET of it would be.
 
-use std::time::Duration;
-
 use aws_lc_rs::digest;
 use thiserror::Error;
 
 use super::wire::Setting;
 use crate::config::SessionCaps;
 use crate::identity::SpiffeId;
-use crate::mapping::sql::setting_is_harmless;
+use crate::mapping::sql::{setting_is_harmless, timeout_milliseconds};
 
 /// What is asked for one setting beyond the session itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,7 +111,8 @@ pub(super) fn cap(settings: &mut Vec<Setting>, caps: &SessionCaps) {
         [("statement_timeout", caps.statement), ("idle_in_transaction_session_timeout", caps.idle_in_transaction)];
     for (name, most) in caps {
         let Some(most) = most.map(|most| u64::try_from(most.as_millis()).unwrap_or(u64::MAX)) else { continue };
-        let own = settings.iter().find(|setting| *setting.name == *name).and_then(|own| milliseconds(&own.value));
+        let own =
+            settings.iter().find(|setting| *setting.name == *name).and_then(|own| timeout_milliseconds(&own.value));
         // 0 is no timeout at all, and what cannot be read is not trusted to be less.
         let least = own.filter(|own| *own != 0).map_or(most, |own| own.min(most));
         settings.retain(|setting| *setting.name != *name);
@@ -121,30 +120,18 @@ pub(super) fn cap(settings: &mut Vec<Setting>, caps: &SessionCaps) {
     }
 }
 
-/// A timeout as a setting has it: a number with a unit, without one milliseconds. None for what is written in any other way.
-fn milliseconds(value: &str) -> Option<u64> {
-    let value = value.trim();
-    let digits = value.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = value.split_at_checked(digits)?;
-    let number: u64 = number.parse().ok()?;
-    let factor = match unit.trim_start() {
-        "" | "ms" => Duration::from_millis(1),
-        "s" => Duration::from_secs(1),
-        "min" => Duration::from_secs(60),
-        "h" => Duration::from_secs(3_600),
-        "d" => Duration::from_secs(86_400),
-        _ => return None,
-    };
-    number.checked_mul(u64::try_from(factor.as_millis()).ok()?)
-}
-
 /// What `application_name` becomes: a digest of the asker's ID, then what the client calls itself; at most 63 ASCII bytes, as the server
-/// would cut more off with a notice.
+/// would cut more off with a notice. A client that reads the whole and sets it again gets the same.
 pub(super) fn application_name(asker: &SpiffeId, own: &str) -> String {
     const LONGEST: usize = 63;
     const DIGEST_BYTES: usize = 6;
     let digest = digest::digest(&digest::SHA256, asker.as_str().as_bytes());
     let mut name: String = digest.as_ref().iter().take(DIGEST_BYTES).map(|byte| format!("{byte:02x}")).collect();
+    let own = match own.strip_prefix(&*name) {
+        Some("") => "",
+        Some(rest) => rest.strip_prefix(' ').unwrap_or(own),
+        None => own,
+    };
     if !own.is_empty() {
         name.push(' ');
         // As the server does it (`pg_clean_ascii`).
@@ -156,6 +143,8 @@ pub(super) fn application_name(asker: &SpiffeId, own: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn settings(pairs: &[(&str, &str)]) -> Vec<Setting> {
@@ -220,5 +209,6 @@ mod tests {
         assert_eq!(own.find(' '), Some(12));
         assert_eq!(application_name(&id, &"x".repeat(100)).len(), 63);
         assert_eq!(application_name(&id, "").len(), 12);
+        assert_eq!(application_name(&id, &own), own, "set again as it was read");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use portcullis::config::SessionCaps;
 use portcullis::mapping::sql::catalog::{Catalog, CatalogRows};
 use portcullis::mapping::sql::{PreparedTexts, SessionFacts, SqlRefusal, map, parse_search_path};
 use portcullis::mapping::{Operation, Value};
@@ -38,6 +39,7 @@ async fn facts(session: &mut Session) -> SessionFacts {
         temp_schema: row[3].clone().map(Into::into),
         utf8_client: true,
         utf8_server: true,
+        caps: SessionCaps::default(),
     }
 }
 

@@ -21,11 +21,16 @@ impl Walk<'_, '_> {
         let Some(name) = name else {
             return Err(refused("setting-not-constant", "`set_config` is judged only with a constant name"));
         };
-        self.set(name, call.args.get(1).and_then(constant_string))
+        let value = call.args.get(1);
+        let at = match value.and_then(|value| value.node.as_ref()) {
+            Some(NodeEnum::AConst(constant)) => constant.location,
+            _ => -1,
+        };
+        self.set(name, value.and_then(constant_string), at)
     }
 
-    fn set(&mut self, name: &str, value: Option<&str>) -> Result<(), SqlRefusal> {
-        let value = value.map_or(SettingValue::Unknown, SettingValue::Constant);
+    fn set(&mut self, name: &str, value: Option<&str>, at: i32) -> Result<(), SqlRefusal> {
+        let value = value.map_or(SettingValue::Unknown, |value| SettingValue::Constant(value, at));
         set_setting(&mut self.asked, self.names, name, value)
     }
 
@@ -44,7 +49,7 @@ impl Walk<'_, '_> {
         }
         self.operator(&["="])?;
         self.asked.read(&relation, []);
-        self.set(OF_PG_DUMP, None)?;
+        self.set(OF_PG_DUMP, None, -1)?;
         Ok(true)
     }
 }

@@ -12,6 +12,7 @@ mod table;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod timeouts;
 
 use std::sync::Arc;
 
@@ -28,6 +29,7 @@ use crate::mapping::Value;
 pub use settings::is_harmless as setting_is_harmless;
 pub(super) use settings::{SettingValue, set as set_setting};
 pub use table::kinds;
+pub use timeouts::milliseconds as timeout_milliseconds;
 
 /// How often an EXECUTE may lead to another one.
 const DEEPEST: u8 = 8;

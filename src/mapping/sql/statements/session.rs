@@ -77,7 +77,13 @@ impl Judge<'_, '_> {
             NodeEnum::PrepareStmt(prepare) => nodes::boxed(&prepare.query)?,
             other => other,
         };
-        self.statement(statement).map(|_| ())
+        let before = self.walk.asked.renames().len();
+        self.statement(statement)?;
+        // What is sent is this text, and the name is written in another one.
+        match self.walk.asked.renames().len() == before {
+            true => Ok(()),
+            false => Err(refused("name-not-constant", "`application_name` cannot be set by EXECUTE")),
+        }
     }
 
     pub(super) fn deallocate(&mut self, deallocate: &DeallocateStmt) -> &'static str {

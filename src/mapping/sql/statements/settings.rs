@@ -1,18 +1,18 @@
 //! SET, RESET, SHOW and DISCARD.
 
+use pg_query::NodeEnum;
 use pg_query::protobuf::{DiscardMode, DiscardStmt, VariableSetKind, VariableSetStmt};
 
 use super::super::asked::{Asked, refused};
 use super::super::names::{Names, cut};
 use super::super::{Cursor, Naming, SqlRefusal};
-use super::{After, Judge, nodes};
+use super::{After, Judge, nodes, timeouts};
 
 /// Settings that change how the client is answered and how a statement is run, never what it means or what it may do.
 ///
 /// # Source
 /// PostgreSQL, chapter 20, and what drivers send: libpq, JDBC, npgsql, psycopg, asyncpg, pg_dump, pgbench.
 const HARMLESS: &[&str] = &[
-    "application_name",
     "backslash_quote",
     "bytea_output",
     "client_connection_check_interval",
@@ -77,8 +77,8 @@ const HARMLESS: &[&str] = &[
 /// What a setting is to be set to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::mapping::sql) enum SettingValue<'v> {
-    /// This text.
-    Constant(&'v str),
+    /// This text, written at that byte of the statement's text.
+    Constant(&'v str, i32),
     /// What the session began with.
     Default,
     /// Only known when it runs: a parameter, an expression.
@@ -105,10 +105,13 @@ pub(in crate::mapping::sql) fn set(
     if value == SettingValue::Default {
         return Ok(());
     }
+    if let Some(most) = timeouts::cap(&name, &names.facts().caps) {
+        return timeouts::within(&name, value, most);
+    }
     match &*name {
         "role" | "session_authorization" => {
             let wanted = match value {
-                SettingValue::Constant(wanted) => cut(wanted),
+                SettingValue::Constant(wanted, _) => cut(wanted),
                 _ => "",
             };
             let own = &*names.facts().session_role == wanted || (name == "role" && wanted == "none");
@@ -121,15 +124,19 @@ pub(in crate::mapping::sql) fn set(
             }
         }
         "standard_conforming_strings" => match value {
-            SettingValue::Constant(value) if is_on(value) => {}
+            SettingValue::Constant(value, _) if is_on(value) => {}
             _ => return Err(refused("strings", "`standard_conforming_strings` stays on")),
         },
         "client_encoding" => match value {
-            SettingValue::Constant(value) if is_utf8(value) => {}
+            SettingValue::Constant(value, _) if is_utf8(value) => {}
             _ => return Err(refused("encoding", "`client_encoding` stays UTF8")),
         },
-        "search_path" if matches!(value, SettingValue::Constant(_)) => {}
+        "search_path" if matches!(value, SettingValue::Constant(..)) => {}
         "search_path" => return Err(refused("search-path", "`search_path` is set to what only the server knows")),
+        "application_name" => match value {
+            SettingValue::Constant(own, at) => asked.rename(at, own),
+            _ => return Err(refused("name-not-constant", "`application_name` is set to what only the server knows")),
+        },
         pinned if pinned.starts_with("portcullis.") => {
             let message = format!("permission denied to set parameter \"{pinned}\"");
             return Err(SqlRefusal { sqlstate: "42501", ..refused("pinned-setting", message) });
@@ -140,7 +147,7 @@ pub(in crate::mapping::sql) fn set(
     Ok(())
 }
 
-/// Whether a setting, its name in lower case, can be changed without asking.
+/// Whether a setting, its name in lower case, can be changed without asking, to whatever value.
 #[must_use]
 pub fn is_harmless(name: &str) -> bool {
     HARMLESS.binary_search(&name).is_ok()
@@ -189,9 +196,13 @@ impl Judge<'_, '_> {
 
     fn set_value(&mut self, set: &VariableSetStmt) -> Result<(), SqlRefusal> {
         let values: Option<Vec<String>> = set.args.iter().map(nodes::constant).collect();
+        let at = match set.args.first().and_then(|first| first.node.as_ref()) {
+            Some(NodeEnum::AConst(constant)) => constant.location,
+            _ => -1,
+        };
         let value = match values.as_deref() {
-            Some([value]) => SettingValue::Constant(value),
-            Some(_) => SettingValue::Constant(""),
+            Some([value]) => SettingValue::Constant(value, at),
+            Some(_) => SettingValue::Constant("", -1),
             None => SettingValue::Unknown,
         };
         self::set(&mut self.walk.asked, self.walk.names, &set.name, value)?;

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use super::deny::Answer;
 use super::judge::{Came, Judged, Look, SIMPLE, refusal};
-use super::messages::{self, name, put_bare, put_bind, put_execute, put_parse, put_query};
+use super::messages::{self, name, put_bare, put_bind, put_execute, put_parse, put_parse_again, put_query};
 use super::pipeline::{Executed, Owed, Portal, Queried};
 use super::prepared::Meaning;
 use super::record::{Outcome, Running};
 use super::rows::Limit;
 use super::session::{End, Session};
-use crate::mapping::sql::{Copying, Cursor, Effects, MappedStatement, Naming, SqlRefusal, Transaction};
+use crate::mapping::sql::{Copying, Cursor, Effects, MappedStatement, Naming, Rename, SqlRefusal, Transaction};
+use crate::protocol::postgres::settings::application_name;
 use crate::protocol::postgres::wire::Frame;
 
 /// What became of the client's next message.
@@ -34,7 +35,7 @@ pub(super) type Handled = Result<Option<Wait>, End>;
 impl Session {
     /// The client's next message.
     pub(super) fn message(&mut self) -> Result<Taken, End> {
-        if self.own.is_some() || self.hold_all {
+        if self.own.is_some() || self.hold_all || self.parting.is_some() {
             return Ok(Taken::Nothing);
         }
         if self.held.is_none() && self.copy_data()? {
@@ -97,7 +98,6 @@ impl Session {
     fn handle(&mut self, frame: &Frame) -> Handled {
         let tag = frame.tag();
         if tag == b'X' {
-            self.to_server.push(frame.as_bytes().clone());
             return Err(End::Goodbye);
         }
         if self.skipping && tag != b'S' {
@@ -262,12 +262,27 @@ impl Session {
         match &limit {
             Some(limit) => {
                 self.hold_all = true;
-                self.put_limited_query(&judged.text, limit);
+                let text = self.renamed(judged)?.map_or_else(|| Arc::clone(&judged.text), Into::into);
+                self.put_limited_query(&text, limit);
             }
-            None => self.to_server.push(frame.as_bytes().clone()),
+            None => match self.renamed(judged)? {
+                Some(text) if frame.tag() == b'Q' => self.to_server.put(|out| put_query(out, &text)),
+                _ => self.to_server.push(frame.as_bytes().clone()),
+            },
         }
         self.owed.push_back(Owed::Query(Box::new(queried)));
         Ok(None)
+    }
+
+    /// The text with the proxy's part of `application_name` in front of the client's, where it sets that.
+    fn renamed(&self, judged: &Judged) -> Result<Option<String>, End> {
+        let renames = judged.mapped.renames.as_slice();
+        if renames.is_empty() {
+            return Ok(None);
+        }
+        let id = self.setup.asker.peer().id();
+        let renamed = Rename::written(renames, &judged.text, |own| application_name(id, own));
+        renamed.map(Some).ok_or_else(|| End::out_of_step("the text of a judgement is another one"))
     }
 
     /// Takes note of what a statement that is being sent may change: whether others have to wait for its outcome.
@@ -314,8 +329,17 @@ impl Session {
                 Some(answer) => answer,
                 None => {
                     let change = self.next_change();
+                    let renamed = self.renamed(&judged)?;
                     self.statements.sent(key.clone(), change, self.segment, Some(judged));
-                    self.send_extended(frame, Owed::Parse { name: key, change, denied: None });
+                    let owed = Owed::Parse { name: key, change, denied: None };
+                    match renamed {
+                        None => self.send_extended(frame, owed),
+                        Some(text) => {
+                            self.extended();
+                            self.owed.push_back(owed);
+                            self.to_server.put(|out| put_parse_again(out, frame.body(), &text));
+                        }
+                    }
                     return Ok(None);
                 }
             },

@@ -45,7 +45,17 @@ enum Event {
     ClientGone,
     ServerGone(Option<io::Error>),
     Tick,
-    Ending(Last),
+    Ending(Last, &'static str),
+}
+
+/// The session has been asked to end.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    last: Last,
+    /// What the client is told.
+    words: &'static str,
+    /// When nothing is waited for any longer.
+    cut: Instant,
 }
 
 /// The room for the next read of a side: more while reads fill it.
@@ -75,18 +85,19 @@ where
     C: AsyncRead + AsyncWrite + Unpin,
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    /// Serves the session until it ends. `catalog` gives the catalogue; a newer one than is known if it is told so.
+    /// Serves the session until it ends. `catalog` gives the catalogue; a newer one than is known if it is told so. `ending` says that it has
+    /// to end, and the last words.
     pub(super) async fn serve<F>(
         mut self,
         catalog: impl Fn(bool) -> F,
-        ending: impl Future<Output = Last>,
+        ending: impl Future<Output = (Last, &'static str)>,
         grace: Duration,
     ) -> Ended
     where
         F: Future<Output = Result<Arc<Catalog>, String>>,
     {
         let mut ending = pin!(ending);
-        let mut last: Option<(Last, Instant)> = None;
+        let mut last: Option<Asked> = None;
         let mut timer: Option<Pin<Box<Sleep>>> = None;
         let mut rooms = (Room(LEAST_READ), Room(LEAST_READ));
         loop {
@@ -95,20 +106,18 @@ where
                 Step::Wait => {}
                 Step::Catalog { newest } => {
                     if let Err(end) = self.read_catalog(&catalog, newest).await {
-                        let ran = self.session.has_running();
-                        self.session.end(end.clone());
-                        return self.finish(end, ran).await;
+                        return self.end(end).await;
                     }
                     continue;
                 }
-                Step::End(end) => return self.finish(end, ran).await,
+                Step::End(end) => return self.finish(end).await,
             }
             if !self.let_cancels_strike(ran).await {
                 let words = "a cancel request may strike the wrong statement: the session ends";
                 return self.end(End::Failed { sqlstate: "57P01", message: words.into() }).await;
             }
             if let Some(end) = self.over(last) {
-                let cut = last.is_some_and(|(_, cut)| Instant::now() >= cut);
+                let cut = last.is_some_and(|asked| Instant::now() >= asked.cut);
                 let mut ended = self.end(end).await;
                 if last.is_some() {
                     ended.closed = if cut { Closed::Cut } else { Closed::InOrder };
@@ -118,9 +127,9 @@ where
             set(&mut timer, self.deadline(last));
             let event = poll_fn(|cx| {
                 if last.is_none()
-                    && let Poll::Ready(asked) = ending.as_mut().poll(cx)
+                    && let Poll::Ready((asked, words)) = ending.as_mut().poll(cx)
                 {
-                    return Poll::Ready(Event::Ending(asked));
+                    return Poll::Ready(Event::Ending(asked, words));
                 }
                 if let Some(due) = timer.as_mut()
                     && due.as_mut().poll(cx).is_ready()
@@ -138,12 +147,8 @@ where
                         return self.end(end).await;
                     }
                 }
-                Event::Ending(asked) => last = Some((asked, Instant::now() + grace)),
-                Event::ClientGone => {
-                    let ran = self.session.has_running();
-                    self.session.end(End::Goodbye);
-                    return self.finish(End::Goodbye, ran).await;
-                }
+                Event::Ending(asked, words) => last = Some(Asked { last: asked, words, cut: Instant::now() + grace }),
+                Event::ClientGone => return self.end(End::Goodbye).await,
                 Event::ServerGone(cause) => return self.server_gone(cause).await,
             }
         }
@@ -228,28 +233,28 @@ where
     }
 
     /// When to look at limits again.
-    fn deadline(&self, last: Option<(Last, Instant)>) -> Option<Instant> {
+    fn deadline(&self, last: Option<Asked>) -> Option<Instant> {
         let session = &self.session;
         let idle =
             self.caps.session_idle.filter(|_| session.is_between_transactions()).map(|cap| session.idle_since + cap);
         let transaction = self.caps.transaction.and_then(|cap| session.transaction_since.map(|since| since + cap));
         let long = session.has_running().then(|| session.now + LONG);
-        [idle, transaction, long, last.map(|(_, cut)| cut)].into_iter().flatten().min()
+        [idle, transaction, long, last.map(|asked| asked.cut)].into_iter().flatten().min()
     }
 
     /// Why the session has to end now, if it has to.
-    fn over(&self, last: Option<(Last, Instant)>) -> Option<End> {
+    fn over(&self, last: Option<Asked>) -> Option<End> {
         let (session, now) = (&self.session, Instant::now());
         let failed = |sqlstate, message: &str| Some(End::Failed { sqlstate, message: message.into() });
-        if let Some((asked, cut)) = last {
+        if let Some(Asked { last, words, cut }) = last {
             // A stream of replication has no end of its own: its client goes on elsewhere.
             let finished = session.streaming
-                || match asked {
+                || match last {
                     Last::Asked => session.is_between_transactions(),
                     Last::InFlight => session.is_idle(),
                 };
             if finished || now >= cut {
-                return failed("57P01", "terminating connection due to administrator command");
+                return failed("57P01", words);
             }
         }
         let older = |since: Instant, cap: Option<Duration>| cap.is_some_and(|cap| now >= since + cap);
@@ -268,17 +273,18 @@ where
         tracing::debug!(cause, "the connection to the server ended");
         let end = End::Failed { sqlstate: "08006", message: "the connection to the server was lost".into() };
         self.session.end(end.clone());
-        self.finish(end, false).await
+        self.session.left_running = false;
+        self.finish(end).await
     }
 
     async fn end(mut self, end: End) -> Ended {
-        let ran = self.session.has_running();
         self.session.end(end.clone());
-        self.finish(end, ran).await
+        self.finish(end).await
     }
 
     /// Last words to both sides.
-    async fn finish(mut self, end: End, running: bool) -> Ended {
+    async fn finish(mut self, end: End) -> Ended {
+        let running = self.session.left_running;
         let goodbye = end == End::Goodbye;
         let refused = matches!(end, End::Refused { .. });
         let words = async {

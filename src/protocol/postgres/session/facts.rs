@@ -5,6 +5,7 @@
 
 use bytes::Bytes;
 
+use crate::config::SessionCaps;
 use crate::mapping::sql::{SessionFacts, parse_search_path};
 
 /// The questions, in the order of the answers.
@@ -30,6 +31,7 @@ pub(super) fn read(
     temp: Option<Option<&str>>,
     before: Option<&SessionFacts>,
     utf8_server: bool,
+    caps: SessionCaps,
 ) -> Result<SessionFacts, Unjudgeable> {
     let answer = |at: usize| {
         let bytes =
@@ -54,6 +56,7 @@ pub(super) fn read(
         },
         utf8_client: answer(4)?.eq_ignore_ascii_case("UTF8"),
         utf8_server,
+        caps,
     })
 }
 
@@ -67,15 +70,19 @@ mod tests {
 
     #[test]
     fn the_role_is_the_sessions_own_until_it_is_set() {
-        let facts = read(&answers(["public", "none", "app", "on", "UTF8"]), None, None, true).unwrap();
+        let facts =
+            read(&answers(["public", "none", "app", "on", "UTF8"]), None, None, true, SessionCaps::default()).unwrap();
         assert_eq!((&*facts.role, &*facts.session_role), ("app", "app"));
-        let facts = read(&answers(["public", "admin", "app", "on", "LATIN1"]), None, None, true).unwrap();
+        let facts =
+            read(&answers(["public", "admin", "app", "on", "LATIN1"]), None, None, true, SessionCaps::default())
+                .unwrap();
         assert_eq!((&*facts.role, &*facts.session_role, facts.utf8_client), ("admin", "app", false));
     }
 
     #[test]
     fn without_standard_conforming_strings_nothing_can_be_judged() {
-        let refused = read(&answers(["public", "none", "app", "off", "UTF8"]), None, None, true);
+        let refused =
+            read(&answers(["public", "none", "app", "off", "UTF8"]), None, None, true, SessionCaps::default());
         assert!(refused.is_err_and(|why| why.0.starts_with("standard_conforming_strings")));
     }
 }

@@ -48,8 +48,34 @@ pub(super) fn parse(body: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
 /// Bind: portal, statement.
 pub(super) fn bind(body: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
     let (portal, rest) = text(body)?;
-    let (statement, _parameters) = text(rest)?;
-    Ok((portal, statement))
+    let (statement, rest) = text(rest)?;
+    let rest = formats(rest)?;
+    let (count, mut rest) = number(rest)?;
+    for _ in 0..count {
+        let (length, values) = rest.split_first_chunk::<4>().ok_or(Malformed("a parameter is missing"))?;
+        // -1 is NULL.
+        let length = match i32::from_be_bytes(*length) {
+            -1 => 0,
+            length => usize::try_from(length).map_err(|_| Malformed("a parameter has a negative length"))?,
+        };
+        rest = values.get(length..).ok_or(Malformed("a parameter is longer than the message"))?;
+    }
+    match formats(rest)? {
+        [] => Ok((portal, statement)),
+        _ => Err(Malformed("there are bytes after the result formats")),
+    }
+}
+
+/// A count, and what follows it.
+fn number(body: &[u8]) -> Result<(usize, &[u8]), Malformed> {
+    let (count, rest) = body.split_first_chunk::<2>().ok_or(Malformed("a count is missing"))?;
+    Ok((usize::from(u16::from_be_bytes(*count)), rest))
+}
+
+/// What follows a list of format codes.
+fn formats(body: &[u8]) -> Result<&[u8], Malformed> {
+    let (count, rest) = number(body)?;
+    rest.get(count * 2..).ok_or(Malformed("a format code is missing"))
 }
 
 /// Execute: portal, most rows.
@@ -107,6 +133,17 @@ pub(super) fn row(body: &[u8]) -> Option<Vec<Option<Bytes>>> {
 /// Writes Query.
 pub(super) fn put_query(out: &mut BytesMut, text: &str) {
     frame(out, b'Q', |out| put_text(out, text.as_bytes()));
+}
+
+/// Writes a Parse again, with another text.
+pub(super) fn put_parse_again(out: &mut BytesMut, body: &[u8], query: &str) {
+    let Ok((name, rest)) = text(body) else { return };
+    let Ok((_, types)) = text(rest) else { return };
+    frame(out, b'P', |out| {
+        put_text(out, name);
+        put_text(out, query.as_bytes());
+        out.extend_from_slice(types);
+    });
 }
 
 /// Writes Parse without parameter types.

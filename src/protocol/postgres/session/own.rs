@@ -151,7 +151,7 @@ impl Session {
             Some(None) => Some(None),
             None => None,
         };
-        let facts = facts::read(&settings, temp, self.facts.as_deref(), self.setup.utf8_server)
+        let facts = facts::read(&settings, temp, self.facts.as_deref(), self.setup.utf8_server, self.setup.caps)
             .map_err(|why| End::refused("session-facts", "0A000", why.0))?;
         let has_temp = facts.temp_schema.is_some();
         self.set_facts(facts);

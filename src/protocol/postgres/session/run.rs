@@ -14,6 +14,7 @@ use crate::mapping::sql::{map, map_replication, safe_key};
 use crate::protocol::postgres::cancel::SessionKey;
 use crate::protocol::postgres::listener::PostgresListener;
 use crate::protocol::postgres::login::LoggedIn;
+use crate::protocol::postgres::standing::Standing;
 use crate::protocol::postgres::wire::{Replication, ready_for_query};
 use crate::protocol::{Closed, Downstream, Last};
 
@@ -37,6 +38,8 @@ pub(in crate::protocol::postgres) struct SessionStart {
     pub(in crate::protocol::postgres) role: Box<str>,
     /// The one that the client asked for.
     pub(in crate::protocol::postgres) requested_role: Box<str>,
+    /// What it was permitted, and whether it still is.
+    pub(in crate::protocol::postgres) standing: Standing,
     /// Whether it is to replicate; that was permitted.
     pub(in crate::protocol::postgres) replication: Replication,
     /// The protocol's minor version as agreed with the client.
@@ -50,7 +53,7 @@ pub(in crate::protocol::postgres) async fn run(
     client: Downstream,
     client_buffered: BytesMut,
     server: LoggedIn,
-    start: SessionStart,
+    mut start: SessionStart,
     ending: impl Future<Output = Last>,
     grace: Duration,
 ) -> Closed {
@@ -63,6 +66,15 @@ pub(in crate::protocol::postgres) async fn run(
     ready_for_query(&mut ready, b'I');
     let setup = Arc::new(setup(&start, &server));
     let session = Session::new(setup, client_buffered, server.buffered, ready.freeze(), Instant::now());
+    let asker = Arc::clone(&start.asker);
+    let ending = async {
+        tokio::select! {
+            last = ending => (last, "terminating connection due to administrator command"),
+            () = start.standing.lost(&listener, &asker) => {
+                (Last::InFlight, "terminating connection: the policies do not permit this session any more")
+            }
+        }
+    };
     let driver = Driver { session, client, server: server.io, caps: listener.config.caps, key: Some(start.key) };
     let catalog = |newest: bool| {
         let catalogue = Arc::clone(&catalogue);
@@ -91,6 +103,7 @@ fn setup(start: &SessionStart, server: &LoggedIn) -> Setup {
         statement_bytes: config.statement_bytes,
         message_bytes: config.message_bytes,
         utf8_server: server.parameter("server_encoding").is_some_and(|encoding| encoding.eq_ignore_ascii_case("UTF8")),
+        caps: config.caps,
         catalog_max_age: config.catalog_max_age.max(LEAST_CATALOG_AGE),
         replicates,
         map: if replicates { map_replication } else { map },

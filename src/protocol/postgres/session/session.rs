@@ -10,7 +10,7 @@ use ahash::AHashMap;
 use bytes::{Bytes, BytesMut};
 
 use super::judge::Judged;
-use super::messages::{Malformed, Name};
+use super::messages::{Malformed, Name, put_bare};
 use super::out::Out;
 use super::own::Own;
 use super::pipeline::{Owed, Portal};
@@ -81,6 +81,10 @@ pub(super) struct Session {
     pub(super) transaction_since: Option<Instant>,
     pub(super) statement_number: u64,
     pub(super) server_said_goodbye: bool,
+    /// The client asks nothing more: the session ends so when everything before has been answered.
+    pub(super) parting: Option<End>,
+    /// Something of the client's was with the server when the session ended.
+    pub(super) left_running: bool,
     /// Since when the client has asked nothing.
     pub(super) idle_since: Instant,
     pub(super) now: Instant,
@@ -187,6 +191,8 @@ impl Session {
             transaction_since: None,
             statement_number: 0,
             server_said_goodbye: false,
+            parting: None,
+            left_running: false,
             idle_since: now,
             now,
         };
@@ -197,10 +203,32 @@ impl Session {
     /// Goes as far as it can with what is there.
     pub(super) fn advance(&mut self, now: Instant) -> Step {
         self.now = now;
-        match self.answers().and_then(|()| self.messages()) {
+        if let Err(end) = self.answers() {
+            return self.end(end);
+        }
+        match self.messages() {
             Ok(Some(catalog)) => catalog,
-            Ok(None) => Step::Wait,
+            Ok(None) => self.part(),
+            Err(end @ (End::Goodbye | End::Refused { .. })) => {
+                self.parting = Some(end);
+                self.flush();
+                self.part()
+            }
             Err(end) => self.end(end),
+        }
+    }
+
+    /// Ends a session whose client has said its last, once it has its answers. A server that waits for COPY data has none to give.
+    fn part(&mut self) -> Step {
+        match &self.parting {
+            Some(end) if self.owed.is_empty() || self.copying_in => {
+                let end = end.clone();
+                if end == End::Goodbye {
+                    self.to_server.put(|out| put_bare(out, b'X'));
+                }
+                self.end(end)
+            }
+            _ => Step::Wait,
         }
     }
 
@@ -247,7 +275,7 @@ impl Session {
 
     /// The client's next message has to wait for something.
     pub(super) fn waits(&self) -> bool {
-        self.held.is_some() || self.hold_all || self.own.is_some()
+        self.held.is_some() || self.hold_all || self.own.is_some() || self.parting.is_some()
     }
 
     /// Statements that run for long have a record of their beginning.
@@ -269,6 +297,7 @@ impl Session {
     /// Ends the session from outside: a limit, a drain, a server that is gone.
     pub(super) fn end(&mut self, end: End) -> Step {
         let why = if end == End::Goodbye { "the client left" } else { "the session ended" };
+        self.left_running = self.has_running();
         self.break_off(why);
         // Words in the middle of a row would be taken for a part of it.
         if !self.server_said_goodbye && !self.from_server.is_within() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::config::SqlInRecords;
+use crate::config::{SessionCaps, SqlInRecords};
 use crate::enforce::{Asker, EnforcementPoint};
 use crate::mapping::sql::catalog::Catalog;
 use crate::mapping::sql::{Mapped, PreparedTexts, SessionFacts, SqlRefusal};
@@ -32,6 +32,8 @@ pub(super) struct Setup {
     pub(super) message_bytes: usize,
     /// `server_encoding` is UTF8.
     pub(super) utf8_server: bool,
+    /// Timeouts that the session cannot raise.
+    pub(super) caps: SessionCaps,
     /// How old a catalogue may be.
     pub(super) catalog_max_age: Duration,
     /// The session is one of a walsender, which knows simple queries only: CopyBoth may be begun, texts may be replication commands.

@@ -1,6 +1,7 @@
 //! A catalogue for tests: the database of `sample.sql` on PostgreSQL 15, with the commoner part of what is built in.
 
 use super::{Catalog, CatalogRows, Reading};
+use crate::config::SessionCaps;
 use crate::mapping::sql::SessionFacts;
 
 const ROWS: &str = include_str!("rows.tsv");
@@ -26,6 +27,7 @@ pub(crate) fn facts_with(search_path: &[&str]) -> SessionFacts {
         temp_schema: None,
         utf8_client: true,
         utf8_server: true,
+        caps: SessionCaps::default(),
     }
 }
 

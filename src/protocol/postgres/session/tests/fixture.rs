@@ -11,7 +11,7 @@ use super::super::messages;
 use super::super::session::{End, Session, Step};
 use super::super::setup::Setup;
 use crate::audit::Audit;
-use crate::config::{AuditConfig, AuditSinkConfig, Direction, OnAuditFailure, SqlInRecords};
+use crate::config::{AuditConfig, AuditSinkConfig, Direction, OnAuditFailure, SessionCaps, SqlInRecords};
 use crate::enforce::{Asker, EnforcementPoint};
 use crate::identity::dev_ca::DevCa;
 use crate::identity::{SpiffeId, TrustBundle, TrustBundleSet, TrustDomain, X509Generation};
@@ -54,7 +54,13 @@ fn map(
     for one in text.split(';').map(str::trim).filter(|one| !one.is_empty()) {
         statements.push(statement(one, facts, prepared)?);
     }
-    Ok(Mapped { statements, literals_do_not_matter: true, normalized: text.into(), fingerprint: "0".into() })
+    Ok(Mapped {
+        statements,
+        literals_do_not_matter: true,
+        renames: Vec::new(),
+        normalized: text.into(),
+        fingerprint: "0".into(),
+    })
 }
 
 fn statement(one: &str, facts: &SessionFacts, prepared: &dyn PreparedTexts) -> Result<MappedStatement, SqlRefusal> {
@@ -160,6 +166,7 @@ impl Tested {
             statement_bytes: 1_000,
             message_bytes: 100_000,
             utf8_server: true,
+            caps: SessionCaps::default(),
             catalog_max_age: Duration::from_secs(60),
             replicates: false,
             map,
