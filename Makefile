@@ -91,6 +91,7 @@ check-secrets: components
 .PHONY: check-dependencies
 check-dependencies: components
 	$(call step,dependencies,$(components)/bin/cargo-deny --locked --all-features check bans licenses sources)
+	$(call step,lock of fuzz/,$(CARGO) metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml >/dev/null)
 
 .PHONY: check-image
 check-image: components

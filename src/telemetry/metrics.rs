@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use thiserror::Error;
 
-use super::catalogue::{AUTHZ_DURATION, BUILD_INFO, CATALOGUE, Kind, REQUEST_DURATION};
+use super::catalogue::{AUTHZ_DURATION, BUILD_INFO, CATALOGUE, Kind, REQUEST_DURATION, SQL_DURATION};
 use super::{process, service};
 
 /// A decision takes microseconds, so the buckets begin there; above 10 ms something is wrong and how much does not matter.
@@ -14,6 +14,9 @@ const AUTHZ_BUCKETS: &[f64] = &[1e-6, 2.5e-6, 5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.
 /// From a cached answer on loopback to a large upload.
 const REQUEST_BUCKETS: &[f64] =
     &[5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0];
+/// From a row by its key over a Unix socket to a report.
+const SQL_BUCKETS: &[f64] =
+    &[1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 0.1, 0.25, 1.0, 2.5, 10.0, 60.0, 600.0];
 /// Histograms keep every value until upkeep folds it into its bucket: at 20,000 requests a second this holds 320 KB.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -87,6 +90,7 @@ fn recorder() -> Result<(PrometheusRecorder, MetricsHandle), BuildError> {
     let recorder = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Full(AUTHZ_DURATION.to_owned()), AUTHZ_BUCKETS)?
         .set_buckets_for_metric(Matcher::Full(REQUEST_DURATION.to_owned()), REQUEST_BUCKETS)?
+        .set_buckets_for_metric(Matcher::Full(SQL_DURATION.to_owned()), SQL_BUCKETS)?
         .build_recorder();
     let handle = MetricsHandle { recorder: recorder.handle(), started: Arc::new(SystemTime::now()) };
     Ok((recorder, handle))

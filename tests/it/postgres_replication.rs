@@ -72,7 +72,7 @@ async fn psql_speaks_commands_and_sql_in_one_session() {
     let record = house.inbound.records.find("the system", |record| of_kind(record, "identify_system")).await;
     assert_eq!(
         (&record["outcome"], &record["sql"]["command"]),
-        (&json!("permitted"), &json!("IDENTIFY_SYSTEM")),
+        (&json!("allowed"), &json!("IDENTIFY_SYSTEM")),
         "{record:#}"
     );
     house.stop().await;
@@ -170,7 +170,7 @@ async fn a_stream_is_judged_by_its_publications_and_the_session_goes_on_behind_i
     let record = house
         .inbound
         .records
-        .find("the stream", |record| of_kind(record, "start_replication") && record["outcome"] == "permitted");
+        .find("the stream", |record| of_kind(record, "start_replication") && record["outcome"] == "allowed");
     let record = record.await;
     assert_eq!(record["context"]["publication"], json!(["p"]), "{record:#}");
     assert_eq!(record["sql"]["command"], "START_REPLICATION", "{record:#}");

@@ -79,7 +79,7 @@ async fn a_workload_without_a_role_is_refused_with_a_record() {
     let record = house.inbound.records.of_decision(&error.decision_id()).await;
     assert!(record.to_string().contains("no-role"), "{record:#}");
     assert_eq!(record["principal"], world.id("app"), "{record:#}");
-    assert!(record["outcome"] != "permitted", "{record:#}");
+    assert!(record["outcome"] != "allowed", "{record:#}");
     house.server.sessions_end().await;
     house.stop().await;
 }
@@ -237,7 +237,7 @@ async fn a_relayed_session_that_is_cut_has_a_record_of_its_bytes() {
     let record = record.await;
     assert!(record["bytes_out"].as_u64().is_some_and(|bytes| bytes > 10_000), "{record:#}");
     assert!(record["bytes_in"].as_u64().is_some_and(|bytes| bytes > 20), "{record:#}");
-    assert!(record["error"].is_string() && record["outcome"] == json!("permitted"), "{record:#}");
+    assert!(record["error"].is_string() && record["outcome"] == json!("allowed"), "{record:#}");
     wire.rest().await;
     house.stop().await;
 }

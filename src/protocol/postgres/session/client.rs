@@ -25,12 +25,12 @@ pub(super) enum Taken {
 }
 
 /// A message that cannot be dealt with yet.
-enum Wait {
+pub(super) enum Wait {
     Catalog,
     Answers,
 }
 
-type Handled = Result<Option<Wait>, End>;
+pub(super) type Handled = Result<Option<Wait>, End>;
 
 impl Session {
     /// The client's next message.
@@ -163,7 +163,7 @@ impl Session {
     }
 
     /// In a failed transaction nothing can be asked, so what it changed is not known: only its end passes, which needs no names.
-    fn only_the_end(&self, judged: &Judged) -> bool {
+    pub(super) fn only_the_end(&self, judged: &Judged) -> bool {
         let blind = self.status == b'E' && (self.stale.any() || self.in_transaction.any());
         let ends = |statement: &MappedStatement| {
             !matches!(statement.transaction, Transaction::Stays | Transaction::Begins | Transaction::Savepoint)
@@ -199,12 +199,13 @@ impl Session {
     }
 
     /// Every statement of a text, or none.
-    fn permit_all(&mut self, judged: &Arc<Judged>, came: Came<'_>) -> Result<Result<Vec<Running>, Answer>, End> {
+    pub(super) fn permit_all(
+        &mut self,
+        judged: &Arc<Judged>,
+        came: Came<'_>,
+    ) -> Result<Result<Vec<Running>, Answer>, End> {
         if !self.setup.point.records_can_be_written() {
-            return Err(End::Failed {
-                sqlstate: "58030",
-                message: "statements cannot be recorded: the session ends".into(),
-            });
+            return Err(End::unrecordable());
         }
         let count = judged.mapped.statements.len();
         if count > 1 {
@@ -231,7 +232,7 @@ impl Session {
         Ok(Ok(permitted))
     }
 
-    fn send_query(&mut self, frame: &Frame, judged: &Arc<Judged>, mut running: Vec<Running>) -> Handled {
+    pub(super) fn send_query(&mut self, frame: &Frame, judged: &Arc<Judged>, mut running: Vec<Running>) -> Handled {
         let most = running.iter().filter_map(|running| running.permit.max_rows("sql:Select")).min();
         let mut limit = None;
         if let Some(most) = most {
@@ -297,7 +298,7 @@ impl Session {
         barrier
     }
 
-    fn deny_query(&mut self, answer: Answer) -> Handled {
+    pub(super) fn deny_query(&mut self, answer: Answer) -> Handled {
         self.to_server.put(|out| put_query(out, &answer.statement()));
         let change = self.drop_unnamed();
         self.owed.push_back(Owed::Query(Box::new(Queried { denied: Some(answer), change, ..Queried::default() })));
@@ -420,10 +421,7 @@ impl Session {
             return Ok(None);
         };
         if !self.setup.point.records_can_be_written() {
-            return Err(End::Failed {
-                sqlstate: "58030",
-                message: "statements cannot be recorded: the session ends".into(),
-            });
+            return Err(End::unrecordable());
         }
         let mut running = match self.enforce(&judged, judged.index, came)? {
             Ok(running) => running,
@@ -469,57 +467,9 @@ impl Session {
         self.send_extended(frame, Owed::Close { kind, name: key, change });
         Ok(None)
     }
-
-    /// A function by its oid: judged as the SELECT that calls it by name, so by all functions of the name.
-    fn function(&mut self, frame: &Frame) -> Handled {
-        let oid = messages::function(frame.body())?;
-        self.note_activity();
-        let came = Came { protocol: "function-call", prepared: b"" };
-        let Some(text) = self.call_text(oid) else {
-            if !self.newest_catalog && !self.private {
-                return Ok(Some(Wait::Catalog));
-            }
-            let refused = refusal("42883", "unknown-function", format!("function with OID {oid} does not exist"));
-            let answer = self.refuse(b"", &refused, came)?;
-            return self.deny_query(answer);
-        };
-        let judged = match self.look(text.as_bytes()) {
-            Look::NeedsCatalog => return Ok(Some(Wait::Catalog)),
-            Look::Refused(refused) => {
-                let answer = self.refuse(text.as_bytes(), &refused, came)?;
-                return self.deny_query(answer);
-            }
-            Look::Judged(judged) if self.only_the_end(&judged) => {
-                return self.deny_query(Answer::in_failed_transaction());
-            }
-            Look::Judged(judged) => judged,
-        };
-        match self.permit_all(&judged, came)? {
-            Err(answer) => self.deny_query(answer),
-            Ok(running) if running.iter().any(|running| running.permit.max_rows("sql:Select").is_some()) => {
-                let refused = not_bounded(0);
-                let answer = self.refuse(text.as_bytes(), &refused, came)?;
-                self.deny_query(answer)
-            }
-            Ok(running) => self.send_query(frame, &judged, running),
-        }
-    }
-
-    fn call_text(&self, oid: u32) -> Option<String> {
-        let catalog = self.catalog.as_ref()?;
-        let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
-        catalog.schemas.iter().find_map(|(schema, content)| {
-            let (function, overload) = content
-                .functions
-                .iter()
-                .find_map(|(name, all)| all.iter().find(|function| function.oid == oid).map(|found| (name, found)))?;
-            let arguments = vec!["NULL"; overload.argument_types.len()].join(", ");
-            Some(format!("SELECT {}.{}({arguments})", quoted(schema), quoted(function)))
-        })
-    }
 }
 
-fn not_bounded(most: u64) -> SqlRefusal {
+pub(super) fn not_bounded(most: u64) -> SqlRefusal {
     let words = format!("only a single SELECT that writes nothing can be bounded to {most} rows by `@max_rows`");
     refusal("0A000", "max-rows", words)
 }

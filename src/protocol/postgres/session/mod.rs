@@ -8,6 +8,7 @@ mod copy;
 mod deny;
 mod driver;
 mod facts;
+mod function_call;
 mod judge;
 mod messages;
 mod out;

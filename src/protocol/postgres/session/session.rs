@@ -128,7 +128,12 @@ impl End {
     }
 
     pub(super) fn audit(_: AuditError) -> Self {
-        Self::Failed { sqlstate: "58030", message: "the statement cannot be recorded: the session ends".into() }
+        Self::unrecordable()
+    }
+
+    /// What is asked now could not be recorded.
+    pub(super) fn unrecordable() -> Self {
+        Self::Failed { sqlstate: "58030", message: "statements cannot be recorded: the session ends".into() }
     }
 
     /// What the client is told.
