@@ -372,7 +372,8 @@ CREATE OR REPLACE VIEW people_names AS SELECT id, ssn AS name FROM people
 --> sql:Create public.* + sql:Alter public.people_names + sql:Select public.people[id,ssn]
 
 WITH a AS (WITH b AS (DELETE FROM sales.secrets RETURNING v) SELECT v FROM b) SELECT * FROM a
---! 0A000
+--> sql:Delete sales.secrets[] + sql:Select sales.secrets[v]
+--@ may fail 0A000
 
 SELECT * FROM (DELETE FROM orders RETURNING id) d
 --! 42601

@@ -291,7 +291,7 @@ CALL traps.wipe()
 
 CALL wipe()
 --@ first SET search_path = traps, public
---> sql:Execute traps.wipe()
+--> sql:Execute traps.wipe() + sql:Execute public.wipe()
 
 SELECT pg_catalog.query_to_xml('TABLE sales.secrets', true, false, '')
 --> sql:Execute pg_catalog.query_to_xml() + sql:ExecuteCode database
@@ -311,4 +311,4 @@ SELECT pg_advisory_xact_lock_shared(1), pg_try_advisory_lock(2)
 --> sql:Lock database
 
 SELECT pg_catalog.nextval('public.order_ids'::regclass)
---> sql:Update public.order_ids[] + sql:Introspect database
+--> sql:Update public.order_ids[]

@@ -14,9 +14,6 @@ use super::wire::{Came, Session};
 use super::{DATABASE, Warehouse, prepare};
 use crate::support::*;
 
-/// Cases that cannot be tried under a policy against them, as what they need before is itself denied by it; each with its reason.
-const NOT_TRIED: [(&str, &str); 0] = [];
-
 #[tokio::test]
 async fn whatever_is_forbidden_returns_nothing_and_changes_nothing() {
     let forbidden: Vec<(String, Vec<Case>)> = forbidden().into_iter().collect();
@@ -69,9 +66,8 @@ async fn whatever_is_forbidden_returns_nothing_and_changes_nothing() {
         }
     }
     assert!(wrong.is_empty(), "\n{wrong}");
-    let excused = |skipped: &&String| !NOT_TRIED.iter().any(|(text, _)| skipped.contains(text));
-    let skipped: Vec<&String> = skipped.iter().filter(excused).collect();
     assert!(skipped.is_empty(), "not tried: {skipped:#?}");
+    // In the test's own output only.
     println!("{denials} denials under {} policies", forbidden.len());
     assert!(denials >= 1200, "only {denials} denials were tried");
 }
@@ -108,7 +104,6 @@ async fn checksum(direct: &mut Session) -> String {
     came.rows.first().and_then(|row| row[0].clone()).unwrap_or_else(|| panic!("{came:?}"))
 }
 
-
 /// What only the session itself knows: its settings, prepared statements, cursors and channels.
 async fn state(session: &mut Session) -> Option<Vec<Vec<Option<String>>>> {
     let text = "SELECT md5(string_agg(name || '=' || setting, ',' ORDER BY name)), (SELECT count(*) FROM pg_prepared_statements), \
@@ -133,8 +128,9 @@ fn forbidden() -> BTreeMap<String, Vec<Case>> {
 fn forbidding(asked: &Asked, case: &Case) -> Vec<String> {
     // What is prepared or declared before asks the same: that much is let through.
     let mut when = "context.role == \"ROLE\"".to_owned();
-    if case.first.iter().any(|text| text.starts_with("PREPARE") || text.starts_with("DECLARE")) {
-        when.push_str(" && ![\"prepare\", \"declare\"].contains(context.statement)");
+    let asks = ["PREPARE", "DECLARE", "CREATE TEMP VIEW"];
+    if case.first.iter().any(|text| asks.iter().any(|word| text.starts_with(word))) {
+        when.push_str(" && ![\"prepare\", \"declare\", \"create_view\"].contains(context.statement)");
     }
     if asked.action == "sql:Connect" {
         // This is also what lets the session in, and what stands before.

@@ -68,7 +68,9 @@ pub(super) async fn mapped(
     let before = Before(case.first.iter().map(named).collect());
     let mapped = map(&case.text, "wh", catalog, &facts, &before)?;
     // A judgement that is remembered serves every text of the same key.
-    if mapped.literals_do_not_matter && let Some(key) = safe_key(&case.text) {
+    if mapped.literals_do_not_matter
+        && let Some(key) = safe_key(&case.text)
+    {
         for other in others(&case.text).filter(|other| safe_key(other).as_ref() == Some(&key)) {
             let again = map(&other, "wh", catalog, &facts, &before).map(|again| again.statements);
             assert_eq!(again.as_ref(), Ok(&mapped.statements), "{}: `{other}` has the same key", case.at);
