@@ -1,6 +1,7 @@
 //! `portcullis demo`: what the README shows is what comes out.
 #![cfg(feature = "demo")]
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -75,9 +76,18 @@ async fn the_demo_comes_out_as_it_should_and_leaves_nothing_behind() {
     assert_eq!(output.code(), 0, "{output:#?}");
     assert!(took < Duration::from_secs(30), "it took {took:?}");
     let lines: Vec<&str> = output.stdout.lines().filter(|line| !line.is_empty()).collect();
+    // Where PostgreSQL is missing, one line says so and the rows of the warehouse are not there; CI has it.
+    let skipped = "The warehouse is left out: PostgreSQL is not installed.";
+    let (lines, rows) = match lines.as_slice() {
+        [rest @ .., last] if *last == skipped => {
+            assert!(!Path::new(DEBIAN_BIN).exists(), "PostgreSQL is installed: {output:#?}");
+            (rest, &ROWS[..7])
+        }
+        all => (all, &ROWS[..]),
+    };
     assert!(lines[0].starts_with("WHO") && lines[0].contains("OUTCOME"), "{output:#?}");
-    assert_eq!(lines.len(), 1 + ROWS.len(), "{output:#?}");
-    for (line, row) in lines.iter().skip(1).zip(ROWS) {
+    assert_eq!(lines.len(), 1 + rows.len(), "{output:#?}");
+    for (line, row) in lines.iter().skip(1).zip(rows) {
         let cells: Vec<&str> = line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect();
         assert_eq!(cells, row, "{line}");
     }

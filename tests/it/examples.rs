@@ -29,6 +29,8 @@ async fn every_example_passes_check() {
         // Where `portcullis certs init` and `certs issue` would have put them.
         let certs = at.join("certs/pipeline.example");
         mint(&world, &certs, id, [&format!(".{id}/svid.pem"), &format!(".{id}/svid.key"), "bundle.pem"]);
+        // As the README says; it is no file of the repository.
+        fs::write(at.join("role-password"), "change-me\n").expect("the temporary folder is writable");
         let file = at.join(format!("{name}.yaml"));
         let config = fs::read_to_string(&file).expect("the example is there");
         fs::write(&file, on_free_ports(&config)).expect("the temporary folder is writable");

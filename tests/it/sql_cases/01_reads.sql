@@ -174,19 +174,16 @@ SELECT p FROM people p
 --> sql:Select public.people[id,name,ssn]
 
 SELECT (people).ssn FROM people
---> sql:Select public.people[ssn]
---@ or sql:Select public.people[id,name,ssn]
+--> sql:Select public.people[id,name,ssn]
 
 SELECT (p).* FROM people p
 --> sql:Select public.people[id,name,ssn]
 
 SELECT ssn(people) FROM people
---> sql:Select public.people[ssn]
---@ or sql:Select public.people[id,name,ssn]
+--> sql:Select public.people[id,name,ssn]
 
 SELECT name(people) FROM people
---> sql:Select public.people[name]
---@ or sql:Select public.people[id,name,ssn]
+--> sql:Select public.people[id,name,ssn]
 
 SELECT people::text FROM people
 --> sql:Select public.people[id,name,ssn]

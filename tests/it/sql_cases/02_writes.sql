@@ -41,8 +41,7 @@ INSERT INTO people (id, name) VALUES (1, 'x') ON CONFLICT (id) DO NOTHING
 --> sql:Insert public.people[id,name] + sql:Select public.people[id]
 
 INSERT INTO people (id, name) VALUES (1, 'x') ON CONFLICT ON CONSTRAINT people_pkey DO NOTHING
---> sql:Insert public.people[id,name] + sql:Select public.people[id]
---@ or sql:Insert public.people[id,name] + sql:Select public.people[id,name,ssn]
+--> sql:Insert public.people[id,name] + sql:Select public.people[id,name,ssn]
 
 INSERT INTO people (id, name) VALUES (1, 'x') ON CONFLICT (id) DO UPDATE SET name = 'z'
 --> sql:Insert public.people[id,name] + sql:Select public.people[id] + sql:Update public.people[name]
@@ -216,7 +215,7 @@ SELECT ssn INTO copied FROM people
 --> sql:Create public.* + sql:Select public.people[ssn]
 
 SELECT * INTO TEMP copied FROM people
---> sql:Create ?? + sql:Select public.people[id,name,ssn]
+--> sql:Create pg_temp.* + sql:Select public.people[id,name,ssn]
 
 CREATE TABLE copied AS SELECT ssn FROM people
 --> sql:Create public.* + sql:Select public.people[ssn]
@@ -225,7 +224,7 @@ CREATE TABLE sales.copied AS TABLE people
 --> sql:Create sales.* + sql:Select public.people[id,name,ssn]
 
 CREATE TEMP TABLE copied AS TABLE people
---> sql:Create ?? + sql:Select public.people[id,name,ssn]
+--> sql:Create pg_temp.* + sql:Select public.people[id,name,ssn]
 
 CREATE TABLE copied (a, b) AS WITH d AS (SELECT v FROM sales.secrets) SELECT p.ssn, d.v FROM people p, d
 --> sql:Create public.* + sql:Select public.people[ssn] + sql:Select sales.secrets[v]
@@ -287,7 +286,6 @@ WITH s AS (SELECT v FROM sales.secrets) MERGE INTO people p USING s ON p.name = 
 
 MERGE INTO people p USING keyed k ON p.id = k.id WHEN NOT MATCHED BY SOURCE THEN DELETE
 --! 0A000
---@ or 42601
 
 -- # COPY
 COPY people TO STDOUT
@@ -335,3 +333,114 @@ COPY orders FROM PROGRAM 'true'
 
 COPY (SELECT ssn FROM people) TO PROGRAM 'cat'
 --> sql:Select public.people[ssn] + sql:CopyProgram database
+
+-- # More spellings of what hides
+EXPLAIN (ANALYZE, FORMAT JSON, BUFFERS) INSERT INTO orders (id) VALUES (3)
+--> sql:Insert public.orders[id]
+
+EXPLAIN ANALYZE SELECT ssn FROM people
+--> sql:Select public.people[ssn]
+
+EXPLAIN (COSTS off) SELECT name FROM people WHERE EXISTS (SELECT FROM sales.secrets WHERE v = people.ssn)
+--> sql:Select public.people[name,ssn] + sql:Select sales.secrets[v]
+
+EXPLAIN ANALYZE SELECT add_one(id) FROM people
+--> sql:Select public.people[id] + sql:Execute public.add_one()
+
+EXPLAIN ANALYZE MERGE INTO people p USING keyed k ON p.id = k.id WHEN MATCHED THEN DELETE
+--> sql:Merge public.people[] + sql:Select public.people[id] + sql:Select public.keyed[id] + sql:Delete public.people[]
+
+EXPLAIN ANALYZE DECLARE c CURSOR FOR SELECT ssn FROM people
+--> sql:Select public.people[ssn]
+
+SELECT name, ssn INTO UNLOGGED TABLE sales.copied FROM people
+--> sql:Create sales.* + sql:Select public.people[name,ssn]
+
+WITH c AS (SELECT ssn FROM people) SELECT * INTO copied FROM c
+--> sql:Create public.* + sql:Select public.people[ssn]
+
+CREATE UNLOGGED TABLE copied AS SELECT v FROM sales.secrets WITH NO DATA
+--> sql:Create public.* + sql:Select sales.secrets[v]
+
+CREATE TABLE IF NOT EXISTS copied AS SELECT people FROM people
+--> sql:Create public.* + sql:Select public.people[id,name,ssn]
+
+CREATE RECURSIVE VIEW seen (s) AS SELECT ssn FROM people
+--> sql:Create public.* + sql:Select public.people[ssn]
+
+CREATE OR REPLACE VIEW people_names AS SELECT id, ssn AS name FROM people
+--> sql:Create public.* + sql:Alter public.people_names + sql:Select public.people[id,ssn]
+
+WITH a AS (WITH b AS (DELETE FROM sales.secrets RETURNING v) SELECT v FROM b) SELECT * FROM a
+--> sql:Delete sales.secrets[] + sql:Select sales.secrets[v]
+--@ may fail 0A000
+
+SELECT * FROM (DELETE FROM orders RETURNING id) d
+--! 42601
+
+INSERT INTO orders (id) WITH d AS (SELECT length(ssn) AS n FROM people) SELECT n FROM d
+--> sql:Insert public.orders[id] + sql:Select public.people[ssn]
+
+INSERT INTO orders TABLE sales.orders
+--> sql:Insert public.orders[amount,customer,day,id] + sql:Select sales.orders[amount,customer,day,id]
+
+INSERT INTO people OVERRIDING USER VALUE SELECT id + 10, ssn, ssn FROM people RETURNING (SELECT count(*) FROM sales.secrets WHERE v = people.ssn)
+--> sql:Insert public.people[id,name,ssn] + sql:Select public.people[id,ssn] + sql:Select sales.secrets[v]
+
+copy public.people (ssn) to stdout with (format binary)
+--> sql:Select public.people[ssn]
+
+COPY "people" ("ssn", name) TO STDOUT (FORMAT csv, FORCE_QUOTE *)
+--> sql:Select public.people[name,ssn]
+
+COPY (TABLE people) TO STDOUT
+--> sql:Select public.people[id,name,ssn]
+
+COPY (VALUES ((SELECT ssn FROM people LIMIT 1))) TO STDOUT
+--> sql:Select public.people[ssn]
+
+COPY (UPDATE people SET name = 'x' RETURNING ssn) TO STDOUT
+--> sql:Update public.people[name] + sql:Select public.people[ssn]
+
+COPY (INSERT INTO orders (id) VALUES (9) RETURNING id) TO PROGRAM 'cat > /dev/null'
+--> sql:Insert public.orders[id] + sql:Select public.orders[id] + sql:CopyProgram database
+
+COPY people (id, name) FROM STDIN WHERE add_one(id) > 1
+--> sql:Insert public.people[id,name] + sql:Select public.people[id] + sql:Execute public.add_one()
+
+-- # Views are asked as themselves
+SELECT s FROM ssns s
+--> sql:Select public.ssns[ssn] base=public.people,public.people.ssn
+
+SELECT x.* FROM (TABLE ssns) x
+--> sql:Select public.ssns[ssn] base=public.people,public.people.ssn
+
+SELECT 1 FROM ssns WHERE ssns.ssn LIKE '1%'
+--> sql:Select public.ssns[ssn] base=public.people,public.people.ssn
+
+UPDATE ssns SET ssn = 'x'
+--> sql:Update public.ssns[ssn] base=public.people,public.people.ssn
+
+COPY (SELECT ssn FROM ssns) TO STDOUT
+--> sql:Select public.ssns[ssn] base=public.people,public.people.ssn
+
+-- # Constraint errors
+INSERT INTO people (id, name) VALUES (1, 'x')
+--> sql:Insert public.people[id,name]
+--@ may fail 23505
+
+UPDATE people SET name = NULL
+--> sql:Update public.people[name]
+--@ may fail 23502
+
+INSERT INTO measured VALUES (-1, 'x')
+--> sql:Insert public.measured[label,n]
+--@ may fail 23514
+
+INSERT INTO keyed_child (id) VALUES (77)
+--> sql:Insert public.keyed_child[id]
+--@ may fail 23503
+
+INSERT INTO events (day) VALUES ('1999-01-01')
+--> sql:Insert public.events[day]
+--@ may fail 23514

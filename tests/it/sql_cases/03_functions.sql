@@ -109,7 +109,6 @@ SELECT pg_notify('jobs', 'x')
 
 SELECT pg_notify(name, ssn) FROM people
 --> sql:Notify database + sql:Select public.people[name,ssn]
---@ or 0A000
 
 SELECT dblink('dbname=adversary', 'select 1')
 --! 42883
@@ -131,7 +130,6 @@ SELECT 1 FROM no_such_table
 
 SELECT 1 FROM no_such_schema.people
 --! 42P01
---@ or 3F000
 
 SELECT 1 FROM other_database.public.people
 --! 0A000
@@ -145,7 +143,6 @@ SELECT setval('order_ids', 100)
 
 SELECT currval('public.order_ids')
 --> sql:Select public.order_ids[]
---@ or sql:Select public.order_ids[last_value]
 --@ may fail 55000
 
 SELECT nextval('order' || '_ids')
@@ -157,11 +154,9 @@ SELECT nextval((SELECT 'order_ids'::text)::regclass)
 -- # Names in text
 SELECT 'people'::regclass
 --> sql:Introspect database
---@ or sql:Connect database
 
 SELECT 'people'::regclass::oid, to_regclass('sales.secrets')
 --> sql:Introspect database
---@ or sql:Connect database
 
 SELECT has_table_privilege('people', 'select')
 --> sql:Introspect database
@@ -171,7 +166,6 @@ SELECT pg_relation_size('people')
 
 SELECT 'public.leak'::regproc
 --> sql:Introspect database
---@ or sql:Connect database
 
 -- # Operators and casts that run code
 SELECT traps.lower('A')
@@ -241,39 +235,80 @@ SELECT 'x'::no_such_type
 
 -- # Grammar of a newer server than this one
 SELECT json_scalar('x')
---> sql:Execute public.json_scalar()
---@ or 0A000
+--! 0A000
 
 SELECT json('{}')
---! 42883
---@ or 0A000
+--! 0A000
 
 SELECT json_serialize('{}')
---! 42883
---@ or 0A000
+--! 0A000
 
 SELECT merge_action()
---! 42883
---@ or 0A000
---@ or 42601
+--! 0A000
 
 SELECT JSON_VALUE(jsonb '{"a": 1}', '$.a')
 --! 0A000
---@ or 42601
 
 SELECT * FROM JSON_TABLE(jsonb '[]', '$[*]' COLUMNS (a int PATH '$.a')) t
 --! 0A000
---@ or 42601
 
 SELECT JSON_OBJECT('a': 1)
 --! 0A000
---@ or 42601
 
 SELECT 'a' IS JSON
 --! 0A000
---@ or 42601
 
 UPDATE people SET name = 'x' RETURNING old.ssn, new.name
---! 0A000
---@ or 42703
---@ or 42P01
+--! 42P01
+
+-- # More spellings of a call
+SELECT * FROM LATERAL add_one(1) WITH ORDINALITY
+--> sql:Execute public.add_one()
+
+SELECT * FROM ROWS FROM (add_one(1), generate_series(1, 2))
+--> sql:Execute public.add_one()
+
+VALUES (public.leak(ROW(1, 'a', 'b')))
+--> sql:Execute public.leak()
+
+SELECT (p).leak FROM (SELECT people AS p FROM people) s
+--> sql:Select public.people[id,name,ssn] + sql:Execute public.leak()
+
+SELECT name FROM people GROUP BY name HAVING max(add_one(id)) > 1
+--> sql:Select public.people[id,name] + sql:Execute public.add_one()
+
+SELECT count(*) FILTER (WHERE add_one(id) > 1) OVER (ORDER BY add_one(id)) FROM people
+--> sql:Select public.people[id] + sql:Execute public.add_one()
+
+SELECT name FROM people LIMIT add_one(0)
+--> sql:Select public.people[name] + sql:Execute public.add_one()
+
+UPDATE orders SET id = add_one(id) RETURNING add_one(2)
+--> sql:Update public.orders[id] + sql:Select public.orders[id] + sql:Execute public.add_one()
+
+CALL traps.wipe()
+--> sql:Execute traps.wipe()
+
+CALL wipe()
+--@ first SET search_path = traps, public
+--> sql:Execute traps.wipe() + sql:Execute public.wipe()
+
+SELECT pg_catalog.query_to_xml('TABLE sales.secrets', true, false, '')
+--> sql:Execute pg_catalog.query_to_xml() + sql:ExecuteCode database
+
+SELECT U&"query\005fto_xml"('TABLE sales.secrets', true, false, '')
+--> sql:Execute pg_catalog.query_to_xml() + sql:ExecuteCode database
+
+SELECT cursor_to_xml('c', 1, true, false, '')
+--@ first BEGIN
+--@ first DECLARE c CURSOR FOR SELECT name FROM people
+--> sql:Execute pg_catalog.cursor_to_xml() + sql:ExecuteCode database
+
+SELECT pg_catalog.pg_notify('Jobs', '')
+--> sql:Notify database channel=Jobs
+
+SELECT pg_advisory_xact_lock_shared(1), pg_try_advisory_lock(2)
+--> sql:Lock database
+
+SELECT pg_catalog.nextval('public.order_ids'::regclass)
+--> sql:Update public.order_ids[]

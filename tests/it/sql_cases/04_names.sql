@@ -41,12 +41,10 @@ SELECT U&"\+000073sn" FROM people
 --> sql:Select public.people[ssn]
 
 SELECT "a b" FROM "Odd.Name"
---> sql:Select public."Odd.Name"["a b"]
---@ or sql:Select public."Odd.Name"[a b]
+--> sql:Select public."Odd.Name"[a b]
 
 SELECT "C""q" FROM public."Odd.Name"
---> sql:Select public."Odd.Name"["C""q"]
---@ or sql:Select public."Odd.Name"[C"q]
+--> sql:Select public."Odd.Name"[C"q]
 
 SELECT 1 FROM "public.people"
 --! 42P01
@@ -109,8 +107,6 @@ SELECT ssn FROM people /* unterminated
 
 SELECT ٠ FROM people
 --! 42703
---@ or 0A000
---@ or 42601
 
 SELECT 1 AS "portcullis", ssn FROM people
 --> sql:Select public.people[ssn]
@@ -178,27 +174,23 @@ SET LOCAL search_path TO traps, public; SELECT ssn FROM people
 
 CREATE TEMP TABLE people (id int, ssn text); SELECT ssn FROM people
 --@ simple
---> sql:Create ?? + sql:Select ??people[ssn]
+--> sql:Create pg_temp.* + sql:Select pg_temp.people[ssn]
 
 CREATE TEMP TABLE people (id int, ssn text); SELECT ssn FROM public.people
 --@ simple
---> sql:Create ?? + sql:Select public.people[ssn]
+--> sql:Create pg_temp.* + sql:Select public.people[ssn]
 
 ALTER TABLE orders RENAME TO orders_old; SELECT id FROM orders
 --@ simple
 --! 0A000
---@ or sql:Alter public.orders + sql:Select public.orders[id]
---@ or 42P01
 
 DROP TABLE orders; SELECT id FROM orders
 --@ simple
 --! 0A000
---@ or 42P01
 
 ALTER TABLE traps.people SET SCHEMA sales; SELECT ssn FROM sales.people
 --@ simple
 --! 0A000
---@ or 42P01
 
 DO 'begin perform 1; end'; SELECT ssn FROM people
 --@ simple
@@ -207,8 +199,6 @@ DO 'begin perform 1; end'; SELECT ssn FROM people
 SELECT set_config('search_path', 'traps', false); SELECT ssn FROM people
 --@ simple
 --! 0A000
---@ or sql:Connect database + sql:Select traps.people[ssn]
---@ or sql:Set database setting=search_path + sql:Select traps.people[ssn]
 
 SELECT set_config('search_path', name, false) FROM people; SELECT ssn FROM people
 --@ simple
@@ -295,7 +285,7 @@ SELECT v FROM secrets
 
 SELECT ssn FROM people
 --@ first CREATE TEMP TABLE people (id int, ssn text)
---> sql:Select ??people[ssn]
+--> sql:Select pg_temp.people[ssn]
 
 SELECT ssn FROM public.people
 --@ first CREATE TEMP TABLE people (id int, ssn text)
@@ -303,7 +293,7 @@ SELECT ssn FROM public.people
 
 SELECT ssn FROM pg_temp.people
 --@ first CREATE TEMP TABLE people (id int, ssn text)
---> sql:Select ??people[ssn]
+--> sql:Select pg_temp.people[ssn]
 
 SELECT ssn FROM people
 --@ first CREATE TEMP TABLE people (id int, ssn text)
@@ -317,7 +307,7 @@ SELECT ssn FROM people
 
 SELECT ssn FROM people
 --@ first CREATE TEMP VIEW people AS SELECT v AS ssn FROM sales.secrets
---> sql:Select ??people[ssn] base=sales.secrets,sales.secrets.v
+--> sql:Select pg_temp.people[ssn] base=sales.secrets,sales.secrets.v
 
 SELECT note FROM fresh
 --@ first BEGIN
@@ -332,4 +322,74 @@ SELECT v FROM people
 
 SELECT relname FROM pg_class LIMIT 1
 --@ first CREATE TEMP TABLE pg_class (relname text)
---> sql:Select ??pg_class[relname]
+--> sql:Select pg_temp.pg_class[relname]
+
+SELECT ssn FROM people
+--@ options -csearch_path=traps
+--> sql:Select traps.people[ssn]
+
+SELECT ssn FROM people
+--@ options --search_path=traps
+--> sql:Select traps.people[ssn]
+
+SELECT ssn FROM people
+--@ options -c search_path=public -c search_path=nowhere,traps
+--> sql:Select traps.people[ssn]
+
+SELECT ssn FROM people
+--@ first SET "search_path" = traps
+--> sql:Select traps.people[ssn]
+
+SELECT ssn FROM people
+--@ first SET Search_Path TO "traps"
+--> sql:Select traps.people[ssn]
+
+SELECT ssn FROM people
+--@ first SELECT pg_catalog.set_config('SEARCH_PATH', 'traps, public', false)
+--> sql:Select traps.people[ssn]
+
+SELECT ssn FROM people
+--@ first SELECT set_config(U&'search\005fpath', 'traps', false)
+--> sql:Select traps.people[ssn]
+
+SELECT ssn FROM people
+--@ first WITH s AS (SELECT set_config('search_path', 'traps', false)) SELECT * FROM s
+--> sql:Select traps.people[ssn]
+
+SELECT ssn FROM people
+--@ first DO 'begin perform set_config(''search_path'', ''traps'', false); end'
+--> sql:Select traps.people[ssn]
+
+SELECT ssn FROM people
+--@ first BEGIN
+--@ first SET LOCAL search_path = traps
+--@ first COMMIT
+--> sql:Select public.people[ssn]
+
+SELECT ssn FROM people
+--@ first BEGIN
+--@ first SET search_path = traps
+--@ first ROLLBACK
+--> sql:Select public.people[ssn]
+
+SELECT ssn FROM people
+--@ first BEGIN
+--@ first SAVEPOINT s
+--@ first CREATE TEMP TABLE people (id int, ssn text)
+--@ first ROLLBACK TO s
+--> sql:Select public.people[ssn]
+
+EXECUTE p
+--@ first PREPARE p AS SELECT ssn FROM people
+--@ first CREATE TEMP TABLE people (id int, ssn text)
+--> sql:Select pg_temp.people[ssn]
+
+EXECUTE p
+--@ first PREPARE p AS SELECT id FROM orders
+--@ first DEALLOCATE p
+--@ first PREPARE p AS SELECT v FROM sales.secrets
+--> sql:Select sales.secrets[v]
+
+EXECUTE "P"
+--@ first PREPARE p AS SELECT id FROM orders
+--! 26000

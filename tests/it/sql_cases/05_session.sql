@@ -42,7 +42,6 @@ SHOW search_path
 
 SHOW ALL
 --> sql:Connect database
---@ or sql:Introspect database
 
 CHECKPOINT
 --> sql:Maintain database
@@ -71,14 +70,12 @@ SET client_min_messages = warning
 
 SET search_path = traps
 --> sql:Connect database
---@ or sql:Set database setting=search_path
 
 SELECT set_config('jit', 'off', false)
 --> sql:Connect database
 
 SELECT set_config('search_path', 'traps', false)
 --> sql:Connect database
---@ or sql:Set database setting=search_path
 
 SELECT set_config(name, 'x', false) FROM people
 --! 0A000
@@ -93,21 +90,16 @@ SET row_security = off
 --> sql:Set database setting=row_security
 
 SET LOCAL work_mem = '1MB'
---> sql:Set database setting=work_mem
---@ or sql:Connect database
+--> sql:Connect database
 
 SET mine.own = 'x'
 --> sql:Set database setting=mine.own
 
 UPDATE pg_settings SET setting = 'off' WHERE name = 'jit'
---> sql:Set database
---@ or 0A000
---@ or sql:Set database + sql:Introspect database
+--! 0A000
 
 UPDATE pg_catalog.pg_settings SET setting = name
 --! 0A000
---@ or sql:Set database
---@ or sql:Set database + sql:Introspect database
 
 SET portcullis.spiffe_id = 'spiffe://pipeline.example/ns/other/sa/x'
 --! refused
@@ -126,7 +118,6 @@ SELECT set_config('PORTCULLIS.SPIFFE_ID', 'x', true)
 
 RESET portcullis.spiffe_id
 --> sql:Connect database
---@ or 0A000
 
 SET standard_conforming_strings = off
 --! refused
@@ -141,9 +132,7 @@ SET backslash_quote = on
 --> sql:Connect database
 
 SET client_encoding = 'SJIS'
---! refused
---@ or sql:Set database setting=client_encoding
---@ or sql:Connect database
+--! 0A000
 
 RESET ALL
 --> sql:Connect database
@@ -187,10 +176,7 @@ SET session_authorization = other
 --> sql:SetRole database requestedRole=other
 
 UPDATE pg_settings SET setting = 'other' WHERE name = 'role'
---> sql:SetRole database
---@ or 0A000
---@ or sql:Set database
---@ or sql:Set database + sql:Introspect database
+--! 0A000
 
 RESET ROLE
 --> sql:Connect database
@@ -275,13 +261,11 @@ FETCH ALL FROM c
 --@ first BEGIN
 --@ first DECLARE c CURSOR FOR SELECT name FROM people
 --> sql:Connect database
---@ or sql:Select public.people[name]
 
 MOVE 1 FROM c
 --@ first BEGIN
 --@ first DECLARE c CURSOR FOR SELECT name FROM people
 --> sql:Connect database
---@ or sql:Select public.people[name]
 
 CLOSE c
 --@ first BEGIN
@@ -293,7 +277,6 @@ UPDATE people SET name = 'x' WHERE CURRENT OF c
 --@ first DECLARE c CURSOR FOR SELECT name FROM people FOR UPDATE
 --@ first FETCH 1 FROM c
 --> sql:Update public.people[name]
---@ or sql:Update public.people[name] + sql:Select public.people[]
 
 -- # Channels and large objects
 LISTEN jobs
@@ -301,7 +284,6 @@ LISTEN jobs
 
 UNLISTEN *
 --> sql:Connect database
---@ or sql:Listen database
 
 NOTIFY jobs, 'x'
 --> sql:Notify database channel=jobs
@@ -351,11 +333,59 @@ SELECT query FROM pg_stat_activity
 
 SELECT rolname FROM pg_roles
 --> sql:Introspect database
---@ or sql:Select pg_catalog.pg_roles[rolname]
 
 DELETE FROM pg_class WHERE relname = 'people'
 --> sql:Delete pg_catalog.pg_class[] + sql:Introspect database
---@ or sql:Delete pg_catalog.pg_class[] + sql:Select pg_catalog.pg_class[relname]
 
 UPDATE pg_class SET relrowsecurity = false
 --> sql:Update pg_catalog.pg_class[relrowsecurity]
+
+-- # Roles in more spellings
+SET SESSION ROLE other
+--> sql:SetRole database requestedRole=other
+
+SET role TO 'other'
+--> sql:SetRole database requestedRole=other
+
+SET LOCAL SESSION AUTHORIZATION 'other'
+--> sql:SetRole database requestedRole=other
+
+SET LOCAL "SESSION_AUTHORIZATION" TO other
+--> sql:SetRole database requestedRole=other
+
+SELECT pg_catalog.set_config('ROLE', 'other', false)
+--> sql:SetRole database requestedRole=other
+
+SELECT set_config('session_authorization', 'other', true)
+--> sql:SetRole database requestedRole=other
+
+SELECT name FROM people WHERE set_config('role', 'other', true) = 'x'
+--> sql:SetRole database requestedRole=other + sql:Select public.people[name]
+
+WITH s AS (SELECT set_config('role', 'other', true)) SELECT * FROM s
+--> sql:SetRole database requestedRole=other
+
+SELECT set_config('role', name, true) FROM people
+--> sql:SetRole database + sql:Select public.people[name]
+--@ may fail 22023
+
+EXPLAIN ANALYZE SELECT set_config('role', 'other', true)
+--> sql:SetRole database requestedRole=other
+
+ALTER USER CURRENT_USER SET session_authorization = other
+--> sql:Alter database
+
+ALTER ROLE ALL SET search_path = traps
+--> sql:Alter database
+
+ALTER ROLE CURRENT_USER REPLICATION
+--> sql:Alter database
+
+SET client_encoding = 'LATIN1'
+--! 0A000
+
+SET NAMES 'BIG5'
+--! 0A000
+
+SET NAMES 'UTF8'
+--> sql:Connect database

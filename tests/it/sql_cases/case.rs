@@ -6,14 +6,14 @@
 //! --> sql:Select traps.people[name]
 //! ```
 //!
-//! `-->` says every operation, `--!` the SQLSTATE of a refusal (`refused`: whichever), `--@ or` another right answer where the
-//! server's documentation leaves room. `--@ first` runs before it in the same session, `--@ options` are startup options, `--@ simple`
+//! `-->` says every operation, `--!` the SQLSTATE of a refusal (`refused`: whichever). `--@ first` runs
+//! before it in the same session, `--@ options` are startup options, `--@ simple`
 //! and `--@ extended` say the only protocol it can go by, `--@ alone` that it cannot stand in a transaction, `--@ may fail` which error
 //! of the server itself is fine.
 //!
 //! An operation is `sql:VERB` and a resource: `public.people[id,ssn]` a table with its columns (without brackets: whatever they are),
-//! `public.leak()` a function, `public.*` a schema, `database` the database; then attributes of the context. `??` stands for a name
-//! that the server makes up (temporary schemas), never for `public`.
+//! `public.leak()` a function, `public.*` a schema, `database` the database; then attributes of the context. `pg_temp` is
+//! the session's temporary schema, whatever its number.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -38,7 +38,7 @@ pub(crate) struct Case {
     pub(crate) only: Option<Protocol>,
     pub(crate) alone: bool,
     pub(crate) may_fail: Vec<String>,
-    pub(crate) answers: Vec<Answer>,
+    pub(crate) answer: Answer,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,8 +48,10 @@ pub(crate) enum Protocol {
 }
 
 /// What must come of a text.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) enum Answer {
+    #[default]
+    Missing,
     Asks(Vec<Asked>),
     /// With this SQLSTATE; empty: with any.
     Refused(String),
@@ -75,35 +77,24 @@ impl Case {
         }
     }
 
-    /// Whether `asked` is one of the right answers.
+    /// Whether `asked` is the right answer.
     pub(crate) fn is_answered_by(&self, asked: &BTreeSet<Asked>) -> bool {
-        self.answers.iter().any(|answer| match answer {
-            Answer::Asks(expected) => {
-                expected.iter().all(|one| asked.iter().any(|other| one.is_met_by(other)))
-                    && asked.iter().all(|other| expected.iter().any(|one| one.is_met_by(other)))
-            }
-            Answer::Refused(_) => false,
-        })
+        let Answer::Asks(expected) = &self.answer else { return false };
+        expected.iter().all(|one| asked.iter().any(|other| one.is_met_by(other)))
+            && asked.iter().all(|other| expected.iter().any(|one| one.is_met_by(other)))
     }
 
-    /// Whether refusing it with `sqlstate` is a right answer.
-    pub(crate) fn may_be_refused_with(&self, sqlstate: &str) -> bool {
-        self.answers.iter().any(|answer| match answer {
-            Answer::Asks(_) => false,
-            Answer::Refused(expected) => expected.is_empty() || expected == sqlstate,
-        })
+    /// Whether refusing it with `sqlstate` is the right answer.
+    pub(crate) fn is_refused_with(&self, sqlstate: &str) -> bool {
+        matches!(&self.answer, Answer::Refused(expected) if expected.is_empty() || expected == sqlstate)
     }
 }
 
 impl Asked {
     fn is_met_by(&self, asked: &Self) -> bool {
-        let resource = match self.resource.split_once("??") {
-            None => self.resource == asked.resource,
-            Some((_, end)) => asked.resource.ends_with(end) && !asked.resource.starts_with("public."),
-        };
         let base = |of: &Self| of.context.get("base").cloned().unwrap_or_default();
         self.action == asked.action
-            && resource
+            && self.resource == asked.resource
             && self.columns.as_ref().is_none_or(|columns| asked.columns.as_ref() == Some(columns))
             && self.context.iter().all(|(name, value)| asked.context.get(name) == Some(value))
             && (self.columns.is_none() || base(self) == base(asked))
@@ -157,7 +148,10 @@ fn parse(file: &str, text: &str) -> Vec<Case> {
         let mut case = Case { at: format!("{file}.sql:{}", number + 1), text: line.to_owned(), ..Case::default() };
         while let Some((_, line)) = lines.next_if(|(_, line)| !line.is_empty()) {
             match line.split_once(' ') {
-                Some(("-->" | "--!", answer)) => case.answers.push(Answer::parse(answer)),
+                Some(("-->" | "--!", answer)) => {
+                    assert_eq!(case.answer, Answer::Missing, "{}: two answers", case.at);
+                    case.answer = Answer::parse(answer);
+                }
                 Some(("--@", note)) => case.note(note),
                 _ => {
                     case.text.push('\n');
@@ -165,7 +159,7 @@ fn parse(file: &str, text: &str) -> Vec<Case> {
                 }
             }
         }
-        assert!(!case.answers.is_empty(), "{}: no answer", case.at);
+        assert_ne!(case.answer, Answer::Missing, "{}: no answer", case.at);
         cases.push(case);
     }
     cases
@@ -175,7 +169,6 @@ impl Case {
     fn note(&mut self, note: &str) {
         let (word, rest) = note.split_once(' ').unwrap_or((note, ""));
         match word {
-            "or" => self.answers.push(Answer::parse(rest)),
             "first" => self.first.push(rest.to_owned()),
             "options" => self.options = Some(rest.to_owned()),
             "simple" => self.only = Some(Protocol::Simple),
@@ -190,7 +183,7 @@ impl Case {
 #[test]
 fn the_table_is_as_long_as_it_has_to_be() {
     let cases = all();
-    assert!(cases.len() >= 250, "{}", cases.len());
+    assert!(cases.len() >= 600, "{}", cases.len());
     let texts: BTreeSet<_> = cases.iter().map(|case| (&case.text, &case.first, &case.options)).collect();
     assert_eq!(texts.len(), cases.len(), "a case stands there twice");
 }
@@ -198,7 +191,7 @@ fn the_table_is_as_long_as_it_has_to_be() {
 #[test]
 fn a_case_is_read_with_everything_it_says() {
     let text = "-- # Heading\n\nSELECT \"a b\" -- odd\nFROM t\n--@ first SET a = b\n--@ simple\n--@ may fail 22023\n\
-                --> sql:Select public.t[a b,c] base=x.y,x.y.z + sql:Execute public.f()\n--@ or 0A000\n";
+                --> sql:Select public.t[a b,c] base=x.y,x.y.z + sql:Execute public.f()\n";
     let [case] = parse("f", text).try_into().expect("one case");
     assert_eq!((case.at.as_str(), case.text.as_str()), ("f.sql:3", "SELECT \"a b\" -- odd\nFROM t"));
     assert_eq!(
@@ -212,5 +205,5 @@ fn a_case_is_read_with_everything_it_says() {
         context: [("base".to_owned(), "x.y,x.y.z".to_owned())].into(),
     };
     let execute = Asked::parse("sql:Execute public.f()");
-    assert_eq!(case.answers, [Answer::Asks(vec![select, execute]), Answer::Refused("0A000".into())]);
+    assert_eq!(case.answer, Answer::Asks(vec![select, execute]));
 }

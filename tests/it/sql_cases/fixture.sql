@@ -58,3 +58,6 @@ CREATE FUNCTION public.all_people() RETURNS SETOF public.people LANGUAGE sql AS 
 CREATE FUNCTION public.json_scalar(text) RETURNS text LANGUAGE sql AS 'SELECT ssn FROM public.people LIMIT 1';
 CREATE AGGREGATE public.greatest_of (int) (SFUNC = int4larger, STYPE = int);
 CREATE ROLE other NOLOGIN;
+
+CREATE FUNCTION traps.fired() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+CREATE PROCEDURE traps.wipe() LANGUAGE sql AS 'DELETE FROM public.people';

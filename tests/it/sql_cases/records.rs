@@ -71,16 +71,21 @@ fn of(operation: &Value) -> Asked {
 /// A resource as the table writes it.
 pub(super) fn as_written(kind: &str, id: &str) -> String {
     let name = id.split_once('.').map_or("", |(_, name)| name);
+    // Each session has a temporary schema of its own.
+    let name = match name.strip_prefix("pg_temp_") {
+        Some(rest) => format!("pg_temp{}", rest.trim_start_matches(|digit: char| digit.is_ascii_digit())),
+        None => name.to_owned(),
+    };
     match kind {
         "Database" => "database".to_owned(),
         "Schema" => format!("{name}.*"),
         "Function" => format!("{name}()"),
-        _ => name.to_owned(),
+        _ => name,
     }
 }
 
 /// Type and id of an operation's resource.
-pub(super) fn resource(operation: &Value) -> (String, String) {
+fn resource(operation: &Value) -> (String, String) {
     let resource = operation["resource"].as_str().unwrap_or_default();
     let (kind, id) = resource.split_once("::").unwrap_or_default();
     // Cedar writes ids as Rust writes strings, and so does JSON for all that stands in this table.

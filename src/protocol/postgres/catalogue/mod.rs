@@ -224,6 +224,11 @@ impl CatalogueOf {
         self.read_since(Instant::now()).await
     }
 
+    /// What [`Self::current`] returns from now on is as the server was then, or later.
+    pub(super) fn as_of(&self) -> Instant {
+        self.state().began
+    }
+
     fn known(&self, now: Instant) -> Option<(Arc<Catalog>, Duration)> {
         let mut state = self.state();
         state.used = now;

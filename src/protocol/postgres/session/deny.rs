@@ -23,10 +23,20 @@ pub(super) struct Answer {
 /// SQLSTATE of whatever a failed transaction is asked.
 pub(super) const IN_FAILED_TRANSACTION: &str = "25P02";
 
+/// The SQLSTATE of a denial: `DO` is no question of privileges, its code is what nobody can judge.
+pub(super) fn denial(kind: &str) -> &'static str {
+    if kind == "do" { "0A000" } else { "42501" }
+}
+
 impl Answer {
-    /// A policy said no.
-    pub(super) fn denied(id: DecisionId) -> Self {
-        Self::new(Some(id), "42501", "permission denied by policy")
+    /// A policy said no to a statement of this kind.
+    pub(super) fn denied(id: DecisionId, kind: &str) -> Self {
+        match denial(kind) {
+            "42501" => Self::new(Some(id), "42501", "permission denied by policy"),
+            sqlstate => {
+                Self::new(Some(id), sqlstate, "code in a statement cannot be judged, and no policy permits to run it")
+            }
+        }
     }
 
     /// It cannot be judged.
@@ -122,14 +132,14 @@ mod tests {
 
     #[test]
     fn a_poison_is_no_longer_than_an_identifier_may_be() {
-        let answer = Answer::denied(new_decision_id());
+        let answer = Answer::denied(new_decision_id(), "select");
         assert!(answer.poison.len() <= 63, "PostgreSQL would cut `{}`", answer.poison);
-        assert_ne!(answer.poison, Answer::denied(new_decision_id()).poison);
+        assert_ne!(answer.poison, Answer::denied(new_decision_id(), "select").poison);
     }
 
     #[test]
     fn only_an_error_that_names_the_poison_is_rewritten() {
-        let answer = Answer::denied(new_decision_id());
+        let answer = Answer::denied(new_decision_id(), "select");
         let body = |message: &str| [b"SERROR\0C42703\0M", message.as_bytes(), b"\0\0"].concat();
         assert!(answer.caused(&body(&format!("column \"{}\" does not exist", answer.poison))));
         assert!(!answer.caused(&body("column \"portcullis\" does not exist")));

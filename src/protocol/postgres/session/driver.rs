@@ -72,6 +72,9 @@ impl Room {
     }
 }
 
+/// What has just been read serves at least the message that it was read for: with `catalog_max_age: 0s` it would be read for ever.
+const LEAST_CATALOG_AGE: Duration = Duration::from_millis(50);
+
 /// How a session came to its end.
 pub(super) struct Ended {
     pub(super) closed: Closed,
@@ -85,8 +88,8 @@ where
     C: AsyncRead + AsyncWrite + Unpin,
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    /// Serves the session until it ends. `catalog` gives the catalogue; a newer one than is known if it is told so. `ending` says that it has
-    /// to end, and the last words.
+    /// Serves the session until it ends. `catalog` gives the catalogue and since when it is known to be right; a newer one than is known
+    /// if it is told so. `ending` says that it has to end, and the last words.
     pub(super) async fn serve<F>(
         mut self,
         catalog: impl Fn(bool) -> F,
@@ -94,7 +97,7 @@ where
         grace: Duration,
     ) -> Ended
     where
-        F: Future<Output = Result<Arc<Catalog>, String>>,
+        F: Future<Output = Result<(Arc<Catalog>, Instant), String>>,
     {
         let mut ending = pin!(ending);
         let mut last: Option<Asked> = None;
@@ -156,7 +159,7 @@ where
 
     async fn read_catalog<F>(&mut self, catalog: &impl Fn(bool) -> F, newest: bool) -> Result<(), End>
     where
-        F: Future<Output = Result<Arc<Catalog>, String>>,
+        F: Future<Output = Result<(Arc<Catalog>, Instant), String>>,
     {
         let failed = |cause: String| {
             tracing::warn!(cause, "the catalogue cannot be read");
@@ -164,8 +167,8 @@ where
             End::Failed { sqlstate: "0A000", message }
         };
         match timeout(CATALOG_LIMIT, catalog(newest)).await {
-            Ok(Ok(catalog)) => {
-                let until = Instant::now() + self.session.setup.catalog_max_age;
+            Ok(Ok((catalog, as_of))) => {
+                let until = (as_of + self.session.setup.catalog_max_age).max(Instant::now() + LEAST_CATALOG_AGE);
                 self.session.catalog_arrived(catalog, until, newest);
                 Ok(())
             }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::cache::{self, World};
-use super::deny::Answer;
+use super::deny::{Answer, denial};
 use super::prepared::Texts;
 use super::record::Running;
 use super::session::{End, Session};
@@ -172,9 +172,9 @@ impl Session {
             }
             Err(denied) => {
                 self.setup.point.metrics.sql_statement(kind, "denied", denied.exchange().started.elapsed());
-                let answer = Answer::denied(denied.decision_id());
+                let answer = Answer::denied(denied.decision_id(), kind);
                 denied
-                    .settle(&Settlement { sqlstate: Some("42501".into()), ..Settlement::default() })
+                    .settle(&Settlement { sqlstate: Some(denial(kind).into()), ..Settlement::default() })
                     .map_err(End::audit)?;
                 Ok(Err(answer))
             }
@@ -195,9 +195,9 @@ impl Session {
             Err(denied) => {
                 let kind = judged.statement().map_or("none", |statement| statement.kind);
                 self.setup.point.metrics.sql_statement(kind, "denied", denied.exchange().started.elapsed());
-                let answer = Answer::denied(denied.decision_id());
+                let answer = Answer::denied(denied.decision_id(), kind);
                 denied
-                    .settle(&Settlement { sqlstate: Some("42501".into()), ..Settlement::default() })
+                    .settle(&Settlement { sqlstate: Some(denial(kind).into()), ..Settlement::default() })
                     .map_err(End::audit)?;
                 Ok(Some(answer))
             }

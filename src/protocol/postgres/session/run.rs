@@ -18,9 +18,6 @@ use crate::protocol::postgres::standing::Standing;
 use crate::protocol::postgres::wire::{Replication, ready_for_query};
 use crate::protocol::{Closed, Downstream, Last};
 
-/// What has just been read serves at least the message that it was read for: with `catalog_max_age: 0s` it would be read for ever.
-const LEAST_CATALOG_AGE: std::time::Duration = std::time::Duration::from_millis(50);
-
 /// What a session begins with.
 #[derive(Debug)]
 pub(in crate::protocol::postgres) struct SessionStart {
@@ -79,8 +76,10 @@ pub(in crate::protocol::postgres) async fn run(
     let catalog = |newest: bool| {
         let catalogue = Arc::clone(&catalogue);
         async move {
+            // Before it is read: sessions share it, and its age began when somebody read it, not when this one took it.
+            let as_of = if newest { Instant::now() } else { catalogue.as_of() };
             let read = if newest { catalogue.refreshed().await } else { catalogue.current().await };
-            read.map_err(|cause| cause.to_string())
+            read.map(|catalog| (catalog, as_of)).map_err(|cause| cause.to_string())
         }
     };
     let ended = driver.serve(catalog, ending, grace).await;
@@ -104,7 +103,7 @@ fn setup(start: &SessionStart, server: &LoggedIn) -> Setup {
         message_bytes: config.message_bytes,
         utf8_server: server.parameter("server_encoding").is_some_and(|encoding| encoding.eq_ignore_ascii_case("UTF8")),
         caps: config.caps,
-        catalog_max_age: config.catalog_max_age.max(LEAST_CATALOG_AGE),
+        catalog_max_age: config.catalog_max_age,
         replicates,
         map: if replicates { map_replication } else { map },
         safe_key,
