@@ -71,17 +71,15 @@ async fn a_password_command_that_does_not_end_is_ended_with_all_that_it_began() 
 #[tokio::test]
 async fn a_workload_without_a_role_is_refused_with_a_record() {
     let world = World::new();
-    let yaml = format!(
-        "role: by_identity\nroles:\n  {}: app_role\ncatalog:\n  user: catalog_role\n",
-        world.id("somebody")
-    );
+    let yaml =
+        format!("role: by_identity\nroles:\n  {}: app_role\ncatalog:\n  user: catalog_role\n", world.id("somebody"));
     let house = world.warehouse_with(PgPlan::new(), ALLOW_ALL, &yaml).await;
     let error = PgWire::try_session(house.address(), "app_role").await.err().expect("has no role");
     assert_eq!((error.severity(), error.sqlstate()), ("FATAL", "28000"), "{error:?}");
     let record = house.inbound.records.of_decision(&error.decision_id()).await;
     assert!(record.to_string().contains("no-role"), "{record:#}");
     assert_eq!(record["principal"], world.id("app"), "{record:#}");
-    assert!(record["outcome"] != "permitted", "{record:#}");
+    assert!(record["outcome"] != "allowed", "{record:#}");
     house.server.sessions_end().await;
     house.stop().await;
 }
@@ -228,7 +226,7 @@ async fn a_cancel_never_strikes_what_the_proxy_asks_or_what_comes_next() {
 async fn a_relayed_session_that_is_cut_has_a_record_of_its_bytes() {
     let world = World::new();
     let house = world.warehouse(ALLOW_ALL, "").await;
-    let yaml = "drain:\n  grace: 300ms\n";
+    let yaml = "shutdown_timeout: 300ms\n";
     let outbound = world.sidecar("second").policies(ALLOW_ALL).yaml(yaml);
     let to = house.inbound.inbound(WAREHOUSE).to_string();
     let outbound = outbound.outbound(WAREHOUSE, "postgres", &to, &world.id("service"), "").start().await;
@@ -239,7 +237,7 @@ async fn a_relayed_session_that_is_cut_has_a_record_of_its_bytes() {
     let record = record.await;
     assert!(record["bytes_out"].as_u64().is_some_and(|bytes| bytes > 10_000), "{record:#}");
     assert!(record["bytes_in"].as_u64().is_some_and(|bytes| bytes > 20), "{record:#}");
-    assert!(record["error"].is_string() && record["outcome"] == json!("permitted"), "{record:#}");
+    assert!(record["error"].is_string() && record["outcome"] == json!("allowed"), "{record:#}");
     wire.rest().await;
     house.stop().await;
 }

@@ -156,7 +156,8 @@ fn tokens(text: &str) -> Result<Vec<Token>, SqlRefusal> {
     let mut tokens = Vec::new();
     let mut rest = text.trim_start_matches(SPACE);
     while let Some(first) = rest.chars().next() {
-        let (token, after) = token(first, rest).ok_or_else(|| syntax_error(&rest.chars().take(20).collect::<String>()))?;
+        let (token, after) =
+            token(first, rest).ok_or_else(|| syntax_error(&rest.chars().take(20).collect::<String>()))?;
         tokens.push(token);
         rest = after.trim_start_matches(SPACE);
     }
@@ -381,10 +382,8 @@ impl<'a> Tokens<'a> {
                 Token::Word(name) | Token::Quoted(name) => name.clone(),
                 _ => return None,
             };
-            let has_value = matches!(
-                rest.peek(),
-                Some(Token::Word(_) | Token::Quoted(_) | Token::Text(_) | Token::Number(_))
-            );
+            let has_value =
+                matches!(rest.peek(), Some(Token::Word(_) | Token::Quoted(_) | Token::Text(_) | Token::Number(_)));
             Some((name, has_value.then(|| rest.next()).flatten()))
         })
     }

@@ -115,8 +115,15 @@ async fn start(
     };
     if asked.replication == Replication::Physical {
         let relayed = Relayed::new(permit);
-        return replicate(client, relayed, &greeting(&startup, minor, &server, (key.pid(), key.secret())), reader, server, key)
-            .await;
+        return replicate(
+            client,
+            relayed,
+            &greeting(&startup, minor, &server, (key.pid(), key.secret())),
+            reader,
+            server,
+            key,
+        )
+        .await;
     }
     // The record comes before the answer.
     if permit.settle(&Settlement::default()).is_err() {
@@ -278,12 +285,7 @@ async fn open_session(
 /// The packet for the server: everything in it was judged or is the proxy's own.
 ///
 /// What it sets is what RESET ALL and DISCARD ALL go back to.
-fn rebuild(
-    listener: &PostgresListener,
-    asker: &Asker,
-    asked: &Asked,
-    role: &str,
-) -> StartupPacket {
+fn rebuild(listener: &PostgresListener, asker: &Asker, asked: &Asked, role: &str) -> StartupPacket {
     let id = asker.peer().id();
     let mut rebuilt = StartupPacket::new(0);
     rebuilt.set("user", role);

@@ -57,7 +57,10 @@ fn commands_are_understood_as_the_server_understands_them() {
             "START_REPLICATION SLOT s LOGICAL 0/0 (publication_names 'a', publication_names 'b')",
             "start_replication slot=s publications=a|b",
         ),
-        ("START_REPLICATION SLOT s LOGICAL 0/0 (\"include-xids\" '0', \"skip-empty-xacts\")", "start_replication slot=s"),
+        (
+            "START_REPLICATION SLOT s LOGICAL 0/0 (\"include-xids\" '0', \"skip-empty-xacts\")",
+            "start_replication slot=s",
+        ),
         ("TIMELINE_HISTORY 3", "timeline_history"),
         ("BASE_BACKUP", "base_backup"),
         ("BASE_BACKUP LABEL 'x' PROGRESS FAST MAX_RATE 32", "base_backup"),

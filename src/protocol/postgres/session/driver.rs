@@ -243,10 +243,11 @@ where
         let failed = |sqlstate, message: &str| Some(End::Failed { sqlstate, message: message.into() });
         if let Some((asked, cut)) = last {
             // A stream of replication has no end of its own: its client goes on elsewhere.
-            let finished = session.streaming || match asked {
-                Last::Asked => session.is_between_transactions(),
-                Last::InFlight => session.is_idle(),
-            };
+            let finished = session.streaming
+                || match asked {
+                    Last::Asked => session.is_between_transactions(),
+                    Last::InFlight => session.is_idle(),
+                };
             if finished || now >= cut {
                 return failed("57P01", "terminating connection due to administrator command");
             }
