@@ -50,7 +50,7 @@ pub struct PostgresConfig {
     pub role: RoleConfig,
     /// How the proxy proves to the server that it may be the role, and the catalogue user (inbound).
     pub password: Option<PasswordSource>,
-    /// Who reads the catalogue (inbound); none: the role of the session, with its password.
+    /// Who reads the catalogue (inbound); none: the role of the session, with `password`.
     pub catalog: Option<CatalogConfig>,
     /// How old what is known of the catalogue may be. Default 1 s.
     pub catalog_max_age: Duration,

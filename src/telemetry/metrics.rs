@@ -133,6 +133,7 @@ mod tests {
             listener.decision("s3:GetObject", "allowed", "enforce");
             listener.authz_seconds(Duration::from_micros(7));
             listener.request(200, Duration::from_millis(3));
+            listener.sql_statement("select", "done", Duration::from_millis(3));
             listener.handshake_refused("chain");
             listener.upstream_failure("connect");
             listener.connection_refused("limit");

@@ -13,7 +13,7 @@ import json
 import os
 import subprocess
 
-PSQL = ["psql", "-X", "-a", "-q", "-d", "regression", "-v", "HIDE_TABLEAM=on", "-v", "HIDE_TOAST_COMPRESSION=on"]
+PSQL = ["/usr/lib/postgresql/15/bin/psql", "-X", "-a", "-q", "-d", "regression", "-v", "HIDE_TABLEAM=on", "-v", "HIDE_TOAST_COMPRESSION=on"]
 LONGEST = 240  # seconds for one file
 
 

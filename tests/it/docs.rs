@@ -32,6 +32,17 @@ fn links_are_found_outside_of_code() {
     assert_eq!(links(text), ["b.md", "f.md#g"]);
 }
 
+#[test]
+fn the_page_on_postgresql_has_the_table_of_statements() {
+    let page = include_str!("../../docs/postgres.md");
+    let rows: Vec<&str> = page.lines().filter(|line| line.starts_with("| `") && line.contains("` | ")).collect();
+    let kinds: Vec<String> =
+        portcullis::mapping::sql::kinds().map(|(kind, asks)| format!("| `{kind}` | {asks} |")).collect();
+    assert!(kinds.len() > 50, "{}", kinds.len());
+    let missing: Vec<&String> = kinds.iter().filter(|row| !rows.contains(&row.as_str())).collect();
+    assert!(missing.is_empty(), "docs/postgres.md lacks:\n{missing:#?}");
+}
+
 fn pages(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).expect("the project can be read") {

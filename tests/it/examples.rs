@@ -17,7 +17,8 @@ const EXAMPLES: [(&str, &str, &str); 7] = [
 ];
 
 /// Manifest and the path of its SPIFFE ID.
-const MANIFESTS: [(&str, &str); 2] = [("stage", "/ns/etl/sa/transform"), ("store", "/ns/data/sa/lake")];
+const MANIFESTS: [(&str, &str); 3] =
+    [("stage", "/ns/etl/sa/transform"), ("store", "/ns/data/sa/lake"), ("database", "/ns/data/sa/warehouse")];
 
 #[tokio::test]
 async fn every_example_passes_check() {

@@ -1,6 +1,7 @@
-//! `portcullis demo`: stages, an S3 store and sidecars on this machine, as they stand in production.
+//! `portcullis demo`: stages, an S3 store, a warehouse and sidecars on this machine, as they stand in production.
 
 mod client;
+mod postgres;
 mod scenario;
 mod sidecar;
 mod store;
@@ -40,6 +41,9 @@ pub(super) fn run(arguments: &DemoArgs) -> ExitCode {
             Err(error) => return failed(&error),
         };
         println!("{}", table::render(&rows));
+        if let Err(why) = &world.warehouse {
+            println!("The warehouse is left out: {why}.\n");
+        }
         let as_expected = rows.iter().all(Row::is_as_expected);
         if !arguments.once {
             println!("{}", table::invitation(&world));

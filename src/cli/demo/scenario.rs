@@ -10,8 +10,8 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
-use super::client::send;
-use super::world::World;
+use super::client::{query, send};
+use super::world::{Warehouse, World};
 use crate::config::{PeerMatcher, TlsVersion};
 use crate::tls::ClientTls;
 
@@ -70,6 +70,38 @@ pub(super) async fn play(world: &World) -> Result<Vec<Row>, String> {
         rows.push(request(world, step, &format!("demo-{}", number + 1)).await?);
     }
     rows.push(stranger(world).await?);
+    if let Ok(warehouse) = &world.warehouse {
+        rows.extend(statements(warehouse).await?);
+    }
+    Ok(rows)
+}
+
+/// What two stages do in the warehouse.
+async fn statements(warehouse: &Warehouse) -> Result<Vec<Row>, String> {
+    let steps = [
+        ("load", "insert", "INSERT INTO orders VALUES (1, 1, 20)", ("allowed", "load-inserts-orders")),
+        ("analyst", "select", "SELECT id, amount FROM orders", ("allowed", "analyst-reads")),
+        ("analyst", "select", "SELECT ssn FROM people", ("forbidden", "ssn-stays")),
+        ("load", "delete", "DELETE FROM orders", ("forbidden", "rows-stay")),
+    ];
+    let mut rows = Vec::new();
+    for (who, kind, text, expected) in steps {
+        let sidecar = if who == "load" { &warehouse.load } else { &warehouse.analyst };
+        query(sidecar.address, who, text).await?;
+        let is_it = |record: &Value| {
+            let of = record.get("context").map_or("", |context| self::text(context, "statement"));
+            of == kind && self::text(record, "kind") == "request"
+        };
+        let record = record(&warehouse.inbound.audit, is_it).await?;
+        rows.push(Row {
+            who,
+            what: format!("{} {}", self::text(&record, "action"), self::text(&record, "resource")),
+            decided_at: "inbound",
+            outcome: self::text(&record, "outcome").to_owned(),
+            policies: policies(&record),
+            expected,
+        });
+    }
     Ok(rows)
 }
 

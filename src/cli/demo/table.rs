@@ -42,6 +42,13 @@ pub(super) fn invitation(world: &World) -> String {
     let folder = world.folder().display();
     let at = |stage| world.stage(stage).map_or_else(String::new, |sidecar| sidecar.address.to_string());
     let (ingest, transform, load) = (at("ingest"), at("transform"), at("load"));
+    let warehouse = world.warehouse.as_ref().map_or_else(|_| String::new(), |warehouse| {
+        let of = |stage: &str, port: u16| format!("psql -h 127.0.0.1 -p {port} -U {stage} -d analytics -c");
+        let (load, analyst) = (of("load", warehouse.load.address.port()), of("analyst", warehouse.analyst.address.port()));
+        format!(
+            "  {load} \"INSERT INTO orders VALUES (2, 2, 35)\"\n  {analyst} \"SELECT name, sum(amount) FROM people JOIN orders ON customer = people.id GROUP BY name\"\n  {analyst} \"SELECT * FROM people\"          # forbidden: it reads ssn\n\n"
+        )
+    });
     format!(
         "\
 Everything is still running. Each stage reaches the store only through its own sidecar:
@@ -63,7 +70,7 @@ Try:
 
   python3 -c 'import boto3; print(boto3.client(\"s3\", endpoint_url=\"http://{transform}\").list_objects_v2(Bucket=\"raw\", Prefix=\"ingest/\")[\"KeyCount\"])'
 
-Edit the policies in {folder}/policies and ask again: they are reloaded within a second.
+{warehouse}Edit the policies in {folder}/policies and ask again: they are reloaded within a second.
 Every decision is in {folder}/*-audit.jsonl. Ctrl-C ends it all."
     )
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use super::postgres::Postgres;
 use super::sidecar::Sidecar;
 use super::store;
 use crate::identity::dev_ca::DevCa;
@@ -18,12 +19,24 @@ const TRUST_DOMAIN: &str = "pipeline.example";
 const LIFETIME: Duration = Duration::from_secs(24 * 3_600);
 
 /// The policies as shipped in `policies/demo`.
-const POLICIES: [(&str, &str); 4] = [
+const POLICIES: [(&str, &str); 7] = [
     ("outbound/egress.cedar", include_str!("../../../policies/demo/outbound/egress.cedar")),
     ("outbound/entities.json", include_str!("../../../policies/demo/outbound/entities.json")),
     ("inbound/lake.cedar", include_str!("../../../policies/demo/inbound/lake.cedar")),
     ("inbound/entities.json", include_str!("../../../policies/demo/inbound/entities.json")),
+    ("warehouse/warehouse.cedar", include_str!("../../../policies/warehouse/warehouse.cedar")),
+    ("warehouse/entities.json", include_str!("../../../policies/warehouse/entities.json")),
+    ("to-warehouse/egress.cedar", include_str!("../../../examples/postgres/policies/stage/egress.cedar")),
 ];
+
+/// A PostgreSQL server and the sidecars before it and beside its stages.
+#[derive(Debug)]
+pub(super) struct Warehouse {
+    server: Postgres,
+    pub(super) inbound: Sidecar,
+    pub(super) load: Sidecar,
+    pub(super) analyst: Sidecar,
+}
 
 /// Everything that runs.
 #[derive(Debug)]
@@ -33,6 +46,8 @@ pub(super) struct World {
     pub(super) lake: Sidecar,
     /// The sidecars beside the stages, by the stage's name.
     pub(super) stages: Vec<(&'static str, Sidecar)>,
+    /// Where PostgreSQL is installed; else why there is none.
+    pub(super) warehouse: Result<Warehouse, String>,
     /// A certificate from a CA that nobody here trusts, for a name that everybody does.
     pub(super) stranger: Arc<dyn X509Source>,
 }
@@ -59,7 +74,11 @@ impl World {
             stages.push((stage, outbound(root, &ca, stage, lake.address)?));
         }
         let stranger = stranger(root, &trust_domain, &bundle)?;
-        Ok(Self { folder, lake, stages, stranger })
+        let warehouse = match Postgres::start() {
+            Ok(server) => Ok(warehouse(root, &ca, server)?),
+            Err(why) => Err(why),
+        };
+        Ok(Self { folder, lake, stages, warehouse, stranger })
     }
 
     /// The folder in which everything is.
@@ -78,7 +97,34 @@ impl World {
         for (_, sidecar) in &mut self.stages {
             sidecar.stop();
         }
+        if let Ok(warehouse) = &mut self.warehouse {
+            warehouse.analyst.stop();
+            warehouse.load.stop();
+            warehouse.inbound.stop();
+            warehouse.server.stop();
+        }
     }
+}
+
+fn warehouse(root: &Path, ca: &DevCa, server: Postgres) -> Result<Warehouse, String> {
+    let id = |path: &str| SpiffeId::parse(&format!("spiffe://{TRUST_DOMAIN}{path}")).map_err(|error| error.to_string());
+    let own = identity(root, ca, &id("/ns/data/sa/warehouse")?, "warehouse", "warehouse")?;
+    let listener = format!(
+        "inbound:\n  - name: warehouse\n    listen: 127.0.0.1:0\n    protocol: postgres\n    upstream: {}\n    role: by_identity\n    roles: {{ \"Stage::load\": loader, \"Stage::analyst\": analyst, \"Stage::migrate\": owner }}\n",
+        server.upstream()
+    );
+    let inbound = Sidecar::start(root, "warehouse", &own, &listener)?;
+    let to = format!(
+        "outbound:\n  - name: warehouse\n    listen: 127.0.0.1:0\n    protocol: postgres\n    upstream: {}\n    peer: spiffe://{TRUST_DOMAIN}/ns/data/sa/warehouse\n",
+        inbound.address
+    );
+    let beside = |name: &str, path: &str| -> Result<Sidecar, String> {
+        let own = identity(root, ca, &id(path)?, name, "to-warehouse")?;
+        Sidecar::start(root, name, &own, &to)
+    };
+    let load = beside("load-warehouse", "/ns/etl/sa/load")?;
+    let analyst = beside("analyst", "/ns/bi/sa/analyst")?;
+    Ok(Warehouse { server, inbound, load, analyst })
 }
 
 /// Trusts who everybody trusts, and itself.

@@ -42,7 +42,7 @@ pub(crate) struct InboundDatabaseKeys {
     /// `postgres` with `role: fixed` or `by_identity`. Program and arguments; the first line that it writes is the password. It is run for each connection, with `PGUSER`, `PGHOST`, `PGPORT` and `PGDATABASE` in its environment.
     #[schemars(length(min = 1), extend("examples" = [["/usr/local/bin/rds-token", "--region", "eu-west-1"]]))]
     pub(crate) password_command: Option<Vec<String>>,
-    /// `postgres` only. Who reads the names of tables and columns from the server's catalogue. Without it the role of the session does: with `role: passthrough` without a password, which only a server that trusts the connection accepts.
+    /// `postgres` only. Who reads the names of tables and columns from the server's catalogue. Without it the role of the session does; with `role: passthrough` it has no password then, so the server has to trust the sidecar's connections.
     pub(crate) catalog: Option<CatalogKeys>,
     /// `postgres` only. How old the known catalogue may be before it is asked for changes. Names that others change are seen after this time at the latest.
     #[schemars(extend("default" = "1s", "x-minimum" = "0s", "x-maximum" = "1h"))]

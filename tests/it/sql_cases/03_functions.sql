@@ -231,7 +231,7 @@ SELECT CAST(ssn AS traps.shown) FROM people
 
 SELECT traps.shown(name) FROM people
 --> sql:Select public.people[name] + sql:Execute traps.to_shown()
---@ or 42883
+--@ may fail 42883
 
 SELECT 5::positive
 --> sql:Connect database

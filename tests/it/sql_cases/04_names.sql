@@ -253,9 +253,8 @@ SELECT ssn FROM people
 --@ first SET SCHEMA 'traps'
 --> sql:Select traps.people[ssn]
 
-SELECT ssn FROM people
---@ first UPDATE pg_settings SET setting = 'traps' WHERE name = 'search_path'
---> sql:Select traps.people[ssn]
+UPDATE pg_settings SET setting = 'traps' WHERE name = 'search_path'
+--! 0A000
 
 SELECT ssn FROM people
 --@ first SET search_path = traps

@@ -233,8 +233,8 @@ EXECUTE p (1)
 
 EXECUTE p ((SELECT 1))
 --@ first PREPARE p (int) AS INSERT INTO orders (id) VALUES ($1)
---! 0A000
---@ or sql:Insert public.orders[id]
+--> sql:Insert public.orders[id]
+--@ may fail 0A000
 
 EXECUTE p (add_one(1))
 --@ first PREPARE p (int) AS SELECT name FROM people WHERE id = $1

@@ -26,9 +26,10 @@ impl Tail {
         let mut file = std::fs::File::open(&self.path).expect("the sidecar has records");
         file.seek(SeekFrom::Start(self.read)).expect("a file");
         file.read_to_string(&mut text).expect("records are UTF-8");
-        let whole = text.rfind('\n').map_or("", |end| &text[..=end]);
-        self.read += u64::try_from(whole.len()).expect("short");
-        let records = whole.lines().map(|line| serde_json::from_str::<Value>(line).expect("a record is JSON"));
+        let whole = text.rsplit_once('\n').map_or(0, |(whole, _)| whole.len() + 1);
+        self.read += u64::try_from(whole).expect("short");
+        let records =
+            text.split_at(whole).0.lines().map(|line| serde_json::from_str::<Value>(line).expect("a record is JSON"));
         records.filter(|record| record["kind"] == "request" && !record["context"]["statement"].eq("startup")).collect()
     }
 }

@@ -9,19 +9,24 @@ use serde_json::{Value, json};
 
 use super::{Output, Process};
 
-/// A component's folder of executables, installed by `tests/components/install.sh`.
-pub(crate) fn venv_bin() -> PathBuf {
+/// Where `tests/components/install.sh` puts what it installs.
+pub(crate) fn components() -> PathBuf {
     // The same order as install.sh.
     let own = std::env::var_os("PORTCULLIS_COMPONENTS").map(PathBuf::from);
     let target = std::env::var_os("CARGO_TARGET_DIR").map(|target| PathBuf::from(target).join("components"));
     let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/components");
-    let bin = own.or(target).unwrap_or(default).join("venv/bin");
+    own.or(target).unwrap_or(default)
+}
+
+/// The folder of executables among them.
+pub(crate) fn venv_bin() -> PathBuf {
+    let bin = components().join("venv/bin");
     assert!(bin.join("python").exists(), "{} is missing: run tests/components/install.sh", bin.display());
     bin
 }
 
 /// A program of `tests/components`.
-pub(super) fn python(script: &str) -> Command {
+pub(crate) fn python(script: &str) -> Command {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/components").join(script);
     let mut command = Command::new(venv_bin().join("python"));
     // A proxy of the environment would come between the client and the sidecar.

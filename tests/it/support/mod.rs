@@ -24,7 +24,9 @@ mod warehouse;
 
 pub(crate) use ca::{Ca, Svid, uri};
 pub(crate) use client::{Answer, Client, get, http1, http2, request};
-pub(crate) use component::{GrpcServer, S3Client, S3Server, WebSocketServer, aws, curl, grpc, openssl, websocket};
+pub(crate) use component::{
+    GrpcServer, S3Client, S3Server, WebSocketServer, aws, components, curl, grpc, openssl, python, websocket,
+};
 pub(crate) use envoy::Envoy;
 pub(crate) use frames::{Frame, FrameConnection, FrameKind, flags};
 pub(crate) use pg_wire::{PgError, PgFrame, PgReply, PgWire, decision_id};

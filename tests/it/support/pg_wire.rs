@@ -80,8 +80,8 @@ impl fmt::Debug for PgError {
 
 /// The decision id that a text holds: the last word of DETAIL.
 pub(crate) fn decision_id(text: &str) -> String {
-    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '-');
-    let id = words.filter(|word| word.len() == 26).next_back();
+    let mut words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '-');
+    let id = words.rfind(|word| word.len() == 26);
     id.unwrap_or_else(|| panic!("no decision id in `{text}`")).to_owned()
 }
 

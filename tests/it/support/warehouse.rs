@@ -35,6 +35,12 @@ impl World {
         self.warehouse_before(server, &upstream, policies, yaml).await
     }
 
+    /// Everything is permitted, and roles pass through; `yaml` is for the inbound listener.
+    pub(crate) async fn warehouse_with_server(&self, server: PgServer, yaml: &str) -> Warehouse {
+        let upstream = server.url();
+        self.warehouse_before(server, &upstream, ALLOW_ALL, yaml).await
+    }
+
     /// The same where `upstream` says how the server is reached.
     pub(crate) async fn warehouse_before(
         &self,

@@ -241,7 +241,7 @@ impl Session {
                     let refused = not_bounded(most);
                     let mut answer = None;
                     for running in running {
-                        answer = Some(self.refuse_permitted(running.permit, &refused)?);
+                        answer = Some(self.refuse_permitted(running, &refused)?);
                     }
                     return answer.map_or(Ok(None), |answer| self.deny_query(answer));
                 }
@@ -407,7 +407,7 @@ impl Session {
         };
         let most = running.permit.max_rows("sql:Select");
         if let Some(most) = most.filter(|_| !statement.only_reads) {
-            let answer = self.refuse_permitted(running.permit, &not_bounded(most))?;
+            let answer = self.refuse_permitted(running, &not_bounded(most))?;
             return self.deny_execute(answer);
         }
         running.bytes_in = portal.bytes_in + frame.as_bytes().len() as u64;

@@ -9,7 +9,7 @@ use super::prepared::Texts;
 use super::record::Running;
 use super::session::{End, Session};
 use crate::config::SqlInRecords;
-use crate::enforce::{Exchange, Permit, Settlement, Statement};
+use crate::enforce::{Exchange, Settlement, Statement};
 use crate::mapping::Operations;
 use crate::mapping::sql::{Cursor, Mapped, MappedStatement, SqlRefusal};
 
@@ -212,7 +212,10 @@ impl Session {
     }
 
     /// The same for a statement that had been permitted: its permit is given back.
-    pub(super) fn refuse_permitted(&mut self, permit: Permit, refused: &SqlRefusal) -> Result<Answer, End> {
+    pub(super) fn refuse_permitted(&mut self, running: Running, refused: &SqlRefusal) -> Result<Answer, End> {
+        let kind = running.statement().map_or("none", |statement| statement.kind);
+        let permit = running.permit;
+        self.setup.point.metrics.sql_statement(kind, "refused", permit.exchange().started.elapsed());
         let answer = Answer::refused(permit.decision_id(), refused);
         let settlement = Settlement {
             reason: Some(refused.rule),

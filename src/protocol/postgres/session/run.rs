@@ -17,6 +17,9 @@ use crate::protocol::postgres::login::LoggedIn;
 use crate::protocol::postgres::wire::{Replication, ready_for_query};
 use crate::protocol::{Closed, Downstream, Last};
 
+/// What has just been read serves at least the message that it was read for: with `catalog_max_age: 0s` it would be read for ever.
+const LEAST_CATALOG_AGE: std::time::Duration = std::time::Duration::from_millis(50);
+
 /// What a session begins with.
 #[derive(Debug)]
 pub(in crate::protocol::postgres) struct SessionStart {
@@ -88,7 +91,7 @@ fn setup(start: &SessionStart, server: &LoggedIn) -> Setup {
         statement_bytes: config.statement_bytes,
         message_bytes: config.message_bytes,
         utf8_server: server.parameter("server_encoding").is_some_and(|encoding| encoding.eq_ignore_ascii_case("UTF8")),
-        catalog_max_age: config.catalog_max_age,
+        catalog_max_age: config.catalog_max_age.max(LEAST_CATALOG_AGE),
         replicates,
         map: if replicates { map_replication } else { map },
         safe_key,

@@ -184,17 +184,6 @@ impl FrameReader {
         }
     }
 
-    /// The type of the next message, as soon as its head is there. None while one is being passed on in pieces.
-    ///
-    /// # Errors
-    /// What comes next is no message.
-    pub(in crate::protocol::postgres) fn peek(&self) -> Result<Option<u8>, FrameError> {
-        match self.owed {
-            0 => Ok(self.side.total(&self.buffer)?.and_then(|_| self.buffer.first().copied())),
-            _ => Ok(None),
-        }
-    }
-
     /// Everything that is there of messages whose types are in `tags`, as one piece, however many they are and though the last one
     /// may still be under way: what need not be looked at is not cut, and a long message is never held whole.
     ///
@@ -216,11 +205,6 @@ impl FrameReader {
             self.owed = total - there;
         }
         Ok((end > 0).then(|| Passed { bytes: self.buffer.split_to(end).freeze(), begun }))
-    }
-
-    /// Whether a message that is being passed on in pieces has not come to its end.
-    pub(in crate::protocol::postgres) const fn is_within(&self) -> bool {
-        self.owed > 0
     }
 
     /// What has been read and not been taken.

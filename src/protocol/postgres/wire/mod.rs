@@ -13,7 +13,7 @@ mod startup;
 #[cfg(test)]
 mod tests;
 
-pub(in crate::protocol::postgres) use frames::{Frame, FrameError, FrameReader, Passed, Side};
+pub(in crate::protocol::postgres) use frames::{Frame, FrameError, FrameReader, Side};
 pub(in crate::protocol::postgres) use options::split as split_options;
 pub(in crate::protocol::postgres) use packets::{CancelRequest, FirstPacket, PacketError, packet_length, parse_first};
 pub(in crate::protocol::postgres) use replies::{

@@ -37,11 +37,6 @@ impl<'a> ErrorReply<'a> {
         Self { severity, sqlstate, message: message.into(), detail: None, hint: None, position: None }
     }
 
-    /// An error that the session outlives.
-    pub(in crate::protocol::postgres) fn error(sqlstate: &'a str, message: impl Into<Cow<'a, str>>) -> Self {
-        Self { severity: Severity::Error, ..Self::fatal(sqlstate, message) }
-    }
-
     /// The same with a DETAIL.
     pub(in crate::protocol::postgres) fn with_detail(mut self, detail: impl Into<Cow<'a, str>>) -> Self {
         self.detail = Some(detail.into());

@@ -113,6 +113,14 @@ fn refused(sqlstate: &'static str, stale: bool) -> SqlRefusal {
     SqlRefusal { sqlstate, rule: "test", message: "no".into(), position: Some(3), stale }
 }
 
+/// Loaded once: that takes longer than most tests.
+static STORE: LazyLock<Arc<PolicyStore>> = LazyLock::new(|| {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("a.cedar"), POLICIES).unwrap();
+    let source = PolicySource { endpoints: vec![("wh".to_owned(), "postgres")], ..PolicySource::of(directory.path()) };
+    Arc::new(PolicyStore::open(source).unwrap_or_else(|errors| panic!("{}", errors.render(false))))
+});
+
 /// A session between a test's hands.
 pub(super) struct Tested {
     pub(super) session: Session,
@@ -127,10 +135,6 @@ impl Tested {
     /// A session whose facts have not been asked yet.
     pub(super) fn raw() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        std::fs::write(directory.path().join("a.cedar"), POLICIES).unwrap();
-        let source =
-            PolicySource { endpoints: vec![("wh".to_owned(), "postgres")], ..PolicySource::of(directory.path()) };
-        let policies = PolicyStore::open(source).unwrap_or_else(|errors| panic!("{}", errors.render(false)));
         let records = directory.path().join("audit.jsonl");
         let audit = Audit::open(&AuditConfig {
             sink: AuditSinkConfig::File(records.clone()),
@@ -142,7 +146,7 @@ impl Tested {
             direction: Direction::Inbound,
             protocol: "postgres",
             upstream: "server".into(),
-            policies: Arc::new(policies),
+            policies: Arc::clone(&STORE),
             audit: Arc::new(audit.unwrap()),
             on_audit_failure: OnAuditFailure::Refuse,
             metrics: ListenerMetrics::new("wh", "inbound"),
