@@ -33,8 +33,8 @@ mod s3_clients;
 mod smoke;
 mod sql_cases;
 mod streaming;
+#[allow(dead_code, unused_imports, reason = "a harness offers more than the tests of one feature set use")]
 mod support;
 mod tcp;
 mod upstream_failures;
 mod websocket;
-#[allow(dead_code, unused_imports, reason = "a harness offers more than the tests of one feature set use")]

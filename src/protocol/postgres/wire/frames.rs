@@ -207,6 +207,11 @@ impl FrameReader {
         Ok((end > 0).then(|| Passed { bytes: self.buffer.split_to(end).freeze(), begun }))
     }
 
+    /// Whether a message that is being passed on in pieces has not come to its end.
+    pub(in crate::protocol::postgres) const fn is_within(&self) -> bool {
+        self.owed > 0
+    }
+
     /// What has been read and not been taken.
     pub(in crate::protocol::postgres) fn buffered(&self) -> &[u8] {
         &self.buffer
