@@ -820,7 +820,6 @@ async fn replication_is_a_question_of_its_own() {
 }
 
 #[tokio::test]
-#[ignore = "a walsender answers no extended messages: the session cannot be asked for its settings"]
 async fn replication_that_is_permitted_speaks_its_own_commands() {
     let world = World::new();
     let house = world.warehouse(ALLOW_ALL, "").await;

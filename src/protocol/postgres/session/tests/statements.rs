@@ -498,6 +498,17 @@ fn a_statement_that_its_server_does_not_end_has_a_record() {
 }
 
 #[test]
+fn nothing_is_said_in_the_middle_of_a_row() {
+    let mut tested = Tested::ready();
+    tested.client(&query("select t"));
+    let begun = b"D\0\0\x01\0\0\x01\0\0\0\xf8abc";
+    tested.server(begun);
+    let end = End::Failed { sqlstate: "57P01", message: "terminating connection".into() };
+    tested.session.end(end);
+    assert_eq!(tested.session.to_client.take(), begun, "words would be taken for a part of the row");
+}
+
+#[test]
 fn replication_that_nobody_permitted_ends_the_session() {
     let mut tested = Tested::ready();
     tested.client(&query("select t"));
