@@ -11,6 +11,7 @@ mod facts;
 mod judge;
 mod messages;
 mod out;
+mod outage;
 mod own;
 mod pipeline;
 mod prepared;
