@@ -20,6 +20,7 @@ mod http_heads;
 mod metrics;
 mod mtls;
 mod policy_life;
+mod postgres_attacks;
 mod postgres_bounds;
 mod postgres_clients;
 mod postgres_connect;

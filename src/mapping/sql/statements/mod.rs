@@ -23,7 +23,7 @@ use super::asked::{Asked, refused};
 use super::catalog::{Function, Relation, SqlType};
 use super::names::Names;
 use super::query::Walk;
-use super::{Copying, Cursor, Naming, PreparedTexts, SqlRefusal, Transaction};
+use super::{Copying, Cursor, Effects, Naming, PreparedTexts, SqlRefusal, Transaction};
 use crate::mapping::Value;
 
 pub use settings::is_harmless as setting_is_harmless;
@@ -163,15 +163,20 @@ impl<'n, 'a> Judge<'n, 'a> {
         self.after = after;
     }
 
-    /// An expression that is stored and runs later, for whoever comes: if it calls what is not known to be harmless, `sql:ExecuteCode`.
+    /// An expression that is stored and runs later, for whoever comes: if it calls what is not known to be harmless, or changes a setting
+    /// behind the back of whoever names it, `sql:ExecuteCode`.
     fn stored(&mut self, walk: impl FnOnce(&mut Walk<'n, 'a>) -> Result<(), SqlRefusal>) -> Result<(), SqlRefusal> {
-        let before = std::mem::take(&mut self.walk.asked.effects_mut().anything);
+        let before = std::mem::take(self.walk.asked.effects_mut());
         walk(&mut self.walk)?;
-        let runs = std::mem::take(&mut self.walk.asked.effects_mut().anything);
-        if runs {
+        let after = *self.walk.asked.effects_mut();
+        if after.anything || after.settings {
             self.walk.asked.on_database("sql:ExecuteCode", Vec::new());
         }
-        self.walk.asked.effects_mut().anything = before || runs;
+        *self.walk.asked.effects_mut() = Effects {
+            settings: before.settings || after.settings,
+            names: before.names || after.names,
+            anything: before.anything || after.anything,
+        };
         Ok(())
     }
 

@@ -223,6 +223,11 @@ const CASES: &[(&str, &str)] = &[
         "CREATE VIEW n AS SELECT leak(people) FROM people",
         "create_view | Create public view=n, Execute public.leak, ExecuteCode db, Select public.people(id name ssn)",
     ),
+    ("CREATE VIEW n AS SELECT set_config('jit', 'off', false)", "create_view | Create public view=n, ExecuteCode db"),
+    (
+        "CREATE TABLE n (a text DEFAULT set_config('jit', 'off', false))",
+        "create_table | Create public table=n, ExecuteCode db",
+    ),
     ("CREATE RECURSIVE VIEW n (a) AS SELECT 1", "create_view | Create public view=n"),
     ("CREATE SEQUENCE sales.s OWNED BY orders.id", "create_sequence | Alter public.orders, Create sales sequence=s"),
     ("ALTER SEQUENCE numbers RESTART", "alter_sequence | Alter public.numbers"),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::deny::Answer;
 use super::judge::{Came, Judged, Look, SIMPLE, refusal};
-use super::messages::{self, name, put_bare, put_bind, put_execute, put_parse, put_parse_again, put_query};
+use super::messages::{self, Name, name, put_bare, put_bind, put_execute, put_parse, put_parse_again, put_query};
 use super::pipeline::{Executed, Owed, Portal, Queried};
 use super::prepared::Meaning;
 use super::record::{Outcome, Running};
@@ -30,6 +30,17 @@ pub(super) enum Wait {
     Answers,
 }
 
+/// What becomes of a Bind.
+enum Bound {
+    Judged(Arc<Judged>),
+    Denied(Answer),
+    NeedsCatalog,
+}
+
+/// Answers that are waited for at once. The server sends some of them before there are as many: it keeps back 8 KiB (`PQ_SEND_BUFFER_SIZE`
+/// in pqcomm.c), and none is shorter than 5 bytes.
+const MOST_OWED: usize = 4 * 1024;
+
 pub(super) type Handled = Result<Option<Wait>, End>;
 
 impl Session {
@@ -48,7 +59,12 @@ impl Session {
                 None => return Ok(Taken::Nothing),
             },
         };
-        if let Some(taken) = self.gate(frame.tag()) {
+        if self.owes_too_much(frame.tag()) {
+            self.flush();
+            self.held = Some(frame);
+            return Ok(Taken::Nothing);
+        }
+        if let Some(taken) = self.gate(&frame)? {
             self.held = Some(frame);
             return Ok(taken);
         }
@@ -67,9 +83,30 @@ impl Session {
         }
     }
 
+    /// Whether a message waits for the server's answers to those before it: a goodbye for all, as the server would answer them first, any
+    /// other when more are under way than are worth remembering.
+    fn owes_too_much(&self, tag: u8) -> bool {
+        let most = if tag == b'X' { 0 } else { MOST_OWED };
+        !self.copying_in && self.owed.len() > most
+    }
+
     /// Whether a message has to wait: for the outcome of another, for the facts, for a catalogue.
-    fn gate(&mut self, tag: u8) -> Option<Taken> {
-        if self.skipping || self.copying_in || self.streaming || !matches!(tag, b'Q' | b'P' | b'B' | b'E' | b'F') {
+    fn gate(&mut self, frame: &Frame) -> Result<Option<Taken>, End> {
+        let names_strangely = !self.skipping && names_strangely(frame);
+        if !names_strangely && !matches!(frame.tag(), b'Q' | b'P' | b'B' | b'E' | b'F') {
+            return Ok(None);
+        }
+        let waits = self.waits_for_answers();
+        let utf8 = self.facts.as_ref().is_some_and(|facts| facts.utf8_client && facts.utf8_server);
+        if waits.is_none() && names_strangely && !utf8 {
+            let words = "a name that is not ASCII is converted by the server: what it stands for cannot be told";
+            return Err(End::refused("name-encoding", "0A000", words));
+        }
+        Ok(waits)
+    }
+
+    fn waits_for_answers(&mut self) -> Option<Taken> {
+        if self.skipping || self.copying_in || self.streaming {
             return None;
         }
         if self.outcome_pending {
@@ -81,7 +118,10 @@ impl Session {
         self.stale.names |= old && self.private && self.is_between_messages();
         // A failed transaction answers no questions.
         if self.stale.any() && self.status != b'E' {
-            self.ask_facts();
+            // Behind a Sync whose answer is still to come the questions would begin a transaction, or meet a failed one.
+            if self.pipeline_open || self.owed.is_empty() {
+                self.ask_facts();
+            }
             return Some(Taken::Nothing);
         }
         ((old && !self.private) || self.want_newest).then_some(Taken::NeedsCatalog { newest: self.want_newest })
@@ -95,7 +135,7 @@ impl Session {
         }
     }
 
-    fn handle(&mut self, frame: &Frame) -> Handled {
+    pub(super) fn handle(&mut self, frame: &Frame) -> Handled {
         let tag = frame.tag();
         if tag == b'X' {
             return Err(End::Goodbye);
@@ -165,9 +205,6 @@ impl Session {
     /// In a failed transaction nothing can be asked, so what it changed is not known: only its end passes, which needs no names.
     pub(super) fn only_the_end(&self, judged: &Judged) -> bool {
         let blind = self.status == b'E' && (self.stale.any() || self.in_transaction.any());
-        let ends = |statement: &MappedStatement| {
-            !matches!(statement.transaction, Transaction::Stays | Transaction::Begins | Transaction::Savepoint)
-        };
         blind && !matches!(judged.mapped.statements.as_slice(), [only] if ends(only))
     }
 
@@ -176,7 +213,7 @@ impl Session {
         self.status == b'E' && (self.stale.any() || self.in_transaction.any())
     }
 
-    fn query(&mut self, frame: &Frame) -> Handled {
+    pub(super) fn query(&mut self, frame: &Frame) -> Handled {
         let text = messages::query(frame.body())?;
         self.note_activity();
         let judged = match self.look(text) {
@@ -288,9 +325,16 @@ impl Session {
     /// Takes note of what a statement that is being sent may change: whether others have to wait for its outcome.
     fn note(&mut self, statement: &MappedStatement) -> bool {
         self.sees_whole_rows &= statement.may_see_whole_rows;
-        let ends = !matches!(statement.transaction, Transaction::Stays | Transaction::Begins | Transaction::Savepoint);
+        match statement.transaction {
+            Transaction::Begins => self.in_block = true,
+            // What follows is another transaction, by AND CHAIN in a block again.
+            Transaction::Commits { .. } | Transaction::RollsBack { .. } => {
+                (self.in_block, self.transaction_segment) = (false, None);
+            }
+            Transaction::Stays | Transaction::Savepoint | Transaction::RollsBackTo => {}
+        }
         let barrier = statement.effects.any()
-            || (ends && self.in_transaction.any())
+            || (ends(statement) && self.in_transaction.any())
             || !matches!(statement.naming, Naming::None | Naming::Executes(_))
             || !matches!(statement.cursor, Cursor::None | Cursor::Fetches(_))
             || statement.copying == Some(Copying::In);
@@ -315,7 +359,7 @@ impl Session {
         change
     }
 
-    fn parse(&mut self, frame: &Frame) -> Handled {
+    pub(super) fn parse(&mut self, frame: &Frame) -> Handled {
         let (statement, text) = messages::parse(frame.body())?;
         self.note_activity();
         let key = name(statement);
@@ -344,9 +388,13 @@ impl Session {
                 }
             },
         };
+        self.deny_parse(statement, answer)
+    }
+
+    pub(super) fn deny_parse(&mut self, statement: &[u8], answer: Answer) -> Handled {
         self.extended();
         self.to_server.put(|out| put_parse(out, statement, &answer.statement()));
-        self.owed.push_back(Owed::Parse { name: key, change: 0, denied: Some(Box::new(answer)) });
+        self.owed.push_back(Owed::Parse { name: name(statement), change: 0, denied: Some(Box::new(answer)) });
         Ok(None)
     }
 
@@ -361,13 +409,18 @@ impl Session {
         }
     }
 
-    fn bind(&mut self, frame: &Frame) -> Handled {
+    pub(super) fn bind(&mut self, frame: &Frame) -> Handled {
         let (portal, statement) = messages::bind(frame.body())?;
         self.note_activity();
         let key = name(portal);
         match self.statements.meaning(&name(statement), self.segment) {
             Meaning::Unknown => Ok(Some(Wait::Answers)),
             Meaning::Is(judged) => {
+                let judged = match self.judge_bound(judged, name(statement))? {
+                    Bound::Judged(judged) => judged,
+                    Bound::NeedsCatalog => return Ok(Some(Wait::Catalog)),
+                    Bound::Denied(answer) => return self.deny_bind(portal, answer),
+                };
                 let change = self.next_change();
                 let made = Portal::new(judged, name(statement), frame.as_bytes().len() as u64);
                 self.portals.sent(key.clone(), change, self.segment, Some(Arc::new(made)));
@@ -379,16 +432,42 @@ impl Session {
                     b"" => "unnamed prepared statement does not exist".to_owned(),
                     named => format!("prepared statement \"{}\" does not exist", String::from_utf8_lossy(named)),
                 };
-                let answer = Answer::of_server("26000", words);
-                self.extended();
-                self.to_server.put(|out| put_bind(out, portal, answer.poison.as_bytes()));
-                self.owed.push_back(Owed::Bind { portal: key, change: 0, denied: Some(Box::new(answer)) });
-                Ok(None)
+                self.deny_bind(portal, Answer::of_server("26000", words))
             }
         }
     }
 
-    fn execute(&mut self, frame: &Frame) -> Handled {
+    /// What a statement asks as it is bound: the server resolves its names now, whatever they meant when it was parsed, and plans it, for
+    /// which it may run functions.
+    fn judge_bound(&mut self, judged: Arc<Judged>, statement: Name) -> Result<Bound, End> {
+        // In a failed transaction the server binds nothing but its end.
+        if self.status == b'E' {
+            return Ok(Bound::Judged(judged));
+        }
+        let came = Came { protocol: "extended", prepared: &statement };
+        let now = match self.look_again(&judged) {
+            Look::NeedsCatalog => return Ok(Bound::NeedsCatalog),
+            Look::Refused(refused) => {
+                return self.refuse(judged.text.as_bytes(), &refused, came).map(Bound::Denied);
+            }
+            Look::Judged(now) => now,
+        };
+        if Arc::ptr_eq(&now, &judged) {
+            return Ok(Bound::Judged(judged));
+        }
+        let operations = now.statement().map(|statement| Arc::clone(&statement.operations));
+        let denied = operations.map_or(Ok(None), |operations| self.preview(&now, &operations, came))?;
+        Ok(denied.map_or(Bound::Judged(now), Bound::Denied))
+    }
+
+    pub(super) fn deny_bind(&mut self, portal: &[u8], answer: Answer) -> Handled {
+        self.extended();
+        self.to_server.put(|out| put_bind(out, portal, answer.poison.as_bytes()));
+        self.owed.push_back(Owed::Bind { portal: name(portal), change: 0, denied: Some(Box::new(answer)) });
+        Ok(None)
+    }
+
+    pub(super) fn execute(&mut self, frame: &Frame) -> Handled {
         let (portal_name, wanted) = messages::execute(frame.body())?;
         self.note_activity();
         let key = name(portal_name);
@@ -415,6 +494,10 @@ impl Session {
                 return self.deny_execute(Answer::in_failed_transaction());
             }
             Look::Judged(judged) => judged,
+        };
+        let judged = match self.judge_portal(&portal.judged, judged, came)? {
+            Ok(judged) => judged,
+            Err(answer) => return self.deny_execute(answer),
         };
         let Some(statement) = judged.statement().cloned() else {
             self.send_extended(frame, Owed::Execute(Box::default()));
@@ -450,7 +533,29 @@ impl Session {
         Ok(None)
     }
 
-    fn deny_execute(&mut self, answer: Answer) -> Handled {
+    /// A portal reads what its names meant when it was bound; only what has no plan of its own, such as COPY and EXECUTE, looks them up
+    /// when it runs. Where the two differ both are asked, and what was bound counts.
+    fn judge_portal(
+        &mut self,
+        bound: &Arc<Judged>,
+        now: Arc<Judged>,
+        came: Came<'_>,
+    ) -> Result<Result<Arc<Judged>, Answer>, End> {
+        if Arc::ptr_eq(bound, &now) {
+            return Ok(Ok(now));
+        }
+        let looks_up = |judged: &Judged| {
+            judged
+                .statement()
+                .is_some_and(|statement| matches!(statement.naming, Naming::Executes(_)) || statement.copying.is_some())
+        };
+        let (counts, other) = if looks_up(&now) { (now, Arc::clone(bound)) } else { (Arc::clone(bound), now) };
+        let operations = other.statement().map(|statement| Arc::clone(&statement.operations));
+        let denied = operations.map_or(Ok(None), |operations| self.preview(&other, &operations, came))?;
+        Ok(denied.map_or(Ok(counts), Err))
+    }
+
+    pub(super) fn deny_execute(&mut self, answer: Answer) -> Handled {
         self.extended();
         self.to_server.put(|out| put_execute(out, answer.poison.as_bytes(), 0));
         self.owed.push_back(Owed::Execute(Box::new(Executed { denied: Some(answer), ..Executed::default() })));
@@ -467,6 +572,23 @@ impl Session {
         self.send_extended(frame, Owed::Close { kind, name: key, change });
         Ok(None)
     }
+}
+
+pub(super) fn ends(statement: &MappedStatement) -> bool {
+    !matches!(statement.transaction, Transaction::Stays | Transaction::Begins | Transaction::Savepoint)
+}
+
+/// The server converts names before it compares them unless both sides are UTF8: two that differ here may be one there, and the reverse.
+fn names_strangely(frame: &Frame) -> bool {
+    let body = frame.body();
+    let text = |body| messages::text(body).map(|(text, _)| text).unwrap_or_default();
+    let (first, second) = match frame.tag() {
+        b'P' | b'E' => (text(body), &b""[..]),
+        b'B' => messages::bind(body).unwrap_or_default(),
+        b'C' | b'D' => (text(body), &b""[..]),
+        _ => return false,
+    };
+    !first.is_ascii() || !second.is_ascii()
 }
 
 pub(super) fn not_bounded(most: u64) -> SqlRefusal {

@@ -127,6 +127,9 @@ where
                 }
                 return ended;
             }
+            if self.session.has_more {
+                tokio::task::yield_now().await;
+            }
             set(&mut timer, self.deadline(last));
             let event = poll_fn(|cx| {
                 if last.is_none()
@@ -161,19 +164,14 @@ where
     where
         F: Future<Output = Result<(Arc<Catalog>, Instant), String>>,
     {
-        let failed = |cause: String| {
-            tracing::warn!(cause, "the catalogue cannot be read");
-            let message = "the catalogue cannot be read: statements cannot be judged".into();
-            End::Failed { sqlstate: "0A000", message }
-        };
         match timeout(CATALOG_LIMIT, catalog(newest)).await {
             Ok(Ok((catalog, as_of))) => {
                 let until = (as_of + self.session.setup.catalog_max_age).max(Instant::now() + LEAST_CATALOG_AGE);
                 self.session.catalog_arrived(catalog, until, newest);
                 Ok(())
             }
-            Ok(Err(cause)) => Err(failed(cause)),
-            Err(_elapsed) => Err(failed(format!("no answer within {} s", CATALOG_LIMIT.as_secs()))),
+            Ok(Err(cause)) => self.session.catalog_failed(&cause),
+            Err(_elapsed) => self.session.catalog_failed(&format!("no answer within {} s", CATALOG_LIMIT.as_secs())),
         }
     }
 
@@ -205,13 +203,19 @@ where
             return Poll::Ready(Event::ClientGone);
         }
         // Messages that were left lying because too much waited to be written.
-        let mut moved = waited.0 > MOST_WAITING && session.to_client.len() <= MOST_WAITING;
+        let mut moved = session.has_more;
+        moved |= waited.0 > MOST_WAITING && session.to_client.len() <= MOST_WAITING;
         moved |= waited.1 > MOST_WAITING && session.to_server.len() <= MOST_WAITING;
-        while session.to_client.len() <= MOST_WAITING && session.from_server.buffered().len() <= MOST_WAITING {
+        // A message that has to be read whole may be longer than what is read ahead.
+        let mut ahead = 0;
+        while session.to_client.len() <= MOST_WAITING && ahead <= MOST_WAITING {
             match read(cx, &mut session.from_server, &mut self.server, server_room) {
                 Poll::Ready(Ok(0)) if moved => break,
                 Poll::Ready(Ok(0)) => return Poll::Ready(Event::ServerGone(None)),
-                Poll::Ready(Ok(_)) => moved = true,
+                Poll::Ready(Ok(bytes)) => {
+                    ahead += bytes;
+                    moved = true;
+                }
                 Poll::Ready(Err(_)) if moved => break,
                 Poll::Ready(Err(error)) => return Poll::Ready(Event::ServerGone(Some(error))),
                 Poll::Pending => break,

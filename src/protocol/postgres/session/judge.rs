@@ -11,7 +11,7 @@ use super::session::{End, Session};
 use crate::config::SqlInRecords;
 use crate::enforce::{Exchange, Settlement, Statement};
 use crate::mapping::Operations;
-use crate::mapping::sql::{Cursor, Mapped, MappedStatement, SqlRefusal};
+use crate::mapping::sql::{Cursor, Mapped, MappedStatement, Naming, SqlRefusal};
 
 /// A text that was understood.
 #[derive(Debug)]
@@ -105,7 +105,9 @@ impl Session {
     /// The same judgement, made anew if the world is another one by now.
     pub(super) fn look_again(&mut self, judged: &Arc<Judged>) -> Look {
         let generation = self.catalog.as_ref().map(|catalog| catalog.generation);
-        if generation == Some(judged.world.catalog) && judged.world.facts == self.facts_number {
+        // What EXECUTE stands for may have been prepared anew in the same world.
+        let by_name = judged.statement().is_some_and(|statement| matches!(statement.naming, Naming::Executes(_)));
+        if !by_name && generation == Some(judged.world.catalog) && judged.world.facts == self.facts_number {
             return Look::Judged(Arc::clone(judged));
         }
         match self.look(judged.text.as_bytes()) {

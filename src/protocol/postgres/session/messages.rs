@@ -21,7 +21,7 @@ pub(super) fn name(bytes: &[u8]) -> Name {
 }
 
 /// The text up to the next NUL, and what follows it.
-fn text(body: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
+pub(super) fn text(body: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
     let end = memchr::memchr(0, body).ok_or(Malformed("a text has no end"))?;
     Ok((body.get(..end).unwrap_or_default(), body.get(end + 1..).unwrap_or_default()))
 }

@@ -12,6 +12,7 @@ mod function_call;
 mod judge;
 mod messages;
 mod out;
+mod outage;
 mod own;
 mod pipeline;
 mod prepared;

@@ -128,6 +128,13 @@ impl Session {
         Ok(())
     }
 
+    /// The server ignores the question: it is to be asked again.
+    pub(super) fn not_asked(&mut self) {
+        let Some(own) = self.own.take() else { return };
+        self.stale.settings = true;
+        self.stale.names |= own.purpose != Purpose::Facts { names: false };
+    }
+
     /// All answers are there.
     fn asked(&mut self) -> Result<(), End> {
         self.owed.pop_front();

@@ -106,6 +106,16 @@ impl Owed {
         }
     }
 
+    /// All statements whose answers are to come.
+    pub(super) fn all_running(&self) -> impl Iterator<Item = &Running> {
+        let (one, several) = match self {
+            Self::Execute(executed) => (executed.running.as_ref(), None),
+            Self::Query(queried) => (None, Some(&queried.running)),
+            _ => (None, None),
+        };
+        one.into_iter().chain(several.into_iter().flatten())
+    }
+
     /// The bound on its rows.
     pub(super) fn limit(&mut self) -> Option<&mut Limit> {
         match self {
@@ -158,7 +168,8 @@ impl Session {
                     running.settle(Outcome::BrokenOff(why)).map_err(End::audit)?;
                 }
             }
-            Owed::Describe | Owed::Sync { .. } | Owed::Own => {}
+            Owed::Own => self.not_asked(),
+            Owed::Describe | Owed::Sync { .. } => {}
         }
         Ok(())
     }

@@ -243,6 +243,7 @@ impl Session {
             Transaction::Commits { chain } | Transaction::RollsBack { chain } => {
                 self.status = if chain { b'T' } else { b'I' };
                 self.transaction_ended();
+                self.transaction_since = self.transaction_since.map(|_| self.now);
             }
         }
         if statement.transaction == Transaction::RollsBackTo {
@@ -254,8 +255,14 @@ impl Session {
     fn transaction_ended(&mut self) {
         let changed = self.in_transaction;
         self.stale = both(self.stale, changed);
-        self.in_transaction = Effects::default();
-        self.sees_whole_rows = true;
+        // What has been sent since belongs to the next one. It is looked through only if there is anything to find.
+        let later = || self.owed.iter().flat_map(Owed::all_running).filter_map(Running::statement);
+        if changed.any() {
+            self.in_transaction = later().fold(Effects::default(), |all, statement| both(all, statement.effects));
+        }
+        if !self.sees_whole_rows {
+            self.sees_whole_rows = later().all(|statement| statement.may_see_whole_rows);
+        }
         self.portals.clear();
         // While there are temporary tables only the session itself sees all that there is.
         let has_temp = self.facts.as_ref().is_some_and(|facts| facts.temp_schema.is_some());
@@ -348,7 +355,10 @@ impl Session {
         self.status = status;
         if status == b'I' {
             self.transaction_ended();
-            self.transaction_since = None;
+            self.transaction_since = self.has_running().then_some(self.now);
+        }
+        if self.owed.is_empty() {
+            self.in_block = status != b'I';
         }
         self.idle_since = self.now;
         self.to_client.push(frame.into_bytes());

@@ -25,6 +25,9 @@ use crate::protocol::postgres::wire::{ErrorReply, Frame, FrameError, FrameReader
 /// More is not taken from a side while this much waits to be written to the other.
 pub(super) const MOST_WAITING: usize = 256 * 1024;
 
+/// Messages of a client that are dealt with in one go: other sessions wait for their end.
+const MOST_AT_ONCE: u32 = 64;
+
 /// A session from its login to its end.
 #[derive(Debug)]
 pub(super) struct Session {
@@ -43,6 +46,8 @@ pub(super) struct Session {
     pub(super) changes: u64,
     /// The stretch between two Syncs that the client's next message belongs to.
     pub(super) segment: u64,
+    /// There may be messages that were left for the next go.
+    pub(super) has_more: bool,
     /// The server ignores everything up to the next Sync.
     pub(super) skipping: bool,
     /// The server takes COPY data and nothing else.
@@ -78,6 +83,10 @@ pub(super) struct Session {
     /// The ReadyForQuery that the client waits for since its login.
     pub(super) first_ready: Option<Bytes>,
     pub(super) transaction: u64,
+    /// A block is open once everything that was sent has been done.
+    pub(super) in_block: bool,
+    /// The stretch between Syncs that the transaction began in; none: what is judged next begins another one.
+    pub(super) transaction_segment: Option<u64>,
     pub(super) transaction_since: Option<Instant>,
     pub(super) statement_number: u64,
     pub(super) server_said_goodbye: bool,
@@ -167,6 +176,7 @@ impl Session {
             cursors: AHashMap::new(),
             changes: 0,
             segment: 0,
+            has_more: false,
             skipping: false,
             copying_in: false,
             streaming: false,
@@ -188,6 +198,8 @@ impl Session {
             pipeline_open: false,
             first_ready: Some(first_ready),
             transaction: 0,
+            in_block: false,
+            transaction_segment: None,
             transaction_since: None,
             statement_number: 0,
             server_said_goodbye: false,
@@ -240,7 +252,14 @@ impl Session {
 
     /// Everything that the client asks, up to what has to wait.
     fn messages(&mut self) -> Result<Option<Step>, End> {
+        self.has_more = false;
+        let mut taken = 0;
         while self.to_server.len() <= MOST_WAITING {
+            if taken >= MOST_AT_ONCE {
+                self.has_more = true;
+                break;
+            }
+            taken += 1;
             match self.message()? {
                 super::client::Taken::Done => self.newest_catalog = false,
                 super::client::Taken::Nothing => return Ok(None),
@@ -309,8 +328,9 @@ impl Session {
     /// The first thing that is judged in a transaction makes it begin.
     pub(super) fn note_activity(&mut self) {
         self.idle_since = self.now;
-        if self.transaction_since.is_none() {
-            self.transaction_since = Some(self.now);
+        self.transaction_since.get_or_insert(self.now);
+        if !self.in_block && self.transaction_segment != Some(self.segment) {
+            self.transaction_segment = Some(self.segment);
             self.transaction += 1;
         }
     }

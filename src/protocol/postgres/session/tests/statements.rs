@@ -1,7 +1,9 @@
 //! Each rule about what goes over the wire.
 
-use super::super::messages::{put_bare, put_bind, put_execute, put_parse};
-use super::super::session::End;
+use futures_util::FutureExt as _;
+
+use super::super::messages::{put_bare, put_bind, put_execute, put_parse, put_target};
+use super::super::session::{End, Step};
 use super::fixture::*;
 use crate::protocol::postgres::wire::{frame, parameter_status, ready_for_query};
 
@@ -514,4 +516,116 @@ fn replication_that_nobody_permitted_ends_the_session() {
     tested.client(&query("select t"));
     tested.server(&bytes(|out| say(out, "W")));
     assert_eq!(refused_with(&tested), "08P01");
+}
+
+#[test]
+fn what_was_sent_behind_a_transaction_outlives_its_end() {
+    let mut tested = Tested::ready();
+    tested.client(&[&query("select t")[..], &query("begin; set x")].concat());
+    assert_eq!(tested.at_server(), words("Q Q"));
+    tested.server(&done(b'I'));
+    tested.server(&bytes(|out| {
+        complete(out, "BEGIN");
+        complete(out, "SET");
+        ready_for_query(out, b'T');
+    }));
+    tested.client(&query("rollback"));
+    tested.answer_facts(&["later", "none", "app", "on", "UTF8"]);
+    tested.at_server();
+    tested.server(&done(b'I'));
+    tested.client(&query("select t"));
+    assert!(tested.at_server().len() > 5, "what was rolled back is asked again");
+}
+
+#[test]
+fn a_broken_constraint_behind_another_transaction_tells_no_row() {
+    let mut tested = Tested::ready();
+    tested.client(&[&query("select t")[..], &query("insert t")].concat());
+    tested.server(&done(b'I'));
+    tested.server(&failure("23502", "null value", b'I'));
+    let told = tested.session.to_client.take();
+    assert!(!told.windows(6).any(|bytes| bytes == b"123-45"));
+}
+
+#[test]
+fn a_question_that_the_server_ignores_is_asked_again() {
+    let mut tested = Tested::ready();
+    tested.client(
+        &[&extended("set x")[..], &bytes(|out| put_target(out, b'D', b'S', b"none")), &extended("select t")].concat(),
+    );
+    tested.server(&bytes(|out| {
+        say(out, "12");
+        complete(out, "SET");
+    }));
+    assert!(tested.session.own.is_some());
+    tested.server(&bytes(|out| error(out, "26000", "no such statement")));
+    tested.at_server();
+    tested.client(&bare("S"));
+    assert_eq!(tested.at_server(), ["S"], "the session does not wait for what nobody will answer");
+    tested.server(&bytes(|out| ready_for_query(out, b'I')));
+    tested.client(&query("select t"));
+    assert!(tested.at_server().len() > 5);
+}
+
+#[test]
+fn questions_wait_for_the_answer_to_a_sync() {
+    let mut tested = Tested::ready();
+    tested.client(&[&extended("set x")[..], &bare("S"), &query("select t")].concat());
+    assert_eq!(tested.at_server(), words("P B E S"));
+    tested.server(&bytes(|out| {
+        say(out, "12");
+        complete(out, "SET");
+    }));
+    assert!(tested.at_server().is_empty(), "asked now they would begin a transaction");
+    tested.server(&bytes(|out| ready_for_query(out, b'I')));
+    assert_eq!(tested.at_server().last().map(String::as_str), Some("S"));
+}
+
+#[test]
+fn a_goodbye_waits_for_the_answers_to_what_came_before_it() {
+    let mut tested = Tested::ready();
+    tested.client(&[&query("select t")[..], &bare("X")].concat());
+    assert_eq!((tested.at_server(), &tested.ended), (words("Q"), &None));
+    tested.server(&done(b'I'));
+    assert_eq!((tested.at_client(), &tested.ended), (words("C Z"), &Some(End::Goodbye)));
+}
+
+#[test]
+fn without_a_catalogue_only_the_end_of_a_transaction_passes() {
+    let mut tested = Tested::ready();
+    tested.client(&query("begin"));
+    tested.server(&done(b'T'));
+    tested.at_server();
+    for (text, passes) in [("select t", false), ("commit", true)] {
+        tested.session.catalog_until = None;
+        let mut bytes = &query(text)[..];
+        while !bytes.is_empty() {
+            tested.session.from_client.fill(&mut bytes).now_or_never().unwrap().unwrap();
+        }
+        let step = tested.session.advance(std::time::Instant::now());
+        assert!(matches!(step, Step::Catalog { .. }), "{step:?}");
+        tested.session.catalog_failed("it is down").unwrap();
+        let sent = tested.session.to_server.take();
+        assert_eq!(sent == query(text), passes, "{text}");
+        tested.session.owed.clear();
+    }
+    assert_eq!(tested.records()[1], ("refused".into(), "0A000".into()));
+}
+
+#[test]
+fn each_pipelined_query_is_a_transaction_of_its_own_unless_a_block_is_open() {
+    let mut tested = Tested::ready();
+    let numbers = |tested: &mut Tested, texts: &[&str]| {
+        texts
+            .iter()
+            .map(|text| {
+                tested.client(&query(text));
+                tested.session.transaction
+            })
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        numbers(&mut tested, &["select t", "select t", "begin", "select t", "select t", "commit", "select t"]),
+        [1, 2, 3, 3, 3, 3, 4]
+    );
 }
