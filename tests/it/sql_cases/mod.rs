@@ -6,6 +6,7 @@
 
 mod case;
 mod mapping;
+mod privileges;
 mod records;
 mod wire;
 

@@ -23,6 +23,8 @@ pub(super) struct Came {
     pub(super) copied: usize,
     /// Command tags.
     pub(super) commands: Vec<String>,
+    /// What the server said besides.
+    pub(super) notices: Vec<Fault>,
 }
 
 /// An ErrorResponse.
@@ -73,6 +75,13 @@ impl Session {
         within(&what, self.answer()).await
     }
 
+    /// Has a text analyzed, and nothing run.
+    pub(super) async fn analyze(&mut self, text: &str) -> Came {
+        let parse = message(b'P', &[b"\0", text.as_bytes(), b"\0\0\0"]);
+        self.send(&[parse, message(b'S', &[])].concat()).await;
+        within(&format!("the analysis of `{text}`"), self.answer()).await
+    }
+
     async fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).await.expect("the connection is open");
     }
@@ -92,6 +101,7 @@ impl Session {
                 // COPY FROM STDIN of nothing.
                 b'G' => self.send(&[message(b'c', &[]), message(b'S', &[])].concat()).await,
                 b'E' => came.error = came.error.or(Some(fault(&body))),
+                b'N' => came.notices.push(fault(&body)),
                 b'Z' => return came,
                 _ => {}
             }
