@@ -41,6 +41,8 @@ fn special(name: &str, function: &Function) -> Option<Nature> {
         "lo_import" | "lo_export" => Nature::Executes,
         "loread" | "lowrite" => Nature::LargeObject,
         _ if name.starts_with("lo_") => Nature::LargeObject,
+        // It gives up what the session itself holds: asyncpg sends it whenever a connection goes back to its pool.
+        "pg_advisory_unlock_all" => Nature::Harmless,
         _ if name.starts_with("pg_advisory_") || name.starts_with("pg_try_advisory_") => Nature::AdvisoryLock,
         // Runs a query: `ts_rewrite(tsquery, text)`. The one with three arguments does not.
         "ts_rewrite" if function.argument_types.len() == 2 => Nature::ExecutesText,

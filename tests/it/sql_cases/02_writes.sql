@@ -335,3 +335,21 @@ COPY orders FROM PROGRAM 'true'
 
 COPY (SELECT ssn FROM people) TO PROGRAM 'cat'
 --> sql:Select public.people[ssn] + sql:CopyProgram database
+
+-- # Views with security_invoker
+UPDATE own_ssns SET ssn = 'x'
+--> sql:Update public.own_ssns[ssn] base=public.people,public.people.id,public.people.ssn + sql:Select public.people[id,ssn] + sql:Update public.people
+
+DELETE FROM own_ssns
+--> sql:Delete public.own_ssns[] base=public.people,public.people.id,public.people.ssn + sql:Select public.people[id,ssn] + sql:Delete public.people[]
+
+INSERT INTO own_ssns (id, ssn) VALUES (7, 'x')
+--> sql:Insert public.own_ssns[id,ssn] base=public.people,public.people.id,public.people.ssn + sql:Select public.people[id,ssn] + sql:Insert public.people
+--@ may fail 23502
+
+-- # What pools and pg_dump send
+SELECT pg_advisory_unlock_all()
+--> sql:Connect database
+
+SET row_security = off
+--> sql:Connect database

@@ -178,7 +178,7 @@ SET LOCAL search_path TO traps, public; SELECT ssn FROM people
 
 CREATE TEMP TABLE people (id int, ssn text); SELECT ssn FROM people
 --@ simple
---> sql:Create ?? + sql:Select ??people[ssn]
+--> sql:Create ?? + sql:Select pg_temp.people[ssn]
 
 CREATE TEMP TABLE people (id int, ssn text); SELECT ssn FROM public.people
 --@ simple
@@ -296,7 +296,7 @@ SELECT v FROM secrets
 
 SELECT ssn FROM people
 --@ first CREATE TEMP TABLE people (id int, ssn text)
---> sql:Select ??people[ssn]
+--> sql:Select pg_temp.people[ssn]
 
 SELECT ssn FROM public.people
 --@ first CREATE TEMP TABLE people (id int, ssn text)
@@ -304,7 +304,7 @@ SELECT ssn FROM public.people
 
 SELECT ssn FROM pg_temp.people
 --@ first CREATE TEMP TABLE people (id int, ssn text)
---> sql:Select ??people[ssn]
+--> sql:Select pg_temp.people[ssn]
 
 SELECT ssn FROM people
 --@ first CREATE TEMP TABLE people (id int, ssn text)
@@ -318,7 +318,7 @@ SELECT ssn FROM people
 
 SELECT ssn FROM people
 --@ first CREATE TEMP VIEW people AS SELECT v AS ssn FROM sales.secrets
---> sql:Select ??people[ssn] base=sales.secrets,sales.secrets.v
+--> sql:Select pg_temp.people[ssn] base=sales.secrets,sales.secrets.v
 
 SELECT note FROM fresh
 --@ first BEGIN
@@ -333,4 +333,4 @@ SELECT v FROM people
 
 SELECT relname FROM pg_class LIMIT 1
 --@ first CREATE TEMP TABLE pg_class (relname text)
---> sql:Select ??pg_class[relname]
+--> sql:Select pg_temp.pg_class[relname]

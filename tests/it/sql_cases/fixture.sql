@@ -58,3 +58,7 @@ CREATE FUNCTION public.all_people() RETURNS SETOF public.people LANGUAGE sql AS 
 CREATE FUNCTION public.json_scalar(text) RETURNS text LANGUAGE sql AS 'SELECT ssn FROM public.people LIMIT 1';
 CREATE AGGREGATE public.greatest_of (int) (SFUNC = int4larger, STYPE = int);
 CREATE ROLE other NOLOGIN;
+-- The server checks its base tables for whoever reads it, also below a view that is none of the kind.
+CREATE VIEW public.own_ssns WITH (security_invoker) AS SELECT id, ssn FROM public.people;
+CREATE VIEW public.over_own AS SELECT id FROM public.own_ssns;
+CREATE VIEW public.not_own WITH (security_invoker = off) AS SELECT id FROM public.people;

@@ -122,7 +122,10 @@ pub(super) fn judge(
 }
 
 /// Whether what a statement asks hangs on what names mean.
-pub(super) const fn hangs_on_names(node: &NodeEnum) -> bool {
+pub(super) fn hangs_on_names(node: &NodeEnum) -> bool {
+    if let NodeEnum::GrantStmt(grant) = node {
+        return grants::hangs_on_names(grant);
+    }
     !matches!(
         node,
         NodeEnum::TransactionStmt(_)
@@ -136,6 +139,8 @@ pub(super) const fn hangs_on_names(node: &NodeEnum) -> bool {
             | NodeEnum::ClosePortalStmt(_)
             | NodeEnum::ConstraintsSetStmt(_)
             | NodeEnum::CheckPointStmt(_)
+            | NodeEnum::GrantRoleStmt(_)
+            | NodeEnum::AlterDefaultPrivilegesStmt(_)
     )
 }
 
