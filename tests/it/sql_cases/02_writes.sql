@@ -347,9 +347,6 @@ INSERT INTO own_ssns (id, ssn) VALUES (7, 'x')
 --> sql:Insert public.own_ssns[id,ssn] base=public.people,public.people.id,public.people.ssn + sql:Select public.people[id,ssn] + sql:Insert public.people
 --@ may fail 23502
 
--- # What pools and pg_dump send
+-- # What pools send
 SELECT pg_advisory_unlock_all()
---> sql:Connect database
-
-SET row_security = off
 --> sql:Connect database
