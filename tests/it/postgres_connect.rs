@@ -493,7 +493,6 @@ async fn what_the_startup_packet_sets_is_judged_as_set() {
         ("standard_conforming_strings", "off"),
         ("options", "-c standard_conforming_strings=off"),
         ("session_replication_role", "replica"),
-        ("row_security", "off"),
     ] {
         let mut wire = PgWire::plain(house.address()).await;
         let refused = wire.login(&[LOGIN[0], LOGIN[1], options]).await;

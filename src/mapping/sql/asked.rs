@@ -43,6 +43,19 @@ struct Named {
     name: Arc<str>,
     partition_of: Vec<u32>,
     base: Vec<(u32, Option<Arc<str>>)>,
+    as_caller: Vec<(u32, Option<Arc<str>>)>,
+}
+
+impl Named {
+    fn new(relation: &Relation) -> Self {
+        Self {
+            schema: Arc::clone(&relation.schema),
+            name: Arc::clone(&relation.name),
+            partition_of: relation.partition_of.clone(),
+            base: relation.base.clone(),
+            as_caller: relation.as_caller.clone(),
+        }
+    }
 }
 
 impl Asked {
@@ -77,15 +90,9 @@ impl Asked {
             ask.columns.extend(columns);
             return;
         }
-        let named = Named {
-            schema: Arc::clone(&relation.schema),
-            name: Arc::clone(&relation.name),
-            partition_of: relation.partition_of.clone(),
-            base: relation.base.clone(),
-        };
         self.asks.push(Ask {
             action,
-            target: Target::Table(Box::new(named)),
+            target: Target::Table(Box::new(Named::new(relation))),
             columns: columns.into_iter().collect(),
             context: Vec::new(),
         });
@@ -143,13 +150,7 @@ impl Asked {
         relation: &Relation,
         context: Vec<(&'static str, Value)>,
     ) {
-        let named = Named {
-            schema: Arc::clone(&relation.schema),
-            name: Arc::clone(&relation.name),
-            partition_of: relation.partition_of.clone(),
-            base: relation.base.clone(),
-        };
-        self.on(action, Target::Table(Box::new(named)), context);
+        self.on(action, Target::Table(Box::new(Named::new(relation))), context);
     }
 
     /// Something on a schema.
@@ -209,8 +210,38 @@ impl Asked {
         })
     }
 
+    /// What `security_invoker` views read is checked for the caller: it is asked as if the caller had written it. Which of it a write through
+    /// the view reaches is not followed: all of it, all columns.
+    ///
+    /// # Source
+    /// PostgreSQL, CREATE VIEW, and `rewriteTargetView` in `src/backend/rewrite/rewriteHandler.c`.
+    fn through_views(&mut self, names: &Names<'_>) {
+        let mut reached = Vec::new();
+        for ask in &self.asks {
+            let Target::Table(view) = &ask.target else { continue };
+            let writes = matches!(ask.action, "sql:Insert" | "sql:Update" | "sql:Delete" | "sql:Merge" | "sql:Lock");
+            if !writes && ask.action != "sql:Select" {
+                continue;
+            }
+            for (oid, column) in &view.as_caller {
+                let Some(relation) = names.by_oid(*oid) else { continue };
+                reached.push(("sql:Select", Arc::clone(&relation), column.iter().cloned().collect()));
+                if writes {
+                    let takes_columns = matches!(ask.action, "sql:Insert" | "sql:Update");
+                    let all = relation.columns.iter().filter(|_| takes_columns);
+                    let all: Vec<Arc<str>> = all.map(|column| Arc::clone(&column.name)).collect();
+                    reached.push((ask.action, relation, all));
+                }
+            }
+        }
+        for (action, relation, columns) in reached {
+            if action == "sql:Select" { self.read(&relation, columns) } else { self.write(action, &relation, columns) }
+        }
+    }
+
     /// Everything asked, what it may change, and whether its literals matter. Nothing asked is `sql:Connect` on the database.
-    pub(super) fn finish(self, names: &Names<'_>, kind: &'static str) -> (Operations, Effects, bool) {
+    pub(super) fn finish(mut self, names: &Names<'_>, kind: &'static str) -> (Operations, Effects, bool) {
+        self.through_views(names);
         let operations = self.asks.into_iter().map(|ask| operation(ask, names, kind)).collect();
         let operations = Operations::all(operations).unwrap_or_else(|| {
             let connect =
@@ -237,16 +268,15 @@ fn operation(ask: Ask, names: &Names<'_>, kind: &'static str) -> Operation {
     context.set("role", &*names.facts().role);
     let resource = match ask.target {
         Target::Database => Resource::database(endpoint, database),
-        Target::Schema(schema) => Resource::schema(endpoint, database, &schema),
-        Target::Function(schema, name) => Resource::function(endpoint, database, &schema, &name),
+        Target::Schema(schema) => Resource::schema(endpoint, database, names.written_schema(&schema)),
+        Target::Function(schema, name) => Resource::function(endpoint, database, names.written_schema(&schema), &name),
         Target::Table(table) => {
             if !table.base.is_empty() {
                 context.set("base", Value::Strings(base(&table.base, names)));
             }
             let wholes = table.partition_of.iter().filter_map(|oid| names.by_oid(*oid));
-            let wholes: Vec<_> =
-                wholes.map(|whole| Resource::table(endpoint, database, &whole.schema, &whole.name)).collect();
-            Resource::table(endpoint, database, &table.schema, &table.name).partition_of(wholes)
+            let wholes: Vec<_> = wholes.map(|whole| named(names, &whole.schema, &whole.name)).collect();
+            named(names, &table.schema, &table.name).partition_of(wholes)
         }
     };
     for (name, value) in ask.context {
@@ -255,13 +285,18 @@ fn operation(ask: Ask, names: &Names<'_>, kind: &'static str) -> Operation {
     Operation { action: Action::named(ask.action), resource, context }
 }
 
+/// The Table of a relation.
+pub(super) fn named(names: &Names<'_>, schema: &str, name: &str) -> Resource {
+    Resource::table(names.endpoint(), names.database(), names.written_schema(schema), name)
+}
+
 /// A view's tables and columns, as ids write names: `public.people`, `public.people.ssn`.
 fn base(base: &[(u32, Option<Arc<str>>)], names: &Names<'_>) -> Vec<Box<str>> {
     let mut all = BTreeSet::new();
     for (oid, column) in base {
         let Some(relation) = names.by_oid(*oid) else { continue };
         let mut id = String::new();
-        push_sql_name(&mut id, &relation.schema);
+        push_sql_name(&mut id, names.written_schema(&relation.schema));
         id.push('.');
         push_sql_name(&mut id, &relation.name);
         if let Some(column) = column {

@@ -29,6 +29,7 @@ fn catalog() -> Catalog {
         partition_of: Vec::new(),
         inherited_by: Vec::new(),
         base: Vec::new(),
+        as_caller: Vec::new(),
         referenced_by: Vec::new(),
         row_type: 20_001,
     };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use pg_query::NodeEnum;
 
-use super::asked::refused;
+use super::asked::{named, refused};
 use super::catalog::{Catalog, Relation};
 use super::names::Names;
 use super::parse::parse;
@@ -135,12 +135,11 @@ impl TextWalk<'_> {
 
     /// A name that means a relation which an earlier statement dropped means something else by now.
     fn nothing_gone<'r>(&self, resources: impl Iterator<Item = &'r Resource>) -> Result<(), SqlRefusal> {
-        let (endpoint, database) = (self.names.endpoint(), self.names.database());
         let gone: Vec<Resource> = self
             .gone
             .iter()
             .filter(|gone| self.names.relation("", &gone.schema, &gone.name).is_ok_and(|now| now.oid == gone.oid))
-            .map(|gone| Resource::table(endpoint, database, &gone.schema, &gone.name))
+            .map(|gone| named(&self.names, &gone.schema, &gone.name))
             .collect();
         for resource in resources.filter(|resource| resource.kind() == ResourceKind::Table) {
             if gone.iter().any(|gone| gone.id() == resource.id()) {

@@ -137,8 +137,11 @@ mod tests {
 
     #[test]
     fn roles_settings_and_replication_are_asked_beside_it() {
-        let startup =
-            packet(&[("user", "u"), ("options", "-c role=adm -c row_security=off"), ("replication", "database")]);
+        let startup = packet(&[
+            ("user", "u"),
+            ("options", "-c role=adm -c session_replication_role=replica"),
+            ("replication", "database"),
+        ]);
         assert_eq!(
             actions(&asked(&startup, "e", "app").unwrap()),
             ["sql:Connect", "sql:SetRole", "sql:Set", "sql:Replicate"]

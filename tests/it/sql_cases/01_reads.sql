@@ -455,3 +455,16 @@ SELECT last_value FROM order_ids
 
 SELECT * FROM order_ids
 --> sql:Select public.order_ids[is_called,last_value,log_cnt]
+
+-- # Views with security_invoker
+SELECT id FROM own_ssns
+--> sql:Select public.own_ssns[id] base=public.people,public.people.id,public.people.ssn + sql:Select public.people[id,ssn]
+
+SELECT count(*) FROM own_ssns
+--> sql:Select public.own_ssns[] base=public.people,public.people.id,public.people.ssn + sql:Select public.people[id,ssn]
+
+SELECT id FROM over_own
+--> sql:Select public.over_own[id] base=public.own_ssns,public.own_ssns.id,public.people,public.people.id,public.people.ssn + sql:Select public.people[id,ssn]
+
+SELECT id FROM not_own
+--> sql:Select public.not_own[id] base=public.people,public.people.id

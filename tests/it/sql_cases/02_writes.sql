@@ -444,3 +444,18 @@ INSERT INTO keyed_child (id) VALUES (77)
 INSERT INTO events (day) VALUES ('1999-01-01')
 --> sql:Insert public.events[day]
 --@ may fail 23514
+
+-- # Views with security_invoker
+UPDATE own_ssns SET ssn = 'x'
+--> sql:Update public.own_ssns[ssn] base=public.people,public.people.id,public.people.ssn + sql:Select public.people[id,ssn] + sql:Update public.people
+
+DELETE FROM own_ssns
+--> sql:Delete public.own_ssns[] base=public.people,public.people.id,public.people.ssn + sql:Select public.people[id,ssn] + sql:Delete public.people[]
+
+INSERT INTO own_ssns (id, ssn) VALUES (7, 'x')
+--> sql:Insert public.own_ssns[id,ssn] base=public.people,public.people.id,public.people.ssn + sql:Select public.people[id,ssn] + sql:Insert public.people
+--@ may fail 23502
+
+-- # What pools send
+SELECT pg_advisory_unlock_all()
+--> sql:Connect database

@@ -176,6 +176,8 @@ CREATE TEMP TABLE people (id int, ssn text); SELECT ssn FROM people
 --@ simple
 --> sql:Create pg_temp.* + sql:Select pg_temp.people[ssn]
 
+--> sql:Create ?? + sql:Select pg_temp.people[ssn]
+
 CREATE TEMP TABLE people (id int, ssn text); SELECT ssn FROM public.people
 --@ simple
 --> sql:Create pg_temp.* + sql:Select public.people[ssn]
@@ -393,3 +395,4 @@ EXECUTE p
 EXECUTE "P"
 --@ first PREPARE p AS SELECT id FROM orders
 --! 26000
+

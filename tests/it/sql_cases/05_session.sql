@@ -87,7 +87,7 @@ SET session_replication_role = replica
 --> sql:Set database setting=session_replication_role
 
 SET row_security = off
---> sql:Set database setting=row_security
+--> sql:Connect database
 
 SET LOCAL work_mem = '1MB'
 --> sql:Connect database

@@ -254,3 +254,16 @@ ALTER TABLE people ALTER COLUMN id SET DEFAULT add_one(1)
 
 ALTER DOMAIN positive ADD CHECK (add_one(VALUE) > 0)
 --> sql:Alter public.* + sql:Execute public.add_one() + sql:ExecuteCode database
+
+-- # Several in one text, as pg_restore sends them
+REVOKE ALL ON SCHEMA public FROM PUBLIC; GRANT ALL ON SCHEMA public TO PUBLIC
+--@ simple
+--> sql:Grant public.*
+
+GRANT USAGE ON SCHEMA sales TO other; GRANT SELECT ON TABLE sales.orders TO other; GRANT EXECUTE ON FUNCTION public.leak(public.people) TO other
+--@ simple
+--> sql:Grant sales.* + sql:Grant sales.orders[] + sql:Grant public.leak()
+
+REVOKE USAGE ON SCHEMA sales FROM other; SELECT 1 FROM orders
+--@ simple
+--! 0A000

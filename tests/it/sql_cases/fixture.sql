@@ -61,3 +61,7 @@ CREATE ROLE other NOLOGIN;
 
 CREATE FUNCTION traps.fired() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
 CREATE PROCEDURE traps.wipe() LANGUAGE sql AS 'DELETE FROM public.people';
+-- The server checks its base tables for whoever reads it, also below a view that is none of the kind.
+CREATE VIEW public.own_ssns WITH (security_invoker) AS SELECT id, ssn FROM public.people;
+CREATE VIEW public.over_own AS SELECT id FROM public.own_ssns;
+CREATE VIEW public.not_own WITH (security_invoker = off) AS SELECT id FROM public.people;

@@ -26,7 +26,7 @@ pub(super) async fn catalogue(session: &mut Session) -> Catalog {
 }
 
 /// What the session says of itself.
-async fn facts(session: &mut Session) -> SessionFacts {
+pub(super) async fn facts(session: &mut Session) -> SessionFacts {
     let text = "SELECT current_user, session_user, pg_catalog.current_setting('search_path'), \
                 (SELECT nspname FROM pg_catalog.pg_namespace WHERE oid OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema())";
     let came = session.run(text, Protocol::Simple).await;
@@ -44,7 +44,7 @@ async fn facts(session: &mut Session) -> SessionFacts {
 }
 
 /// What a case prepares and declares before its own text.
-struct Before(BTreeMap<String, String>);
+pub(super) struct Before(pub(super) BTreeMap<String, String>);
 
 impl PreparedTexts for Before {
     fn prepared(&self, name: &str) -> Option<(&str, usize)> {

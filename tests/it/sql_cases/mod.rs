@@ -9,6 +9,7 @@ mod case;
 mod denials;
 mod mapping;
 mod plans;
+mod privileges;
 mod records;
 mod wire;
 

@@ -12,6 +12,7 @@ use crate::support::within;
 #[derive(Debug)]
 pub(super) struct Session {
     stream: TcpStream,
+    extended: bool,
 }
 
 /// What came back for a text.
@@ -23,6 +24,8 @@ pub(super) struct Came {
     pub(super) copied: usize,
     /// Command tags.
     pub(super) commands: Vec<String>,
+    /// What the server said besides.
+    pub(super) notices: Vec<Fault>,
 }
 
 /// An ErrorResponse.
@@ -45,7 +48,7 @@ impl Session {
     pub(super) async fn open(to: SocketAddr, user: &str, database: &str, options: Option<&str>) -> Self {
         let stream = within("the server to accept", TcpStream::connect(to)).await.expect("it listens");
         stream.set_nodelay(true).expect("a TCP stream");
-        let mut session = Self { stream };
+        let mut session = Self { stream, extended: false };
         let mut body = 196_608_i32.to_be_bytes().to_vec();
         for (name, value) in [("user", user), ("database", database), ("options", options.unwrap_or("-c jit=off"))] {
             body.extend_from_slice(format!("{name}\0{value}\0").as_bytes());
@@ -60,6 +63,7 @@ impl Session {
 
     /// Runs a text by one of the two protocols.
     pub(super) async fn run(&mut self, text: &str, protocol: Protocol) -> Came {
+        self.extended = protocol == Protocol::Extended;
         match protocol {
             Protocol::Simple => self.send(&message(b'Q', &[text.as_bytes(), b"\0"])).await,
             Protocol::Extended => {
@@ -71,6 +75,14 @@ impl Session {
         }
         let what = format!("the answer to `{text}`");
         within(&what, self.answer()).await
+    }
+
+    /// Has a text analyzed, and nothing run.
+    pub(super) async fn analyze(&mut self, text: &str) -> Came {
+        self.extended = true;
+        let parse = message(b'P', &[b"\0", text.as_bytes(), b"\0\0\0"]);
+        self.send(&[parse, message(b'S', &[])].concat()).await;
+        within(&format!("the analysis of `{text}`"), self.answer()).await
     }
 
     async fn send(&mut self, bytes: &[u8]) {
@@ -89,9 +101,11 @@ impl Session {
                 b'D' => came.rows.push(columns(&body)),
                 b'd' => came.copied += body.len(),
                 b'C' => came.commands.push(zero_ended(&body)),
-                // COPY FROM STDIN of nothing.
-                b'G' => self.send(&[message(b'c', &[]), message(b'S', &[])].concat()).await,
+                // COPY FROM STDIN of nothing. While it waited for data, the server has passed over the Sync.
+                b'G' if self.extended => self.send(&[message(b'c', &[]), message(b'S', &[])].concat()).await,
+                b'G' => self.send(&message(b'c', &[])).await,
                 b'E' => came.error = came.error.or(Some(fault(&body))),
+                b'N' => came.notices.push(fault(&body)),
                 b'Z' => return came,
                 _ => {}
             }

@@ -204,6 +204,7 @@ fn relation(
         partition_of: reach.wholes(row.oid),
         inherited_by: reach.children(row.oid),
         base: reach.base(row.oid),
+        as_caller: reach.as_caller(row.oid),
         referenced_by: reach.referencing(row.oid),
         row_type: row.row_type,
     }

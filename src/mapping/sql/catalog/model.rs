@@ -83,6 +83,8 @@ pub struct Relation {
     /// Of a view: the columns of other relations that its definition reads, through views on views down to tables; (relation, column name or none
     /// for the relation as such).
     pub base: Vec<(u32, Option<Arc<str>>)>,
+    /// Of a view that is a `security_invoker` one, or reads through such: what the server checks for whoever uses the view, not for its owner.
+    pub as_caller: Vec<(u32, Option<Arc<str>>)>,
     /// Tables that TRUNCATE … CASCADE reaches: those with a foreign key to it, transitively.
     pub referenced_by: Vec<u32>,
     /// The type of its rows.

@@ -31,6 +31,8 @@ pub enum Reading {
     Inheritance,
     /// What views read.
     Views,
+    /// Options of views.
+    ViewOptions,
     /// Foreign keys.
     ForeignKeys,
     /// Functions.
@@ -46,7 +48,7 @@ pub enum Reading {
 impl Catalog {
     /// Everything that has to be read for a [`Catalog`], valid on PostgreSQL 14 to 18. The order does not matter; all of it has to be read
     /// in one snapshot.
-    pub const QUERIES: [Query; 15] = [
+    pub const QUERIES: [Query; 16] = [
         (
             Reading::Database,
             "SELECT d.datname, d.datdba, pg_catalog.current_setting('server_version_num') \
@@ -97,6 +99,11 @@ impl Catalog {
              FROM pg_catalog.pg_rewrite r JOIN pg_catalog.pg_depend d ON d.objid OPERATOR(pg_catalog.=) r.oid \
              WHERE r.ev_type OPERATOR(pg_catalog.=) '1' AND d.classid OPERATOR(pg_catalog.=) 2618 \
              AND d.refclassid OPERATOR(pg_catalog.=) 1259 AND d.refobjid OPERATOR(pg_catalog.<>) r.ev_class",
+        ),
+        (
+            Reading::ViewOptions,
+            "SELECT c.oid, c.reloptions::pg_catalog.text FROM pg_catalog.pg_class c \
+             WHERE c.relkind OPERATOR(pg_catalog.=) 'v' AND c.reloptions IS NOT NULL",
         ),
         (
             Reading::ForeignKeys,

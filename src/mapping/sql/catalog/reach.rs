@@ -21,6 +21,8 @@ pub(super) struct Reach {
     below: AHashMap<u32, Vec<u32>>,
     /// View to what it reads.
     reads: AHashMap<u32, Vec<Read>>,
+    /// Views that are read with the rights of whoever reads them.
+    invokers: AHashSet<u32>,
 }
 
 /// A relation that a view reads, and the column, or none for the relation as such.
@@ -43,6 +45,7 @@ impl Reach {
             reach.referencing.entry(*referenced).or_default().push(*referencing);
         }
         reach.views(rows, columns);
+        reach.invokers.clone_from(&rows.invokers);
         reach
     }
 
@@ -82,6 +85,36 @@ impl Reach {
                 }
             }
         }
+        all
+    }
+
+    /// What is checked for whoever uses a view: what `security_invoker` views read, however deep they lie under other views.
+    ///
+    /// # Source
+    /// PostgreSQL, CREATE VIEW: a base relation that is a view is treated as if it stood in the query itself, so that a security invoker view
+    /// checks the current user also under a view that is none.
+    pub(super) fn as_caller(&self, view: u32) -> Vec<Read> {
+        if self.invokers.is_empty() {
+            return Vec::new();
+        }
+        let views = in_order(view, |view| {
+            self.reads
+                .get(&view)
+                .into_iter()
+                .flatten()
+                .map(|read| read.0)
+                .filter(|read| self.reads.contains_key(read))
+                .collect()
+        });
+        let mut all: Vec<Read> = Vec::new();
+        for view in views.iter().chain([&view]).filter(|view| self.invokers.contains(view)) {
+            for (relation, column) in self.reads.get(view).into_iter().flatten() {
+                all.push((*relation, column.clone()));
+                all.extend(self.children(*relation).into_iter().map(|child| (child, column.clone())));
+            }
+        }
+        all.sort_unstable();
+        all.dedup();
         all
     }
 

@@ -46,6 +46,8 @@ pub struct CatalogRows {
     /// Child and parent.
     pub(super) inheritance: Vec<(u32, u32)>,
     pub(super) views: Vec<ViewRow>,
+    /// Views whose base tables are checked for whoever reads the view.
+    pub(super) invokers: AHashSet<u32>,
     /// Referencing and referenced.
     pub(super) foreign_keys: Vec<(u32, u32)>,
     pub(super) functions: Vec<FunctionRow>,
@@ -184,6 +186,11 @@ impl CatalogRows {
                 column: row.number(2)?,
                 whole_rows: row.boolean(3)?,
             }),
+            Reading::ViewOptions => {
+                if is_invoker(row.text(1)?) {
+                    self.invokers.insert(row.number(0)?);
+                }
+            }
             Reading::ForeignKeys => self.foreign_keys.push((row.number(0)?, row.number(1)?)),
             Reading::Functions => self.function(row)?,
             Reading::Operators => {
@@ -347,4 +354,33 @@ fn array(text: &str) -> Option<Vec<String>> {
         elements.push(element);
     }
     (!quoted).then_some(elements)
+}
+
+/// Whether `reloptions`, an array as text, has `security_invoker` with a value that is not one of false.
+///
+/// # Source
+/// PostgreSQL `parse_bool` in bool.c, for the value as it was written.
+fn is_invoker(options: &str) -> bool {
+    let options = options.trim_matches(['{', '}']).to_ascii_lowercase();
+    let mut values = options.split(',').filter_map(|option| option.trim_matches('"').strip_prefix("security_invoker="));
+    values.any(|value| {
+        !["off", "0"].contains(&value) && !value.starts_with('n') && !value.starts_with('f') && value != "of"
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_of_views_tell_who_is_checked() {
+        for on in ["{security_invoker=true}", "{security_barrier=on,security_invoker=1}", "{\"security_invoker=ON\"}"] {
+            assert!(is_invoker(on), "{on}");
+        }
+        for off in
+            ["{security_invoker=false}", "{security_barrier=true}", "{security_invoker=OFF}", "{security_invoker=0}"]
+        {
+            assert!(!is_invoker(off), "{off}");
+        }
+    }
 }

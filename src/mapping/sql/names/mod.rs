@@ -131,6 +131,11 @@ impl<'a> Names<'a> {
         if schema == "pg_temp" { self.facts.temp_schema.as_deref().unwrap_or(schema) } else { schema }
     }
 
+    /// The schema as ids write it: the session's own temporary one is `pg_temp`, whatever number the server gave it.
+    pub(super) fn written_schema<'s>(&self, schema: &'s str) -> &'s str {
+        if self.facts.temp_schema.as_deref() == Some(schema) { "pg_temp" } else { schema }
+    }
+
     /// From here on the path is this one: a SET of the same text.
     pub(super) fn set_search_path(&mut self, path: Vec<Box<str>>) {
         let path: Vec<Box<str>> = path.iter().map(|name| cut(name).into()).collect();

@@ -23,6 +23,7 @@ fn relation(schema: &str, name: &str) -> Relation {
         partition_of: Vec::new(),
         inherited_by: Vec::new(),
         base: Vec::new(),
+        as_caller: Vec::new(),
         referenced_by: Vec::new(),
         row_type: 0,
     }

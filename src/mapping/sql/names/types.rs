@@ -76,7 +76,14 @@ impl Names<'_> {
 
     /// What may be called without being written wherever a value of this type is read or stored.
     pub(in crate::mapping::sql) fn implicit_casts(&self, oid: u32) -> Call {
-        self.casts(|cast| cast.implicit && (cast.source == oid || cast.target == oid))
+        let inner = |oid: u32| self.catalog.types.get(&oid).map_or(0, |known| known.inner);
+        let mut all = vec![oid];
+        let mut next = inner(oid);
+        while next != 0 && !all.contains(&next) {
+            all.push(next);
+            next = inner(next);
+        }
+        self.casts(|cast| cast.implicit && (all.contains(&cast.source) || all.contains(&cast.target)))
     }
 
     fn casts(&self, wanted: impl Fn(&Cast) -> bool) -> Call {

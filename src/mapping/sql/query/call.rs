@@ -47,6 +47,7 @@ impl Walk<'_, '_> {
             _ => {
                 self.values(&call.args)?;
                 self.asked.call(&meaning)?;
+                self.casts_to_arguments(&meaning)?;
             }
         }
         self.around(call)?;

@@ -8,7 +8,7 @@ use pg_query::protobuf::{
 use crate::mapping::sql::SqlRefusal;
 use crate::mapping::sql::asked::unknown;
 use crate::mapping::sql::catalog::is_built_in;
-use crate::mapping::sql::names::Nature;
+use crate::mapping::sql::names::{Call, Nature};
 
 use super::scope::Shape;
 use super::{Walk, label, strings, unknown_node};
@@ -25,8 +25,7 @@ impl Walk<'_, '_> {
     /// Several expressions that something is done with.
     pub(super) fn values(&mut self, nodes: &[Node]) -> Result<Shape, SqlRefusal> {
         for node in nodes {
-            let shape = self.value(node)?;
-            self.implicit_casts(&shape)?;
+            self.value(node)?;
         }
         Ok(SOME)
     }
@@ -43,11 +42,23 @@ impl Walk<'_, '_> {
         }
     }
 
-    /// An expression.
+    /// An expression that something is done with: what is around it may cast it, a condition to boolean, a subscript to integer.
+    pub(super) fn value(&mut self, node: &Node) -> Result<Shape, SqlRefusal> {
+        let shape = self.bare(node)?;
+        self.implicit_casts(&shape)?;
+        Ok(shape)
+    }
+
+    /// An expression whose value is taken as it is, if there is one.
+    pub(super) fn optional_bare(&mut self, node: Option<&Node>) -> Result<Shape, SqlRefusal> {
+        node.map_or(Ok(SOME), |node| self.bare(node))
+    }
+
+    /// An expression whose value is taken as it is: returned, sorted by, or cast by what the text says.
     ///
     /// # Source
     /// `transformExprRecurse` in `src/backend/parser/parse_expr.c`.
-    pub(super) fn value(&mut self, node: &Node) -> Result<Shape, SqlRefusal> {
+    pub(super) fn bare(&mut self, node: &Node) -> Result<Shape, SqlRefusal> {
         let Some(node) = &node.node else { return Ok(SOME) };
         self.deeper(|walk| walk.node(node))
     }
@@ -74,7 +85,7 @@ impl Walk<'_, '_> {
             NodeEnum::CoalesceExpr(expression) => self.values(&expression.args),
             // Its comparison is that of the type's default operator class, which no search_path reaches.
             NodeEnum::MinMaxExpr(expression) => self.values(&expression.args),
-            NodeEnum::NullTest(test) => self.optional(test.arg.as_deref()).map(|_| SOME),
+            NodeEnum::NullTest(test) => self.optional_bare(test.arg.as_deref()).map(|_| SOME),
             NodeEnum::BooleanTest(test) => self.optional(test.arg.as_deref()).map(|_| SOME),
             NodeEnum::RowExpr(row) => self.values(&row.args),
             NodeEnum::List(list) => self.values(&list.items),
@@ -112,8 +123,7 @@ impl Walk<'_, '_> {
     /// `AEXPR_*` in `transformExprRecurse`; `transformAExprBetween` for the names that BETWEEN stands for.
     fn operation(&mut self, expression: &AExpr) -> Result<Shape, SqlRefusal> {
         for operand in [&expression.lexpr, &expression.rexpr] {
-            let shape = self.optional(operand.as_deref())?;
-            self.implicit_casts(&shape)?;
+            self.optional(operand.as_deref())?;
         }
         match AExprKind::try_from(expression.kind) {
             Ok(AExprKind::AexprBetween | AExprKind::AexprBetweenSym) => {
@@ -147,7 +157,16 @@ impl Walk<'_, '_> {
         if call.nature == Nature::Unknown {
             return Err(unknown("42883", format!("operator does not exist: {}", name.join("."))));
         }
-        self.call_unseen(&call)
+        self.call_unseen(&call)?;
+        self.casts_to_arguments(&call)
+    }
+
+    /// What is given to a function is cast to what it takes: only types that are somebody's have casts of somebody.
+    pub(super) fn casts_to_arguments(&mut self, call: &Call) -> Result<(), SqlRefusal> {
+        let candidates = call.candidates.iter().chain(&call.harmless);
+        let types: std::collections::BTreeSet<u32> =
+            candidates.flat_map(|candidate| candidate.function.argument_types.iter().copied()).collect();
+        types.into_iter().try_for_each(|type_oid| self.implicit_casts(&Shape::Of(type_oid)))
     }
 
     fn case(&mut self, case: &CaseExpr) -> Result<Shape, SqlRefusal> {
@@ -178,6 +197,15 @@ impl Walk<'_, '_> {
         if let Some(first) = outcome.columns.first() {
             self.labels.insert(label::place(link), std::sync::Arc::clone(&first.name));
         }
+        let compared = matches!(
+            link.sub_link_type(),
+            SubLinkType::AnySublink | SubLinkType::AllSublink | SubLinkType::RowcompareSublink
+        );
+        if compared || link.sub_link_type() == SubLinkType::MultiexprSublink || outcome.columns.len() > 1 {
+            for column in outcome.columns.iter().filter(|_| link.sub_link_type() != SubLinkType::ExistsSublink) {
+                self.implicit_casts(&Shape::Of(column.type_oid))?;
+            }
+        }
         match (link.sub_link_type(), outcome.columns.as_slice(), outcome.open) {
             (SubLinkType::ExprSublink, [column], false) => Ok(Shape::Of(column.type_oid)),
             _ => Ok(SOME),
@@ -198,7 +226,7 @@ impl Walk<'_, '_> {
     pub(super) fn sort_expressions(&mut self, clause: &[Node]) -> Result<(), SqlRefusal> {
         for sort in clause {
             let Some(NodeEnum::SortBy(sort)) = &sort.node else { return Err(unknown_node("an ORDER BY")) };
-            self.optional(sort.node.as_deref())?;
+            self.optional_bare(sort.node.as_deref())?;
             self.sort_operator(sort)?;
         }
         Ok(())

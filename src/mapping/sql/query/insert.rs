@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use pg_query::NodeEnum;
+use pg_query::protobuf::a_const::Val;
 use pg_query::protobuf::{
     InferClause, InsertStmt, Node, OnConflictAction, OnConflictClause, RangeVar, ResTarget, SelectStmt,
 };
@@ -77,6 +78,13 @@ impl Walk<'_, '_> {
             let (column, table) = (&target.name, &relation.name);
             return Err(unknown("42703", format!("column \"{column}\" of relation \"{table}\" does not exist")));
         };
+        if !target.indirection.is_empty() {
+            // A field or an element is assigned, and the value cast to its type.
+            let fields = self.fields_of(known.type_oid);
+            let inner = fields.iter().flat_map(|fields| fields.columns.iter().map(|field| field.type_oid));
+            let inner: Vec<u32> = inner.chain([known.type_oid]).collect();
+            inner.into_iter().try_for_each(|type_oid| self.implicit_casts(&Shape::Of(type_oid)))?;
+        }
         Ok(Arc::clone(&known.name))
     }
 
@@ -122,7 +130,10 @@ impl Walk<'_, '_> {
         for target in targets {
             let Some(NodeEnum::ResTarget(target)) = &target.node else { return Err(unknown_node("SET")) };
             let name = self.written_column(relation, target)?;
-            let shape = self.optional(target.val.as_deref())?;
+            let shape = self.optional_bare(target.val.as_deref())?;
+            if !target.indirection.is_empty() {
+                self.implicit_casts(&shape)?;
+            }
             if target.val.as_ref().is_some_and(|value| may_be_cast(value)) {
                 self.assigned(relation, &name, &shape)?;
             }
@@ -174,7 +185,11 @@ impl Walk<'_, '_> {
     }
 }
 
-/// Whether a value has a type of its own that may have to be cast: constants and parameters take the column's.
+/// Whether a value has a type of its own that may have to be cast: strings and parameters take the column's, numbers do not.
 fn may_be_cast(value: &Node) -> bool {
-    !matches!(&value.node, Some(NodeEnum::AConst(_) | NodeEnum::ParamRef(_) | NodeEnum::SetToDefault(_)))
+    match &value.node {
+        Some(NodeEnum::AConst(constant)) => !constant.isnull && !matches!(constant.val, Some(Val::Sval(_)) | None),
+        Some(NodeEnum::ParamRef(_) | NodeEnum::SetToDefault(_)) => false,
+        _ => true,
+    }
 }

@@ -7,7 +7,7 @@ use crate::mapping::sql::SqlRefusal;
 use crate::mapping::sql::asked::unknown;
 
 use super::column::{Reference, reference};
-use super::scope::{Column, Item, Outcome};
+use super::scope::{Column, Item, Outcome, Shape};
 use super::{Walk, unknown_node};
 
 /// A recursive WITH query that is being walked: where it is, and how its columns are called.
@@ -104,7 +104,11 @@ impl Walk<'_, '_> {
         outcome.locks.extend(right.locks);
         let mut others = right.columns.iter();
         for column in &mut outcome.columns {
-            if others.next().is_none_or(|other| other.type_oid != column.type_oid) {
+            let other = others.next().map_or(0, |other| other.type_oid);
+            if other != column.type_oid {
+                // One of them is cast to the other's type, or both to a third one.
+                self.implicit_casts(&Shape::Of(column.type_oid))?;
+                self.implicit_casts(&Shape::Of(other))?;
                 column.type_oid = 0;
             }
         }
@@ -139,10 +143,10 @@ impl Walk<'_, '_> {
                 let local = name.is_some_and(|name| walk.is_local(name));
                 match name {
                     Some(name) if !local && has(outcome, name) => Ok(()),
-                    _ => walk.value(node).map(drop),
+                    _ => walk.bare(node).map(drop),
                 }
             }
-            Some(_) => walk.value(node).map(drop),
+            Some(_) => walk.bare(node).map(drop),
         })
     }
 
@@ -171,12 +175,12 @@ impl Walk<'_, '_> {
                 let Reference { qualifiers, last } = reference(column)?;
                 match last {
                     Some(name) if qualifiers.is_empty() && has(outcome, name) => Ok(()),
-                    _ => self.value(node).map(drop),
+                    _ => self.bare(node).map(drop),
                 }
             }
             // The number of an output column, which has been read.
             Some(NodeEnum::AConst(AConst { .. })) | None => Ok(()),
-            Some(_) => self.value(node).map(drop),
+            Some(_) => self.bare(node).map(drop),
         }
     }
 

@@ -51,7 +51,7 @@ impl Walk<'_, '_> {
             }
             _ => {}
         }
-        let shape = self.optional(target.val.as_deref())?;
+        let shape = self.optional_bare(target.val.as_deref())?;
         let type_oid = match shape {
             Shape::Of(type_oid) => type_oid,
             Shape::Row { .. } => self.row_type(&shape),

@@ -12,7 +12,7 @@ use super::{Walk, strings, unknown_node};
 impl Walk<'_, '_> {
     /// `x::t`, `CAST(x AS t)`, `t 'x'`.
     pub(super) fn cast(&mut self, cast: &TypeCast) -> Result<Shape, SqlRefusal> {
-        self.optional(cast.arg.as_deref())?;
+        self.optional_bare(cast.arg.as_deref())?;
         self.optional_type(cast.type_name.as_ref()).map(Shape::Of)
     }
 

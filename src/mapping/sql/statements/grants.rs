@@ -157,3 +157,26 @@ fn granted_columns(privileges: &[Node]) -> Result<Vec<Arc<str>>, SqlRefusal> {
     }
     Ok(all)
 }
+
+/// Whether what a GRANT or REVOKE asks hangs on what names mean: not that of schemas, databases and roles, and not of tables whose schema is
+/// written. `pg_restore` sends several of them in one text.
+pub(super) fn hangs_on_names(grant: &GrantStmt) -> bool {
+    let outside = matches!(
+        ObjectType::try_from(grant.objtype),
+        Ok(ObjectType::ObjectSchema
+            | ObjectType::ObjectDatabase
+            | ObjectType::ObjectTablespace
+            | ObjectType::ObjectLanguage
+            | ObjectType::ObjectFdw
+            | ObjectType::ObjectForeignServer
+            | ObjectType::ObjectLargeobject
+            | ObjectType::ObjectParameterAcl)
+    );
+    let all_in_schema = GrantTargetType::try_from(grant.targtype) == Ok(GrantTargetType::AclTargetAllInSchema);
+    let with_schema = |node: &Node| match &node.node {
+        Some(NodeEnum::RangeVar(range)) => !range.schemaname.is_empty(),
+        Some(NodeEnum::ObjectWithArgs(function)) => function.objname.len() > 1,
+        _ => false,
+    };
+    !(outside || all_in_schema || grant.objects.iter().all(with_schema))
+}

@@ -125,10 +125,9 @@ pub(super) fn judge(
 }
 
 /// Whether what a statement asks hangs on what names mean.
-pub(super) const fn hangs_on_names(node: &NodeEnum) -> bool {
-    // A schema has only one name. pg_restore sends all grants of a schema as one text.
-    if matches!(node, NodeEnum::GrantStmt(grant) if grant.objtype == ObjectType::ObjectSchema as i32) {
-        return false;
+pub(super) fn hangs_on_names(node: &NodeEnum) -> bool {
+    if let NodeEnum::GrantStmt(grant) = node {
+        return grants::hangs_on_names(grant);
     }
     !matches!(
         node,
@@ -143,6 +142,8 @@ pub(super) const fn hangs_on_names(node: &NodeEnum) -> bool {
             | NodeEnum::ClosePortalStmt(_)
             | NodeEnum::ConstraintsSetStmt(_)
             | NodeEnum::CheckPointStmt(_)
+            | NodeEnum::GrantRoleStmt(_)
+            | NodeEnum::AlterDefaultPrivilegesStmt(_)
     )
 }
 

@@ -56,6 +56,8 @@ const HARMLESS: &[&str] = &[
     "quote_all_identifiers",
     "random_page_cost",
     "restrict_nonsystem_relation_kind",
+    // Off makes the server refuse what policies would filter; it never lifts them. pg_dump sends it.
+    "row_security",
     "seq_page_cost",
     "statement_timeout",
     "synchronize_seqscans",

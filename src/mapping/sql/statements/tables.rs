@@ -81,6 +81,7 @@ impl Judge<'_, '_> {
             partition_of: Vec::new(),
             inherited_by: Vec::new(),
             base: Vec::new(),
+            as_caller: Vec::new(),
             referenced_by: Vec::new(),
             row_type: 0,
         }

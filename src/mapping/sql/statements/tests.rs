@@ -86,7 +86,7 @@ const CASES: &[(&str, &str)] = &[
     ("SET SCHEMA 'sales'", "set | Connect db"),
     ("SET enable_seqscan = off", "set | Connect db"),
     ("SET session_replication_role = replica", "set | Set db setting:session_replication_role"),
-    ("SET row_security = off", "set | Set db setting:row_security"),
+    ("SET row_security = off", "set | Connect db"),
     ("SET ROLE app", "set | SetRole db setting:role requestedRole:app"),
     ("SET \"ROLE\" = 'app'", "set | SetRole db setting:role requestedRole:app"),
     ("SET U&\"\\0072ole\" = app", "set | SetRole db setting:role requestedRole:app"),
