@@ -36,8 +36,8 @@ fn catalog() -> Catalog {
     let mut public = Schema::default();
     public.relations.insert("t".into(), table.oid);
     let mut catalog = Catalog { major: 18, database: "d".into(), ..Catalog::default() };
-    catalog.schemas.insert("public".into(), public);
-    catalog.schemas.insert("pg_catalog".into(), Schema::default());
+    catalog.schemas.insert("public".into(), Arc::new(public));
+    catalog.schemas.insert("pg_catalog".into(), Arc::default());
     catalog.relations.insert(table.oid, Arc::new(table));
     catalog
 }

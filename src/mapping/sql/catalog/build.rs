@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use ahash::{AHashMap, AHashSet};
 
+use super::built_in::BuiltIn;
 use super::rows::{CatalogRows, FunctionRow, RelationRow};
 use super::{
-    Cast, Catalog, Column, Function, FunctionKind, Operator, Relation, RelationKind, Schema, SqlType, Volatility,
-    is_built_in, reach, roles,
+    Cast, Catalog, Column, Fingerprint, Function, FunctionKind, Operator, Relation, RelationKind, Schema, SqlType,
+    Volatility, is_built_in, reach, roles,
 };
 
 /// Why rows make no catalogue.
@@ -22,6 +23,9 @@ pub enum CatalogError {
     Version(u32),
 }
 
+/// Schema and name of functions, by oid.
+pub(super) type Functions = AHashMap<u32, (Arc<str>, Arc<str>)>;
+
 /// Numbers of readings.
 static GENERATIONS: AtomicU64 = AtomicU64::new(1);
 
@@ -30,35 +34,86 @@ impl Catalog {
     ///
     /// # Errors
     /// It is not known which database this is, or the server's version is not supported.
-    pub fn build(mut rows: CatalogRows) -> Result<Self, CatalogError> {
+    pub fn build(rows: CatalogRows) -> Result<Self, CatalogError> {
+        Self::over(&BuiltIn::default(), rows)
+    }
+
+    /// The catalogue that both parts describe. Later ones may be [`Self::built_over`] what came with the server.
+    ///
+    /// # Errors
+    /// As for [`Catalog::build`].
+    pub fn build_parts(
+        built_in: CatalogRows,
+        mut foreign: CatalogRows,
+        fingerprint: Fingerprint,
+    ) -> Result<Self, CatalogError> {
+        // Somebody has tied the two together, which takes a superuser: they are read and put together as one.
+        if built_in.need_foreign() || foreign.reach_built_in() {
+            foreign.append(built_in);
+            return Ok(Self { fingerprint, ..Self::build(foreign)? });
+        }
+        let built_in = Arc::new(BuiltIn::new(built_in, &foreign));
+        let catalog = Self::over(&built_in, foreign)?;
+        Ok(Self { fingerprint, built_in: Some(built_in), ..catalog })
+    }
+
+    /// The catalogue with the same objects that came with the server, and these of others'. None if that is not so, and all has to be read.
+    ///
+    /// # Errors
+    /// As for [`Catalog::build`].
+    pub fn built_over(&self, foreign: CatalogRows, fingerprint: Fingerprint) -> Result<Option<Self>, CatalogError> {
+        let Some(built_in) = &self.built_in else { return Ok(None) };
+        let same = fingerprint.built_in == self.fingerprint.built_in && built_in.has_schemas_of(&foreign);
+        if !same || foreign.reach_built_in() {
+            return Ok(None);
+        }
+        let catalog = Self::over(built_in, foreign)?;
+        Ok(Some(Self { fingerprint, built_in: Some(Arc::clone(built_in)), ..catalog }))
+    }
+
+    fn over(built_in: &BuiltIn, mut rows: CatalogRows) -> Result<Self, CatalogError> {
         let database = rows.database.take().ok_or(CatalogError::NoDatabase)?;
         let major = database.version / 10_000;
         if !(14..=18).contains(&major) {
             return Err(CatalogError::Version(major));
         }
+        let schemas = Schemas::new(&rows);
         let mut catalog = Self {
             generation: GENERATIONS.fetch_add(1, Ordering::Relaxed),
             major,
             database: database.name,
+            schemas: schemas.with(built_in, &rows),
+            relations: built_in.relations.clone(),
+            types: built_in.types.clone(),
             roles: roles::roles(&rows, database.owner),
             ..Self::default()
         };
-        let schemas = Schemas::new(&rows);
-        catalog.schemas = schemas.empty(&rows);
-        catalog.add_relations(&mut rows, &schemas);
-        catalog.add_types(&mut rows, &schemas);
-        let functions = catalog.add_functions(&mut rows, &schemas);
-        catalog.add_operators(&mut rows, &schemas, &functions);
-        catalog.add_casts(&rows, &functions);
+        catalog.add(&mut rows, &schemas, built_in);
         Ok(catalog)
     }
 
-    fn add_relations(&mut self, rows: &mut CatalogRows, schemas: &Schemas) {
+    /// Adds what the rows say to what is there, and tells the functions among it.
+    pub(super) fn add(&mut self, rows: &mut CatalogRows, schemas: &Schemas, built_in: &BuiltIn) -> Functions {
+        self.add_relations(rows, schemas, built_in);
+        self.add_types(rows, schemas);
+        let functions = self.add_functions(rows, schemas);
+        let function = |oid: u32| functions.get(&oid).or_else(|| built_in.functions.get(&oid));
+        self.add_operators(rows, schemas, function);
+        self.add_casts(rows, function);
+        functions
+    }
+
+    /// The schema of this name, to put something into it.
+    fn schema(&mut self, name: &Arc<str>) -> Option<&mut Schema> {
+        self.schemas.get_mut(name).map(Arc::make_mut)
+    }
+
+    fn add_relations(&mut self, rows: &mut CatalogRows, schemas: &Schemas, built_in: &BuiltIn) {
         let mut columns = columns(rows);
-        let reach = reach::Reach::new(rows, &columns);
+        let reach = reach::Reach::new(rows, &columns, built_in);
         for row in std::mem::take(&mut rows.relations) {
             let (Some(schema), Some(kind)) = (schemas.name(row.schema), kind(row.kind)) else { continue };
-            if let Some(known) = self.schemas.get_mut(schema) {
+            if let Some(known) = self.schema(schema) {
                 known.relations.insert(Arc::clone(&row.name), row.oid);
             }
             let named =
@@ -71,7 +126,7 @@ impl Catalog {
     fn add_types(&mut self, rows: &mut CatalogRows, schemas: &Schemas) {
         for row in rows.types.drain(..) {
             let Some(schema) = schemas.name(row.schema) else { continue };
-            if let Some(known) = self.schemas.get_mut(schema) {
+            if let Some(known) = self.schema(schema) {
                 known.types.insert(Arc::clone(&row.name), row.oid);
             }
             let sql_type = SqlType {
@@ -87,28 +142,27 @@ impl Catalog {
     }
 
     /// Schema and name of every function, by oid.
-    fn add_functions(&mut self, rows: &mut CatalogRows, schemas: &Schemas) -> AHashMap<u32, (Arc<str>, Arc<str>)> {
+    fn add_functions(&mut self, rows: &mut CatalogRows, schemas: &Schemas) -> Functions {
         let mut names = AHashMap::with_capacity(rows.functions.len());
         for row in rows.functions.drain(..) {
             let Some(schema) = schemas.name(row.schema) else { continue };
             names.insert(row.oid, (Arc::clone(schema), Arc::clone(&row.name)));
-            if let Some(known) = self.schemas.get_mut(schema) {
+            if let Some(known) = self.schema(schema) {
                 known.functions.entry(Arc::clone(&row.name)).or_default().push(function(row));
             }
         }
         names
     }
 
-    fn add_operators(
+    fn add_operators<'f>(
         &mut self,
         rows: &mut CatalogRows,
         schemas: &Schemas,
-        functions: &AHashMap<u32, (Arc<str>, Arc<str>)>,
+        functions: impl Fn(u32) -> Option<&'f (Arc<str>, Arc<str>)>,
     ) {
         for row in rows.operators.drain(..) {
             // One that was only announced (as another's commutator) has no function and cannot be called.
-            let (Some(schema), Some((function_schema, function))) =
-                (schemas.name(row.schema), functions.get(&row.function))
+            let (Some(schema), Some((function_schema, function))) = (schemas.name(row.schema), functions(row.function))
             else {
                 continue;
             };
@@ -119,13 +173,13 @@ impl Catalog {
                 left: row.left,
                 right: row.right,
             };
-            if let Some(known) = self.schemas.get_mut(schema) {
+            if let Some(known) = self.schema(schema) {
                 known.operators.entry(row.name).or_default().push(operator);
             }
         }
     }
 
-    fn add_casts(&mut self, rows: &CatalogRows, functions: &AHashMap<u32, (Arc<str>, Arc<str>)>) {
+    fn add_casts<'f>(&mut self, rows: &CatalogRows, functions: impl Fn(u32) -> Option<&'f (Arc<str>, Arc<str>)>) {
         let foreign = rows.casts.iter().filter(|cast| {
             let oids = [cast.oid, cast.source, cast.target, cast.function];
             !oids.into_iter().all(is_built_in)
@@ -134,7 +188,7 @@ impl Catalog {
             .map(|cast| Cast {
                 source: cast.source,
                 target: cast.target,
-                function: functions.get(&cast.function).cloned(),
+                function: functions(cast.function).cloned(),
                 implicit: cast.implicit,
             })
             .collect();
@@ -142,23 +196,27 @@ impl Catalog {
 }
 
 /// Names of schemas by oid.
-struct Schemas(AHashMap<u32, Arc<str>>);
+pub(super) struct Schemas(AHashMap<u32, Arc<str>>);
 
 impl Schemas {
-    fn new(rows: &CatalogRows) -> Self {
+    pub(super) fn new(rows: &CatalogRows) -> Self {
         Self(rows.schemas.iter().map(|schema| (schema.oid, Arc::clone(&schema.name))).collect())
     }
 
-    fn name(&self, oid: u32) -> Option<&Arc<str>> {
+    pub(super) fn name(&self, oid: u32) -> Option<&Arc<str>> {
         self.0.get(&oid)
     }
 
-    /// The schemas, with nothing in them yet.
-    fn empty(&self, rows: &CatalogRows) -> AHashMap<Arc<str>, Schema> {
+    /// The schemas, with nothing in them yet but what is built in.
+    pub(super) fn with(&self, built_in: &BuiltIn, rows: &CatalogRows) -> AHashMap<Arc<str>, Arc<Schema>> {
         let mut usage = roles::usage(rows);
         let schemas = self.0.iter().map(|(oid, name)| {
-            let usage = usage.remove(oid).unwrap_or_default();
-            (Arc::clone(name), Schema { oid: *oid, usage, ..Schema::default() })
+            let empty = || {
+                let usage = usage.remove(oid).unwrap_or_default();
+                Arc::new(Schema { oid: *oid, usage, ..Schema::default() })
+            };
+            let known = built_in.schemas.get(oid).map(|(_, schema)| Arc::clone(schema));
+            (Arc::clone(name), known.unwrap_or_else(empty))
         });
         schemas.collect()
     }
@@ -193,7 +251,7 @@ fn relation(
     schema: Arc<str>,
     kind: RelationKind,
     columns: Vec<Column>,
-    reach: &reach::Reach,
+    reach: &reach::Reach<'_>,
 ) -> Relation {
     Relation {
         oid: row.oid,

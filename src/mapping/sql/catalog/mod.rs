@@ -1,7 +1,9 @@
 //! What a database says its names mean, at one moment.
 
 mod build;
+mod built_in;
 mod model;
+mod part;
 mod queries;
 mod reach;
 mod roles;
@@ -10,10 +12,12 @@ mod rows;
 pub(crate) mod testing;
 
 pub use build::CatalogError;
+pub use built_in::BuiltIn;
 pub use model::{
     Cast, Catalog, Column, Function, FunctionKind, Operator, Relation, RelationKind, Role, Schema, SqlType, Usage,
     Volatility,
 };
+pub use part::{Fingerprint, Part};
 pub use queries::{Query, Reading};
 pub use rows::{CatalogRows, RowError};
 

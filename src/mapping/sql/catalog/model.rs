@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use ahash::AHashMap;
 
+use super::{BuiltIn, Fingerprint};
+
 /// A database at one moment. Immutable and shared; everything by exact name, as the server stores it.
 #[derive(Debug, Default)]
 pub struct Catalog {
@@ -14,7 +16,7 @@ pub struct Catalog {
     /// The database's name.
     pub database: Arc<str>,
     /// Schemas by name.
-    pub schemas: AHashMap<Arc<str>, Schema>,
+    pub schemas: AHashMap<Arc<str>, Arc<Schema>>,
     /// Everything that has rows, by oid.
     pub relations: AHashMap<u32, Arc<Relation>>,
     /// Casts whose function is not of `pg_catalog`, or whose source or target is not.
@@ -23,10 +25,14 @@ pub struct Catalog {
     pub types: AHashMap<u32, Arc<SqlType>>,
     /// Roles by name.
     pub roles: AHashMap<Arc<str>, Role>,
+    /// What tells whether it is still that.
+    pub fingerprint: Fingerprint,
+    /// What the next reading need not read again.
+    pub built_in: Option<Arc<BuiltIn>>,
 }
 
 /// A schema.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Schema {
     /// Its oid.
     pub oid: u32,
@@ -40,6 +46,13 @@ pub struct Schema {
     pub operators: AHashMap<Arc<str>, Vec<Operator>>,
     /// Types by name: their oids.
     pub types: AHashMap<Arc<str>, u32>,
+}
+
+impl Schema {
+    /// Whether there is nothing in it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.relations.is_empty() && self.functions.is_empty() && self.operators.is_empty() && self.types.is_empty()
+    }
 }
 
 /// Who has USAGE on a schema.

@@ -117,7 +117,7 @@ impl Catalog {
         ),
         (
             Reading::Operators,
-            "SELECT o.oprnamespace, o.oprname, o.oprleft, o.oprright, o.oprcode::pg_catalog.oid \
+            "SELECT o.oprnamespace, o.oprname, o.oprleft, o.oprright, o.oprcode::pg_catalog.oid, o.oid \
              FROM pg_catalog.pg_operator o",
         ),
         (

@@ -6,11 +6,14 @@ use ahash::{AHashMap, AHashSet};
 
 use super::Column;
 use super::build::in_order;
+use super::built_in::BuiltIn;
 use super::rows::CatalogRows;
 
 /// Edges between relations, by oid.
 #[derive(Default)]
-pub(super) struct Reach {
+pub(super) struct Reach<'b> {
+    /// What is known already, and reaches nothing beyond itself.
+    over: Option<&'b BuiltIn>,
     /// Partition to what it is a partition of.
     whole: AHashMap<u32, u32>,
     /// Parent to children, plain inheritance.
@@ -28,9 +31,9 @@ pub(super) struct Reach {
 /// A relation that a view reads, and the column, or none for the relation as such.
 type Read = (u32, Option<Arc<str>>);
 
-impl Reach {
-    pub(super) fn new(rows: &CatalogRows, columns: &AHashMap<u32, Vec<Column>>) -> Self {
-        let mut reach = Self::default();
+impl<'b> Reach<'b> {
+    pub(super) fn new(rows: &CatalogRows, columns: &AHashMap<u32, Vec<Column>>, over: &'b BuiltIn) -> Self {
+        let mut reach = Self { over: Some(over), ..Self::default() };
         let partitions: AHashSet<u32> =
             rows.relations.iter().filter(|relation| relation.is_partition).map(|relation| relation.oid).collect();
         for (child, parent) in &rows.inheritance {
@@ -44,21 +47,25 @@ impl Reach {
         for (referencing, referenced) in &rows.foreign_keys {
             reach.referencing.entry(*referenced).or_default().push(*referencing);
         }
-        reach.views(rows, columns);
+        if !rows.views.is_empty() {
+            reach.views(rows, columns, over);
+        }
         reach.invokers.clone_from(&rows.invokers);
         reach
     }
 
-    fn views(&mut self, rows: &CatalogRows, columns: &AHashMap<u32, Vec<Column>>) {
+    fn views(&mut self, rows: &CatalogRows, columns: &AHashMap<u32, Vec<Column>>, over: &BuiltIn) {
         let named: AHashMap<(u32, i16), &Arc<str>> =
             rows.columns.iter().map(|column| ((column.relation, column.number), &column.name)).collect();
         for row in &rows.views {
             let reads = self.reads.entry(row.view).or_default();
-            let name = named.get(&(row.relation, row.column)).map(|name| Arc::clone(name));
+            let column = (row.relation, row.column);
+            let name = named.get(&column).copied().or_else(|| over.columns.get(&column)).map(Arc::clone);
             reads.push((row.relation, name));
             // Which relation's whole rows the definition uses cannot be told from outside: all columns of all of them.
             if row.whole_rows {
-                let all = columns.get(&row.relation).into_iter().flatten();
+                let known = || over.relations.get(&row.relation).map(|relation| &relation.columns);
+                let all = columns.get(&row.relation).or_else(known).into_iter().flatten();
                 reads.extend(all.map(|column| (row.relation, Some(Arc::clone(&column.name)))));
             }
         }
@@ -66,16 +73,25 @@ impl Reach {
 
     /// What it is a partition of, nearest first.
     pub(super) fn wholes(&self, relation: u32) -> Vec<u32> {
+        if !self.whole.contains_key(&relation) {
+            return Vec::new();
+        }
         in_order(relation, |part| self.whole.get(&part).copied().into_iter().collect())
     }
 
     /// All its children by plain inheritance.
     pub(super) fn children(&self, relation: u32) -> Vec<u32> {
+        if !self.children.contains_key(&relation) {
+            return Vec::new();
+        }
         in_order(relation, |parent| self.children.get(&parent).cloned().unwrap_or_default())
     }
 
     /// Everything that TRUNCATE … CASCADE of it empties because of foreign keys, also of its children and partitions.
     pub(super) fn referencing(&self, relation: u32) -> Vec<u32> {
+        if self.referencing.is_empty() {
+            return Vec::new();
+        }
         let (mut reached, mut all) = (vec![relation], Vec::new());
         reached.extend(in_order(relation, |parent| self.below.get(&parent).cloned().unwrap_or_default()));
         for start in &reached {
@@ -131,6 +147,8 @@ impl Reach {
             if let Some(reads) = self.reads.get(&read.0).filter(|_| views.insert(read.0)) {
                 waiting.extend(reads.iter().cloned());
             }
+            let known = self.over.and_then(|over| over.relations.get(&read.0));
+            waiting.extend(known.into_iter().flat_map(|view| view.base.iter().cloned()));
             waiting.extend(self.children.get(&read.0).into_iter().flatten().map(|child| (*child, read.1.clone())));
             all.push(read);
         }

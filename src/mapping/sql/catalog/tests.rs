@@ -10,6 +10,15 @@ fn names(catalog: &Catalog, oids: &[u32]) -> Vec<String> {
     oids.iter().map(|oid| format!("{}.{}", catalog.relations[oid].schema, catalog.relations[oid].name)).collect()
 }
 
+fn fingerprint(built_in: &str, foreign: &str) -> Fingerprint {
+    Fingerprint { built_in: built_in.into(), foreign: foreign.into() }
+}
+
+fn in_parts() -> Catalog {
+    let (built_in, foreign) = (testing::rows_of(Part::BuiltIn), testing::rows_of(Part::Foreign));
+    Catalog::build_parts(built_in, foreign, fingerprint("1", "1")).unwrap()
+}
+
 fn base(catalog: &Catalog, view: &str) -> Vec<String> {
     let view = named(catalog, "public", view);
     let mut base: Vec<String> = view
@@ -141,6 +150,81 @@ fn an_old_or_unknown_server_makes_no_catalogue() {
         rows.push(Reading::Database, &[Some("shop"), Some("10"), Some(version)]).unwrap();
         assert_eq!(Catalog::build(rows).unwrap_err(), CatalogError::Version(major));
     }
+}
+
+#[test]
+fn in_parts_or_at_once_a_catalogue_says_the_same() {
+    let (whole, parts) = (Catalog::sample(), in_parts());
+    assert_eq!(parts.said(), whole.said());
+    let again = parts.built_over(testing::rows_of(Part::Foreign), fingerprint("1", "2")).unwrap().unwrap();
+    assert_eq!(again.said(), whole.said());
+    let of = |catalog: &Catalog| Arc::as_ptr(catalog.built_in.as_ref().unwrap());
+    assert!(of(&again) == of(&parts) && again.generation != parts.generation);
+}
+
+#[test]
+fn what_came_with_the_server_is_not_taken_for_another_one() {
+    let parts = in_parts();
+    let again = |change: &dyn Fn(&mut CatalogRows), built_in| {
+        let mut rows = testing::rows_of(Part::Foreign);
+        change(&mut rows);
+        parts.built_over(rows, fingerprint(built_in, "2")).unwrap().is_some()
+    };
+    let pg_catalog =
+        |rows: &mut CatalogRows| rows.schemas.iter().position(|schema| &*schema.name == "pg_catalog").unwrap();
+    assert!(again(&|_| (), "1"));
+    assert!(!again(&|_| (), "2"), "another fingerprint");
+    assert!(!again(&|rows| rows.usage.retain(|(schema, _)| *schema != 11), "1"), "other privileges");
+    assert!(
+        !again(
+            &|rows| {
+                let at = pg_catalog(rows);
+                rows.schemas[at].name = "other".into()
+            },
+            "1"
+        ),
+        "another name"
+    );
+    assert!(!again(&|rows| rows.inheritance.push((20_000, 1259)), "1"), "a child of a table of the server's");
+    assert!(!again(&|rows| rows.foreign_keys.push((20_000, 1259)), "1"), "a reference to one");
+}
+
+#[test]
+fn parts_that_are_tied_together_are_put_together_as_one() {
+    let mut foreign = testing::rows_of(Part::Foreign);
+    let child = foreign.relations.iter().find(|relation| &*relation.name == "people").unwrap().oid;
+    foreign.inheritance.push((child, 1259));
+    let catalog = Catalog::build_parts(testing::rows_of(Part::BuiltIn), foreign, fingerprint("1", "1")).unwrap();
+    assert_eq!(catalog.relations[&1259].inherited_by, [child]);
+    assert!(catalog.built_in.is_none());
+    assert!(catalog.built_over(testing::rows_of(Part::Foreign), fingerprint("1", "1")).unwrap().is_none());
+}
+
+#[test]
+fn a_view_reads_through_views_that_came_with_the_server() {
+    let mut rows = testing::rows_of(Part::BuiltIn);
+    let view = rows.relations.iter().find(|relation| &*relation.name == "pg_tables").unwrap().oid;
+    rows.push(Reading::Views, &[Some(&view.to_string()), Some("1259"), Some("2"), Some("f")]).unwrap();
+    let mut foreign = testing::rows_of(Part::Foreign);
+    let names = foreign.relations.iter().find(|relation| &*relation.name == "totals").unwrap().oid;
+    foreign.push(Reading::Views, &[Some(&names.to_string()), Some(&view.to_string()), Some("1"), Some("f")]).unwrap();
+    let catalog = Catalog::build_parts(rows, foreign, fingerprint("1", "1")).unwrap();
+    assert_eq!(
+        base(&catalog, "totals"),
+        [
+            "pg_catalog.pg_class.relname",
+            "pg_catalog.pg_tables.schemaname",
+            "sales.orders.customer",
+            "sales.orders.total"
+        ]
+    );
+}
+
+#[test]
+fn an_unknown_fingerprint_is_never_still_the_same() {
+    assert!(fingerprint("1", "2").is_still(&fingerprint("1", "2")));
+    assert!(!fingerprint("1", "2").is_still(&fingerprint("1", "3")));
+    assert!(!fingerprint("1", "").is_still(&fingerprint("1", "")));
 }
 
 #[test]

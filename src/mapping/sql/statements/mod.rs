@@ -17,7 +17,6 @@ mod timeouts;
 use std::sync::Arc;
 
 use pg_query::NodeEnum;
-use pg_query::protobuf::ObjectType;
 
 use super::asked::{Asked, refused};
 use super::catalog::{Function, Relation, SqlType};

@@ -1,6 +1,5 @@
 //! The connection that the catalogue is read over.
 
-use std::fmt::Write as _;
 use std::io;
 use std::sync::Arc;
 
@@ -8,7 +7,7 @@ use bytes::{BufMut as _, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 
 use super::{CatalogueError, values_of};
-use crate::mapping::sql::catalog::{Catalog, CatalogRows, Query};
+use crate::mapping::sql::catalog::{Catalog, CatalogRows, Fingerprint, Part, Reading};
 use crate::protocol::postgres::wire::{FrameReader, Side, error_fields};
 
 /// A byte stream to the server.
@@ -29,8 +28,6 @@ pub(super) struct Seen {
     pub(super) catalog: Arc<Catalog>,
     /// Which transactions were visible: as long as it is the same, nothing has been committed.
     snapshot: Box<str>,
-    /// How many rows by which transactions each table of the catalogue had.
-    fingerprint: Box<str>,
 }
 
 /// Nothing of the role or database may change what the queries mean or cost more than they have to.
@@ -41,23 +38,13 @@ const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; ";
 
 const SNAPSHOT: &str = "pg_catalog.pg_current_snapshot()::pg_catalog.text";
 
-/// The tables that the queries read whose rows carry the transaction that wrote them. `pg_roles` is a view.
-const TABLES: [&str; 14] = [
-    "pg_attrdef",
-    "pg_attribute",
-    "pg_auth_members",
-    "pg_cast",
-    "pg_class",
-    "pg_constraint",
-    "pg_database",
-    "pg_depend",
-    "pg_inherits",
-    "pg_namespace",
-    "pg_operator",
-    "pg_proc",
-    "pg_rewrite",
-    "pg_type",
-];
+/// What the server has said before it is asked for rows.
+enum Known {
+    /// The catalogue that is known still holds; this is the snapshot that says so.
+    Still(Box<str>),
+    /// It does not. The transaction is open: what is read now is of this snapshot.
+    Changed(Box<str>, Fingerprint),
+}
 
 impl Link {
     /// A session that is ready for its first query.
@@ -74,48 +61,84 @@ impl Link {
         if !same_session {
             self.query(SETTINGS, |_, _| Ok(())).await?;
         }
-        if let Some(before) = before
-            && let Some(unchanged) = self.unchanged(before, same_session).await?
-        {
-            return Ok(unchanged);
-        }
-        let mut rows = CatalogRows::default();
-        let mut seen = (Box::default(), Box::default());
-        self.query(&everything(), |statement, values| {
-            match statement.checked_sub(2) {
-                // BEGIN is statement 0, the fingerprint 1.
-                None => seen = (text(values, 0), text(values, 1)),
-                Some(position) => {
-                    if let Some((reading, _)) = Catalog::QUERIES.get(position) {
-                        rows.push(*reading, values)?;
+        if let Some(before) = before {
+            match self.probe(before, same_session).await? {
+                Known::Still(snapshot) => return Ok(Arc::new(Seen { catalog: Arc::clone(&before.catalog), snapshot })),
+                Known::Changed(snapshot, fingerprint) => {
+                    if let Some(catalog) = self.foreign(&before.catalog, fingerprint).await? {
+                        return Ok(Arc::new(Seen { catalog: Arc::new(catalog), snapshot }));
                     }
                 }
             }
-            Ok(())
-        })
-        .await?;
-        let catalog = Arc::new(Catalog::build(rows)?);
-        Ok(Arc::new(Seen { catalog, snapshot: seen.0, fingerprint: seen.1 }))
+        }
+        self.whole().await
     }
 
-    /// `before` with a newer snapshot, if the catalogue is still that.
-    async fn unchanged(&mut self, before: &Arc<Seen>, same_session: bool) -> Result<Option<Arc<Seen>>, CatalogueError> {
-        let mut seen: (Box<str>, Option<Box<str>>) = Default::default();
+    /// Asks whether the catalogue that is known still holds.
+    async fn probe(&mut self, before: &Seen, same_session: bool) -> Result<Known, CatalogueError> {
+        let mut seen: (Box<str>, Option<Fingerprint>) = Default::default();
         let known = if same_session { &*before.snapshot } else { "" };
         self.query(&probe(known), |statement, values| {
             if statement == 1 {
-                seen = (text(values, 0), values.get(1).copied().flatten().map(Box::from));
+                let is_same = values.get(1).copied().flatten().is_none();
+                seen = (text(values, 0), (!is_same).then(|| fingerprint(values)));
             }
             Ok(())
         })
         .await?;
         Ok(match seen {
-            (_, None) => Some(Arc::clone(before)),
-            (snapshot, Some(fingerprint)) if fingerprint == before.fingerprint => {
-                Some(Arc::new(Seen { catalog: Arc::clone(&before.catalog), snapshot, fingerprint }))
+            (snapshot, Some(fingerprint)) if !before.catalog.fingerprint.is_still(&fingerprint) => {
+                Known::Changed(snapshot, fingerprint)
             }
-            _ => None,
+            (snapshot, _) => {
+                self.query("COMMIT", |_, _| Ok(())).await?;
+                Known::Still(snapshot)
+            }
         })
+    }
+
+    /// Reads what did not come with the server, in the transaction that is open. None if all has to be read.
+    async fn foreign(&mut self, before: &Catalog, now: Fingerprint) -> Result<Option<Catalog>, CatalogueError> {
+        if before.built_in.is_none() || now.built_in != before.fingerprint.built_in {
+            self.query("COMMIT", |_, _| Ok(())).await?;
+            return Ok(None);
+        }
+        let mut rows = CatalogRows::default();
+        let queries = Part::Foreign.queries();
+        let all = format!("{}; COMMIT", joined(&[queries]));
+        self.query(&all, |statement, values| match queries.get(statement) {
+            Some((reading, _)) => Ok(rows.push(*reading, values)?),
+            None => Ok(()),
+        })
+        .await?;
+        Ok(before.built_over(rows, now)?)
+    }
+
+    /// Reads everything.
+    async fn whole(&mut self) -> Result<Arc<Seen>, CatalogueError> {
+        let (mut built_in, mut foreign) = (CatalogRows::default(), CatalogRows::default());
+        let mut seen = (Box::default(), Fingerprint::default());
+        let parts = [Part::BuiltIn.queries(), Part::Foreign.queries()];
+        let probe = format!("{}, {}", Part::BuiltIn.fingerprint(), Part::Foreign.fingerprint());
+        let all = format!("{BEGIN}SELECT {SNAPSHOT}, {probe}; {}; COMMIT", joined(&parts));
+        self.query(&all, |statement, values| {
+            // BEGIN is statement 0, the fingerprint 1.
+            let Some(position) = statement.checked_sub(2) else {
+                seen = (text(values, 0), fingerprint(values));
+                return Ok(());
+            };
+            let [first, second] = parts;
+            if let Some((reading, _)) = first.get(position) {
+                built_in.push(*reading, values)?;
+            } else if let Some((reading, _)) = second.get(position - first.len()) {
+                foreign.push(*reading, values)?;
+            }
+            Ok(())
+        })
+        .await?;
+        let (snapshot, fingerprint) = seen;
+        let catalog = Arc::new(Catalog::build_parts(built_in, foreign, fingerprint)?);
+        Ok(Arc::new(Seen { catalog, snapshot }))
     }
 
     /// Runs statements in one round trip; `row` is given the position of the statement and the values of each row.
@@ -165,41 +188,25 @@ fn message(text: &str) -> BytesMut {
     message
 }
 
+/// The two values after the snapshot.
+fn fingerprint(values: &[Option<&str>]) -> Fingerprint {
+    Fingerprint { built_in: text(values, 1), foreign: text(values, 2) }
+}
+
+/// Leaves the transaction open.
 fn probe(known: &str) -> String {
     // A snapshot is digits, `:` and `,`.
     let known: String = known.chars().filter(|c| c.is_ascii_digit() || matches!(c, ':' | ',')).collect();
-    let fingerprint = fingerprint();
-    format!("{BEGIN}SELECT {SNAPSHOT}, CASE WHEN {SNAPSHOT} = '{known}' THEN NULL ELSE {fingerprint} END; COMMIT")
+    let unless_known = |part: Part| {
+        format!("CASE WHEN {SNAPSHOT} OPERATOR(pg_catalog.=) '{known}' THEN NULL ELSE {} END", part.fingerprint())
+    };
+    let (built_in, foreign) = (unless_known(Part::BuiltIn), unless_known(Part::Foreign));
+    format!("{BEGIN}SELECT {SNAPSHOT}, {built_in}, {foreign}")
 }
 
-fn everything() -> String {
-    let mut all = format!("{BEGIN}SELECT {SNAPSHOT}, {}; ", fingerprint());
-    for (_, text) in &Catalog::QUERIES as &[Query] {
-        all.push_str(text);
-        all.push_str("; ");
-    }
-    all.push_str("COMMIT");
-    all
-}
-
-/// How many rows each table has, and a sum over the transactions that wrote them: INSERT and UPDATE write a new one, DELETE takes one away.
-/// What VACUUM and ANALYZE do in place leaves it as it is.
-fn fingerprint() -> String {
-    let mut all = String::from("pg_catalog.concat_ws('/'");
-    for table in TABLES {
-        // A String takes everything.
-        let _ = write!(
-            all,
-            ", (SELECT pg_catalog.concat(pg_catalog.count(*), ':', \
-             pg_catalog.sum(pg_catalog.hashint8extended(t.xmin::pg_catalog.text::pg_catalog.int8, 0))) \
-             FROM pg_catalog.{table} t)"
-        );
-    }
-    all.push_str(
-        ", (SELECT pg_catalog.sum(pg_catalog.hashtextextended(\
-         pg_catalog.concat_ws('/', r.oid, r.rolname, r.rolsuper, r.rolinherit), 0)) FROM pg_catalog.pg_roles r))",
-    );
-    all
+fn joined(parts: &[&'static [(Reading, String)]]) -> String {
+    let texts: Vec<&str> = parts.iter().flat_map(|part| part.iter()).map(|(_, text)| &**text).collect();
+    texts.join("; ")
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]

@@ -5,6 +5,7 @@ use tokio::io::{AsyncWriteExt as _, DuplexStream};
 use tokio::net::UnixStream;
 
 use super::*;
+use crate::mapping::sql::catalog::{CatalogRows, Part};
 use crate::protocol::postgres::wire::{FrameReader, Side};
 
 /// A server that knows one database without anything in it, and counts what it is asked.
@@ -14,6 +15,9 @@ struct Server {
     probed: AtomicUsize,
     read: AtomicUsize,
     fingerprint: AtomicUsize,
+    built_in: AtomicUsize,
+    /// Readings of everything.
+    whole: AtomicUsize,
     /// Closes each connection after its next answer.
     closes: AtomicBool,
     asked: tokio::sync::Notify,
@@ -55,21 +59,27 @@ impl Server {
 
     fn answer(&self, query: &str) -> BytesMut {
         let mut answer = BytesMut::new();
-        let fingerprint = self.fingerprint.load(Ordering::SeqCst).to_string();
+        let number = |number: &AtomicUsize| number.load(Ordering::SeqCst).to_string();
+        let reads = query.contains("pg_proc p");
         if query.starts_with("BEGIN") {
             message(&mut answer, b'C', b"BEGIN\0");
-            row(&mut answer, &["1:1:", &fingerprint]);
+            row(&mut answer, &["1:1:", &number(&self.built_in), &number(&self.fingerprint)]);
             message(&mut answer, b'C', b"SELECT 1\0");
-            match query.contains("pg_proc p") {
-                true => self.read.fetch_add(1, Ordering::SeqCst),
-                false => self.probed.fetch_add(1, Ordering::SeqCst),
-            };
-            if query.contains("pg_proc p") {
-                row(&mut answer, &["shop", "10", "150018"]);
-                (0..Catalog::QUERIES.len()).for_each(|_| message(&mut answer, b'C', b"SELECT 0\0"));
+            if reads {
+                self.whole.fetch_add(1, Ordering::SeqCst);
+                Part::BuiltIn.queries().iter().for_each(|_| message(&mut answer, b'C', b"SELECT 0\0"));
+            } else {
+                self.probed.fetch_add(1, Ordering::SeqCst);
             }
         }
-        message(&mut answer, b'C', b"COMMIT\0");
+        if reads {
+            self.read.fetch_add(1, Ordering::SeqCst);
+            row(&mut answer, &["shop", "10", "150018"]);
+            Part::Foreign.queries().iter().for_each(|_| message(&mut answer, b'C', b"SELECT 0\0"));
+        }
+        if query.ends_with("COMMIT") {
+            message(&mut answer, b'C', b"COMMIT\0");
+        }
         message(&mut answer, b'Z', b"I");
         answer
     }
@@ -131,6 +141,21 @@ async fn it_is_read_again_only_when_the_server_says_that_it_changed() {
     server.fingerprint.store(7, Ordering::SeqCst);
     assert_ne!(catalogue.refreshed().await.unwrap().generation, first.generation);
     assert_eq!(server.counts(), (1, 2, 2));
+}
+
+#[tokio::test]
+async fn what_came_with_the_server_is_read_again_only_when_that_changed() {
+    let server = Arc::new(Server::default());
+    let catalogue = server.catalogue(LONG);
+    let first = catalogue.current().await.unwrap();
+    server.fingerprint.store(7, Ordering::SeqCst);
+    let second = catalogue.refreshed().await.unwrap();
+    assert!(Arc::ptr_eq(first.built_in.as_ref().unwrap(), second.built_in.as_ref().unwrap()), "shared");
+    assert_eq!((server.counts(), server.whole.load(Ordering::SeqCst)), ((1, 1, 2), 1));
+    server.built_in.store(7, Ordering::SeqCst);
+    let third = catalogue.refreshed().await.unwrap();
+    assert!(!Arc::ptr_eq(second.built_in.as_ref().unwrap(), third.built_in.as_ref().unwrap()), "read anew");
+    assert_eq!((server.counts(), server.whole.load(Ordering::SeqCst)), ((1, 2, 3), 2));
 }
 
 #[tokio::test]
@@ -229,6 +254,72 @@ async fn a_real_server_is_read_and_changes_are_seen() {
     let fifth = catalogue.current().await.unwrap();
     assert!(!fifth.schemas["public"].relations.contains_key("seen") && fifth.roles.contains_key("newcomer"));
     other.run("DROP ROLE newcomer").await;
+}
+
+/// Statements that change names, and how they are told.
+const CHANGES: &[&str] = &[
+    "CREATE TABLE c_t (id int4 PRIMARY KEY, next int4 GENERATED ALWAYS AS (id + 1) STORED)",
+    "CREATE VIEW c_v AS SELECT t.tablename, c.id FROM pg_catalog.pg_tables t, c_t c",
+    "CREATE VIEW c_i AS SELECT t FROM information_schema.tables t",
+    "ALTER TABLE c_t RENAME COLUMN id TO number",
+    "CREATE TABLE c_child () INHERITS (c_t)",
+    "CREATE TABLE c_ref (n int4 REFERENCES c_t (number))",
+    "CREATE FUNCTION pg_catalog.c_f(int4) RETURNS int4 LANGUAGE sql AS 'SELECT 1'",
+    "CREATE FUNCTION c_g(c_t, OUT a text, OUT b text) LANGUAGE sql AS $$SELECT '1', '2'$$",
+    "CREATE OPERATOR === (LEFTARG = text, RIGHTARG = text, FUNCTION = pg_catalog.texteq)",
+    "CREATE TYPE c_mood AS ENUM ('good'); CREATE DOMAIN c_d AS int4 CHECK (VALUE > 0)",
+    "CREATE TEMP TABLE c_temp (a int4)",
+    "CREATE ROLE c_role; GRANT USAGE ON SCHEMA public TO c_role",
+    "ALTER FUNCTION pg_catalog.lower(text) VOLATILE",
+    "ALTER FUNCTION pg_catalog.lower(text) IMMUTABLE",
+    "GRANT USAGE ON SCHEMA pg_catalog TO c_role",
+    "REVOKE USAGE ON SCHEMA pg_catalog FROM c_role",
+    "CREATE TABLE c_bad () INHERITS (information_schema.sql_features)",
+    "DROP TABLE c_bad",
+    "REVOKE USAGE ON SCHEMA public FROM c_role; DROP ROLE c_role; DROP VIEW c_v, c_i; DROP DOMAIN c_d; DROP TYPE c_mood",
+    "DROP OPERATOR === (text, text); DROP FUNCTION c_g; DROP FUNCTION pg_catalog.c_f; DROP TABLE c_temp, c_ref, c_child, c_t",
+];
+
+/// As above.
+#[tokio::test]
+#[ignore = "needs a PostgreSQL server"]
+async fn a_real_servers_changes_are_read_as_if_all_were_read() {
+    let Ok(socket) = std::env::var("PORTCULLIS_TEST_POSTGRES") else { panic!("PORTCULLIS_TEST_POSTGRES is not set") };
+    let of = Of { database: "postgres".into(), user: "postgres".into(), reached: None };
+    let mut other = trusted(&socket, &of).await;
+    let (mut link, mut fresh) = (trusted(&socket, &of).await, trusted(&socket, &of).await);
+    let started = Instant::now();
+    let mut seen = link.read(None).await.unwrap();
+    println!("everything: {:?}", started.elapsed());
+    fresh.read(None).await.unwrap();
+    for change in CHANGES {
+        other.run(change).await;
+        let started = Instant::now();
+        let now = link.read(Some(&seen)).await.unwrap();
+        let took = started.elapsed();
+        let before = std::mem::replace(&mut seen, now);
+        let built_in = |seen: &Seen| seen.catalog.built_in.as_ref().map(Arc::as_ptr);
+        let kept = built_in(&seen).is_some() && built_in(&before) == built_in(&seen);
+        let started = Instant::now();
+        let all = fresh.read(None).await.unwrap();
+        println!("{took:?} {kept}, everything {:?}: {change}", started.elapsed());
+        let mut rows = CatalogRows::default();
+        let texts: Vec<&str> = Catalog::QUERIES.iter().map(|(_, text)| *text).collect();
+        let query = |at: usize, values: &[Option<&str>]| Ok(rows.push(Catalog::QUERIES[at].0, values)?);
+        fresh
+            .query(&texts.join("; "), {
+                let mut query = query;
+                move |at, values| query(at, values)
+            })
+            .await
+            .unwrap();
+        let at_once = Catalog::build(rows).unwrap();
+        assert!(seen.catalog.said() == all.catalog.said(), "{change}");
+        assert!(seen.catalog.said() == at_once.said(), "{change}: at once");
+        assert_ne!(seen.catalog.generation, before.catalog.generation, "{change}");
+    }
+    let same = link.read(Some(&seen)).await.unwrap();
+    assert!(Arc::ptr_eq(&same.catalog, &seen.catalog));
 }
 
 impl Link {

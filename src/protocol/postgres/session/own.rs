@@ -5,13 +5,15 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::facts::{self, QUESTIONS, TEMP_SCHEMA};
 use super::messages::{self, put_bare, put_bind, put_execute, put_parse, put_query, put_target};
 use super::pipeline::Owed;
 use super::session::{End, Session};
 use super::setup::{Reading, Rows};
 use crate::mapping::sql::Effects;
-use crate::mapping::sql::catalog::{Catalog, CatalogRows};
+use crate::mapping::sql::catalog::{Catalog, CatalogRows, Fingerprint, Part};
 
 /// A question that is under way.
 #[derive(Debug)]
@@ -30,28 +32,61 @@ pub(super) struct Own {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Purpose {
     Facts { names: bool },
-    Catalog,
+    Catalog { whole: bool },
 }
 
-/// How the catalogue is read in the session itself: by the same queries as from outside.
+/// How the catalogue is read in the session itself: by the same queries as from outside, between two looks at the fingerprint. They may be of
+/// several snapshots.
 pub(super) fn reading() -> Reading {
-    Reading { queries: Catalog::QUERIES.iter().map(|(_, text)| *text).collect(), read: build }
+    let between = |parts: &[Part]| {
+        let texts = parts.iter().flat_map(|part| part.queries()).map(|(_, text)| &**text);
+        [Fingerprint::query()].into_iter().chain(texts).chain([Fingerprint::foreign_query()]).collect()
+    };
+    Reading { whole: between(&[Part::BuiltIn, Part::Foreign]), foreign: between(&[Part::Foreign]), read: build }
 }
 
-fn build(answers: &[Rows]) -> Result<Catalog, String> {
+fn build(before: Option<&Arc<Catalog>>, answers: &[Rows]) -> Result<Option<Arc<Catalog>>, String> {
+    let (Some((first, rest)), Some(last)) = (answers.split_first(), answers.last()) else { return Ok(None) };
+    let first = fingerprint(first)?;
+    let last = last.first().and_then(|row| row.first()).and_then(Option::as_ref).map(text).transpose()?;
+    // Something of others' came in between: what was read is true of no moment, and is not to be taken for it later.
+    let now = if last == Some(&*first.foreign) { first } else { Fingerprint { foreign: "".into(), ..first } };
+    let Some(before) = before else {
+        let (built_in, foreign) = rest.split_at_checked(Part::BuiltIn.queries().len()).unwrap_or_default();
+        let (built_in, foreign) = (rows(Part::BuiltIn, built_in)?, rows(Part::Foreign, foreign)?);
+        let catalog = Catalog::build_parts(built_in, foreign, now).map_err(|cause| cause.to_string())?;
+        return Ok(Some(Arc::new(catalog)));
+    };
+    if before.fingerprint.is_still(&now) {
+        return Ok(Some(Arc::clone(before)));
+    }
+    let catalog = before.built_over(rows(Part::Foreign, rest)?, now).map_err(|cause| cause.to_string())?;
+    Ok(catalog.map(Arc::new))
+}
+
+fn fingerprint(answer: &Rows) -> Result<Fingerprint, String> {
+    match answer.first().map(Vec::as_slice) {
+        Some([Some(built_in), Some(foreign)]) => {
+            Ok(Fingerprint { built_in: text(built_in)?.into(), foreign: text(foreign)?.into() })
+        }
+        _ => Err("the server did not say whether it has changed".into()),
+    }
+}
+
+fn rows(part: Part, answers: &[Rows]) -> Result<CatalogRows, String> {
     let mut rows = CatalogRows::default();
-    for ((reading, _), answers) in Catalog::QUERIES.iter().zip(answers) {
+    for ((reading, _), answers) in part.queries().iter().zip(answers) {
         for row in answers {
-            let text = |value: &Option<bytes::Bytes>| {
-                value.as_ref().map(|value| str::from_utf8(value).map(str::to_owned)).transpose()
-            };
-            let values: Result<Vec<Option<String>>, _> = row.iter().map(text).collect();
-            let values = values.map_err(|cause| cause.to_string())?;
-            let values: Vec<Option<&str>> = values.iter().map(Option::as_deref).collect();
+            let values = row.iter().map(|value| value.as_ref().map(text).transpose());
+            let values: Vec<Option<&str>> = values.collect::<Result<_, _>>()?;
             rows.push(*reading, &values).map_err(|cause| cause.to_string())?;
         }
     }
-    Catalog::build(rows).map_err(|cause| cause.to_string())
+    Ok(rows)
+}
+
+fn text(value: &Bytes) -> Result<&str, String> {
+    str::from_utf8(value).map_err(|cause| cause.to_string())
 }
 
 impl Session {
@@ -141,7 +176,7 @@ impl Session {
         let Some(own) = self.own.take() else { return Ok(()) };
         match own.purpose {
             Purpose::Facts { names } => self.facts_answered(&own.answers, names, own.synced)?,
-            Purpose::Catalog => self.catalog_answered(&own.answers)?,
+            Purpose::Catalog { whole } => self.catalog_answered(&own.answers, whole)?,
         }
         if let Some(ready) = self.first_ready.take() {
             self.to_client.push(ready);
@@ -166,9 +201,9 @@ impl Session {
         if names {
             // What others see too is read from outside; what only this session sees, in it.
             match &self.setup.reading {
-                Some(reading) if !between || has_temp => {
-                    let queries = reading.queries.clone();
-                    self.ask(&queries, Purpose::Catalog);
+                Some(_) if !between || has_temp => {
+                    let known = self.catalog.as_ref().is_some_and(|catalog| catalog.built_in.is_some());
+                    self.ask_catalog(!known);
                 }
                 _ => self.want_newest = true,
             }
@@ -176,15 +211,76 @@ impl Session {
         Ok(())
     }
 
-    fn catalog_answered(&mut self, answers: &[Rows]) -> Result<(), End> {
+    fn ask_catalog(&mut self, whole: bool) {
+        let setup = Arc::clone(&self.setup);
+        if let Some(reading) = &setup.reading {
+            let queries = if whole { &reading.whole } else { &reading.foreign };
+            self.ask(queries, Purpose::Catalog { whole });
+        }
+    }
+
+    fn catalog_answered(&mut self, answers: &[Rows], whole: bool) -> Result<(), End> {
         let Some(reading) = &self.setup.reading else { return Ok(()) };
-        let catalog = (reading.read)(answers).map_err(|cause| End::Failed {
+        let before = self.catalog.as_ref().filter(|_| !whole);
+        let catalog = (reading.read)(before, answers).map_err(|cause| End::Failed {
             sqlstate: "0A000",
             message: format!("the catalogue could not be read: {cause}"),
         })?;
-        self.catalog = Some(Arc::new(catalog));
-        self.private = true;
-        self.catalog_until = Some(self.now + self.setup.catalog_max_age);
+        match catalog {
+            None => self.ask_catalog(true),
+            Some(catalog) => {
+                self.catalog = Some(catalog);
+                self.private = true;
+                self.catalog_until = Some(self.now + self.setup.catalog_max_age);
+            }
+        }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(values: &[&str]) -> Rows {
+        vec![values.iter().map(|value| Some(Bytes::copy_from_slice(value.as_bytes()))).collect()]
+    }
+
+    /// The answers to all queries about these parts of an empty database.
+    fn answers(parts: &[Part], first: &[&str; 2], last: &str) -> Vec<Rows> {
+        let mut all = vec![row(first)];
+        for part in parts {
+            all.extend(part.queries().iter().map(|(reading, _)| match reading {
+                crate::mapping::sql::catalog::Reading::Database => row(&["shop", "10", "150018"]),
+                _ => Rows::new(),
+            }));
+        }
+        all.push(row(&[last]));
+        assert!([reading().whole.len(), reading().foreign.len()].contains(&all.len()));
+        all
+    }
+
+    fn again(before: &Arc<Catalog>, first: &[&str; 2], last: &str) -> Option<Arc<Catalog>> {
+        build(Some(before), &answers(&[Part::Foreign], first, last)).unwrap()
+    }
+
+    #[test]
+    fn a_catalogue_that_has_not_changed_is_the_same_one() {
+        let both = [Part::BuiltIn, Part::Foreign];
+        let first = build(None, &answers(&both, &["b", "f"], "f")).unwrap().unwrap();
+        assert!(Arc::ptr_eq(&first, &again(&first, &["b", "f"], "f").unwrap()));
+        let second = again(&first, &["b", "g"], "g").unwrap();
+        assert_ne!(second.generation, first.generation);
+        assert!(again(&first, &["c", "f"], "f").is_none(), "what came with the server has changed");
+    }
+
+    #[test]
+    fn what_changed_while_it_was_read_is_not_taken_for_anything_later() {
+        let both = [Part::BuiltIn, Part::Foreign];
+        let first = build(None, &answers(&both, &["b", "f"], "f")).unwrap().unwrap();
+        let torn = again(&first, &["b", "g"], "h").unwrap();
+        for now in ["g", "h"] {
+            assert_ne!(again(&torn, &["b", now], now).unwrap().generation, torn.generation, "{now}");
+        }
     }
 }

@@ -52,8 +52,10 @@ pub(super) type Rows = Vec<Vec<Option<Bytes>>>;
 /// How the catalogue is read in a session.
 #[derive(Debug, Clone)]
 pub(super) struct Reading {
-    /// The queries.
-    pub(super) queries: Vec<&'static str>,
-    /// What their answers mean.
-    pub(super) read: fn(&[Rows]) -> Result<Catalog, String>,
+    /// The queries about everything.
+    pub(super) whole: Vec<&'static str>,
+    /// Those about what did not come with the server.
+    pub(super) foreign: Vec<&'static str>,
+    /// What the answers to the one or, if a catalogue is known, the other mean; none if everything has to be read.
+    pub(super) read: fn(Option<&Arc<Catalog>>, &[Rows]) -> Result<Option<Arc<Catalog>>, String>,
 }
