@@ -33,8 +33,7 @@ pub fn map_replication(
 ) -> Result<Mapped, SqlRefusal> {
     let Some(command) = parse(text)? else { return map(text, endpoint, catalog, facts, prepared) };
     // The server converts a text before it reads it.
-    let reads_alike = facts.utf8_client && facts.utf8_server;
-    if !(text.is_ascii() || reads_alike) {
+    if !(text.is_ascii() || facts.utf8_client && facts.utf8_server) {
         return Err(refused("encoding", "replication command is not ASCII and not all encodings are UTF8"));
     }
     let names = Names::new(endpoint, catalog, facts);
