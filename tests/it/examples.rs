@@ -58,6 +58,8 @@ async fn every_manifest_holds_a_configuration_that_passes_check() {
         let here = |folder: &Path| folder.display().to_string();
         let config = config.expect("the manifest has a ConfigMap with portcullis.yaml");
         let config = config.replace("/etc/portcullis/policies", &here(&policies)).replace("/run/svid", &here(&at));
+        fs::write(at.join("password"), "secret\n").expect("the temporary folder is writable");
+        let config = config.replace("/run/role", &here(&at));
         let file = at.join("portcullis.yaml");
         let config = on_free_ports(&config.replace("/run/portcullis", &here(&at)));
         fs::write(&file, config).expect("the temporary folder is writable");

@@ -153,11 +153,15 @@ mod tests {
 
     #[test]
     fn what_changes_who_one_is_or_what_names_mean_is_asked_and_what_is_harmless_is_not() {
-        let given = [("datestyle", "ISO"), ("search_path", "a"), ("application_name", "psql"), ("work_mem", "64MB")];
+        let given =
+            [("datestyle", "ISO"), ("search_path", "a"), ("application_name", "psql"), ("lo_compat_privileges", "on")];
         let judged = judge(settings(&given), "app").unwrap();
         assert_eq!(judged.application_name.as_deref(), Some("psql"));
-        assert_eq!(judged.asks, [("work_mem".into(), Asks::Set)]);
-        assert_eq!(judged.settings, settings(&[("datestyle", "ISO"), ("search_path", "a"), ("work_mem", "64MB")]));
+        assert_eq!(judged.asks, [("lo_compat_privileges".into(), Asks::Set)]);
+        assert_eq!(
+            judged.settings,
+            settings(&[("datestyle", "ISO"), ("search_path", "a"), ("lo_compat_privileges", "on")])
+        );
         let judged = judge(settings(&[("role", "adm"), ("session_authorization", "boss")]), "app").unwrap();
         let expected = [("role", "adm"), ("session_authorization", "boss")];
         assert_eq!(judged.asks, expected.map(|(name, role)| (name.into(), Asks::SetRole(role.into()))));

@@ -176,8 +176,6 @@ CREATE TEMP TABLE people (id int, ssn text); SELECT ssn FROM people
 --@ simple
 --> sql:Create pg_temp.* + sql:Select pg_temp.people[ssn]
 
---> sql:Create ?? + sql:Select pg_temp.people[ssn]
-
 CREATE TEMP TABLE people (id int, ssn text); SELECT ssn FROM public.people
 --@ simple
 --> sql:Create pg_temp.* + sql:Select public.people[ssn]

@@ -233,7 +233,7 @@ impl Session {
     /// Ends a session whose client has said its last, once it has its answers. A server that waits for COPY data has none to give.
     fn part(&mut self) -> Step {
         match &self.parting {
-            Some(end) if self.owed.is_empty() || self.copying_in => {
+            Some(end) if self.owed.is_empty() || self.copying_in || self.streaming => {
                 let end = end.clone();
                 if end == End::Goodbye {
                     self.to_server.put(|out| put_bare(out, b'X'));
