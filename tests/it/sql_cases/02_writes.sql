@@ -249,6 +249,7 @@ SELECT name FROM people FOR SHARE
 
 SELECT p.name FROM people p, orders o FOR UPDATE OF o NOWAIT
 --> sql:Select public.people[name] + sql:Select public.orders[] + sql:Lock public.orders[]
+--@ may fail 55P03
 
 SELECT s.name FROM (SELECT name FROM people) s FOR NO KEY UPDATE SKIP LOCKED
 --> sql:Select public.people[name] + sql:Lock public.people[]

@@ -65,7 +65,7 @@ fn after<'t>(text: &'t str, label: &str) -> Option<&'t str> {
 
 fn number(text: &str) -> u32 {
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    text[..end].parse().unwrap_or_default()
+    text.get(..end).unwrap_or_default().parse().unwrap_or_default()
 }
 
 /// A bitmap of attribute numbers, which begin at `FirstLowInvalidHeapAttributeNumber`.

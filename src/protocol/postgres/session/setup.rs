@@ -49,6 +49,9 @@ pub(super) struct Setup {
 /// The rows of one query: values as text.
 pub(super) type Rows = Vec<Vec<Option<Bytes>>>;
 
+/// Makes a catalogue of the rows that were read; none if it is still the one that is known.
+type Read = fn(Option<&Arc<Catalog>>, &[Rows]) -> Result<Option<Arc<Catalog>>, String>;
+
 /// How the catalogue is read in a session.
 #[derive(Debug, Clone)]
 pub(super) struct Reading {
@@ -57,5 +60,5 @@ pub(super) struct Reading {
     /// Those about what did not come with the server.
     pub(super) foreign: Vec<&'static str>,
     /// What the answers to the one or, if a catalogue is known, the other mean; none if everything has to be read.
-    pub(super) read: fn(Option<&Arc<Catalog>>, &[Rows]) -> Result<Option<Arc<Catalog>>, String>,
+    pub(super) read: Read,
 }
