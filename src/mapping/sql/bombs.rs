@@ -5,20 +5,10 @@ use std::time::{Duration, Instant};
 
 use super::catalog::Catalog;
 use super::catalog::testing::facts;
-use super::{PreparedTexts, STACK, SqlRefusal, map};
+use super::facts::NothingPrepared;
+use super::{STACK, SqlRefusal, map};
 
 static SAMPLE: LazyLock<Catalog> = LazyLock::new(Catalog::sample);
-
-struct Nothing;
-
-impl PreparedTexts for Nothing {
-    fn prepared(&self, _: &str) -> Option<(&str, usize)> {
-        None
-    }
-    fn cursor(&self, _: &str) -> bool {
-        false
-    }
-}
 
 /// What became of a text, how many bytes of the stack were ever touched, and how long it took.
 struct Outcome {
@@ -33,7 +23,7 @@ fn on_a_data_thread(text: String) -> Outcome {
     let judged = thread.spawn(move || {
         let catalog = &*SAMPLE;
         let started = Instant::now();
-        let mapped = map(&text, "wh", catalog, &facts(), &Nothing).map(drop);
+        let mapped = map(&text, "wh", catalog, &facts(), &NothingPrepared).map(drop);
         let took = started.elapsed();
         Outcome { mapped, touched: stack_touched(), took }
     });

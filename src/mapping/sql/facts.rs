@@ -37,3 +37,17 @@ pub trait PreparedTexts {
         true
     }
 }
+
+/// A session that has prepared nothing: where a text is mapped by itself.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct NothingPrepared;
+
+impl PreparedTexts for NothingPrepared {
+    fn prepared(&self, _name: &str) -> Option<(&str, usize)> {
+        None
+    }
+
+    fn cursor(&self, _name: &str) -> bool {
+        false
+    }
+}

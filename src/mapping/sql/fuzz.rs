@@ -3,19 +3,9 @@
 use std::sync::Arc;
 
 use super::catalog::{Catalog, Column, Relation, RelationKind, Schema};
-use super::{PreparedTexts, SessionFacts, map, map_replication, safe_key};
+use super::facts::NothingPrepared;
+use super::{SessionFacts, map, map_replication, safe_key};
 use crate::config::SessionCaps;
-
-struct Nothing;
-
-impl PreparedTexts for Nothing {
-    fn prepared(&self, _: &str) -> Option<(&str, usize)> {
-        None
-    }
-    fn cursor(&self, _: &str) -> bool {
-        false
-    }
-}
 
 /// A database with one table, `public.t (a, b)`.
 fn catalog() -> Catalog {
@@ -58,17 +48,17 @@ fn facts() -> SessionFacts {
 pub fn fuzz(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let (catalog, facts) = (catalog(), facts());
-    let mapped = map(text, "wh", &catalog, &facts, &Nothing);
-    assert_eq!(mapped, map(text, "wh", &catalog, &facts, &Nothing));
+    let mapped = map(text, "wh", &catalog, &facts, &NothingPrepared);
+    assert_eq!(mapped, map(text, "wh", &catalog, &facts, &NothingPrepared));
 }
 
 /// For fuzzing: the same for texts of a session that may replicate, which are commands or SQL and never both.
 pub fn fuzz_replication(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let (catalog, facts) = (catalog(), facts());
-    let mapped = map_replication(text, "wh", &catalog, &facts, &Nothing);
-    assert_eq!(mapped, map_replication(text, "wh", &catalog, &facts, &Nothing));
-    let sql = map(text, "wh", &catalog, &facts, &Nothing);
+    let mapped = map_replication(text, "wh", &catalog, &facts, &NothingPrepared);
+    assert_eq!(mapped, map_replication(text, "wh", &catalog, &facts, &NothingPrepared));
+    let sql = map(text, "wh", &catalog, &facts, &NothingPrepared);
     assert!(sql.is_err() || mapped == sql);
 }
 
@@ -80,7 +70,7 @@ pub fn fuzz_key(bytes: &[u8]) {
         return;
     }
     let (catalog, facts) = (catalog(), facts());
-    let judged = |text: &str| map(text, "wh", &catalog, &facts, &Nothing);
+    let judged = |text: &str| map(text, "wh", &catalog, &facts, &NothingPrepared);
     if let Ok(known) = judged(one)
         && known.literals_do_not_matter
     {

@@ -93,20 +93,10 @@ mod tests {
     use super::*;
     use crate::mapping::sql::catalog::Catalog;
     use crate::mapping::sql::catalog::testing::facts;
-    use crate::mapping::sql::{PreparedTexts, map};
+    use crate::mapping::sql::facts::NothingPrepared;
+    use crate::mapping::sql::map;
 
     static SAMPLE: LazyLock<Catalog> = LazyLock::new(Catalog::sample);
-
-    struct Nothing;
-
-    impl PreparedTexts for Nothing {
-        fn prepared(&self, _: &str) -> Option<(&str, usize)> {
-            None
-        }
-        fn cursor(&self, _: &str) -> bool {
-            false
-        }
-    }
 
     /// Texts with two places for literals, and what may stand there.
     const SHAPES: &[&str] = &[
@@ -173,7 +163,7 @@ mod tests {
             if key != same {
                 return Ok(());
             }
-            let judged = |text: &str| map(text, "wh", &SAMPLE, &facts(), &Nothing);
+            let judged = |text: &str| map(text, "wh", &SAMPLE, &facts(), &NothingPrepared);
             // Only what was judged is remembered, and only if its literals do not matter.
             if let Ok(known) = judged(&one) && known.literals_do_not_matter {
                 let now = judged(&other);

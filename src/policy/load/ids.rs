@@ -309,6 +309,12 @@ mod tests {
     use super::*;
     use crate::mapping::Resource;
 
+    #[test]
+    fn an_endpoint_that_is_only_relayed_may_be_spoken_of_in_the_words_of_any_protocol() {
+        assert!(["Endpoint", "HttpPath", "Bucket", "Table"].into_iter().all(|kind| yields("tcp", kind)));
+        assert!(yields("postgres", "Table") && !yields("postgres", "Bucket") && !yields("s3", "HttpPath"));
+    }
+
     proptest::proptest! {
         #[test]
         fn any_id_is_judged_and_has_only_ancestors_that_are_ids(kind in 0..KINDS.len(), id in "[a-z/.\"*%]{0,30}|.{0,30}") {

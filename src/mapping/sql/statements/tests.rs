@@ -4,6 +4,7 @@ use std::sync::LazyLock;
 
 use crate::mapping::sql::catalog::Catalog;
 use crate::mapping::sql::catalog::testing::facts;
+use crate::mapping::sql::facts::NothingPrepared;
 use crate::mapping::sql::{
     Copying, Cursor, Mapped, MappedStatement, Naming, PreparedTexts, SessionFacts, SqlRefusal, Transaction, map,
 };
@@ -590,4 +591,13 @@ fn what_is_not_utf8_on_both_sides_is_judged_only_as_far_as_it_means_the_same() {
     assert_eq!(with("SELECT 'é' -- ü", true, false), Ok(()));
     assert_eq!(with("SELECT é", true, false), Err("encoding"));
     assert_eq!(with("SELECT 1\0", true, true), Err("nul"));
+}
+
+#[test]
+fn the_end_of_a_transaction_hides_names_only_if_the_transaction_may_have_changed_them() {
+    let text = "COMMIT; SELECT id FROM people";
+    assert_eq!(mapped(text).map(|mapped| mapped.statements.len()), Ok(2));
+    // Whoever does not say that nothing was changed is taken to have changed it.
+    let refused = map(text, "wh", &SAMPLE, &facts(), &NothingPrepared).map(|_| ()).map_err(|refused| refused.rule);
+    assert_eq!(refused, Err("depends-on-earlier"));
 }

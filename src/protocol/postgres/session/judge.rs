@@ -105,7 +105,8 @@ impl Session {
     /// The same judgement, made anew if the world is another one by now.
     pub(super) fn look_again(&mut self, judged: &Arc<Judged>) -> Look {
         let generation = self.catalog.as_ref().map(|catalog| catalog.generation);
-        // What EXECUTE stands for may have been prepared anew in the same world.
+        // What EXECUTE stands for may have been prepared anew in the same world. What the transaction has changed matters only between the
+        // statements of one text, and what is prepared has one.
         let by_name = judged.statement().is_some_and(|statement| matches!(statement.naming, Naming::Executes(_)));
         if !by_name && generation == Some(judged.world.catalog) && judged.world.facts == self.facts_number {
             return Look::Judged(Arc::clone(judged));

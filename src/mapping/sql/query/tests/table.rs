@@ -15,6 +15,13 @@ pub(super) const READS: &[(&str, &str)] = &[
     ("SELECT public.people.name FROM people", "sql:Select public.people[name]"),
     ("SELECT shop.public.people.name FROM shop.public.people", "sql:Select public.people[name]"),
     ("SELECT count(*) FROM people", "sql:Select public.people[]"),
+    // A record has the fields that its function gave it.
+    ("SELECT (jsonb_each('{}')).key", "sql:Connect db"),
+    // The query of CYCLE may read the columns that CYCLE adds.
+    (
+        "WITH RECURSIVE t AS (SELECT id AS x FROM orders UNION ALL SELECT x + 1 FROM t WHERE NOT is_cycle) CYCLE x SET is_cycle USING path SELECT x, is_cycle FROM t",
+        "sql:Select public.orders[id]",
+    ),
     ("SELECT 1 FROM people", "sql:Select public.people[]"),
     ("SELECT FROM people", "sql:Select public.people[]"),
     ("SELECT count(name) FROM people", "sql:Select public.people[name]"),
