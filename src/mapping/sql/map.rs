@@ -112,7 +112,6 @@ impl TextWalk<'_> {
         let Judged { kind, asked, transaction, naming, cursor, copying, is_select, after } =
             statements::judge(node, &self.names, self.texts, &self.earlier)?;
         let only_reads = is_select && asked.only_reads();
-        let may_see_whole_rows = asked.sees_whole_rows(&self.names);
         self.renames.extend_from_slice(asked.renames());
         let (operations, effects, literals_matter) = asked.finish(&self.names, kind);
         self.literals_matter |= literals_matter;
@@ -129,7 +128,6 @@ impl TextWalk<'_> {
             cursor,
             copying,
             only_reads,
-            may_see_whole_rows,
         })
     }
 

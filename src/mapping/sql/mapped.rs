@@ -43,8 +43,6 @@ pub struct MappedStatement {
     pub copying: Option<Copying>,
     /// It is one SELECT (or TABLE, VALUES) that writes nothing: the number of its rows can be bounded.
     pub only_reads: bool,
-    /// It may read every column of each table it writes to, so that what a broken constraint says of a row tells it nothing new.
-    pub may_see_whole_rows: bool,
 }
 
 /// What a statement may change of what later statements mean. Whatever is set here has to be asked again before anything later is judged.

@@ -63,7 +63,6 @@ pub fn map_replication(
         cursor: Cursor::None,
         copying: command.copying,
         only_reads: false,
-        may_see_whole_rows: true,
     };
     Ok(Mapped {
         statements: vec![statement],

@@ -112,8 +112,7 @@ pub(super) fn field(body: &[u8], wanted: u8) -> Option<&str> {
     wire::error_fields(body).find(|(code, _)| *code == wanted).and_then(|(_, value)| str::from_utf8(value).ok())
 }
 
-/// Writes an ErrorResponse without its DETAIL: what a broken constraint says of a row can tell columns that the statement may not
-/// read.
+/// Writes an ErrorResponse without its DETAIL: what a broken constraint says of a row can tell columns that the client may not read.
 pub(super) fn put_without_detail(out: &mut BytesMut, body: &[u8]) {
     wire::frame(out, b'E', |out| {
         for (code, value) in wire::error_fields(body).filter(|(code, _)| *code != b'D') {

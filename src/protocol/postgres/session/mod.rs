@@ -6,6 +6,7 @@ mod cache;
 mod client;
 mod copy;
 mod deny;
+mod disclosure;
 mod driver;
 mod extended;
 mod facts;

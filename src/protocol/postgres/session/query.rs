@@ -126,7 +126,6 @@ impl Session {
 
     /// Takes note of what a statement that is being sent may change: whether others have to wait for its outcome.
     pub(super) fn note(&mut self, statement: &MappedStatement) -> bool {
-        self.sees_whole_rows &= statement.may_see_whole_rows;
         match statement.transaction {
             Transaction::Begins => self.in_block = true,
             // What follows is another transaction, by AND CHAIN in a block again.

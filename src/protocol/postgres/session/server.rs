@@ -256,12 +256,9 @@ impl Session {
         let changed = self.in_transaction;
         self.stale = both(self.stale, changed);
         // What has been sent since belongs to the next one. It is looked through only if there is anything to find.
-        let later = || self.owed.iter().flat_map(Owed::all_running).filter_map(Running::statement);
         if changed.any() {
-            self.in_transaction = later().fold(Effects::default(), |all, statement| both(all, statement.effects));
-        }
-        if !self.sees_whole_rows {
-            self.sees_whole_rows = later().all(|statement| statement.may_see_whole_rows);
+            let later = self.owed.iter().flat_map(Owed::all_running).filter_map(Running::statement);
+            self.in_transaction = later.fold(Effects::default(), |all, statement| both(all, statement.effects));
         }
         self.portals.clear();
         // While there are temporary tables only the session itself sees all that there is.
@@ -280,7 +277,7 @@ impl Session {
         self.streaming = false;
         self.server_said_goodbye |= fatal;
         let told = self.tell(&frame, &sqlstate);
-        let sees_whole_rows = self.sees_whole_rows;
+        let whole = self.may_be_told_detail(&sqlstate, frame.body());
         if self.status == b'T' {
             self.status = b'E';
         }
@@ -312,7 +309,7 @@ impl Session {
         }
         match told {
             Some(answer) => self.to_client.put(|out| answer.put(out)),
-            None if sqlstate.starts_with("23") && !sees_whole_rows => {
+            None if !whole => {
                 self.to_client.put(|out| deny::put_without_detail(out, frame.body()));
             }
             None => self.to_client.push(frame.into_bytes()),

@@ -75,8 +75,6 @@ pub(super) struct Session {
     pub(super) stale: Effects,
     /// What the open transaction may have changed.
     pub(super) in_transaction: Effects,
-    /// All statements of the open transaction may read all of the rows that they write.
-    pub(super) sees_whole_rows: bool,
     pub(super) own: Option<Own>,
     /// Extended messages have been sent since the last Sync.
     pub(super) pipeline_open: bool,
@@ -193,7 +191,6 @@ impl Session {
             want_newest: false,
             stale: Effects { settings: true, ..Effects::default() },
             in_transaction: Effects::default(),
-            sees_whole_rows: true,
             own: None,
             pipeline_open: false,
             first_ready: Some(first_ready),

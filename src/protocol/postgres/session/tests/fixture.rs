@@ -15,7 +15,7 @@ use crate::config::{AuditConfig, AuditSinkConfig, Direction, OnAuditFailure, Ses
 use crate::enforce::{Asker, EnforcementPoint};
 use crate::identity::dev_ca::DevCa;
 use crate::identity::{SpiffeId, TrustBundle, TrustBundleSet, TrustDomain, X509Generation};
-use crate::mapping::sql::catalog::Catalog;
+use crate::mapping::sql::catalog::{Catalog, Column, Relation, RelationKind, Schema};
 use crate::mapping::sql::{
     Copying, Cursor, Effects, Mapped, MappedStatement, Naming, PreparedTexts, SessionFacts, SqlRefusal, Transaction,
 };
@@ -111,12 +111,36 @@ fn statement(one: &str, facts: &SessionFacts, prepared: &dyn PreparedTexts) -> R
             _ => None,
         },
         only_reads: verb == "select",
-        may_see_whole_rows: verb != "insert",
     })
 }
 
 fn refused(sqlstate: &'static str, stale: bool) -> SqlRefusal {
     SqlRefusal { sqlstate, rule: "test", message: "no".into(), position: Some(3), stale }
+}
+
+/// Tables with one column, in `public`.
+fn catalog(generation: u64) -> Catalog {
+    let mut catalog = Catalog { generation, database: "db".into(), ..Catalog::default() };
+    let mut public = Schema::default();
+    for (oid, name) in (1..).zip(["t", "secret", "many"]) {
+        let relation = Relation {
+            oid,
+            schema: "public".into(),
+            name: name.into(),
+            kind: RelationKind::Table,
+            columns: vec![Column { name: "id".into(), type_oid: 23, generated_from: Vec::new() }],
+            partition_of: Vec::new(),
+            inherited_by: Vec::new(),
+            base: Vec::new(),
+            as_caller: Vec::new(),
+            referenced_by: Vec::new(),
+            row_type: 0,
+        };
+        public.relations.insert(name.into(), oid);
+        catalog.relations.insert(oid, Arc::new(relation));
+    }
+    catalog.schemas.insert("public".into(), Arc::new(public));
+    catalog
 }
 
 /// Loaded once: that takes longer than most tests.
@@ -216,7 +240,7 @@ impl Tested {
                     } else {
                         self.catalogs.0 += 1
                     }
-                    let catalog = Arc::new(Catalog { generation, database: "db".into(), ..Catalog::default() });
+                    let catalog = Arc::new(catalog(generation));
                     self.session.catalog_arrived(catalog, Instant::now() + Duration::from_secs(60), newest);
                 }
                 Step::End(end) => self.ended = Some(end),

@@ -1,3 +1,4 @@
+mod disclosure;
 mod fixture;
 mod model;
 mod properties;
