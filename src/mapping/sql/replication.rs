@@ -64,8 +64,10 @@ pub fn map_replication(
         copying: command.copying,
         only_reads: false,
     };
+    let statements = vec![statement];
     Ok(Mapped {
-        statements: vec![statement],
+        weight: Mapped::weigh(&statements, &command.normalized),
+        statements,
         literals_do_not_matter: false,
         renames: Vec::new(),
         normalized: command.normalized.into(),

@@ -20,6 +20,7 @@ mod pipeline;
 mod prepared;
 mod query;
 mod record;
+mod room;
 mod rows;
 mod run;
 mod server;

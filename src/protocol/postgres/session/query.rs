@@ -30,6 +30,12 @@ impl Session {
             }
             Look::Judged(judged) => judged,
         };
+        if let Some(full) = self.no_room_for_names_of(&judged) {
+            return match self.refuse_full(&judged.text, &full, SIMPLE)? {
+                Some(answer) => self.deny_query(answer),
+                None => Ok(Some(Wait::Answers)),
+            };
+        }
         let running = match self.permit_all(&judged, SIMPLE)? {
             Ok(running) => running,
             Err(answer) => return self.deny_query(answer),
@@ -76,7 +82,7 @@ impl Session {
         let mut limit = None;
         if let Some(most) = most {
             match judged.mapped.statements.as_slice() {
-                [only] if only.only_reads => limit = Some(Limit::new(most, 0)),
+                [only] if only.only_reads => limit = Some(Limit::of(most, 0, only)),
                 _ => {
                     let refused = not_bounded(most);
                     let mut answer = None;
@@ -166,7 +172,9 @@ pub(super) fn ends(statement: &MappedStatement) -> bool {
 }
 
 pub(super) fn not_bounded(most: u64) -> SqlRefusal {
-    let words = format!("only a single SELECT that writes nothing can be bounded to {most} rows by `@max_rows`");
+    let words = format!(
+        "only a single SELECT or COPY TO STDOUT that writes nothing can be bounded to {most} rows by `@max_rows`"
+    );
     refusal("0A000", "max-rows", words)
 }
 

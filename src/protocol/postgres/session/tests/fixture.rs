@@ -60,6 +60,7 @@ fn map(
         renames: Vec::new(),
         normalized: text.into(),
         fingerprint: "0".into(),
+        weight: 2 * text.len(),
     })
 }
 
@@ -72,7 +73,7 @@ fn statement(one: &str, facts: &SessionFacts, prepared: &dyn PreparedTexts) -> R
     let database = || (Action::named("sql:Connect"), Resource::database("wh", "db"));
     let table = |table: &str| (Action::named("sql:Select"), Resource::table("wh", "db", "public", table));
     let (action, resource) = match verb {
-        "select" | "insert" | "copyin" | "copyout" | "declare" | "writes" => table(object),
+        "select" | "insert" | "copyin" | "copyout" | "copycsv" | "declare" | "writes" => table(object),
         "execute" => match prepared.prepared(object) {
             Some((text, _)) => table(text.rsplit(' ').next().unwrap()),
             None => return Err(refused("26000", false)),
@@ -101,16 +102,17 @@ fn statement(one: &str, facts: &SessionFacts, prepared: &dyn PreparedTexts) -> R
             _ => Naming::None,
         },
         cursor: match verb {
-            "declare" => Cursor::Declares("c".into()),
+            "declare" => Cursor::Declares { name: "c".into(), holds: false },
             "fetch" => Cursor::Fetches("c".into()),
             _ => Cursor::None,
         },
         copying: match verb {
             "copyin" => Some(Copying::In),
-            "copyout" => Some(Copying::Out),
+            "copyout" => Some(Copying::Out { header: false }),
+            "copycsv" => Some(Copying::Out { header: true }),
             _ => None,
         },
-        only_reads: verb == "select",
+        only_reads: matches!(verb, "select" | "copyout" | "copycsv"),
     })
 }
 

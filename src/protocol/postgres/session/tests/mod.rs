@@ -2,4 +2,5 @@ mod disclosure;
 mod fixture;
 mod model;
 mod properties;
+mod room;
 mod statements;
