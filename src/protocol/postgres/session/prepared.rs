@@ -44,10 +44,6 @@ pub(super) struct Load {
 }
 
 impl Load {
-    const fn one(weight: usize) -> Self {
-        Self { count: 1, weight }
-    }
-
     const fn add(&mut self, more: Self) {
         self.count += more.count;
         self.weight += more.weight;
@@ -90,7 +86,7 @@ impl<T> Default for Names<T> {
 impl<T: Weighs> Names<T> {
     /// A message that changes `name` has been sent, in the given stretch between Syncs.
     pub(super) fn sent(&mut self, name: Name, number: ChangeNumber, segment: u64, to: Option<Arc<T>>) {
-        self.coming.add(load(to.as_ref()));
+        self.coming.add(load(name.is_empty(), to.as_ref()));
         self.pending.entry(name).or_default().push_back(Change { number, segment, to });
     }
 
@@ -112,7 +108,7 @@ impl<T: Weighs> Names<T> {
         let changes = self.pending.get_mut(name)?;
         let at = changes.iter().position(|change| change.number == number)?;
         let change = changes.remove(at);
-        self.coming.remove(load(change.as_ref().and_then(|change| change.to.as_ref())));
+        self.coming.remove(load(name.is_empty(), change.as_ref().and_then(|change| change.to.as_ref())));
         if changes.is_empty() {
             self.pending.remove(name);
         }
@@ -131,15 +127,16 @@ impl<T: Weighs> Names<T> {
 
     /// A statement that has succeeded gave the name this meaning.
     pub(super) fn set(&mut self, name: Name, to: Arc<T>) {
-        self.kept.add(load(Some(&to)));
+        let unnamed = name.is_empty();
+        self.kept.add(load(unnamed, Some(&to)));
         let before = self.confirmed.insert(name, to);
-        self.kept.remove(load(before.as_ref()));
+        self.kept.remove(load(unnamed, before.as_ref()));
     }
 
     /// A statement that has succeeded took the name away.
     pub(super) fn forget(&mut self, name: &[u8]) {
         let before = self.confirmed.remove(name);
-        self.kept.remove(load(before.as_ref()));
+        self.kept.remove(load(name.is_empty(), before.as_ref()));
     }
 
     /// All names are gone.
@@ -151,10 +148,10 @@ impl<T: Weighs> Names<T> {
     /// Only these names are left.
     pub(super) fn retain(&mut self, stays: impl Fn(&T) -> bool) {
         let Self { confirmed, kept, .. } = self;
-        confirmed.retain(|_, to| {
+        confirmed.retain(|name, to| {
             let stays = stays(to);
             if !stays {
-                kept.remove(load(Some(to)));
+                kept.remove(load(name.is_empty(), Some(to)));
             }
             stays
         });
@@ -180,8 +177,9 @@ impl<T: Weighs> Names<T> {
     }
 }
 
-fn load<T: Weighs>(of: Option<&Arc<T>>) -> Load {
-    of.map_or(Load::default(), |to| Load::one(to.weight()))
+/// What stands without a name is always replaced: it takes room, but is not one of the names.
+fn load<T: Weighs>(unnamed: bool, of: Option<&Arc<T>>) -> Load {
+    of.map_or(Load::default(), |to| Load { count: usize::from(!unnamed), weight: to.weight() })
 }
 
 /// A cursor that SQL declared.
