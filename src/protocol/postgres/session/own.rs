@@ -221,6 +221,12 @@ impl Session {
 
     fn catalog_answered(&mut self, answers: &[Rows], whole: bool) -> Result<(), End> {
         let Some(reading) = &self.setup.reading else { return Ok(()) };
+        // In another encoding the bytes of one name can be those of another in UTF-8.
+        let utf8 = self.facts.as_ref().is_some_and(|facts| facts.utf8_client);
+        if !utf8 && !answers.iter().flatten().flatten().flatten().all(|value| value.is_ascii()) {
+            let words = "the catalogue has names that are not ASCII, and `client_encoding` is not UTF8";
+            return Err(End::Failed { sqlstate: "0A000", message: words.into() });
+        }
         let before = self.catalog.as_ref().filter(|_| !whole);
         let catalog = (reading.read)(before, answers).map_err(|cause| End::Failed {
             sqlstate: "0A000",
