@@ -61,7 +61,7 @@ impl Session {
                 Err(answer) => {
                     for running in permitted {
                         running
-                            .settle(Outcome::BrokenOff("another statement of the text is denied"))
+                            .settle(Outcome::BrokenOff("another statement of the text is denied"), self.now)
                             .map_err(End::audit)?;
                     }
                     return Ok(Err(answer));
