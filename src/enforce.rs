@@ -13,7 +13,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use self::answer::{Answer, Answers};
-use crate::audit::{Audit, AuditError, DecisionId, Kind, OperationRecord, Record, SqlRecord, new_decision_id};
+use crate::audit::{
+    Audit, AuditError, DecisionId, Gathered, Kind, OperationRecord, Record, SqlRecord, new_decision_id,
+};
 use crate::config::{Direction, OnAuditFailure};
 use crate::mapping::{Context, Operations, Value};
 use crate::policy::{Outcome, PolicyGeneration, PolicyStore, Principal};
@@ -239,6 +241,18 @@ impl EnforcementPoint {
         }))
     }
 
+    /// Writes records that [`Permit::settle_soon`] has gathered, by whomever.
+    ///
+    /// # Errors
+    /// They could not be written, and the configuration does not allow to go on without.
+    pub fn commit(&self, gathered: Gathered) -> Result<(), AuditError> {
+        self.bearable(self.audit.commit(gathered))
+    }
+
+    fn bearable(&self, written: Result<(), AuditError>) -> Result<(), AuditError> {
+        if self.on_audit_failure == OnAuditFailure::Allow { Ok(()) } else { written }
+    }
+
     /// Records that a peer broke the protocol on its connection in a way that no request can be told from: there is nobody to
     /// answer, and nothing that was decided.
     pub fn record_broken(&self, asker: &Asker, rule: &'static str, message: &str) {
@@ -319,8 +333,14 @@ impl Permit {
     /// # Errors
     /// The record could not be written.
     pub fn record_started(&self) -> Result<(), AuditError> {
-        let written = self.0.write(Kind::Started, &Settlement::default());
-        if self.0.point.on_audit_failure == OnAuditFailure::Allow { Ok(()) } else { written }
+        self.0.point.bearable(self.0.record(Kind::Started, &Settlement::default(), |audit, record| audit.write(record)))
+    }
+
+    /// Writes the record together with others. Until [`EnforcementPoint::commit`] has been called, the last byte of the answer is not to be
+    /// sent. None: sampling leaves it out.
+    pub fn settle_soon(mut self, settlement: &Settlement) -> Option<Gathered> {
+        self.0.settled(settlement);
+        self.0.record(Kind::Request, settlement, Audit::gather)
     }
 
     /// Writes the record. To be called before the last byte of the answer is sent.
@@ -393,6 +413,11 @@ struct Entry {
 
 impl Entry {
     fn settle(&mut self, settlement: &Settlement) -> Result<(), AuditError> {
+        self.settled(settlement);
+        self.point.bearable(self.record(Kind::Request, settlement, |audit, record| audit.write(record)))
+    }
+
+    fn settled(&mut self, settlement: &Settlement) {
         self.recorded = true;
         let metrics = &self.point.metrics;
         metrics.bytes_in(settlement.bytes_in);
@@ -400,11 +425,9 @@ impl Entry {
         if let Some(status) = settlement.status {
             metrics.request(status, self.exchange.started.elapsed());
         }
-        let written = self.write(Kind::Request, settlement);
-        if self.point.on_audit_failure == OnAuditFailure::Allow { Ok(()) } else { written }
     }
 
-    fn write(&self, kind: Kind, settlement: &Settlement) -> Result<(), AuditError> {
+    fn record<R>(&self, kind: Kind, settlement: &Settlement, write: impl FnOnce(&Audit, &Record<'_>) -> R) -> R {
         let svid = self.asker.peer.svid();
         let answer = self.answer.as_deref();
         // The operation that the record is about: the first one that was decided like the whole.
@@ -413,7 +436,7 @@ impl Entry {
         // What has been said before need not be put together.
         let several = answer.filter(|answer| answer.operations.len() > 1 && said.is_none_or(|said| !said.is_known()));
         let operations = several.map(operation_records).unwrap_or_default();
-        self.point.audit.write(&Record {
+        let record = Record {
             kind,
             time: self.time,
             decision_id: self.id,
@@ -465,7 +488,8 @@ impl Entry {
                 .as_deref()
                 .or_else(|| self.refusal.as_ref().map(|(_, message)| message.as_str()))
                 .or_else(|| deciding.and_then(|(_, decision)| decision.error.as_deref())),
-        })
+        };
+        write(&self.point.audit, &record)
     }
 }
 
