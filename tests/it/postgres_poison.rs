@@ -30,8 +30,18 @@ const SHADOWS: &str = "
 ";
 
 const CATALOGS: [&str; 12] = [
-    "pg_class", "pg_attribute", "pg_attrdef", "pg_namespace", "pg_proc", "pg_type", "pg_operator", "pg_roles", "pg_database",
-    "pg_inherits", "pg_rewrite", "pg_constraint",
+    "pg_class",
+    "pg_attribute",
+    "pg_attrdef",
+    "pg_namespace",
+    "pg_proc",
+    "pg_type",
+    "pg_operator",
+    "pg_roles",
+    "pg_database",
+    "pg_inherits",
+    "pg_rewrite",
+    "pg_constraint",
 ];
 
 #[tokio::test]
@@ -47,7 +57,8 @@ async fn a_client_cannot_poison_the_catalogue_that_is_read_in_its_session() {
     for begin in ["SELECT 1", "BEGIN"] {
         wire.query(begin).await.ok();
         wire.query(&format!("CREATE TABLE made_{} (n int)", begin.len())).await.ok();
-        let read = |line: &&String| line.contains("app_role LOG:  execute portcullis") && line.contains("pg_catalog.pg_class");
+        let read =
+            |line: &&String| line.contains("app_role LOG:  execute portcullis") && line.contains("pg_catalog.pg_class");
         assert!(house.server.log().iter().filter(read).count() > 0, "read in the session, by its role");
         assert_eq!(wire.query("SELECT name FROM public.people LIMIT 1").await.ok().len(), 1);
         assert!(wire.query("SELECT relname FROM pg_class").await.ok().is_empty(), "the client has its own");

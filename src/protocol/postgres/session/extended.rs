@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::client::{Handled, Wait};
 use super::deny::Answer;
 use super::judge::{Came, Judged, Look, refusal};
-use super::messages::{self, Name, name, put_bind, put_execute, put_parse, put_parse_again};
+use super::messages::{self, name, name_part, put_bind, put_execute, put_parse, put_parse_again};
 use super::pipeline::{Executed, Owed, Portal};
 use super::prepared::{Meaning, Weighs as _};
 use super::query::not_bounded;
@@ -82,11 +82,11 @@ impl Session {
         let (portal, statement) = messages::bind(frame.body())?;
         self.note_activity();
         let key = name(portal);
-        match self.statements.meaning(&name(statement), self.segment) {
+        match self.statements.meaning(name_part(statement), self.segment) {
             Meaning::Unknown => Ok(Some(Wait::Answers)),
             Meaning::Is(judged) => {
                 let prepared = Arc::clone(&judged);
-                let judged = match self.judge_bound(judged, name(statement))? {
+                let judged = match self.judge_bound(judged, name_part(statement))? {
                     Bound::Judged(judged) => judged,
                     Bound::NeedsCatalog => return Ok(Some(Wait::Catalog)),
                     Bound::Denied(answer) => return self.deny_bind(portal, answer),
@@ -118,12 +118,12 @@ impl Session {
 
     /// What a statement asks as it is bound: the server resolves its names now, whatever they meant when it was parsed, and plans it, for
     /// which it may run functions.
-    fn judge_bound(&mut self, judged: Arc<Judged>, statement: Name) -> Result<Bound, End> {
+    fn judge_bound(&mut self, judged: Arc<Judged>, statement: &[u8]) -> Result<Bound, End> {
         // In a failed transaction the server binds nothing but its end.
         if self.status == b'E' {
             return Ok(Bound::Judged(judged));
         }
-        let came = Came { protocol: "extended", prepared: &statement };
+        let came = Came { protocol: "extended", prepared: statement };
         let now = match self.look_again(&judged) {
             Look::NeedsCatalog => return Ok(Bound::NeedsCatalog),
             Look::Refused(refused) => {
@@ -149,11 +149,11 @@ impl Session {
     pub(super) fn execute(&mut self, frame: &Frame) -> Handled {
         let (portal_name, wanted) = messages::execute(frame.body())?;
         self.note_activity();
-        let key = name(portal_name);
-        let portal = match self.portals.meaning(&key, self.segment) {
+        let key = name_part(portal_name);
+        let portal = match self.portals.meaning(key, self.segment) {
             Meaning::Unknown => return Ok(Some(Wait::Answers)),
             Meaning::Is(portal) => portal,
-            Meaning::Nothing => match self.cursors.get(&key) {
+            Meaning::Nothing => match self.cursors.get(key) {
                 Some(declared) => Arc::new(Portal::new(Arc::clone(&declared.judged), Box::default(), 0, 0)),
                 None => {
                     let words = format!("portal \"{}\" does not exist", String::from_utf8_lossy(portal_name));
@@ -178,7 +178,7 @@ impl Session {
             Ok(judged) => judged,
             Err(answer) => return self.deny_execute(answer),
         };
-        let Some(statement) = judged.statement().cloned() else {
+        let Some(statement) = judged.statement() else {
             self.send_extended(frame, Owed::Execute(Box::default()));
             return Ok(None);
         };
@@ -201,8 +201,8 @@ impl Session {
             return self.deny_execute(answer);
         }
         running.bytes_in = portal.bytes_in + frame.as_bytes().len() as u64;
-        let limit = most.map(|most| Limit::of(most, portal.returned(), &statement));
-        let barrier = self.note(&statement);
+        let limit = most.map(|most| Limit::of(most, portal.returned(), statement));
+        let barrier = self.note(statement);
         self.outcome_pending |= barrier;
         let executed = Executed { running: Some(running), denied: None, portal: Some(portal), limit, barrier };
         self.owed.push_back(Owed::Execute(Box::new(executed)));

@@ -166,7 +166,7 @@ impl Session {
             Owed::Execute(executed) => {
                 self.release(executed.barrier, executed.limit.is_some());
                 if let Some(running) = executed.running {
-                    running.settle(Outcome::BrokenOff(why)).map_err(End::audit)?;
+                    self.unwritten.add(running.settle(Outcome::BrokenOff(why), self.now), self.to_client.len());
                 }
             }
             Owed::Query(queried) => {
@@ -174,7 +174,7 @@ impl Session {
                 self.portals.withdraw(b"", queried.change);
                 self.release(queried.barrier, true);
                 for running in queried.running {
-                    running.settle(Outcome::BrokenOff(why)).map_err(End::audit)?;
+                    self.unwritten.add(running.settle(Outcome::BrokenOff(why), self.now), self.to_client.len());
                 }
             }
             Owed::Own => self.not_asked(),

@@ -66,9 +66,10 @@ impl Session {
                 Ok(running) => permitted.push(running),
                 Err(answer) => {
                     for running in permitted {
-                        running
-                            .settle(Outcome::BrokenOff("another statement of the text is denied"))
-                            .map_err(End::audit)?;
+                        self.unwritten.add(
+                            running.settle(Outcome::BrokenOff("another statement of the text is denied"), self.now),
+                            self.to_client.len(),
+                        );
                     }
                     return Ok(Err(answer));
                 }

@@ -151,7 +151,7 @@ impl Session {
                 } else if let Some(mut running) = queried.running.pop_front() {
                     running.bytes_out += length;
                     self.succeeded(&running, outcome);
-                    running.settle(outcome).map_err(End::audit)?;
+                    self.unwritten.add(running.settle(outcome, self.now), self.to_client.len());
                 }
                 if converted {
                     self.to_server.put(|out| put_bare(out, b'S'));
@@ -170,7 +170,7 @@ impl Session {
                     let effects = running.statement().map(|statement| statement.effects).unwrap_or_default();
                     self.stale = both(self.stale, effects);
                     self.succeeded(&running, outcome);
-                    running.settle(outcome).map_err(End::audit)?;
+                    self.unwritten.add(running.settle(outcome, self.now), self.to_client.len());
                 }
             }
             _ => return Err(End::out_of_step("something else was completed")),
@@ -203,7 +203,7 @@ impl Session {
         };
         if let Some(mut running) = queried.running.pop_front() {
             running.bytes_out += frame.as_bytes().len() as u64;
-            running.settle(Outcome::Suspended).map_err(End::audit)?;
+            self.unwritten.add(running.settle(Outcome::Suspended, self.now), self.to_client.len());
         }
         self.to_client.push(frame.into_bytes());
         Ok(())
@@ -297,10 +297,13 @@ impl Session {
                 let mut running = std::mem::take(&mut queried.running).into_iter();
                 if let Some(mut failed) = running.next() {
                     failed.bytes_out += frame.as_bytes().len() as u64;
-                    failed.settle(Outcome::Failed(instead)).map_err(End::audit)?;
+                    self.unwritten.add(failed.settle(Outcome::Failed(instead), self.now), self.to_client.len());
                 }
                 for never in running {
-                    never.settle(Outcome::BrokenOff("an earlier statement of the text failed")).map_err(End::audit)?;
+                    self.unwritten.add(
+                        never.settle(Outcome::BrokenOff("an earlier statement of the text failed"), self.now),
+                        self.to_client.len(),
+                    );
                 }
                 if converted && !fatal {
                     self.to_server.put(|out| put_bare(out, b'S'));
@@ -312,7 +315,7 @@ impl Session {
                     && let Some(mut failed) = executed.running.take()
                 {
                     failed.bytes_out += frame.as_bytes().len() as u64;
-                    failed.settle(Outcome::Failed(instead)).map_err(End::audit)?;
+                    self.unwritten.add(failed.settle(Outcome::Failed(instead), self.now), self.to_client.len());
                 }
                 self.skip_to_sync()?;
             }
@@ -353,7 +356,7 @@ impl Session {
                     None => Outcome::BrokenOff("the server did not tell its outcome"),
                 };
                 for running in queried.running {
-                    running.settle(outcome).map_err(End::audit)?;
+                    self.unwritten.add(running.settle(outcome, self.now), self.to_client.len());
                 }
                 self.release(queried.barrier, true);
             }

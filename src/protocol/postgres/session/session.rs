@@ -14,6 +14,7 @@ use super::out::Out;
 use super::own::Own;
 use super::pipeline::{Owed, Portal};
 use super::prepared::{Declared, Names};
+use super::record::Unwritten;
 use super::setup::Setup;
 use super::{cache, deny};
 use crate::audit::AuditError;
@@ -88,6 +89,7 @@ pub(super) struct Session {
     pub(super) transaction_segment: Option<u64>,
     pub(super) transaction_since: Option<Instant>,
     pub(super) statement_number: u64,
+    pub(super) unwritten: Unwritten,
     pub(super) server_said_goodbye: bool,
     /// The client asks nothing more: the session ends so when everything before has been answered.
     pub(super) parting: Option<End>,
@@ -162,6 +164,7 @@ impl Session {
     /// A session whose server is ready: `first_ready` is its ReadyForQuery, which the client has not seen.
     pub(super) fn new(setup: Arc<Setup>, client: BytesMut, server: BytesMut, first_ready: Bytes, now: Instant) -> Self {
         let side = Side::Client { message_bytes: setup.message_bytes };
+        let unwritten = Unwritten::new(Arc::clone(&setup.point));
         let mut session = Self {
             from_client: FrameReader::new(side, client),
             from_server: FrameReader::new(Side::Server, server),
@@ -201,6 +204,7 @@ impl Session {
             transaction_segment: None,
             transaction_since: None,
             statement_number: 0,
+            unwritten,
             server_said_goodbye: false,
             parting: None,
             left_running: false,
@@ -322,6 +326,15 @@ impl Session {
             self.to_client.put(|out| end.put(out));
         }
         Step::End(end)
+    }
+
+    /// Writes the records of statements that have ended. If that fails, their answers are not sent.
+    pub(super) fn write_records(&mut self) -> Result<(), End> {
+        let sure = self.unwritten.sure();
+        self.unwritten.write().map_err(|error| {
+            self.to_client.truncate(sure);
+            End::audit(error)
+        })
     }
 
     /// The first thing that is judged in a transaction makes it begin.

@@ -168,6 +168,18 @@ impl Tested {
     pub(super) fn raw() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let records = directory.path().join("audit.jsonl");
+        Self::recorded_in(directory, records)
+    }
+
+    /// A session that is ready, and whose records cannot be written.
+    pub(super) fn on_a_full_disk() -> Self {
+        let mut tested = Self::recorded_in(tempfile::tempdir().unwrap(), "/dev/full".into());
+        tested.answer_facts(&["public", "none", "app", "on", "UTF8"]);
+        assert_eq!(tested.at_client(), ["Z"], "the first ReadyForQuery");
+        tested
+    }
+
+    fn recorded_in(directory: tempfile::TempDir, records: PathBuf) -> Self {
         let audit = Audit::open(&AuditConfig {
             sink: AuditSinkConfig::File(records.clone()),
             on_failure: OnAuditFailure::Refuse,
@@ -231,7 +243,16 @@ impl Tested {
         self.server(&answer);
     }
 
+    /// What its driver does whenever something has come.
     pub(super) fn advance(&mut self) {
+        self.walk();
+        if let Err(end) = self.session.write_records() {
+            self.session.end(end.clone());
+            self.ended = Some(end);
+        }
+    }
+
+    fn walk(&mut self) {
         while self.ended.is_none() {
             match self.session.advance(Instant::now()) {
                 Step::Wait => return,

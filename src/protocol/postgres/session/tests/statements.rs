@@ -88,6 +88,21 @@ fn a_permitted_query_goes_on_as_it_is_and_has_a_record() {
 }
 
 #[test]
+fn an_answer_whose_record_cannot_be_written_is_not_sent_to_its_end() {
+    let answer = bytes(|out| {
+        say(out, "T");
+        data_row(out, "a");
+        complete(out, "SELECT 1");
+        ready_for_query(out, b'I');
+    });
+    let mut tested = Tested::on_a_full_disk();
+    tested.client(&query("select t"));
+    tested.server(&answer);
+    assert!(matches!(&tested.ended, Some(End::Failed { sqlstate: "58030", .. })), "{:?}", tested.ended);
+    assert_eq!(tested.at_client(), words("T D E58030"), "no CommandComplete, no ReadyForQuery");
+}
+
+#[test]
 fn a_denied_query_is_replaced_and_its_error_is_the_policys() {
     let mut tested = Tested::ready();
     tested.client(&query("select secret"));
@@ -546,6 +561,7 @@ fn a_statement_that_its_server_does_not_end_has_a_record() {
     tested.client(&query("select t"));
     let end = End::Failed { sqlstate: "08006", message: "the connection to the server was lost".into() };
     tested.session.end(end);
+    tested.session.write_records().unwrap();
     assert_eq!(tested.at_client(), ["E08006"]);
     assert_eq!(tested.records(), [("allowed".into(), "the session ended".into())]);
 }
