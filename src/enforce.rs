@@ -217,6 +217,18 @@ impl EnforcementPoint {
         }
     }
 
+    /// Whether the policies would permit this, and without a bound on rows. Nobody gets leave by that, so nothing is recorded: it is for what
+    /// the proxy itself has to know before it tells a client something.
+    #[must_use]
+    pub fn would_permit(&self, generation: &PolicyGeneration, asker: &Asker, operations: &Operations) -> bool {
+        let principal = asker.principal(generation);
+        let facts = self.facts(asker, SystemTime::now());
+        operations.iter().all(|operation| {
+            let decision = generation.decide(&principal, operation, &facts);
+            decision.outcome == Outcome::Allowed && decision.policies.iter().all(|id| generation.max_rows(id).is_none())
+        })
+    }
+
     /// A request that cannot be named, so no policy was asked: refused, and recorded as that.
     pub fn refuse(
         self: &Arc<Self>,

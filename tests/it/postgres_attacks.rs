@@ -612,7 +612,7 @@ async fn rows_are_bounded_over_a_whole_portal() {
     for text in [
         "INSERT INTO child (id) SELECT id FROM ONLY parent RETURNING id",
         "BEGIN; DECLARE c CURSOR FOR SELECT id FROM ONLY parent",
-        "COPY (SELECT id FROM ONLY parent) TO STDOUT",
+        "COPY (INSERT INTO child (id) SELECT id FROM ONLY parent RETURNING id) TO STDOUT",
         "CREATE TEMP TABLE copied AS SELECT id FROM ONLY parent",
         "SELECT 1; SELECT id FROM ONLY parent",
     ] {

@@ -22,6 +22,7 @@ mod rename;
 mod replication;
 mod statements;
 mod text;
+mod whole_rows;
 
 pub use facts::{PreparedTexts, SessionFacts};
 pub use fuzz::{fuzz, fuzz_key, fuzz_replication};
@@ -34,3 +35,4 @@ pub use parse::{LONGEST_TEXT, STACK};
 pub use rename::Rename;
 pub use replication::map_replication;
 pub use statements::{kinds, setting_is_harmless, timeout_milliseconds};
+pub use whole_rows::{ToldRows, whole_rows};

@@ -3,8 +3,9 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -123,11 +124,13 @@ fn from_command(words: &[String], asked_for: &AskedFor, limit: Duration) -> Resu
         .stdout(Stdio::piped())
         // It might say the password there.
         .stderr(Stdio::null())
+        // With all that it starts it is one group, which can be ended as one.
+        .process_group(0)
         .spawn()
         .map_err(cannot)?;
     let (done, ended) = mpsc::channel();
     if let Some(output) = child.stdout.take() {
-        // Ends when the pipe does, at the latest when the program is killed.
+        // Ends when the pipe does, at the latest when everything that holds it is killed.
         thread::spawn(move || {
             let mut bytes = Vec::new();
             let read = output.take(LONGEST).read_to_end(&mut bytes);
@@ -136,8 +139,7 @@ fn from_command(words: &[String], asked_for: &AskedFor, limit: Duration) -> Resu
     }
     let output = ended.recv_timeout(limit);
     if output.is_err() {
-        // Gone already, or gone now.
-        let _ = child.kill();
+        kill_group(&mut child);
     }
     let status = child.wait().map_err(cannot)?;
     let Ok(output) = output else { return Err(PasswordError::TooSlow { program: own() }) };
@@ -146,6 +148,20 @@ fn from_command(words: &[String], asked_for: &AskedFor, limit: Duration) -> Resu
         return Err(PasswordError::Failed { program: own(), status: status.to_string() });
     }
     first_line(&output, own)
+}
+
+/// Kills a program and what it has started. It has not been waited for yet, so the number is still that of its group.
+fn kill_group(child: &mut Child) {
+    // Rust's library kills single processes only; a shell has it built in to kill a group (POSIX, `kill`).
+    let group = format!("-{}", child.id());
+    let mut shell = Command::new("/bin/sh");
+    shell.args(["-c", "kill -KILL \"$1\"", "sh", &group]);
+    let killed = shell.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if !killed.is_ok_and(|status| status.success()) {
+        tracing::warn!("what the password command has started may go on");
+    }
+    // Gone already, or gone now.
+    let _ = child.kill();
 }
 
 fn first_line(bytes: &[u8], from: impl FnOnce() -> String) -> Result<Password, PasswordError> {
@@ -184,5 +200,22 @@ mod tests {
         assert!(matches!(shell("true"), Err(PasswordError::Empty { .. })));
         let missing = from_command(&["/nonexistent/x".to_owned()], &AskedFor::default(), LIMIT);
         assert!(matches!(missing, Err(PasswordError::Command { .. })));
+    }
+    #[test]
+    fn a_program_that_takes_too_long_is_ended_with_all_that_it_has_started() {
+        let pids = tempfile::NamedTempFile::new().unwrap();
+        let at = pids.path().display();
+        let slow = shell(&format!("(sleep 60 & echo $! >> {at}; wait) & sleep 60 & echo $! >> {at}; wait"));
+        assert!(matches!(slow, Err(PasswordError::TooSlow { .. })));
+        let pids = std::fs::read_to_string(pids.path()).unwrap();
+        let pids: Vec<_> = pids.split_whitespace().collect();
+        assert_eq!(pids.len(), 2, "both were started");
+        let began = std::time::Instant::now();
+        // One that is dead and not waited for has no command line.
+        let runs = |pid: &&str| std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| !line.is_empty());
+        while pids.iter().any(runs) {
+            assert!(began.elapsed() < Duration::from_secs(10), "{pids:?} still run");
+            thread::yield_now();
+        }
     }
 }

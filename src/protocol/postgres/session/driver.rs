@@ -18,6 +18,7 @@ use crate::protocol::postgres::cancel::SessionKey;
 use crate::protocol::postgres::wire::FrameReader;
 use crate::protocol::{Closed, Last};
 use crate::relay::Woken;
+use crate::upstream::StreamUpstream;
 
 /// What is read at once, while little comes and while much does: a large result goes out in few writes.
 const LEAST_READ: usize = 16 * 1024;
@@ -39,6 +40,8 @@ pub(super) struct Driver<C, S> {
     pub(super) server: S,
     pub(super) caps: SessionCaps,
     pub(super) key: Option<SessionKey>,
+    /// Where cancels go.
+    pub(super) upstream: Option<Arc<StreamUpstream>>,
 }
 
 enum Event {
@@ -163,6 +166,9 @@ where
                 let words = "a cancel request may strike the wrong statement: the session ends";
                 return self.end(End::Failed { sqlstate: "57P01", message: words.into() }).await;
             }
+            if self.session.cut_short {
+                self.cut_short().await;
+            }
             if let Some(end) = self.over(last) {
                 let cut = last.is_some_and(|asked| Instant::now() >= asked.cut);
                 let mut ended = self.end(end).await;
@@ -209,6 +215,14 @@ where
                 Event::ClientGone => return self.end(End::Goodbye).await,
                 Event::ServerGone(cause) => return self.server_gone(cause).await,
             }
+        }
+    }
+
+    /// Cancels a COPY that has given all that it may. The server has the signal before it is asked anything else.
+    async fn cut_short(&mut self) {
+        self.session.cut_short = false;
+        if let (Some(key), Some(upstream)) = (&self.key, &self.upstream) {
+            key.cancel(upstream).await;
         }
     }
 

@@ -159,7 +159,7 @@ impl Session {
             return Err(End::out_of_step("no such statement"));
         };
         if let Cursor::Fetches(cursor) = &statement.cursor
-            && let Some(declared) = self.cursors.get(cursor.as_bytes()).cloned()
+            && let Some(declared) = self.cursors.get(cursor.as_bytes()).map(|cursor| Arc::clone(&cursor.judged))
             && let Some(statement) = declared.statement()
             && let Some(answer) = self.preview(&declared, &Arc::clone(&statement.operations), came)?
         {

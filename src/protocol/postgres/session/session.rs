@@ -6,15 +6,14 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use ahash::AHashMap;
 use bytes::{Bytes, BytesMut};
 
 use super::judge::Judged;
-use super::messages::{Malformed, Name, put_bare};
+use super::messages::{Malformed, put_bare};
 use super::out::Out;
 use super::own::Own;
 use super::pipeline::{Owed, Portal};
-use super::prepared::Names;
+use super::prepared::{Declared, Names};
 use super::record::Unwritten;
 use super::setup::Setup;
 use super::{cache, deny};
@@ -43,7 +42,7 @@ pub(super) struct Session {
     pub(super) owed: VecDeque<Owed>,
     pub(super) statements: Names<Judged>,
     pub(super) portals: Names<Portal>,
-    pub(super) cursors: AHashMap<Name, Arc<Judged>>,
+    pub(super) cursors: Names<Declared>,
     pub(super) changes: u64,
     /// The stretch between two Syncs that the client's next message belongs to.
     pub(super) segment: u64,
@@ -61,6 +60,8 @@ pub(super) struct Session {
     pub(super) outcome_pending: bool,
     /// The server keeps answers back until it is told to flush.
     pub(super) unflushed: bool,
+    /// A COPY has given too many rows: it is to be cancelled.
+    pub(super) cut_short: bool,
     /// `I`, `T` or `E`, as the last answer left it.
     pub(super) status: u8,
     pub(super) facts: Option<Arc<SessionFacts>>,
@@ -76,8 +77,6 @@ pub(super) struct Session {
     pub(super) stale: Effects,
     /// What the open transaction may have changed.
     pub(super) in_transaction: Effects,
-    /// All statements of the open transaction may read all of the rows that they write.
-    pub(super) sees_whole_rows: bool,
     pub(super) own: Option<Own>,
     /// Extended messages have been sent since the last Sync.
     pub(super) pipeline_open: bool,
@@ -176,7 +175,7 @@ impl Session {
             owed: VecDeque::new(),
             statements: Names::default(),
             portals: Names::default(),
-            cursors: AHashMap::new(),
+            cursors: Names::default(),
             changes: 0,
             segment: 0,
             has_more: false,
@@ -186,6 +185,7 @@ impl Session {
             hold_all: false,
             outcome_pending: false,
             unflushed: false,
+            cut_short: false,
             status: b'I',
             facts: None,
             facts_number: 0,
@@ -196,7 +196,6 @@ impl Session {
             want_newest: false,
             stale: Effects { settings: true, ..Effects::default() },
             in_transaction: Effects::default(),
-            sees_whole_rows: true,
             own: None,
             pipeline_open: false,
             first_ready: Some(first_ready),
