@@ -45,6 +45,8 @@ pub(in crate::protocol::postgres) enum StartupError {
     Option { word: String },
     #[error("invalid value for parameter \"replication\": \"{value}\"")]
     Replication { value: String },
+    #[error("unrecognized configuration parameter \"{name}\"")]
+    NoSetting { name: String },
 }
 
 impl StartupError {
@@ -55,6 +57,7 @@ impl StartupError {
             Self::NameTooLong { .. } => "startup-name-length",
             Self::Option { .. } => "startup-option",
             Self::Replication { .. } => "startup-replication",
+            Self::NoSetting { .. } => "startup-setting",
         }
     }
 
@@ -65,6 +68,7 @@ impl StartupError {
             Self::NameTooLong { .. } => "42622",
             Self::Option { .. } => "0A000",
             Self::Replication { .. } => "22023",
+            Self::NoSetting { .. } => "42704",
         }
     }
 }
@@ -169,7 +173,7 @@ impl StartupPacket {
     /// server does it.
     ///
     /// # Errors
-    /// An option is not understood.
+    /// An option is not understood, or sets what is no setting.
     pub(in crate::protocol::postgres) fn settings(&self) -> Result<Vec<Setting>, StartupError> {
         let options = self.parameter("options").unwrap_or_default();
         let options = split_options(options).map_err(|word| StartupError::Option { word })?;
@@ -177,6 +181,10 @@ impl StartupPacket {
         let mut settings: Vec<Setting> = Vec::new();
         for (name, value) in options.iter().map(|(name, value)| (name.as_str(), value.as_str())).chain(own) {
             let name = name.to_ascii_lowercase();
+            // `-c user=…` and `USER` too: in the packet that is sent on, it would stand for the one of the protocol.
+            if is_of_protocol(&name) {
+                return Err(StartupError::NoSetting { name });
+            }
             settings.retain(|setting| *setting.name != *name);
             settings.push(Setting { name: name.into(), value: value.into() });
         }
