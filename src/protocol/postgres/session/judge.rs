@@ -9,7 +9,7 @@ use super::prepared::Texts;
 use super::record::Running;
 use super::session::{End, Session};
 use crate::config::SqlInRecords;
-use crate::enforce::{Exchange, Settlement, Statement};
+use crate::enforce::{Denied, Exchange, Settlement, Statement};
 use crate::mapping::Operations;
 use crate::mapping::sql::{Cursor, Mapped, MappedStatement, Naming, SqlRefusal};
 
@@ -173,14 +173,7 @@ impl Session {
             Ok(permit) => {
                 Ok(Ok(Running::new(permit, Arc::clone(judged), index, Arc::clone(&self.setup.point.metrics))))
             }
-            Err(denied) => {
-                self.setup.point.metrics.sql_statement(kind, "denied", denied.exchange().started.elapsed());
-                let answer = Answer::denied(denied.decision_id(), kind);
-                denied
-                    .settle(&Settlement { sqlstate: Some(denial(kind).into()), ..Settlement::default() })
-                    .map_err(End::audit)?;
-                Ok(Err(answer))
-            }
+            Err(denied) => Ok(Err(self.denied(denied, kind)?)),
         }
     }
 
@@ -197,14 +190,19 @@ impl Session {
             Ok(()) => Ok(None),
             Err(denied) => {
                 let kind = judged.statement().map_or("none", |statement| statement.kind);
-                self.setup.point.metrics.sql_statement(kind, "denied", denied.exchange().started.elapsed());
-                let answer = Answer::denied(denied.decision_id(), kind);
-                denied
-                    .settle(&Settlement { sqlstate: Some(denial(kind).into()), ..Settlement::default() })
-                    .map_err(End::audit)?;
-                Ok(Some(answer))
+                Ok(Some(self.denied(denied, kind)?))
             }
         }
+    }
+
+    /// Records a denial.
+    fn denied(&self, denied: Denied, kind: &'static str) -> Result<Answer, End> {
+        self.setup.point.metrics.sql_statement(kind, "denied", denied.exchange().started.elapsed());
+        let answer = Answer::denied(denied.decision_id(), kind);
+        denied
+            .settle(&Settlement { sqlstate: Some(denial(kind).into()), ..Settlement::default() })
+            .map_err(End::audit)?;
+        Ok(answer)
     }
 
     /// Records that a text is not judged.

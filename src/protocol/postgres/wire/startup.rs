@@ -5,6 +5,7 @@ use thiserror::Error;
 
 use super::packets::untyped;
 use super::{PacketError, split_options};
+use crate::mapping::sql::setting_boolean;
 
 /// What a session is to be, as its client asks: names and values in the order of the packet, no name twice.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -152,20 +153,14 @@ impl StartupPacket {
     /// The value says neither.
     ///
     /// # Source
-    /// `ProcessStartupPacket` (backend_startup.c) and `parse_bool` (bool.c), which takes unique beginnings of its words.
+    /// `ProcessStartupPacket` (backend_startup.c).
     pub(in crate::protocol::postgres) fn replication(&self) -> Result<Replication, StartupError> {
         let Some(value) = self.parameter("replication") else { return Ok(Replication::No) };
-        let begins = |word: &str, least: usize| {
-            value.len() >= least && word.get(..value.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(value))
-        };
-        if value == "database" {
-            Ok(Replication::Database)
-        } else if begins("true", 1) || begins("yes", 1) || begins("on", 2) || value == "1" {
-            Ok(Replication::Physical)
-        } else if begins("false", 1) || begins("no", 1) || begins("off", 2) || value == "0" {
-            Ok(Replication::No)
-        } else {
-            Err(StartupError::Replication { value: value.into() })
+        match (value, setting_boolean(value)) {
+            ("database", _) => Ok(Replication::Database),
+            (_, Some(true)) => Ok(Replication::Physical),
+            (_, Some(false)) => Ok(Replication::No),
+            (_, None) => Err(StartupError::Replication { value: value.into() }),
         }
     }
 
