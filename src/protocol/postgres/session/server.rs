@@ -1,10 +1,10 @@
 //! What the server answers, message by message.
 
-use super::client::both;
 use super::deny::{self, Answer, IN_FAILED_TRANSACTION};
 use super::messages;
 use super::messages::put_bare;
 use super::pipeline::Owed;
+use super::query::both;
 use super::record::{Outcome, Running};
 use super::session::{End, Session};
 use crate::mapping::sql::{Copying, Cursor, Effects, Naming, Transaction};
@@ -147,7 +147,7 @@ impl Session {
                 } else if let Some(mut running) = queried.running.pop_front() {
                     running.bytes_out += length;
                     self.succeeded(&running, outcome);
-                    running.settle(outcome).map_err(End::audit)?;
+                    running.settle(outcome, self.now).map_err(End::audit)?;
                 }
                 if converted {
                     self.to_server.put(|out| put_bare(out, b'S'));
@@ -166,7 +166,7 @@ impl Session {
                     let effects = running.statement().map(|statement| statement.effects).unwrap_or_default();
                     self.stale = both(self.stale, effects);
                     self.succeeded(&running, outcome);
-                    running.settle(outcome).map_err(End::audit)?;
+                    running.settle(outcome, self.now).map_err(End::audit)?;
                 }
             }
             _ => return Err(End::out_of_step("something else was completed")),
@@ -199,7 +199,7 @@ impl Session {
         };
         if let Some(mut running) = queried.running.pop_front() {
             running.bytes_out += frame.as_bytes().len() as u64;
-            running.settle(Outcome::Suspended).map_err(End::audit)?;
+            running.settle(Outcome::Suspended, self.now).map_err(End::audit)?;
         }
         self.to_client.push(frame.into_bytes());
         Ok(())
@@ -290,10 +290,12 @@ impl Session {
                 let mut running = std::mem::take(&mut queried.running).into_iter();
                 if let Some(mut failed) = running.next() {
                     failed.bytes_out += frame.as_bytes().len() as u64;
-                    failed.settle(Outcome::Failed(&sqlstate)).map_err(End::audit)?;
+                    failed.settle(Outcome::Failed(&sqlstate), self.now).map_err(End::audit)?;
                 }
                 for never in running {
-                    never.settle(Outcome::BrokenOff("an earlier statement of the text failed")).map_err(End::audit)?;
+                    never
+                        .settle(Outcome::BrokenOff("an earlier statement of the text failed"), self.now)
+                        .map_err(End::audit)?;
                 }
                 if converted && !fatal {
                     self.to_server.put(|out| put_bare(out, b'S'));
@@ -305,7 +307,7 @@ impl Session {
                     && let Some(mut failed) = executed.running.take()
                 {
                     failed.bytes_out += frame.as_bytes().len() as u64;
-                    failed.settle(Outcome::Failed(&sqlstate)).map_err(End::audit)?;
+                    failed.settle(Outcome::Failed(&sqlstate), self.now).map_err(End::audit)?;
                 }
                 self.skip_to_sync()?;
             }
@@ -346,7 +348,7 @@ impl Session {
                     None => Outcome::BrokenOff("the server did not tell its outcome"),
                 };
                 for running in queried.running {
-                    running.settle(outcome).map_err(End::audit)?;
+                    running.settle(outcome, self.now).map_err(End::audit)?;
                 }
                 self.release(queried.barrier, true);
             }
