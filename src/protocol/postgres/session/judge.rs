@@ -58,6 +58,11 @@ pub(super) fn refusal(sqlstate: &'static str, rule: &'static str, message: impl 
     SqlRefusal { sqlstate, rule, message: message.into(), position: None, stale: false }
 }
 
+/// What the parser says without the token that it stopped at, which may be a literal.
+fn without_token(message: &str) -> &str {
+    message.split_once(" at or near \"").map_or(message, |(words, _)| words)
+}
+
 impl Session {
     /// Understands a text in the world as it is now.
     pub(super) fn look(&mut self, text: &[u8]) -> Look {
@@ -208,7 +213,11 @@ impl Session {
     pub(super) fn refuse(&mut self, text: &[u8], refused: &SqlRefusal, came: Came<'_>) -> Result<Answer, End> {
         let text: Arc<str> = String::from_utf8_lossy(text).into();
         let exchange = self.exchange(&text, None, came);
-        let denied = self.setup.point.refuse(&self.setup.asker, exchange, refused.rule, refused.message.clone());
+        let words = match self.setup.sql {
+            SqlInRecords::Full => &*refused.message,
+            SqlInRecords::Normalized | SqlInRecords::Fingerprint => without_token(&refused.message),
+        };
+        let denied = self.setup.point.refuse(&self.setup.asker, exchange, refused.rule, words.to_owned());
         self.setup.point.metrics.sql_statement("none", "refused", denied.exchange().started.elapsed());
         let answer = Answer::refused(denied.decision_id(), refused);
         denied
