@@ -34,5 +34,5 @@ pub use operations::{actions, resource_kinds};
 pub use parse::{LONGEST_TEXT, STACK};
 pub use rename::Rename;
 pub use replication::map_replication;
-pub use statements::{kinds, setting_is_harmless, timeout_milliseconds};
+pub use statements::{kinds, setting_boolean, setting_is_harmless, timeout_milliseconds};
 pub use whole_rows::{ToldRows, whole_rows};
