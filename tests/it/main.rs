@@ -24,6 +24,7 @@ mod postgres_attacks;
 mod postgres_bounds;
 mod postgres_clients;
 mod postgres_connect;
+mod postgres_definitions;
 mod postgres_life;
 mod postgres_regression;
 mod postgres_replication;
