@@ -26,6 +26,7 @@ mod postgres_clients;
 mod postgres_connect;
 mod postgres_definitions;
 mod postgres_life;
+mod postgres_pipelines;
 mod postgres_regression;
 mod postgres_replication;
 mod postgres_roles;
