@@ -1,10 +1,10 @@
 //! What the server answers, message by message.
 
-use super::client::both;
 use super::deny::{self, Answer, IN_FAILED_TRANSACTION};
 use super::messages;
 use super::messages::put_bare;
 use super::pipeline::Owed;
+use super::query::both;
 use super::record::{Outcome, Running};
 use super::session::{End, Session};
 use crate::mapping::sql::{Copying, Cursor, Effects, Naming, Transaction};
