@@ -25,6 +25,7 @@ mod postgres_bounds;
 mod postgres_clients;
 mod postgres_connect;
 mod postgres_definitions;
+mod postgres_lies;
 mod postgres_life;
 mod postgres_pipelines;
 mod postgres_regression;
