@@ -96,6 +96,15 @@ impl Item {
         }
     }
 
+    /// The same, where only columns that were there before are read by naming them.
+    pub(super) fn with_sources_of(mut self, before: &Relation) -> Self {
+        let added = |name: &str| before.columns.iter().all(|known| &*known.name != name);
+        for column in self.columns.iter_mut().filter(|column| added(&column.name)) {
+            column.sources.clear();
+        }
+        self
+    }
+
     /// The same, without anything that is read by naming it.
     pub(super) fn without_sources(mut self) -> Self {
         for column in &mut self.columns {
