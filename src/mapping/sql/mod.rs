@@ -17,6 +17,7 @@ mod mapped;
 mod names;
 mod operations;
 mod parse;
+mod places;
 mod query;
 mod rename;
 mod replication;
