@@ -746,3 +746,21 @@ async fn savepoints_and_chains_leave_the_path_that_the_server_has() {
     }
     house.stop_with([wire]).await;
 }
+
+#[tokio::test]
+async fn what_no_parser_takes_is_recorded_without_its_literals() {
+    let world = World::new();
+    let house = world.warehouse(ALLOW_ALL, "").await;
+    let mut wire = house.session().await;
+    for text in ["SELECT 1 'secret'", "SELECT 'secret"] {
+        let answer = wire.query(text).await;
+        let error = answer.error();
+        assert_eq!(error.sqlstate(), "42601", "{text}: {error:?}");
+        assert!(error.message().contains("secret"), "the client is told at what: {error:?}");
+        let record = house.inbound.records.of_decision(&error.decision_id()).await;
+        assert_eq!((&record["outcome"], &record["reason"]), (&"refused".into(), &"syntax".into()), "{record:#}");
+        assert!(record["error"].as_str().is_some_and(|error| !error.is_empty()), "{record:#}");
+        assert!(!record.to_string().contains("secret"), "{text}: {record:#}");
+    }
+    house.stop_with([wire]).await;
+}

@@ -5,10 +5,10 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
@@ -128,6 +128,7 @@ fn from_command(words: &[String], asked_for: &AskedFor, limit: Duration) -> Resu
         .process_group(0)
         .spawn()
         .map_err(cannot)?;
+    let began = Instant::now();
     let (done, ended) = mpsc::channel();
     if let Some(output) = child.stdout.take() {
         // Ends when the pipe does, at the latest when everything that holds it is killed.
@@ -137,12 +138,17 @@ fn from_command(words: &[String], asked_for: &AskedFor, limit: Duration) -> Resu
             let _nobody_waits = done.send(read.map(|_| bytes));
         });
     }
-    let output = ended.recv_timeout(limit);
-    if output.is_err() {
+    let output = ended.recv_timeout(limit).ok();
+    // Its output may have ended long before it does.
+    let status = match &output {
+        Some(_) => ended_within(&mut child, limit.saturating_sub(began.elapsed())).map_err(cannot)?,
+        None => None,
+    };
+    let (Some(output), Some(status)) = (output, status) else {
         kill_group(&mut child);
-    }
-    let status = child.wait().map_err(cannot)?;
-    let Ok(output) = output else { return Err(PasswordError::TooSlow { program: own() }) };
+        child.wait().map_err(cannot)?;
+        return Err(PasswordError::TooSlow { program: own() });
+    };
     let output = output.map_err(cannot)?;
     if !status.success() {
         return Err(PasswordError::Failed { program: own(), status: status.to_string() });
@@ -162,6 +168,19 @@ fn kill_group(child: &mut Child) {
     }
     // Gone already, or gone now.
     let _ = child.kill();
+}
+
+/// How the program ended; none if it has not in time. The system can be asked only now and again.
+fn ended_within(child: &mut Child, limit: Duration) -> io::Result<Option<ExitStatus>> {
+    const PAUSE: Duration = Duration::from_millis(5);
+    let began = Instant::now();
+    loop {
+        let status = child.try_wait()?;
+        if status.is_some() || began.elapsed() >= limit {
+            return Ok(status);
+        }
+        thread::sleep(PAUSE);
+    }
 }
 
 fn first_line(bytes: &[u8], from: impl FnOnce() -> String) -> Result<Password, PasswordError> {
@@ -197,6 +216,7 @@ mod tests {
     fn a_program_that_fails_hangs_or_says_nothing_gives_no_password() {
         assert!(matches!(shell("echo secret; exit 3"), Err(PasswordError::Failed { .. })));
         assert!(matches!(shell("exec sleep 60"), Err(PasswordError::TooSlow { .. })));
+        assert!(matches!(shell("echo secret; exec sleep 60 >/dev/null"), Err(PasswordError::TooSlow { .. })));
         assert!(matches!(shell("true"), Err(PasswordError::Empty { .. })));
         let missing = from_command(&["/nonexistent/x".to_owned()], &AskedFor::default(), LIMIT);
         assert!(matches!(missing, Err(PasswordError::Command { .. })));

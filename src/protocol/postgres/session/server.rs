@@ -19,9 +19,8 @@ impl Session {
     pub(super) fn answer(&mut self) -> Result<bool, End> {
         let broken = |cause: crate::protocol::postgres::wire::FrameError| End::out_of_step(&cause.to_string());
         let plain = match self.owed.front_mut() {
-            Some(Owed::Own) => false,
-            Some(owed) => owed.limit().is_none() && owed.denied().is_none(),
-            None => true,
+            Some(owed @ (Owed::Query(_) | Owed::Execute(_))) => owed.limit().is_none() && owed.denied().is_none(),
+            _ => false,
         };
         if plain && let Some(passed) = self.from_server.pass(DATA).map_err(broken)? {
             if let Some(running) = self.owed.front_mut().and_then(Owed::running) {
@@ -52,6 +51,7 @@ impl Session {
             b'Z' => self.ready(frame)?,
             b'1' | b'2' | b'3' => self.confirmed(frame)?,
             b'T' | b't' | b'n' => self.described(frame)?,
+            b'D' | b'd' | b'c' | b'H' | b'G' if !self.owes_data() => return Err(End::out_of_step("data for nothing")),
             b'D' => self.limited_row(frame.into_bytes()),
             b'C' | b'I' | b's' => self.complete(frame)?,
             b'G' => {
@@ -68,6 +68,16 @@ impl Session {
             other => return Err(End::out_of_step(&format!("a message of type {other}"))),
         }
         Ok(())
+    }
+
+    /// A statement was sent that may answer with data: a denied one was not, and nothing else does.
+    fn owes_data(&mut self) -> bool {
+        match self.owed.front_mut() {
+            Some(owed @ (Owed::Query(_) | Owed::Execute(_))) => {
+                owed.denied().is_none() || owed.limit().is_some_and(|limit| limit.exceeded)
+            }
+            _ => false,
+        }
     }
 
     /// Passes a message on and counts it for the statement that it answers.
@@ -342,7 +352,7 @@ impl Session {
     }
 
     fn ready(&mut self, frame: Frame) -> Result<(), End> {
-        let status = frame.body().first().copied().unwrap_or(b'I');
+        let status = status(frame.body())?;
         self.copying_in = false;
         self.streaming = false;
         match self.owed.pop_front() {
@@ -373,6 +383,14 @@ impl Session {
         self.idle_since = self.now;
         self.to_client.push(frame.into_bytes());
         Ok(())
+    }
+}
+
+/// The state of the transaction in a ReadyForQuery.
+pub(super) fn status(body: &[u8]) -> Result<u8, End> {
+    match body {
+        [status @ (b'I' | b'T' | b'E')] => Ok(*status),
+        _ => Err(End::out_of_step("ready in no state that there is")),
     }
 }
 
