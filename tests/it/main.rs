@@ -24,6 +24,7 @@ mod postgres_attacks;
 mod postgres_bounds;
 mod postgres_clients;
 mod postgres_connect;
+mod postgres_disclosure;
 mod postgres_definitions;
 mod postgres_encodings;
 mod postgres_lies;
