@@ -30,6 +30,8 @@ mod postgres_lies;
 mod postgres_life;
 mod postgres_pipelines;
 mod postgres_poison;
+mod postgres_encodings;
+mod postgres_pressure;
 mod postgres_regression;
 mod postgres_replication;
 mod postgres_roles;
