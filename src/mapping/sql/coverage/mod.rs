@@ -174,6 +174,8 @@ fn walked(grammar: &Grammar, catalog: &Catalog, text: &str) -> Result<Vec<Place>
     let tree = serde_json::to_value(&parsed.protobuf).unwrap();
     let mut search = Search { grammar, variants: grammar.variants(), way: Vec::new(), found: Vec::new() };
     search.visit("ParseResult", &tree);
+    // The source of `(a, b) = (SELECT …)` stands in the tree once for each column.
+    search.found.dedup();
     let [way] = search.found.as_slice() else { return Err(format!("{text}\n    {} marks", search.found.len())) };
     let mapped = map(text, "wh", catalog, &facts(), &NothingPrepared).map_err(|no| format!("{text}\n    {no:?}"))?;
     let mut operations = mapped.statements.iter().flat_map(|statement| statement.operations.iter());

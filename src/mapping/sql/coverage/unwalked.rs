@@ -20,7 +20,7 @@ const EMPTY: &str = "IntoClause.view_query GroupingFunc.refs RowExpr.colnames Xm
     CreateStmt.nnconstraints IndexStmt.exclude_op_names CallStmt.funcexpr CallStmt.outargs AlterOwnerStmt.relation";
 
 /// Names, roles and aliases: strings, which the walk takes nothing but strings for, or looks up where they mean an object.
-const NAMES: &str = "Alias.colnames RangeVar.alias IntoClause.rel IntoClause.col_names SubLink.oper_name JoinExpr.using_clause \
+const NAMES: &str = "CreateTableAsStmt.into SelectStmt.into_clause SelectStmt.locking_clause Alias.colnames RangeVar.alias IntoClause.rel IntoClause.col_names SubLink.oper_name JoinExpr.using_clause \
     JoinExpr.join_using_alias JoinExpr.alias ColumnRef.fields A_Expr.name CollateClause.collname SortBy.use_op RangeSubselect.alias \
     RangeFunction.alias RangeTableFunc.alias RangeTableSample.method ColumnDef.coll_clause IndexElem.collation IndexElem.opclass \
     LockingClause.locked_rels PartitionElem.collation PartitionElem.opclass CTESearchClause.search_col_list CTECycleClause.cycle_col_list \

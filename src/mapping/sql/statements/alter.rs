@@ -7,7 +7,7 @@ use pg_query::protobuf::{AlterTableCmd, AlterTableStmt, AlterTableType, DropBeha
 
 use super::super::SqlRefusal;
 use super::super::asked::refused;
-use super::super::catalog::Relation;
+use super::super::catalog::{Relation, is_built_in};
 use super::super::names::cut;
 use super::{After, Judge, incomplete, nodes};
 
@@ -53,6 +53,7 @@ impl Judge<'_, '_> {
     /// The values of a column are cast to something else.
     fn was(&mut self, relation: &Relation, column: &str) -> Result<(), SqlRefusal> {
         let known = relation.columns.iter().find(|known| *known.name == *column);
+        let known = known.filter(|known| !is_built_in(known.type_oid));
         let casts = known.map(|known| self.names().implicit_casts(known.type_oid));
         casts.map_or(Ok(()), |casts| self.walk.asked.call(&casts))
     }

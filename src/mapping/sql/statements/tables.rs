@@ -11,7 +11,7 @@ use pg_query::protobuf::{
 
 use super::super::SqlRefusal;
 use super::super::asked::{refused, unknown};
-use super::super::catalog::{Column, Relation, RelationKind};
+use super::super::catalog::{Column, Relation, RelationKind, is_built_in};
 use super::super::names::cut;
 use super::super::query::Walk;
 use super::{After, Judge, incomplete, nodes, object};
@@ -188,8 +188,10 @@ impl Judge<'_, '_> {
         if let Some(type_name) = column.type_name.as_ref().filter(|_| has_default(column)) {
             // The default is cast to it.
             let target = nodes::type_oid(type_name, self.names())?;
-            let casts = self.names().implicit_casts(target);
-            self.stored(|walk| walk.asked.call(&casts))?;
+            if !is_built_in(target) {
+                let casts = self.names().implicit_casts(target);
+                self.stored(|walk| walk.asked.call(&casts))?;
+            }
         }
         if let Some(default) = &column.raw_default {
             self.stored(|walk| walk.expression_about(default, relation))?;
