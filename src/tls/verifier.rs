@@ -11,7 +11,7 @@ use rustls::crypto::{
 };
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{DigitallySignedStruct, DistinguishedName, Error as TlsError, SignatureScheme};
+use rustls::{CipherSuite, DigitallySignedStruct, DistinguishedName, Error as TlsError, SignatureScheme};
 
 use super::HandshakeRefusal;
 use super::handshake::report;
@@ -21,7 +21,15 @@ use crate::config::{PeerMatcher, PeerPattern};
 use crate::identity::{ChainUsage, Clock, SpiffeId, X509Generation, X509Svid, san_of_refused};
 
 /// The one source of cryptography; with the feature `post-quantum` it prefers X25519MLKEM768.
-pub(super) static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(aws_lc_rs::default_provider()));
+pub(super) static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(provider()));
+
+/// Of the suites of TLS 1.3, AES-128 comes first, as with BoringSSL and Go: it is no less out of reach than the 128 bits of P-256 and
+/// X25519 that the keys come from, and takes fewer rounds. A peer that wants AES-256 gets it.
+fn provider() -> CryptoProvider {
+    let mut provider = aws_lc_rs::default_provider();
+    provider.cipher_suites.sort_by_key(|suite| suite.suite() != CipherSuite::TLS13_AES_128_GCM_SHA256);
+    provider
+}
 
 /// Verifies peers against one generation of bundles.
 #[derive(Debug)]
