@@ -227,18 +227,6 @@ impl Asked {
         !self.effects.any() && self.asks.iter().all(|ask| matches!(ask.action, "sql:Select" | "sql:Introspect"))
     }
 
-    /// Whether all columns of each table that is written to are read as well.
-    pub(super) fn sees_whole_rows(&self, names: &Names<'_>) -> bool {
-        self.asks.iter().all(|ask| match (&ask.target, ask.action) {
-            (Target::Table(table), "sql:Insert" | "sql:Update" | "sql:Delete" | "sql:Merge") => {
-                let Ok(relation) = names.relation("", &table.schema, &table.name) else { return false };
-                let read = self.asks.iter().find(|other| other.action == "sql:Select" && other.target.is(&relation));
-                relation.columns.iter().all(|column| read.is_some_and(|read| read.columns.contains(&column.name)))
-            }
-            _ => true,
-        })
-    }
-
     /// What `security_invoker` views read is checked for the caller: it is asked as if the caller had written it. Which of it a write through
     /// the view reaches is not followed: all of it, all columns.
     ///

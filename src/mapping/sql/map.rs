@@ -11,7 +11,8 @@ use super::names::Names;
 use super::parse::parse;
 use super::statements::{self, After, Earlier, Judged};
 use super::{
-    Cursor, Mapped, MappedStatement, Naming, PreparedTexts, SessionFacts, SqlRefusal, Transaction, rename, text,
+    Copying, Cursor, Mapped, MappedStatement, Naming, PreparedTexts, SessionFacts, SqlRefusal, Transaction, rename,
+    text,
 };
 use crate::mapping::{Resource, ResourceKind};
 
@@ -49,11 +50,13 @@ pub fn map(
             statements.push(walk.statement(node, bytes)?);
         }
     }
+    let normalized = text::normalized(text);
     Ok(Mapped {
         literals_do_not_matter: !walk.literals_matter,
         renames: rename::find(text, &walk.renames)?,
+        weight: Mapped::weigh(&statements, &normalized),
         statements,
-        normalized: text::normalized(text),
+        normalized,
         fingerprint: text::fingerprint(text),
     })
 }
@@ -115,8 +118,8 @@ impl TextWalk<'_> {
         }
         let Judged { kind, asked, transaction, naming, cursor, copying, is_select, after } =
             statements::judge(node, &self.names, self.texts, &self.earlier)?;
-        let only_reads = is_select && asked.only_reads();
-        let may_see_whole_rows = asked.sees_whole_rows(&self.names);
+        let gives_rows = is_select || matches!(copying, Some(Copying::Out { .. }));
+        let only_reads = gives_rows && asked.only_reads();
         self.renames.extend_from_slice(asked.renames());
         let (operations, effects, literals_matter) = asked.finish(&self.names, kind);
         self.literals_matter |= literals_matter;
@@ -133,7 +136,6 @@ impl TextWalk<'_> {
             cursor,
             copying,
             only_reads,
-            may_see_whole_rows,
         })
     }
 
@@ -163,7 +165,7 @@ impl TextWalk<'_> {
             _ => {}
         }
         match cursor {
-            Cursor::Declares(name) => drop(self.earlier.cursors.insert(name.clone())),
+            Cursor::Declares { name, .. } => drop(self.earlier.cursors.insert(name.clone())),
             Cursor::Closes(closed) => drop(self.earlier.cursors.remove(closed)),
             Cursor::ClosesAll => self.earlier.cursors.clear(),
             _ => {}

@@ -25,6 +25,7 @@ mod rename;
 mod replication;
 mod statements;
 mod text;
+mod whole_rows;
 
 pub use facts::{PreparedTexts, SessionFacts};
 pub use fuzz::{fuzz, fuzz_key, fuzz_replication};
@@ -36,4 +37,5 @@ pub use operations::{actions, resource_kinds};
 pub use parse::{LONGEST_TEXT, STACK};
 pub use rename::Rename;
 pub use replication::map_replication;
-pub use statements::{kinds, setting_is_harmless, timeout_milliseconds};
+pub use statements::{kinds, setting_boolean, setting_is_harmless, timeout_milliseconds};
+pub use whole_rows::{ToldRows, whole_rows};

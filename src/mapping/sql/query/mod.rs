@@ -160,8 +160,27 @@ impl<'n, 'a> Walk<'n, 'a> {
         self.over(node, Item::table(relation, true, None))
     }
 
-    /// An expression that names a relation's columns and reads none of them now: CHECK, index, policy, partition key. Whoever defines these
-    /// needs no right to read the columns.
+    /// An expression that is computed over the rows that a relation has by now: an index, CHECK, USING. Its errors tell what it reads, so it
+    /// reads: `CREATE INDEX ON people ((ssn::int))`. Whoever gives a new column a CHECK reads nothing by it.
+    ///
+    /// # Errors
+    /// As [`Self::query`].
+    pub(super) fn expression_of_rows(
+        &mut self,
+        node: &Node,
+        relation: &Arc<Relation>,
+        only: bool,
+    ) -> Result<(), SqlRefusal> {
+        let item = Item::table(relation, only, None);
+        let item = match self.names.catalog().relations.get(&relation.oid) {
+            Some(before) => item.with_sources_of(before),
+            None => item.without_sources(),
+        };
+        self.over(node, item)
+    }
+
+    /// An expression that names a relation's columns and reads none of them now: DEFAULT, policy, partition key, the condition of a publication.
+    /// Whoever defines these needs no right to read the columns.
     ///
     /// # Errors
     /// As [`Self::query`].

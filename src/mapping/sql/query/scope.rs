@@ -98,6 +98,16 @@ impl Item {
         }
     }
 
+    /// The same, where only columns that were there before are read by naming them.
+    pub(super) fn with_sources_of(mut self, before: &Relation) -> Self {
+        let added = |name: &str| before.columns.iter().all(|known| &*known.name != name);
+        self.columns = self.columns.each(|column| match added(&column.name) {
+            true => Column { sources: Vec::new(), ..column },
+            false => column,
+        });
+        self
+    }
+
     /// The same, without anything that is read by naming it.
     pub(super) fn without_sources(mut self) -> Self {
         self.columns = self.columns.each(|column| Column { sources: Vec::new(), ..column });

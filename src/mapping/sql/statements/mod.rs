@@ -28,8 +28,8 @@ use super::query::Walk;
 use super::{Copying, Cursor, Effects, Naming, PreparedTexts, SqlRefusal, Transaction};
 use crate::mapping::Value;
 
-pub use settings::is_harmless as setting_is_harmless;
 pub(super) use settings::{SettingValue, set as set_setting};
+pub use settings::{boolean as setting_boolean, is_harmless as setting_is_harmless};
 pub use table::kinds;
 pub use timeouts::milliseconds as timeout_milliseconds;
 

@@ -11,6 +11,9 @@ use super::super::parse::parse;
 use super::super::{Cursor, Naming, SqlRefusal, Transaction};
 use super::{After, Judge, incomplete, nodes};
 
+/// WITH HOLD among the options of DECLARE (`parsenodes.h`).
+const CURSOR_OPT_HOLD: i32 = 0x20;
+
 impl Judge<'_, '_> {
     pub(super) fn transaction(&mut self, statement: &TransactionStmt) -> Result<&'static str, SqlRefusal> {
         let chain = statement.chain;
@@ -97,7 +100,8 @@ impl Judge<'_, '_> {
     pub(super) fn declare(&mut self, declare: &DeclareCursorStmt) -> Result<&'static str, SqlRefusal> {
         self.deeper()?;
         self.statement(nodes::boxed(&declare.query)?)?;
-        self.cursor = Cursor::Declares(declare.portalname.as_str().into());
+        let holds = declare.options & CURSOR_OPT_HOLD != 0;
+        self.cursor = Cursor::Declares { name: declare.portalname.as_str().into(), holds };
         Ok("declare")
     }
 

@@ -18,6 +18,7 @@ pub(super) struct Answer {
     message: Cow<'static, str>,
     decision: Option<String>,
     position: Option<u32>,
+    hint: Option<&'static str>,
 }
 
 /// SQLSTATE of whatever a failed transaction is asked.
@@ -63,12 +64,17 @@ impl Answer {
     fn new(id: Option<DecisionId>, sqlstate: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
         let decision = id.map(|id| id.to_string());
         let poison = format!("portcullis {} {}", decision.as_deref().unwrap_or("-"), nonce());
-        Self { poison, sqlstate: sqlstate.into(), message: message.into(), decision, position: None }
+        Self { poison, sqlstate: sqlstate.into(), message: message.into(), decision, position: None, hint: None }
     }
 
     /// A statement that cannot succeed: it names a column that cannot exist.
     pub(super) fn statement(&self) -> String {
         format!("SELECT \"{}\"", self.poison)
+    }
+
+    /// The same with a HINT.
+    pub(super) fn hinting(self, hint: &'static str) -> Self {
+        Self { hint: Some(hint), ..self }
     }
 
     /// Whether it is the answer to a decision, and not the server's own in other words.
@@ -82,6 +88,11 @@ impl Answer {
         wire::error_fields(body).any(|(code, value)| code == b'M' && memchr::memmem::find(value, poison).is_some())
     }
 
+    /// The code that the client reads.
+    pub(super) fn sqlstate(&self) -> &str {
+        &self.sqlstate
+    }
+
     /// Writes what the client is to read.
     pub(super) fn put(&self, out: &mut BytesMut) {
         wire::error(
@@ -91,7 +102,7 @@ impl Answer {
                 sqlstate: &self.sqlstate,
                 message: Cow::Borrowed(&self.message),
                 detail: self.decision.as_ref().map(|id| Cow::Owned(format!("decision {id}"))),
-                hint: None,
+                hint: self.hint.map(Cow::Borrowed),
                 position: self.position,
             },
         );
@@ -112,8 +123,7 @@ pub(super) fn field(body: &[u8], wanted: u8) -> Option<&str> {
     wire::error_fields(body).find(|(code, _)| *code == wanted).and_then(|(_, value)| str::from_utf8(value).ok())
 }
 
-/// Writes an ErrorResponse without its DETAIL: what a broken constraint says of a row can tell columns that the statement may not
-/// read.
+/// Writes an ErrorResponse without its DETAIL: what a broken constraint says of a row can tell columns that the client may not read.
 pub(super) fn put_without_detail(out: &mut BytesMut, body: &[u8]) {
     wire::frame(out, b'E', |out| {
         for (code, value) in wire::error_fields(body).filter(|(code, _)| *code != b'D') {

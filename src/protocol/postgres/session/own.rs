@@ -10,6 +10,7 @@ use bytes::Bytes;
 use super::facts::{self, QUESTIONS, TEMP_SCHEMA};
 use super::messages::{self, put_bare, put_bind, put_execute, put_parse, put_query, put_target};
 use super::pipeline::Owed;
+use super::server::status;
 use super::session::{End, Session};
 use super::setup::{Reading, Rows};
 use crate::mapping::sql::Effects;
@@ -145,13 +146,13 @@ impl Session {
             }
             b'Z' if own.simple => {
                 own.closing = own.closing.saturating_sub(1);
-                self.status = body.first().copied().unwrap_or(b'I');
+                self.status = status(body)?;
                 if own.closing == 0 {
                     return self.asked();
                 }
             }
             b'Z' if own.closing == 0 && own.synced => {
-                self.status = body.first().copied().unwrap_or(b'I');
+                self.status = status(body)?;
                 return self.asked();
             }
             b'E' => {
@@ -221,6 +222,12 @@ impl Session {
 
     fn catalog_answered(&mut self, answers: &[Rows], whole: bool) -> Result<(), End> {
         let Some(reading) = &self.setup.reading else { return Ok(()) };
+        // In another encoding the bytes of one name can be those of another in UTF-8.
+        let utf8 = self.facts.as_ref().is_some_and(|facts| facts.utf8_client);
+        if !utf8 && !answers.iter().flatten().flatten().flatten().all(|value| value.is_ascii()) {
+            let words = "the catalogue has names that are not ASCII, and `client_encoding` is not UTF8";
+            return Err(End::Failed { sqlstate: "0A000", message: words.into() });
+        }
         let before = self.catalog.as_ref().filter(|_| !whole);
         let catalog = (reading.read)(before, answers).map_err(|cause| End::Failed {
             sqlstate: "0A000",

@@ -173,7 +173,16 @@ pub(super) const CASES: &[(&str, &str)] = &[
     ("CREATE INDEX i ON people (name)", "create_index | Create public.people index=i"),
     (
         "CREATE UNIQUE INDEX CONCURRENTLY ON people (leak(people)) WHERE id > 1",
-        "create_index | Create public.people index=, Execute public.leak, ExecuteCode db",
+        "create_index | Create public.people index=, Execute public.leak, ExecuteCode db, Select public.people(id name ssn)",
+    ),
+    ("CREATE INDEX i ON people ((ssn::int))", "create_index | Create public.people index=i, Select public.people(ssn)"),
+    (
+        "CREATE INDEX i ON people (id) WHERE ssn::int > 0",
+        "create_index | Create public.people index=i, Select public.people(ssn)",
+    ),
+    (
+        "CREATE STATISTICS st ON (ssn::int), id FROM people",
+        "create_statistics | Create public.people statistics=st, Select public.people(ssn)",
     ),
     ("CREATE STATISTICS st ON id, name FROM people", "create_statistics | Create public.people statistics=st"),
     (
@@ -204,7 +213,10 @@ pub(super) const CASES: &[(&str, &str)] = &[
         "CREATE DOMAIN d AS int CHECK (add(VALUE) > 0)",
         "create_domain | Create public domain=d, Execute public.add, ExecuteCode db",
     ),
-    ("ALTER DOMAIN positive ADD CHECK (VALUE > 1)", "alter_domain | Alter public domain=positive"),
+    (
+        "ALTER DOMAIN positive ADD CHECK (VALUE > 1)",
+        "alter_domain | Alter public domain=positive, Select public.feelings(age)",
+    ),
     ("ALTER TYPE mood ADD VALUE 'x'", "alter_type | Alter public type=mood"),
     ("CREATE SCHEMA s", "create_schema | Create db schema=s"),
     ("CREATE SCHEMA AUTHORIZATION app", "create_schema | Create db schema=app"),
@@ -280,7 +292,17 @@ pub(super) const CASES: &[(&str, &str)] = &[
     ("ALTER TABLE people DROP COLUMN ssn CASCADE", "alter_table | Alter public.people(ssn)"),
     (
         "ALTER TABLE people ALTER name SET DEFAULT 'x', ALTER COLUMN ssn TYPE int USING add(id)",
-        "alter_table | Alter public.people(name ssn), Execute public.add, ExecuteCode db",
+        "alter_table | Alter public.people(name ssn), Execute public.add, ExecuteCode db, Select public.people(id ssn)",
+    ),
+    ("ALTER TABLE people ADD CHECK (ssn::int > 0)", "alter_table | Alter public.people, Select public.people(ssn)"),
+    ("ALTER TABLE people ADD COLUMN x int CHECK (x > 0)", "alter_table | Alter public.people"),
+    (
+        "ALTER TABLE people ADD COLUMN x int GENERATED ALWAYS AS (ssn::int) STORED",
+        "alter_table | Alter public.people, Select public.people(ssn)",
+    ),
+    (
+        "ALTER TABLE people ADD EXCLUDE USING btree ((ssn::int) WITH =) WHERE (id::bool)",
+        "alter_table | Alter public.people, Select public.people(id ssn)",
     ),
     (
         "ALTER TABLE people ADD CONSTRAINT c FOREIGN KEY (id) REFERENCES orders",

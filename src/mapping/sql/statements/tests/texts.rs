@@ -144,10 +144,35 @@ fn statements_say_what_they_do_to_transactions_names_and_cursors() {
     assert_eq!(one("PREPARE p AS SELECT 1").naming, Naming::Prepares("p".into()));
     assert_eq!(one("EXECUTE by_sql").naming, Naming::Executes("by_sql".into()));
     assert_eq!(one("DEALLOCATE ALL").naming, Naming::ForgetsAll);
-    assert_eq!(one("DECLARE c CURSOR FOR SELECT 1").cursor, Cursor::Declares("c".into()));
+    assert_eq!(one("DECLARE c CURSOR FOR SELECT 1").cursor, Cursor::Declares { name: "c".into(), holds: false });
+    assert_eq!(
+        one("DECLARE c SCROLL CURSOR WITH HOLD FOR SELECT 1").cursor,
+        Cursor::Declares { name: "c".into(), holds: true }
+    );
     assert_eq!(one("CLOSE ALL").cursor, Cursor::ClosesAll);
     assert_eq!(one("COPY people FROM STDIN").copying, Some(Copying::In));
-    assert_eq!(one("COPY people TO STDOUT").copying, Some(Copying::Out));
+    for (options, header) in [
+        ("", false),
+        ("(FORMAT binary)", false),
+        ("CSV HEADER", true),
+        ("(FORMAT csv, HEADER)", true),
+        ("(FORMAT csv, HEADER true)", true),
+        ("(FORMAT csv, HEADER 'On')", true),
+        ("(FORMAT csv, HEADER 1)", true),
+        ("(FORMAT csv, HEADER off)", false),
+        ("(FORMAT csv, HEADER 0)", false),
+        ("(FORMAT csv, HEADER 'no one knows')", false),
+    ] {
+        let copy = one(&format!("COPY people TO STDOUT {options}"));
+        assert_eq!((copy.copying, copy.only_reads), (Some(Copying::Out { header }), true), "{options}");
+    }
+    assert!(one("COPY (SELECT id FROM people) TO STDOUT").only_reads && !one("COPY people TO '/x'").only_reads);
+    assert!(!one("COPY (DELETE FROM orders RETURNING id) TO STDOUT").only_reads);
+    assert!(!one("COPY (SELECT id FROM people FOR UPDATE) TO STDOUT").only_reads);
+    assert!(
+        !one("COPY (SELECT leak(people) FROM people) TO STDOUT").only_reads
+            && !one("COPY people FROM STDIN").only_reads
+    );
     assert_eq!(one("COPY people TO '/x'").copying, None);
     assert!(one("SELECT id FROM people").only_reads && one("VALUES (1)").only_reads);
     assert!(!one("DELETE FROM orders").only_reads && !one("EXPLAIN SELECT 1").only_reads);
