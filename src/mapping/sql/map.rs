@@ -145,7 +145,7 @@ impl TextWalk<'_> {
             return Ok(());
         }
         for resource in resources.filter(|resource| resource.kind() == ResourceKind::Table) {
-            let gone = self.gone.get(&*resource.id());
+            let gone = self.gone.get(resource.id());
             let is_gone = |gone: &Arc<Relation>| {
                 self.names.relation("", &gone.schema, &gone.name).is_ok_and(|now| now.oid == gone.oid)
             };
@@ -197,7 +197,7 @@ impl TextWalk<'_> {
             After::Relations { relations, local } => {
                 locally = local;
                 for relation in relations {
-                    self.gone.remove(&*named(&self.names, &relation.schema, &relation.name).id());
+                    self.gone.remove(named(&self.names, &relation.schema, &relation.name).id());
                     self.names.create(relation);
                 }
             }
