@@ -115,7 +115,7 @@ impl Session {
         }
         // A catalogue of the session's own grows old like any other; within a transaction asking would take a snapshot.
         let old = self.catalog_until.is_none_or(|until| until <= self.now);
-        self.stale.names |= old && self.private && self.is_between_messages();
+        self.stale.anything |= old && self.private && self.is_between_messages();
         // A failed transaction answers no questions.
         if self.stale.any() && self.status != b'E' {
             // Behind a Sync whose answer is still to come the questions would begin a transaction, or meet a failed one.

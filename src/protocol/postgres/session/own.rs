@@ -15,6 +15,13 @@ use super::setup::{Reading, Rows};
 use crate::mapping::sql::Effects;
 use crate::mapping::sql::catalog::{Catalog, CatalogRows, Fingerprint, Part};
 
+/// A bound that is never reached. Rows that might be fetched in several goes are not gathered from parallel workers, which the client's settings
+/// may call for however small a table is, and starting them takes longer than all the rest.
+///
+/// # Source
+/// `exec_execute_message` in postgres.c (`run_once`), `ExecutePlan` in execMain.c.
+const NEVER_PARALLEL: u32 = i32::MAX.unsigned_abs();
+
 /// A question that is under way.
 #[derive(Debug)]
 pub(super) struct Own {
@@ -31,8 +38,14 @@ pub(super) struct Own {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Purpose {
-    Facts { names: bool },
-    Catalog { whole: bool },
+    Facts {
+        names: bool,
+    },
+    /// Whether the catalogue at hand still holds.
+    Fingerprint,
+    Catalog {
+        whole: bool,
+    },
 }
 
 /// How the catalogue is read in the session itself: by the same queries as from outside, between two looks at the fingerprint. They may be of
@@ -112,7 +125,7 @@ impl Session {
             for question in questions {
                 put_parse(out, name.as_bytes(), question);
                 put_bind(out, name.as_bytes(), name.as_bytes());
-                put_execute(out, name.as_bytes(), 0);
+                put_execute(out, name.as_bytes(), NEVER_PARALLEL);
                 put_target(out, b'C', b'P', name.as_bytes());
                 put_target(out, b'C', b'S', name.as_bytes());
             }
@@ -176,6 +189,7 @@ impl Session {
         let Some(own) = self.own.take() else { return Ok(()) };
         match own.purpose {
             Purpose::Facts { names } => self.facts_answered(&own.answers, names, own.synced)?,
+            Purpose::Fingerprint => self.fingerprint_answered(&own.answers)?,
             Purpose::Catalog { whole } => self.catalog_answered(&own.answers, whole)?,
         }
         if let Some(ready) = self.first_ready.take() {
@@ -197,16 +211,30 @@ impl Session {
             .map_err(|why| End::refused("session-facts", "0A000", why.0))?;
         let has_temp = facts.temp_schema.is_some();
         self.set_facts(facts);
+        let defined = self.stale.names;
         self.stale = Effects::default();
         if names {
             // What others see too is read from outside; what only this session sees, in it.
             match &self.setup.reading {
-                Some(_) if !between || has_temp => {
-                    let known = self.catalog.as_ref().is_some_and(|catalog| catalog.built_in.is_some());
-                    self.ask_catalog(!known);
-                }
+                Some(_) if !between || has_temp => match self.catalog.as_ref().map(|known| &known.built_in) {
+                    // Code that nobody has judged has run, or time has passed: mostly nothing has changed.
+                    Some(Some(_)) if !defined => self.ask(&[Fingerprint::query()], Purpose::Fingerprint),
+                    Some(Some(_)) => self.ask_catalog(false),
+                    _ => self.ask_catalog(true),
+                },
                 _ => self.want_newest = true,
             }
+        }
+        Ok(())
+    }
+
+    fn fingerprint_answered(&mut self, answers: &[Rows]) -> Result<(), End> {
+        let now = answers.first().map(fingerprint).transpose().map_err(unreadable)?.unwrap_or_default();
+        if self.catalog.as_ref().is_some_and(|known| known.fingerprint.is_still(&now)) {
+            self.private = true;
+            self.catalog_until = Some(self.now + self.setup.catalog_max_age);
+        } else {
+            self.ask_catalog(false);
         }
         Ok(())
     }
@@ -222,10 +250,7 @@ impl Session {
     fn catalog_answered(&mut self, answers: &[Rows], whole: bool) -> Result<(), End> {
         let Some(reading) = &self.setup.reading else { return Ok(()) };
         let before = self.catalog.as_ref().filter(|_| !whole);
-        let catalog = (reading.read)(before, answers).map_err(|cause| End::Failed {
-            sqlstate: "0A000",
-            message: format!("the catalogue could not be read: {cause}"),
-        })?;
+        let catalog = (reading.read)(before, answers).map_err(unreadable)?;
         match catalog {
             None => self.ask_catalog(true),
             Some(catalog) => {
@@ -236,6 +261,11 @@ impl Session {
         }
         Ok(())
     }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn unreadable(cause: String) -> End {
+    End::Failed { sqlstate: "0A000", message: format!("the catalogue could not be read: {cause}") }
 }
 
 #[cfg(test)]
