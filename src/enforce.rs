@@ -169,6 +169,14 @@ impl EnforcementPoint {
         }
     }
 
+    /// Whether the policies would allow all of this now. Nobody acts on it but ourselves, so it has no record.
+    pub fn would_allow(&self, asker: &Arc<Asker>, operations: &Operations) -> bool {
+        let generation = self.policies_in_force();
+        let principal = asker.principal(&generation);
+        let facts = self.facts(asker, SystemTime::now());
+        operations.iter().all(|operation| generation.decide(&principal, operation, &facts).outcome == Outcome::Allowed)
+    }
+
     /// A request that cannot be named, so no policy was asked: refused, and recorded as that.
     pub fn refuse(
         self: &Arc<Self>,

@@ -150,11 +150,11 @@ async fn what_came_with_the_server_is_read_again_only_when_that_changed() {
     let first = catalogue.current().await.unwrap();
     server.fingerprint.store(7, Ordering::SeqCst);
     let second = catalogue.refreshed().await.unwrap();
-    assert!(Arc::ptr_eq(first.built_in.as_ref().unwrap(), second.built_in.as_ref().unwrap()), "shared");
+    assert!(Arc::ptr_eq(first.built_in().unwrap(), second.built_in().unwrap()), "shared");
     assert_eq!((server.counts(), server.whole.load(Ordering::SeqCst)), ((1, 1, 2), 1));
     server.built_in.store(7, Ordering::SeqCst);
     let third = catalogue.refreshed().await.unwrap();
-    assert!(!Arc::ptr_eq(second.built_in.as_ref().unwrap(), third.built_in.as_ref().unwrap()), "read anew");
+    assert!(!Arc::ptr_eq(second.built_in().unwrap(), third.built_in().unwrap()), "read anew");
     assert_eq!((server.counts(), server.whole.load(Ordering::SeqCst)), ((1, 2, 3), 2));
 }
 
@@ -298,7 +298,7 @@ async fn a_real_servers_changes_are_read_as_if_all_were_read() {
         let now = link.read(Some(&seen)).await.unwrap();
         let took = started.elapsed();
         let before = std::mem::replace(&mut seen, now);
-        let built_in = |seen: &Seen| seen.catalog.built_in.as_ref().map(Arc::as_ptr);
+        let built_in = |seen: &Seen| seen.catalog.built_in().map(Arc::as_ptr);
         let kept = built_in(&seen).is_some() && built_in(&before) == built_in(&seen);
         let started = Instant::now();
         let all = fresh.read(None).await.unwrap();
@@ -313,7 +313,7 @@ async fn a_real_servers_changes_are_read_as_if_all_were_read() {
             })
             .await
             .unwrap();
-        let at_once = Catalog::build(rows).unwrap();
+        let at_once = Catalog::build(&rows).unwrap();
         assert!(seen.catalog.said() == all.catalog.said(), "{change}");
         assert!(seen.catalog.said() == at_once.said(), "{change}: at once");
         assert_ne!(seen.catalog.generation, before.catalog.generation, "{change}");

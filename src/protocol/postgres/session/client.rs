@@ -221,7 +221,7 @@ impl Session {
             Look::Refused(_) if self.is_blind() => return self.deny_query(Answer::in_failed_transaction()),
             Look::Refused(refused) => {
                 let answer = self.refuse(text, &refused, SIMPLE)?;
-                return self.deny_query(answer);
+                return self.refuse_query(text, &refused, answer);
             }
             Look::Judged(judged) if self.only_the_end(&judged) => {
                 return self.deny_query(Answer::in_failed_transaction());
@@ -344,9 +344,13 @@ impl Session {
 
     pub(super) fn deny_query(&mut self, answer: Answer) -> Handled {
         self.to_server.put(|out| put_query(out, &answer.statement()));
+        self.owes_refusal(answer);
+        Ok(None)
+    }
+
+    pub(super) fn owes_refusal(&mut self, answer: Answer) {
         let change = self.drop_unnamed();
         self.owed.push_back(Owed::Query(Box::new(Queried { denied: Some(answer), change, ..Queried::default() })));
-        Ok(None)
     }
 
     /// A Query is sent: the server drops its unnamed statement and portal, and what follows stands for itself.
@@ -367,7 +371,13 @@ impl Session {
         let answer = match self.look(text) {
             Look::NeedsCatalog => return Ok(Some(Wait::Catalog)),
             Look::Refused(_) if self.is_blind() => Answer::in_failed_transaction(),
-            Look::Refused(refused) => self.refuse(text, &refused, came)?,
+            Look::Refused(refused) => {
+                let answer = self.refuse(text, &refused, came)?;
+                if self.server_knows_better(text, &refused) {
+                    return self.refuse_parse(frame, answer);
+                }
+                answer
+            }
             Look::Judged(judged) if self.only_the_end(&judged) => Answer::in_failed_transaction(),
             Look::Judged(judged) => match self.preview_prepared(&judged, came)? {
                 Some(answer) => answer,

@@ -18,6 +18,8 @@ pub(super) struct Answer {
     message: Cow<'static, str>,
     decision: Option<String>,
     position: Option<u32>,
+    /// The server is asked for its own words first.
+    after_the_servers: bool,
 }
 
 /// SQLSTATE of whatever a failed transaction is asked.
@@ -63,7 +65,19 @@ impl Answer {
     fn new(id: Option<DecisionId>, sqlstate: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
         let decision = id.map(|id| id.to_string());
         let poison = format!("portcullis {} {}", decision.as_deref().unwrap_or("-"), nonce());
-        Self { poison, sqlstate: sqlstate.into(), message: message.into(), decision, position: None }
+        let (sqlstate, message) = (sqlstate.into(), message.into());
+        Self { poison, sqlstate, message, decision, position: None, after_the_servers: false }
+    }
+
+    /// The same for when the server finds nothing wrong itself.
+    pub(super) const fn after_the_servers(mut self) -> Self {
+        self.after_the_servers = true;
+        self
+    }
+
+    /// Whether the server is asked for its own words first.
+    pub(super) const fn is_after_the_servers(&self) -> bool {
+        self.after_the_servers
     }
 
     /// A statement that cannot succeed: it names a column that cannot exist.

@@ -91,6 +91,9 @@ impl Session {
 
     /// ParseComplete, BindComplete, CloseComplete.
     fn confirmed(&mut self, frame: Frame) -> Result<(), End> {
+        if self.is_before_poison(frame.tag()) {
+            return Ok(());
+        }
         if let Some(Owed::Query(queried)) = self.owed.front()
             && queried.limit.is_some()
         {

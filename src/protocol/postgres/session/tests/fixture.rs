@@ -171,7 +171,7 @@ impl Tested {
             replicates: false,
             map,
             safe_key: |_| None,
-            reading: None,
+            reads_in_session: false,
         };
         let mut ready = BytesMut::new();
         ready_for_query(&mut ready, b'I');
