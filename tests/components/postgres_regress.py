@@ -3,8 +3,8 @@
     postgres_regress.py --source DIR --direct HOST:PORT --through HOST:PORT --user ROLE --out DIR [--only a,b]
 
 Both servers are fresh and alike, with an empty database `regression`. The files run in the order of PostgreSQL's own
-schedule, one after the other, each in a psql of its own. Writes `OUT/FILE.diff` for each file that differs, and one JSON
-object to standard output: the files that ran, those that differ with the number of differing lines, those that hung, and
+schedule, one after the other, each in a psql of its own. Writes `OUT/SIDE/FILE.out` for each file, `OUT/FILE.diff` for each
+that differs, and one JSON object to standard output: the files that ran, those that differ with the number of differing lines, those that hung, and
 how many seconds each took on either side.
 """
 import argparse
@@ -53,6 +53,8 @@ def run(side, address, arguments, tests):
                 wrote[test] = done.stdout.replace(build.encode(), b"BUILD")
             except subprocess.TimeoutExpired as hung:
                 wrote[test] = (hung.stdout or b"") + b"\nHUNG\n"
+            with open(os.path.join(build, test + ".out"), "wb") as out:
+                out.write(wrote[test])
             took[test] = round(time.monotonic() - began, 2)
     return wrote, took
 
