@@ -5,16 +5,18 @@
 //! would have done it is cancelled, when it is dropped. So there is no forwarding without a decision and no decision without
 //! a record.
 
+mod answer;
 mod exchange;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use self::answer::{Answer, Answers};
 use crate::audit::{Audit, AuditError, DecisionId, Kind, OperationRecord, Record, SqlRecord, new_decision_id};
 use crate::config::{Direction, OnAuditFailure};
 use crate::mapping::{Context, Operations, Value};
-use crate::policy::{Decision, Outcome, PolicyGeneration, PolicyStore, Principal};
+use crate::policy::{Outcome, PolicyGeneration, PolicyStore, Principal};
 use crate::telemetry::ListenerMetrics;
 use crate::tls::Peer;
 
@@ -49,6 +51,7 @@ pub struct Asker {
     /// The same as records write it; made once.
     address_text: Option<Box<str>>,
     principal: Mutex<Option<(u64, Arc<Principal>)>>,
+    answers: Mutex<Answers>,
 }
 
 impl Asker {
@@ -56,7 +59,7 @@ impl Asker {
     #[must_use]
     pub fn new(peer: Arc<Peer>, address: Option<SocketAddr>) -> Self {
         let address_text = address.map(|address| address.to_string().into());
-        Self { peer, address, address_text, principal: Mutex::new(None) }
+        Self { peer, address, address_text, principal: Mutex::new(None), answers: Mutex::default() }
     }
 
     /// The verified peer.
@@ -111,19 +114,62 @@ impl EnforcementPoint {
         exchange: Exchange,
         operations: impl Into<Arc<Operations>>,
     ) -> Result<Permit, Denied> {
-        let operations = operations.into();
         let deciding = Instant::now();
         let time = SystemTime::now();
+        let answer = Arc::new(self.ask(generation, asker, operations.into(), time));
+        self.entered(asker, exchange, answer, time, deciding.elapsed())
+    }
+
+    /// The same for operations that one connection is likely to ask again, such as those of a prepared statement: an answer that lasts
+    /// is not looked for anew as long as `generation` is the same, and its records are written from what they have in common.
+    ///
+    /// # Errors
+    /// As [`enforce`](Self::enforce).
+    pub fn enforce_again(
+        self: &Arc<Self>,
+        generation: Arc<PolicyGeneration>,
+        asker: &Arc<Asker>,
+        exchange: Exchange,
+        operations: &Arc<Operations>,
+    ) -> Result<Permit, Denied> {
+        let time = SystemTime::now();
+        let mut answers = asker.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(answer) = answers.find(operations, &generation) {
+            let answer = Arc::clone(answer);
+            drop(answers);
+            return self.entered(asker, exchange, answer, time, Duration::ZERO);
+        }
+        let deciding = Instant::now();
+        let answer = Arc::new(self.ask(generation, asker, Arc::clone(operations), time));
+        answers.keep(&answer);
+        drop(answers);
+        self.entered(asker, exchange, answer, time, deciding.elapsed())
+    }
+
+    fn ask(
+        &self,
+        generation: Arc<PolicyGeneration>,
+        asker: &Asker,
+        operations: Arc<Operations>,
+        time: SystemTime,
+    ) -> Answer {
         let principal = asker.principal(&generation);
-        let facts = self.facts(asker, time);
-        let decisions: Vec<Decision> =
-            operations.iter().map(|operation| generation.decide(&principal, operation, &facts)).collect();
-        let authz = deciding.elapsed();
+        Answer::of(generation, &principal, operations, self.facts(asker, time))
+    }
+
+    fn entered(
+        self: &Arc<Self>,
+        asker: &Arc<Asker>,
+        exchange: Exchange,
+        answer: Arc<Answer>,
+        time: SystemTime,
+        authz: Duration,
+    ) -> Result<Permit, Denied> {
         self.metrics.authz_seconds(authz);
-        for (operation, decision) in operations.iter().zip(&decisions) {
+        for (operation, decision) in answer.each() {
             self.metrics.decision(operation.action.as_str(), decision.outcome.as_str(), "enforce");
         }
-        let outcome = worst(&decisions);
+        let outcome = answer.outcome;
         // Boxed: it is handed on from hand to hand until the exchange ends.
         let entry = Box::new(Entry {
             point: Arc::clone(self),
@@ -132,7 +178,7 @@ impl EnforcementPoint {
             id: new_decision_id(),
             time,
             outcome,
-            asked: Some(Asked { operations, decisions, facts, generation }),
+            answer: Some(answer),
             refusal: None,
             authz,
             recorded: false,
@@ -194,7 +240,7 @@ impl EnforcementPoint {
             id: new_decision_id(),
             time,
             outcome: Outcome::Refused,
-            asked: None,
+            answer: None,
             refusal: Some((rule, message)),
             authz: Duration::ZERO,
             recorded: false,
@@ -265,16 +311,15 @@ impl Permit {
     /// The policies that decided.
     #[must_use]
     pub fn policies(&self) -> Option<&Arc<PolicyGeneration>> {
-        self.0.asked.as_ref().map(|asked| &asked.generation)
+        self.0.answer.as_ref().map(|answer| &answer.generation)
     }
 
     /// The most rows that the policies allow to be read: the smallest `@max_rows` of the permits that decided the operations named `action`.
     #[must_use]
     pub fn max_rows(&self, action: &str) -> Option<u64> {
-        let asked = self.0.asked.as_ref().filter(|asked| asked.generation.limits_rows())?;
-        let of_action =
-            asked.operations.iter().zip(&asked.decisions).filter(|(asked, _)| asked.action.as_str() == action);
-        of_action.flat_map(|(_, decision)| &decision.policies).filter_map(|id| asked.generation.max_rows(id)).min()
+        let answer = self.0.answer.as_ref().filter(|answer| answer.generation.limits_rows())?;
+        let of_action = answer.each().filter(|(asked, _)| asked.action.as_str() == action);
+        of_action.flat_map(|(_, decision)| &decision.policies).filter_map(|id| answer.generation.max_rows(id)).min()
     }
 
     /// Records that the exchange has begun, for one that stays open: the final record will have the same decision id.
@@ -317,8 +362,8 @@ impl Denied {
     /// Whether each operation for itself is allowed, in the order asked; empty if no policy was asked.
     #[must_use]
     pub fn allowed_each(&self) -> Vec<bool> {
-        let decisions = self.0.asked.as_ref().map(|asked| asked.decisions.as_slice()).unwrap_or_default();
-        decisions.iter().map(|decision| decision.outcome == Outcome::Allowed).collect()
+        let each = self.0.answer.iter().flat_map(|answer| answer.each());
+        each.map(|(_, decision)| decision.outcome == Outcome::Allowed).collect()
     }
 
     /// A permit for those operations only that are allowed for themselves, if there are any. The caller forwards no others:
@@ -348,18 +393,10 @@ struct Entry {
     id: DecisionId,
     time: SystemTime,
     outcome: Outcome,
-    asked: Option<Asked>,
+    answer: Option<Arc<Answer>>,
     refusal: Option<(&'static str, String)>,
     authz: Duration,
     recorded: bool,
-}
-
-#[derive(Debug)]
-struct Asked {
-    operations: Arc<Operations>,
-    decisions: Vec<Decision>,
-    facts: Context,
-    generation: Arc<PolicyGeneration>,
 }
 
 impl Entry {
@@ -377,8 +414,12 @@ impl Entry {
 
     fn write(&self, kind: Kind, settlement: &Settlement) -> Result<(), AuditError> {
         let svid = self.asker.peer.svid();
-        let deciding = self.asked.as_ref().and_then(|asked| deciding(asked, self.outcome));
-        let several = self.asked.as_ref().filter(|asked| asked.operations.len() > 1);
+        let answer = self.answer.as_deref();
+        // The operation that the record is about: the first one that was decided like the whole.
+        let deciding = answer.and_then(|answer| answer.each().find(|(_, decision)| decision.outcome == self.outcome));
+        let said = answer.and_then(Answer::said);
+        // What has been said before need not be put together.
+        let several = answer.filter(|answer| answer.operations.len() > 1 && said.is_none_or(|said| !said.is_known()));
         let operations = several.map(operation_records).unwrap_or_default();
         self.point.audit.write(&Record {
             kind,
@@ -387,11 +428,12 @@ impl Entry {
             mode: "enforce",
             peer_san: None,
             request_id: Some(&self.exchange.request_id),
+            request_number: self.exchange.number,
             trace_id: self.exchange.trace_id.as_deref(),
             outcome: self.outcome.as_str(),
             policies: deciding.map(|(_, decision)| decision.policies.as_slice()).unwrap_or_default(),
-            policy_digest: self.asked.as_ref().map(|asked| asked.generation.digest()),
-            policy_generation: self.asked.as_ref().map(|asked| asked.generation.number()),
+            policy_digest: answer.map(|answer| answer.generation.digest()),
+            policy_generation: answer.map(|answer| answer.generation.number()),
             principal: Some(self.asker.peer.id().as_str()),
             peer_certificate_sha256: Some(svid.sha256()),
             peer_certificate_serial: Some(svid.serial()),
@@ -399,8 +441,9 @@ impl Entry {
             action: deciding.map(|(operation, _)| operation.action.as_str()),
             resource: deciding.map(|(operation, _)| &operation.resource),
             context: deciding.map(|(operation, _)| &operation.context),
-            facts: self.asked.as_ref().map(|asked| &asked.facts),
+            facts: answer.map(|answer| &answer.facts),
             operations: &operations,
+            said,
             direction: self.point.direction.as_str(),
             protocol: self.point.protocol,
             listener: &self.point.listener,
@@ -419,7 +462,9 @@ impl Entry {
                 rows: settlement.rows,
                 sqlstate: settlement.sqlstate.as_deref(),
             }),
-            duration: Some(self.exchange.started.elapsed()),
+            duration: Some(
+                settlement.ended.unwrap_or_else(Instant::now).saturating_duration_since(self.exchange.started),
+            ),
             authz: Some(self.authz),
             status: settlement.status,
             reason: self.refusal.as_ref().map(|(rule, _)| *rule).or(settlement.reason),
@@ -443,29 +488,16 @@ impl Drop for Entry {
     }
 }
 
-/// The operation that the record is about: the first one that was decided like the whole.
-fn deciding(asked: &Asked, outcome: Outcome) -> Option<(&crate::mapping::Operation, &Decision)> {
-    asked.operations.iter().zip(&asked.decisions).find(|(_, decision)| decision.outcome == outcome)
-}
-
-fn operation_records(asked: &Asked) -> Vec<OperationRecord<'_>> {
-    let each = asked.operations.iter().zip(&asked.decisions);
-    each.map(|(operation, decision)| OperationRecord {
+fn operation_records(answer: &Answer) -> Vec<OperationRecord<'_>> {
+    let records = answer.each().map(|(operation, decision)| OperationRecord {
         action: operation.action.as_str(),
         resource: &operation.resource,
         context: &operation.context,
         outcome: decision.outcome.as_str(),
         policies: &decision.policies,
         error: decision.error.as_deref(),
-    })
-    .collect()
-}
-
-/// The outcome of the whole: what cannot be named outweighs an error, an error a forbid, a forbid a missing permit.
-fn worst(decisions: &[Decision]) -> Outcome {
-    const WORST_FIRST: [Outcome; 4] = [Outcome::Refused, Outcome::Error, Outcome::Forbidden, Outcome::NotPermitted];
-    let found = |outcome: &Outcome| decisions.iter().any(|decision| decision.outcome == *outcome);
-    WORST_FIRST.into_iter().find(found).unwrap_or(Outcome::Allowed)
+    });
+    records.collect()
 }
 
 fn millis(time: SystemTime) -> i64 {

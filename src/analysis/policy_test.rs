@@ -112,7 +112,9 @@ fn ask(policies: &PolicyGeneration, case: &Case) -> Result<CaseResult, String> {
     let AskedOf { facts, operations } = case.question.asked(policies.headers_read())?;
     let decisions: Vec<Decision> = match operations {
         Ok(operations) => operations.iter().map(|operation| policies.decide(&principal, operation, &facts)).collect(),
-        Err(refusal) => vec![Decision { outcome: Outcome::Refused, policies: Vec::new(), error: Some(refusal) }],
+        Err(refusal) => {
+            vec![Decision { outcome: Outcome::Refused, policies: Vec::new(), error: Some(refusal), lasts: false }]
+        }
     };
     let outcome = worst(&decisions);
     let mut by = Vec::new();

@@ -21,6 +21,17 @@ impl<'l> Object<'l> {
         Self { line, empty: true }
     }
 
+    /// Goes on with an object whose beginning is written elsewhere: what comes first needs no comma.
+    pub(super) fn within(line: &'l mut Vec<u8>) -> Self {
+        Self { line, empty: true }
+    }
+
+    /// Members that `write` writes, which are at least one.
+    pub(super) fn members(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        self.comma();
+        write(self.line);
+    }
+
     pub(super) fn end(self) {
         self.line.push(b'}');
     }
@@ -107,7 +118,7 @@ pub(super) fn number(line: &mut Vec<u8>, number: impl Display) {
 }
 
 /// A JSON number without the formatting machinery: most records have eight.
-fn whole_number(line: &mut Vec<u8>, mut number: u64) {
+pub(super) fn whole_number(line: &mut Vec<u8>, mut number: u64) {
     let mut digits = [0; 20];
     let mut first = digits.len();
     for digit in digits.iter_mut().rev() {

@@ -7,6 +7,7 @@ mod line;
 mod record;
 mod recorder;
 mod redact;
+mod said;
 mod sink;
 
 pub use decision_id::{DecisionId, new_decision_id};
@@ -14,3 +15,4 @@ pub use line::Rfc3339;
 pub use record::{Kind, OperationRecord, Record, SqlRecord};
 pub use recorder::{Audit, AuditError};
 pub use redact::is_secret_header;
+pub use said::Said;

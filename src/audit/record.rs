@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::DecisionId;
-use super::line::{Object, Rfc3339, displayed, is_plain, list, number, string, string_contents};
+use super::line::{Object, Rfc3339, displayed, is_plain, list, number, string, string_contents, whole_number};
 use super::redact::{REDACTED, is_secret_header};
+use super::said::Said;
 use crate::mapping::{Context, Resource, Value};
 
 /// What a record is about.
@@ -45,6 +46,8 @@ pub struct Record<'a> {
     pub decision_id: DecisionId,
     /// `x-request-id`.
     pub request_id: Option<&'a str>,
+    /// Written behind the request id: the number of a statement in its session.
+    pub request_number: Option<u64>,
     /// The trace id of `traceparent`.
     pub trace_id: Option<&'a str>,
     /// `allowed`, `forbidden`, `not_permitted`, `error` or `refused`.
@@ -77,6 +80,9 @@ pub struct Record<'a> {
     pub context: Option<&'a Context>,
     /// Every operation, when there are several.
     pub operations: &'a [OperationRecord<'a>],
+    /// What this record has in common with others of the same answer: from `outcome` to `upstream` all but the time. Taken from there
+    /// once it is known, without a look at the fields themselves.
+    pub said: Option<&'a Said>,
     /// `inbound` or `outbound`.
     pub direction: &'static str,
     /// `http`, `s3` …
@@ -154,6 +160,7 @@ impl Record<'_> {
             kind,
             decision_id,
             request_id: None,
+            request_number: None,
             trace_id: None,
             outcome,
             mode: "enforce",
@@ -170,6 +177,7 @@ impl Record<'_> {
             facts: None,
             context: None,
             operations: &[],
+            said: None,
             direction: "",
             protocol: "",
             listener: "",
@@ -195,22 +203,18 @@ impl Record<'_> {
     /// is written.
     pub(super) fn append(&self, line: &mut Vec<u8>, rate: f64) {
         let mut object = Object::begin(line);
-        object.member("time", |line| Rfc3339::from(self.time).append(line));
+        let time = Rfc3339::from(self.time);
+        object.member("time", |line| time.append(line));
         object.string("kind", self.kind.as_str());
         object.member("decision_id", |line| self.decision_id.append(line));
-        object.some_string("request_id", self.request_id);
+        if let Some(id) = self.request_id {
+            object.member("request_id", |line| append_request_id(line, id, self.request_number));
+        }
         object.some_string("trace_id", self.trace_id);
-        object.string("outcome", self.outcome);
-        object.string("mode", self.mode);
-        object.some_strings("policies", self.policies);
-        object.some_string("policy_digest", self.policy_digest);
-        object.some_number("policy_generation", self.policy_generation);
-        self.append_peer(&mut object);
-        self.append_asked(&mut object);
-        object.some_string("direction", not_empty(self.direction));
-        object.some_string("protocol", not_empty(self.protocol));
-        object.some_string("listener", not_empty(self.listener));
-        object.some_string("upstream", self.upstream);
+        match self.said {
+            Some(said) => object.members(|line| said.append(line, time, |line| self.append_answered(line))),
+            None => object.members(|line| self.append_answered(line)),
+        }
         object.some_string("method", self.method);
         if let Some(sql) = &self.sql {
             object.member("sql", |line| sql.append(line));
@@ -227,6 +231,22 @@ impl Record<'_> {
         }
         object.end();
         line.push(b'\n');
+    }
+
+    /// What is the same in all records of an answer but for the time of the question.
+    fn append_answered(&self, line: &mut Vec<u8>) {
+        let mut object = Object::within(line);
+        object.string("outcome", self.outcome);
+        object.string("mode", self.mode);
+        object.some_strings("policies", self.policies);
+        object.some_string("policy_digest", self.policy_digest);
+        object.some_number("policy_generation", self.policy_generation);
+        self.append_peer(&mut object);
+        self.append_asked(&mut object);
+        object.some_string("direction", not_empty(self.direction));
+        object.some_string("protocol", not_empty(self.protocol));
+        object.some_string("listener", not_empty(self.listener));
+        object.some_string("upstream", self.upstream);
     }
 
     fn append_peer(&self, object: &mut Object<'_>) {
@@ -278,6 +298,16 @@ impl OperationRecord<'_> {
         object.some_string("error", self.error);
         object.end();
     }
+}
+
+fn append_request_id(line: &mut Vec<u8>, id: &str, count: Option<u64>) {
+    line.push(b'"');
+    string_contents(line, id);
+    if let Some(count) = count {
+        line.push(b'-');
+        whole_number(line, count);
+    }
+    line.push(b'"');
 }
 
 /// A resource as Cedar writes it: `Bucket::"lake/raw"`.

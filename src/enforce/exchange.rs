@@ -9,7 +9,9 @@ pub struct Exchange {
     /// When its head had arrived.
     pub started: Instant,
     /// `x-request-id`: received or made.
-    pub request_id: Box<str>,
+    pub request_id: Arc<str>,
+    /// Written behind the request id: tells the statements of one session apart.
+    pub number: Option<u64>,
     /// The trace id of `traceparent`, if there was one.
     pub trace_id: Option<Box<str>>,
     /// The request's method, where the protocol has one.
@@ -38,6 +40,8 @@ pub struct Statement {
 /// How an exchange ended.
 #[derive(Debug, Clone, Default)]
 pub struct Settlement {
+    /// When it ended; none: now.
+    pub ended: Option<Instant>,
     /// The status that the peer was answered with; none if it got no answer.
     pub status: Option<u16>,
     /// Body bytes received from the peer and forwarded.

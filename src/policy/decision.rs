@@ -13,6 +13,8 @@ pub struct Decision {
     pub policies: Vec<Arc<str>>,
     /// What went wrong, or why nothing could be asked.
     pub error: Option<String>,
+    /// None of the policies that were asked reads the time: as long as they are in force, the same question has the same answer.
+    pub lasts: bool,
 }
 
 /// What can be decided. Everything but `Allowed` is a denial.
@@ -58,10 +60,10 @@ impl fmt::Display for Outcome {
 
 impl Decision {
     pub(super) const fn refused(why: String) -> Self {
-        Self { outcome: Outcome::Refused, policies: Vec::new(), error: Some(why) }
+        Self { outcome: Outcome::Refused, policies: Vec::new(), error: Some(why), lasts: false }
     }
 
     pub(super) const fn error(why: String) -> Self {
-        Self { outcome: Outcome::Error, policies: Vec::new(), error: Some(why) }
+        Self { outcome: Outcome::Error, policies: Vec::new(), error: Some(why), lasts: false }
     }
 }

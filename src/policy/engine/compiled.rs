@@ -142,6 +142,7 @@ impl Engine {
             tally.forbids.extend_from_slice(&scope.forbids);
             conditional.extend(&scope.conditional);
         }
+        tally.reads_time = conditional.iter().any(|conditional| conditional.reads.context("now"));
         if !conditional.is_empty() {
             let asked = Asked { principal, form, action: &action.entity, operation, located: &located, facts };
             match Question::new(self, &asked, &conditional) {
@@ -231,6 +232,7 @@ struct Tally {
     forbids: Vec<u32>,
     errors: Vec<u32>,
     error: Option<String>,
+    reads_time: bool,
 }
 
 impl Tally {
@@ -247,6 +249,7 @@ impl Tally {
         };
         deciding.sort_unstable();
         let policies = deciding.iter().filter_map(|number| ids.get(*number as usize).cloned()).collect();
-        Decision { outcome, policies, error: self.error }
+        let lasts = !self.reads_time && self.error.is_none();
+        Decision { outcome, policies, error: self.error, lasts }
     }
 }

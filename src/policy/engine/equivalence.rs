@@ -428,12 +428,22 @@ fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().map_or(default, |value| value.parse().expect("a number"))
 }
 
+/// The same facts at another time.
+fn at(facts: &Context, now: i64) -> Context {
+    let mut later = Context::default();
+    for (name, value) in facts.iter() {
+        later.set(name, if name == "now" { Value::Datetime(now) } else { value.clone() });
+    }
+    later
+}
+
 #[test]
 fn every_decision_and_its_policies_are_those_of_cedar_on_the_whole_set() {
     let (sets, series) = (number("PORTCULLIS_EQUIVALENCE_SETS", 150), number("PORTCULLIS_EQUIVALENCE_SEED", 1));
     let schema = schema::merge(&[], &mut Problems::default()).expect("schema");
     let actions = schema.schema.action_entities().expect("actions");
     let mut outcomes: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut lasting = 0;
     for set in 0..sets {
         let mut rng = Rng::with_seed(series << 32 | set);
         let texts: Vec<String> = (0..rng.usize(1..25)).map(|_| policy(&mut rng)).collect();
@@ -484,9 +494,22 @@ fn every_decision_and_its_policies_are_those_of_cedar_on_the_whole_set() {
                 file(&oracle.said),
             );
             *outcomes.entry(outcome.as_str()).or_default() += 1;
+            if ours.lasts {
+                lasting += 1;
+                for now in [0, 1_700_000_000_123, 1_800_000_000_000] {
+                    let later = engine.decide(
+                        &engine.principal(&SpiffeId::parse(asked.workload).expect("id")),
+                        &asked.operation,
+                        &at(&asked.facts, now),
+                    );
+                    assert_eq!(later, ours, "set {set}, question {n}, asked at {now}\n{}", texts.join("\n"));
+                }
+            }
         }
     }
-    println!("{outcomes:?}");
+    println!("{outcomes:?}, {lasting} last");
+    let all: usize = outcomes.values().sum();
+    assert!(lasting * 4 > all && lasting < all, "{lasting} of {all} last");
     for outcome in ["allowed", "forbidden", "not_permitted", "error"] {
         assert!(
             outcomes.get(outcome).copied().unwrap_or_default() * 50 > outcomes.values().sum(),

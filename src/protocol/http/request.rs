@@ -145,6 +145,7 @@ fn exchange(parts: &Parts) -> Exchange {
     Exchange {
         started: Instant::now(),
         request_id: request_id(&parts.headers),
+        number: None,
         trace_id: trace_id(&parts.headers),
         method: Some(parts.method.as_str().into()),
         statement: None,
@@ -152,7 +153,7 @@ fn exchange(parts: &Parts) -> Exchange {
 }
 
 /// The caller's request id if it is one that can stand in a log line as it is, else a new one.
-fn request_id(headers: &HeaderMap) -> Box<str> {
+fn request_id(headers: &HeaderMap) -> Arc<str> {
     const LONGEST: usize = 128;
     let mut given = headers.get_all("x-request-id").iter();
     let only = match (given.next(), given.next()) {
@@ -165,7 +166,7 @@ fn request_id(headers: &HeaderMap) -> Box<str> {
     };
     match only.filter(plain) {
         Some(id) => id.into(),
-        None => random_id(),
+        None => random_id().into(),
     }
 }
 

@@ -53,7 +53,14 @@ impl PostgresListener {
 
     /// A connection as its record sees it.
     pub(super) fn exchange(&self, id: &str) -> Exchange {
-        Exchange { started: Instant::now(), request_id: id.into(), trace_id: None, method: None, statement: None }
+        Exchange {
+            started: Instant::now(),
+            request_id: id.into(),
+            number: None,
+            trace_id: None,
+            method: None,
+            statement: None,
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use tokio::time::{sleep, timeout};
 use crate::audit::AuditError;
 use crate::enforce::{Permit, Settlement};
 use crate::protocol::{Closed, Last};
-use crate::relay::{Ended, Moved, relay_counted};
+use crate::relay::{Ended, Moved, Woken, relay_counted};
 
 /// An exchange that stays open longer has a record of its beginning.
 const STARTED_AFTER: Duration = Duration::from_secs(5);
@@ -49,11 +49,14 @@ impl Relayed {
         let mut has_begun = self.has_begun;
         let closed = {
             let mut relaying = pin!(relay_counted(client, server, idle, &self.moved));
-            let mut started = pin!(sleep(STARTED_AFTER));
+            let (mut ending, mut lost) = (Woken::new(&mut ending), Woken::new(&mut lost));
+            let started = pin!(sleep(STARTED_AFTER));
+            let mut started = Woken::new(started);
             loop {
                 tokio::select! {
+                    biased;
                     ended = relaying.as_mut() => break of_ended(ended),
-                    () = started.as_mut(), if !has_begun => {
+                    () = &mut started, if !has_begun => {
                         has_begun = true;
                         if self.permit.as_ref().is_some_and(|permit| permit.record_started().is_err()) {
                             break Closed::Cut;

@@ -19,7 +19,7 @@ use crate::enforce::{Asker, EnforcementPoint, Exchange, Permit, Settlement};
 use crate::failure::Failure;
 use crate::mapping::{Action, Context, Operation, Operations, Resource};
 use crate::protocol::{Closed, Downstream, Last};
-use crate::relay::{Ended, Moved, relay_settled};
+use crate::relay::{Ended, Moved, Woken, relay_settled};
 use crate::upstream::{StreamUpstream, UpstreamIo};
 
 /// An exchange that is open for this long has a record of its beginning.
@@ -147,7 +147,8 @@ async fn watched(
     ending: impl Future<Output = Cut>,
     record_started: impl Fn() -> bool,
 ) -> Cut {
-    let (mut relay, mut ending, mut started) = (pin!(relay), pin!(ending), pin!(sleep(STARTED_AFTER)));
+    let (mut relay, ending, started) = (pin!(relay), pin!(ending), pin!(sleep(STARTED_AFTER)));
+    let (mut ending, mut started) = (Woken::new(ending), Woken::new(started));
     let mut is_recorded = false;
     loop {
         tokio::select! {
@@ -286,6 +287,7 @@ fn exchange() -> Exchange {
     Exchange {
         started: Instant::now(),
         request_id: new_decision_id().to_string().into(),
+        number: None,
         trace_id: None,
         method: None,
         statement: None,

@@ -128,7 +128,9 @@ impl Judge<'_, '_> {
         let mut gone = Vec::new();
         for node in &drop.objects {
             let node = nodes::inner(Some(node))?;
-            self.on_any("sql:Drop", drop.remove_type, node, drop.missing_ok)?;
+            let parts = || nodes::object_parts(node);
+            let asked = self.on_any("sql:Drop", drop.remove_type, node, drop.missing_ok);
+            asked.map_err(|refusal| self.not_dropped(refusal, object_type, &parts().unwrap_or_default()))?;
             if is_relation {
                 gone.extend(self.relation(&range(&nodes::object_parts(node)?)?));
             }
@@ -141,6 +143,27 @@ impl Judge<'_, '_> {
             _ => After::Unknown,
         });
         Ok("drop")
+    }
+
+    /// DROP has words of its own for what is not there.
+    ///
+    /// # Source
+    /// PostgreSQL `DropErrorMsgNonExistent` in tablecmds.c, `LookupFuncWithArgs` in parse_func.c.
+    fn not_dropped(&self, refusal: SqlRefusal, object_type: ObjectType, parts: &[&str]) -> SqlRefusal {
+        let (Some((name, schemas)), true) = (parts.split_last(), refusal.stale) else { return refusal };
+        let kind = match object_type {
+            ObjectType::ObjectTable => "table",
+            ObjectType::ObjectSequence => "sequence",
+            ObjectType::ObjectView => "view",
+            ObjectType::ObjectMatview => "materialized view",
+            ObjectType::ObjectIndex => "index",
+            ObjectType::ObjectForeignTable => "foreign table",
+            _ => return refusal,
+        };
+        match schemas.last().filter(|schema| !self.names().schema_exists(schema)) {
+            Some(schema) => unknown("3F000", format!("schema \"{schema}\" does not exist")),
+            None => SqlRefusal { message: format!("{kind} \"{name}\" does not exist"), ..refusal },
+        }
     }
 
     /// RENAME, SET SCHEMA, OWNER TO and DEPENDS ON name a relation or another object.

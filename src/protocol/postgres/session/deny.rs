@@ -18,6 +18,8 @@ pub(super) struct Answer {
     message: Cow<'static, str>,
     decision: Option<String>,
     position: Option<u32>,
+    /// The client is told which decision it is.
+    is_told: bool,
     /// The server is asked for its own words first.
     after_the_servers: bool,
 }
@@ -43,7 +45,9 @@ impl Answer {
 
     /// It cannot be judged.
     pub(super) fn refused(id: DecisionId, refusal: &SqlRefusal) -> Self {
-        Self { position: refusal.position, ..Self::new(Some(id), refusal.sqlstate, refusal.message.clone()) }
+        // What the server would refuse as well reads as if it had.
+        let is_told = !refusal.stale && refusal.rule != "syntax";
+        Self { position: refusal.position, is_told, ..Self::new(Some(id), refusal.sqlstate, refusal.message.clone()) }
     }
 
     /// The server would have said no.
@@ -66,7 +70,7 @@ impl Answer {
         let decision = id.map(|id| id.to_string());
         let poison = format!("portcullis {} {}", decision.as_deref().unwrap_or("-"), nonce());
         let (sqlstate, message) = (sqlstate.into(), message.into());
-        Self { poison, sqlstate, message, decision, position: None, after_the_servers: false }
+        Self { poison, sqlstate, message, decision, position: None, is_told: true, after_the_servers: false }
     }
 
     /// The same for when the server finds nothing wrong itself.
@@ -104,7 +108,7 @@ impl Answer {
                 severity: Severity::Error,
                 sqlstate: &self.sqlstate,
                 message: Cow::Borrowed(&self.message),
-                detail: self.decision.as_ref().map(|id| Cow::Owned(format!("decision {id}"))),
+                detail: self.decision.as_ref().filter(|_| self.is_told).map(|id| Cow::Owned(format!("decision {id}"))),
                 hint: None,
                 position: self.position,
             },

@@ -16,6 +16,7 @@ use crate::mapping::sql::catalog::Catalog;
 use crate::protocol::postgres::cancel::SessionKey;
 use crate::protocol::postgres::wire::FrameReader;
 use crate::protocol::{Closed, Last};
+use crate::relay::Woken;
 
 /// What is read at once, while little comes and while much does: a large result goes out in few writes.
 const LEAST_READ: usize = 16 * 1024;
@@ -99,9 +100,10 @@ where
     where
         F: Future<Output = Result<(Arc<Catalog>, Instant), String>>,
     {
-        let mut ending = pin!(ending);
+        let ending = pin!(ending);
+        let mut ending = Woken::new(ending);
         let mut last: Option<Asked> = None;
-        let mut timer: Option<Pin<Box<Sleep>>> = None;
+        let mut timer: Option<Woken<Pin<Box<Sleep>>>> = None;
         let mut rooms = (Room(LEAST_READ), Room(LEAST_READ));
         loop {
             let ran = self.session.has_running();
@@ -133,12 +135,12 @@ where
             set(&mut timer, self.deadline(last));
             let event = poll_fn(|cx| {
                 if last.is_none()
-                    && let Poll::Ready((asked, words)) = ending.as_mut().poll(cx)
+                    && let Poll::Ready((asked, words)) = Pin::new(&mut ending).poll(cx)
                 {
                     return Poll::Ready(Event::Ending(asked, words));
                 }
                 if let Some(due) = timer.as_mut()
-                    && due.as_mut().poll(cx).is_ready()
+                    && Pin::new(due).poll(cx).is_ready()
                 {
                     timer = None;
                     return Poll::Ready(Event::Tick);
@@ -251,7 +253,7 @@ where
 
     /// Why the session has to end now, if it has to.
     fn over(&self, last: Option<Asked>) -> Option<End> {
-        let (session, now) = (&self.session, Instant::now());
+        let (session, now) = (&self.session, self.session.now);
         let failed = |sqlstate, message: &str| Some(End::Failed { sqlstate, message: message.into() });
         if let Some(Asked { last, words, cut }) = last {
             // A stream of replication has no end of its own: its client goes on elsewhere.
@@ -330,11 +332,11 @@ fn read<R: AsyncRead + Unpin>(
 }
 
 /// Sets the timer to go off no later than `deadline`. One that goes off too early only has limits looked at.
-fn set(timer: &mut Option<Pin<Box<Sleep>>>, deadline: Option<Instant>) {
+fn set(timer: &mut Option<Woken<Pin<Box<Sleep>>>>, deadline: Option<Instant>) {
     let Some(deadline) = deadline.map(tokio::time::Instant::from_std) else { return };
     match timer {
-        Some(timer) if timer.deadline() <= deadline => {}
-        Some(timer) => timer.as_mut().reset(deadline),
-        None => *timer = Some(Box::pin(sleep_until(deadline))),
+        Some(timer) if timer.inner().deadline() <= deadline => {}
+        Some(timer) => timer.inner_mut().as_mut().reset(deadline),
+        None => *timer = Some(Woken::new(Box::pin(sleep_until(deadline)))),
     }
 }

@@ -1,9 +1,10 @@
 //! FunctionCall: a function named by its oid.
 
-use super::client::{Handled, Wait, not_bounded};
+use super::client::{Handled, Wait};
 use super::deny::Answer;
 use super::judge::{Came, Look, refusal};
 use super::messages;
+use super::query::not_bounded;
 use super::session::Session;
 use crate::protocol::postgres::wire::Frame;
 

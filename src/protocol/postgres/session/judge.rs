@@ -1,7 +1,6 @@
 //! From a text to a judgement: mapped once for each world it is seen in, decided each time it runs.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use super::cache::{self, World};
 use super::deny::{Answer, denial};
@@ -97,7 +96,9 @@ impl Session {
                 Look::Judged(Arc::new(Judged { text: text.into(), mapped, index: 0, world }))
             }
             // Read again once: the name may have come into being a moment ago.
-            Err(refused) if refused.stale && !self.newest_catalog && !self.private => Look::NeedsCatalog,
+            Err(refused) if refused.stale && !self.newest_catalog && !(self.private && self.status == b'E') => {
+                Look::NeedsCatalog
+            }
             Err(refused) => Look::Refused(refused),
         }
     }
@@ -133,8 +134,9 @@ impl Session {
         };
         self.statement_number += 1;
         Exchange {
-            started: Instant::now(),
-            request_id: format!("{}-{}", self.setup.session, self.statement_number).into(),
+            started: self.now,
+            request_id: Arc::clone(&self.setup.session),
+            number: Some(self.statement_number),
             trace_id: None,
             method: None,
             statement: Some(Box::new(Statement {
@@ -165,11 +167,10 @@ impl Session {
         {
             return Ok(Err(answer));
         }
-        let operations = Arc::clone(&statement.operations);
         let kind = statement.kind;
         let exchange = self.exchange(&judged.text, Some(&judged.mapped), came);
         let policies = self.setup.point.policies_in_force();
-        match self.setup.point.enforce(policies, &self.setup.asker, exchange, operations) {
+        match self.setup.point.enforce_again(policies, &self.setup.asker, exchange, &statement.operations) {
             Ok(permit) => {
                 Ok(Ok(Running::new(permit, Arc::clone(judged), index, Arc::clone(&self.setup.point.metrics))))
             }

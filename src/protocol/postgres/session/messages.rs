@@ -17,7 +17,12 @@ pub(super) type Name = Box<[u8]>;
 
 /// The part of a name that counts.
 pub(super) fn name(bytes: &[u8]) -> Name {
-    bytes.get(..NAME_BYTES).unwrap_or(bytes).into()
+    name_part(bytes).into()
+}
+
+/// The same, to be looked for.
+pub(super) fn name_part(bytes: &[u8]) -> &[u8] {
+    bytes.get(..NAME_BYTES).unwrap_or(bytes)
 }
 
 /// The text up to the next NUL, and what follows it.

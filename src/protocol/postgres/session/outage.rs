@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::client::ends;
 use super::judge::{Came, Look, SIMPLE, refusal};
 use super::messages::{self, name};
 use super::prepared::Meaning;
+use super::query::ends;
 use super::session::{End, Session};
 use crate::protocol::postgres::wire::Frame;
 

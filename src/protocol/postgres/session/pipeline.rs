@@ -157,7 +157,7 @@ impl Session {
             Owed::Execute(executed) => {
                 self.release(executed.barrier, executed.limit.is_some());
                 if let Some(running) = executed.running {
-                    running.settle(Outcome::BrokenOff(why)).map_err(End::audit)?;
+                    running.settle(Outcome::BrokenOff(why), self.now).map_err(End::audit)?;
                 }
             }
             Owed::Query(queried) => {
@@ -165,7 +165,7 @@ impl Session {
                 self.portals.withdraw(b"", queried.change);
                 self.release(queried.barrier, true);
                 for running in queried.running {
-                    running.settle(Outcome::BrokenOff(why)).map_err(End::audit)?;
+                    running.settle(Outcome::BrokenOff(why), self.now).map_err(End::audit)?;
                 }
             }
             Owed::Own => self.not_asked(),

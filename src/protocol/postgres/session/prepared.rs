@@ -30,11 +30,13 @@ pub(super) enum Meaning<T> {
 #[derive(Debug)]
 pub(super) struct Names<T> {
     confirmed: AHashMap<Name, Arc<T>>,
-    pending: AHashMap<Name, VecDeque<Change<T>>>,
+    /// In the order sent, which is that of the answers: what is asked for is at one of the ends.
+    pending: VecDeque<Change<T>>,
 }
 
 #[derive(Debug)]
 struct Change<T> {
+    name: Name,
     number: ChangeNumber,
     segment: u64,
     to: Option<Arc<T>>,
@@ -42,21 +44,21 @@ struct Change<T> {
 
 impl<T> Default for Names<T> {
     fn default() -> Self {
-        Self { confirmed: AHashMap::new(), pending: AHashMap::new() }
+        Self { confirmed: AHashMap::new(), pending: VecDeque::new() }
     }
 }
 
 impl<T> Names<T> {
     /// A message that changes `name` has been sent, in the given stretch between Syncs.
     pub(super) fn sent(&mut self, name: Name, number: ChangeNumber, segment: u64, to: Option<Arc<T>>) {
-        self.pending.entry(name).or_default().push_back(Change { number, segment, to });
+        self.pending.push_back(Change { name, number, segment, to });
     }
 
     /// It has succeeded.
     pub(super) fn confirm(&mut self, name: &[u8], number: ChangeNumber) {
         let Some(change) = self.take(name, number) else { return };
         match change.to {
-            Some(to) => drop(self.confirmed.insert(name.into(), to)),
+            Some(to) => drop(self.confirmed.insert(change.name, to)),
             None => drop(self.confirmed.remove(name)),
         }
     }
@@ -67,18 +69,17 @@ impl<T> Names<T> {
     }
 
     fn take(&mut self, name: &[u8], number: ChangeNumber) -> Option<Change<T>> {
-        let changes = self.pending.get_mut(name)?;
-        let at = changes.iter().position(|change| change.number == number)?;
-        let change = changes.remove(at);
-        if changes.is_empty() {
-            self.pending.remove(name);
-        }
-        change
+        let at = self.pending.iter().position(|change| change.number == number && *change.name == *name)?;
+        self.pending.remove(at)
+    }
+
+    fn last_change(&self, name: &[u8]) -> Option<&Change<T>> {
+        self.pending.iter().rev().find(|change| *change.name == *name)
     }
 
     /// What a name stands for to a message that is sent in stretch `segment`.
     pub(super) fn meaning(&self, name: &[u8], segment: u64) -> Meaning<T> {
-        let to = match self.pending.get(name).and_then(VecDeque::back) {
+        let to = match self.last_change(name) {
             Some(change) if change.segment != segment => return Meaning::Unknown,
             Some(change) => change.to.as_ref(),
             None => self.confirmed.get(name),
@@ -102,7 +103,7 @@ impl<T> Names<T> {
     }
 
     pub(super) fn get(&self, name: &[u8]) -> Option<&Arc<T>> {
-        match self.pending.get(name).and_then(VecDeque::back) {
+        match self.last_change(name) {
             Some(change) => change.to.as_ref(),
             None => self.confirmed.get(name),
         }

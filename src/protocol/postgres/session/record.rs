@@ -80,9 +80,10 @@ impl Running {
         self.permit.record_started()
     }
 
-    /// Writes its record.
-    pub(super) fn settle(self, outcome: Outcome<'_>) -> Result<(), AuditError> {
+    /// Writes its record; it has ended `now`.
+    pub(super) fn settle(self, outcome: Outcome<'_>, now: Instant) -> Result<(), AuditError> {
         let mut settlement = Settlement {
+            ended: Some(now),
             bytes_in: self.bytes_in,
             bytes_out: self.bytes_out,
             rows: Some(self.rows),
@@ -105,7 +106,7 @@ impl Running {
             }
         };
         let kind = self.statement().map_or("none", |statement| statement.kind);
-        self.metrics.sql_statement(kind, result, self.permit.exchange().started.elapsed());
+        self.metrics.sql_statement(kind, result, now.saturating_duration_since(self.permit.exchange().started));
         self.permit.settle(&settlement)
     }
 }

@@ -81,7 +81,7 @@ impl Session {
             put_execute(out, poison.as_bytes(), 0);
             put_bare(out, if sync { b'S' } else { b'H' });
         });
-        running.settle(Outcome::Failed("42501")).map_err(End::audit)
+        running.settle(Outcome::Failed("42501"), self.now).map_err(End::audit)
     }
 }
 

@@ -1,12 +1,13 @@
 //! What the server answers, message by message.
 
-use super::client::both;
 use super::deny::{self, Answer, IN_FAILED_TRANSACTION};
 use super::messages;
 use super::messages::put_bare;
 use super::pipeline::Owed;
+use super::query::both;
 use super::record::{Outcome, Running};
 use super::session::{End, Session};
+use super::words;
 use crate::mapping::sql::{Copying, Cursor, Effects, Naming, Transaction};
 use crate::protocol::postgres::wire::Frame;
 
@@ -150,7 +151,7 @@ impl Session {
                 } else if let Some(mut running) = queried.running.pop_front() {
                     running.bytes_out += length;
                     self.succeeded(&running, outcome);
-                    running.settle(outcome).map_err(End::audit)?;
+                    running.settle(outcome, self.now).map_err(End::audit)?;
                 }
                 if converted {
                     self.to_server.put(|out| put_bare(out, b'S'));
@@ -169,7 +170,7 @@ impl Session {
                     let effects = running.statement().map(|statement| statement.effects).unwrap_or_default();
                     self.stale = both(self.stale, effects);
                     self.succeeded(&running, outcome);
-                    running.settle(outcome).map_err(End::audit)?;
+                    running.settle(outcome, self.now).map_err(End::audit)?;
                 }
             }
             _ => return Err(End::out_of_step("something else was completed")),
@@ -202,7 +203,7 @@ impl Session {
         };
         if let Some(mut running) = queried.running.pop_front() {
             running.bytes_out += frame.as_bytes().len() as u64;
-            running.settle(Outcome::Suspended).map_err(End::audit)?;
+            running.settle(Outcome::Suspended, self.now).map_err(End::audit)?;
         }
         self.to_client.push(frame.into_bytes());
         Ok(())
@@ -293,10 +294,12 @@ impl Session {
                 let mut running = std::mem::take(&mut queried.running).into_iter();
                 if let Some(mut failed) = running.next() {
                     failed.bytes_out += frame.as_bytes().len() as u64;
-                    failed.settle(Outcome::Failed(&sqlstate)).map_err(End::audit)?;
+                    failed.settle(Outcome::Failed(&sqlstate), self.now).map_err(End::audit)?;
                 }
                 for never in running {
-                    never.settle(Outcome::BrokenOff("an earlier statement of the text failed")).map_err(End::audit)?;
+                    never
+                        .settle(Outcome::BrokenOff("an earlier statement of the text failed"), self.now)
+                        .map_err(End::audit)?;
                 }
                 if converted && !fatal {
                     self.to_server.put(|out| put_bare(out, b'S'));
@@ -308,7 +311,7 @@ impl Session {
                     && let Some(mut failed) = executed.running.take()
                 {
                     failed.bytes_out += frame.as_bytes().len() as u64;
-                    failed.settle(Outcome::Failed(&sqlstate)).map_err(End::audit)?;
+                    failed.settle(Outcome::Failed(&sqlstate), self.now).map_err(End::audit)?;
                 }
                 self.skip_to_sync()?;
             }
@@ -326,6 +329,9 @@ impl Session {
     /// The words in place of the server's, if they are to be others.
     fn tell(&self, frame: &Frame, sqlstate: &str) -> Option<Answer> {
         let answer = self.owed.front()?.denied()?;
+        if answer.is_after_the_servers() && words::of_preparing(frame.body()) {
+            return Some(answer.clone());
+        }
         if !answer.caused(frame.body()) || sqlstate == IN_FAILED_TRANSACTION {
             return None;
         }
@@ -349,7 +355,7 @@ impl Session {
                     None => Outcome::BrokenOff("the server did not tell its outcome"),
                 };
                 for running in queried.running {
-                    running.settle(outcome).map_err(End::audit)?;
+                    running.settle(outcome, self.now).map_err(End::audit)?;
                 }
                 self.release(queried.barrier, true);
             }

@@ -1,12 +1,12 @@
-//! Names that do not exist, in the server's own words.
+//! What is no SQL and names that do not exist, in the server's own words.
 //!
-//! A text that names what the catalogue does not have is not judged, so it never runs. But which error its author expects, with types of
-//! arguments, a position and a hint, only the server can tell. It is asked by Parse: that looks names up and does nothing else. Poison
-//! stands behind it, so that the message fails in its place whatever the server finds. The words tell what there is: only those hear them who
-//! may introspect.
+//! A text that the grammar does not take, or that names what the catalogue does not have, is not judged, so it never runs. But which error its
+//! author expects, with types of arguments, a position and a hint, only the server can tell. It is asked by Parse: that looks names up and
+//! reads literals, and runs nothing. Poison stands behind it, so that the message fails in its place whatever the server finds. The words
+//! tell what there is: only those hear them who may introspect.
 
 use super::client::Handled;
-use super::deny::Answer;
+use super::deny::{self, Answer};
 use super::messages::{put_bare, put_parse, put_parse_as, put_target};
 use super::session::Session;
 use crate::mapping::sql::{SqlRefusal, introspection, is_analysed_when_prepared};
@@ -17,9 +17,9 @@ impl Session {
     pub(super) fn server_knows_better(&self, text: &[u8], refused: &SqlRefusal) -> bool {
         let (Some(catalog), Some(facts)) = (&self.catalog, &self.facts) else { return false };
         let Ok(text) = str::from_utf8(text) else { return false };
-        refused.stale
+        let looks = refused.rule == "syntax" || (refused.stale && is_analysed_when_prepared(text));
+        looks
             && !self.setup.replicates
-            && is_analysed_when_prepared(text)
             && self.setup.point.would_allow(&self.setup.asker, &introspection(&self.setup.endpoint, catalog, facts))
     }
 
@@ -57,4 +57,12 @@ impl Session {
         let denied = self.owed.front().and_then(super::pipeline::Owed::denied);
         matches!(tag, b'1' | b'3') && denied.is_some_and(Answer::is_after_the_servers)
     }
+}
+
+/// Whether an error is about how the server was asked, and not about the text.
+///
+/// # Source
+/// `exec_parse_message` in postgres.c.
+pub(super) fn of_preparing(body: &[u8]) -> bool {
+    deny::field(body, b'M') == Some("cannot insert multiple commands into a prepared statement")
 }

@@ -11,6 +11,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::Woken;
+
 /// Four TLS records (16 KiB each, RFC 8446, 5.1): what rustls takes at once, so that bulk moves with few system calls.
 const BUFFER_BYTES: usize = 64 * 1024;
 /// How often one direction fills a buffer before others on the thread have their turn.
@@ -121,31 +123,50 @@ where
     B: AsyncRead + AsyncWrite + Unpin,
 {
     let mut both = Both::default();
-    let timer = sleep_until(deadline(idle));
-    tokio::pin!(timer);
+    let mut timer = Idle::new(idle);
     poll_fn(|cx| {
         let moved = both.forth.moved + both.back.moved;
         match both.poll(cx, Pin::new(&mut first), Pin::new(&mut second), count, &mut settle) {
             Poll::Ready(Ok(())) => Poll::Ready(Ended::Closed),
             Poll::Ready(Err(error)) => Poll::Ready(Ended::Failed(error)),
-            Poll::Pending => poll_idle(cx, timer.as_mut(), idle, both.forth.moved + both.back.moved > moved),
+            Poll::Pending => timer.poll(cx, both.forth.moved + both.back.moved > moved),
         }
     })
     .await
 }
 
-/// When `length` has passed; far away if it has no end that the clock could show.
-fn deadline(length: Duration) -> Instant {
+/// When `length` has passed since `from`; far away if it has no end that the clock could show.
+fn deadline(from: Instant, length: Duration) -> Instant {
     const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 3_600);
-    let now = Instant::now();
-    now.checked_add(length).unwrap_or(now + FAR)
+    from.checked_add(length).unwrap_or(from + FAR)
 }
 
-fn poll_idle(cx: &mut Context<'_>, mut timer: Pin<&mut Sleep>, idle: Duration, moved: bool) -> Poll<Ended> {
-    if moved {
-        timer.as_mut().reset(deadline(idle));
+/// The time since anything has moved. The timer is not set anew for every byte, but when it goes off too early.
+struct Idle {
+    limit: Duration,
+    last_moved: Instant,
+    timer: Woken<Pin<Box<Sleep>>>,
+}
+
+impl Idle {
+    fn new(limit: Duration) -> Self {
+        let now = Instant::now();
+        Self { limit, last_moved: now, timer: Woken::new(Box::pin(sleep_until(deadline(now, limit)))) }
     }
-    timer.poll(cx).map(|()| Ended::Idle)
+
+    fn poll(&mut self, cx: &mut Context<'_>, moved: bool) -> Poll<Ended> {
+        if moved {
+            self.last_moved = Instant::now();
+        }
+        while Pin::new(&mut self.timer).poll(cx).is_ready() {
+            let due = deadline(self.last_moved, self.limit);
+            if due <= Instant::now() {
+                return Poll::Ready(Ended::Idle);
+            }
+            self.timer.inner_mut().as_mut().reset(due);
+        }
+        Poll::Pending
+    }
 }
 
 /// Both directions.
