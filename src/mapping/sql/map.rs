@@ -43,7 +43,7 @@ pub fn map(
         let node = raw.stmt.as_deref().and_then(|node| node.node.as_ref());
         // Nothing between two semicolons is no statement.
         if let Some(node) = node {
-            statements.push(walk.statement(node)?);
+            statements.push(walk.statement(node).map_err(|refusal| refusal.in_characters_of(text))?);
         }
     }
     Ok(Mapped {

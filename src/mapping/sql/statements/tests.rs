@@ -508,6 +508,7 @@ fn a_text_whose_later_statements_hang_on_what_nobody_knows_is_refused() {
         assert_eq!(all(text), Err("depends-on-earlier"), "{text}");
     }
     // Nothing hangs on names here.
+    assert!(all("DO ''; SELECT 1, 'two' AS b").is_ok());
     assert!(all("RESET ALL; SET datestyle = 'ISO'; BEGIN; SHOW ALL").is_ok());
 }
 
@@ -600,4 +601,29 @@ fn the_end_of_a_transaction_hides_names_only_if_the_transaction_may_have_changed
     // Whoever does not say that nothing was changed is taken to have changed it.
     let refused = map(text, "wh", &SAMPLE, &facts(), &NothingPrepared).map(|_| ()).map_err(|refused| refused.rule);
     assert_eq!(refused, Err("depends-on-earlier"));
+}
+
+#[test]
+fn a_name_that_does_not_exist_is_told_in_postgresqls_words_and_with_its_place() {
+    let cases = [
+        ("SELECT nope FROM people", "42703", "column \"nope\" does not exist", Some(8)),
+        ("SELECT 'é', nope FROM people", "42703", "column \"nope\" does not exist", Some(13)),
+        ("SELECT 1 FROM nope", "42P01", "relation \"nope\" does not exist", Some(15)),
+        ("SELECT nope(1)", "42883", "function nope does not exist", Some(8)),
+        ("SELECT 1::nope", "42704", "type \"nope\" does not exist", Some(11)),
+        ("SELECT 1 <=> 2", "42883", "operator does not exist: <=>", Some(10)),
+        ("CREATE TABLE t (a nope)", "42704", "type \"nope\" does not exist", Some(19)),
+        ("CREATE TABLE t (LIKE nope)", "42P01", "relation \"nope\" does not exist", Some(22)),
+        ("SELECT 1; SELECT nope", "42703", "column \"nope\" does not exist", Some(18)),
+        ("TRUNCATE nope", "42P01", "relation \"nope\" does not exist", None),
+        ("DROP TABLE nope", "42P01", "table \"nope\" does not exist", None),
+        ("DROP VIEW public.nope", "42P01", "view \"nope\" does not exist", None),
+        ("DROP INDEX nope", "42P01", "index \"nope\" does not exist", None),
+        ("DROP SEQUENCE nope.nope", "3F000", "schema \"nope\" does not exist", None),
+    ];
+    for (text, sqlstate, message, position) in cases {
+        let refusal = mapped(text).expect_err(text);
+        assert_eq!((refusal.sqlstate, &*refusal.message, refusal.position), (sqlstate, message, position), "{text}");
+        assert!(refusal.stale, "{text}");
+    }
 }

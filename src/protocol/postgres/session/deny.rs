@@ -46,7 +46,7 @@ impl Answer {
     /// It cannot be judged.
     pub(super) fn refused(id: DecisionId, refusal: &SqlRefusal) -> Self {
         // What the server would refuse as well reads as if it had.
-        let is_told = !refusal.stale && refusal.rule != "syntax";
+        let is_told = !refusal.stale && !["syntax", "unknown-statement-name"].contains(&refusal.rule);
         Self { position: refusal.position, is_told, ..Self::new(Some(id), refusal.sqlstate, refusal.message.clone()) }
     }
 

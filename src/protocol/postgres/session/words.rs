@@ -17,7 +17,11 @@ impl Session {
     pub(super) fn server_knows_better(&self, text: &[u8], refused: &SqlRefusal) -> bool {
         let (Some(catalog), Some(facts)) = (&self.catalog, &self.facts) else { return false };
         let Ok(text) = str::from_utf8(text) else { return false };
-        let looks = refused.rule == "syntax" || (refused.stale && is_analysed_when_prepared(text));
+        let looks = match refused.rule {
+            // What a newer grammar takes may be no SQL to this server.
+            "syntax" | "grammar-skew" => true,
+            _ => refused.stale && is_analysed_when_prepared(text),
+        };
         looks
             && !self.setup.replicates
             && self.setup.point.would_allow(&self.setup.asker, &introspection(&self.setup.endpoint, catalog, facts))

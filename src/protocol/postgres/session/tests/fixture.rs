@@ -116,7 +116,8 @@ fn statement(one: &str, facts: &SessionFacts, prepared: &dyn PreparedTexts) -> R
 }
 
 fn refused(sqlstate: &'static str, stale: bool) -> SqlRefusal {
-    SqlRefusal { sqlstate, rule: "test", message: "no".into(), position: Some(3), stale }
+    let rule = if sqlstate == "42601" { "syntax" } else { "test" };
+    SqlRefusal { sqlstate, rule, message: "no".into(), position: Some(3), stale }
 }
 
 /// Loaded once: that takes longer than most tests.
@@ -252,7 +253,7 @@ impl Tested {
     pub(super) fn poison(&mut self) -> String {
         let bytes = self.session.to_server.take();
         let text = String::from_utf8_lossy(&bytes);
-        let at = text.find("portcullis ").unwrap_or_else(|| panic!("no poison in {text:?}"));
+        let at = text.rfind("portcullis ").unwrap_or_else(|| panic!("no poison in {text:?}"));
         text.chars().skip(text.get(..at).unwrap().chars().count()).take(54).collect()
     }
 
