@@ -24,7 +24,6 @@ struct Compared {
 }
 
 #[tokio::test]
-#[ignore = "the list of known differences is not settled"]
 async fn the_regression_sql_of_postgresql_differs_only_where_it_is_known_to() {
     let world = World::new();
     let direct = server().await;

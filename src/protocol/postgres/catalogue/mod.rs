@@ -6,6 +6,8 @@
 mod link;
 mod rows;
 #[cfg(test)]
+mod real;
+#[cfg(test)]
 mod tests;
 
 use std::fmt;

@@ -146,7 +146,7 @@ fn what_is_no_sql_is_answered_in_the_servers_words_and_never_runs() {
     let mut tested = Tested::ready();
     tested.client(&extended("nonsense"));
     tested.client(&bare("S"));
-    assert_eq!(tested.at_server(), words("P C P S"));
+    assert_eq!(tested.at_server(), words("P C P B E S"));
 }
 
 #[test]
