@@ -8,6 +8,7 @@ mod nodes;
 mod objects;
 mod session;
 mod settings;
+mod signature;
 mod table;
 mod tables;
 #[cfg(test)]

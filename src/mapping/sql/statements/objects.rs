@@ -10,7 +10,7 @@ use super::super::SqlRefusal;
 use super::super::asked::{refused, unknown};
 use super::super::catalog::SqlType;
 use super::super::names::cut;
-use super::{After, Judge, incomplete, nodes, object};
+use super::{After, Judge, incomplete, nodes, object, signature};
 
 impl Judge<'_, '_> {
     /// Something on an object of any type. Relations and functions are asked as themselves, schemas too, parts of a table on the table, what
@@ -51,7 +51,11 @@ impl Judge<'_, '_> {
                 }
             }
             T::ObjectFunction | T::ObjectProcedure | T::ObjectRoutine | T::ObjectAggregate => {
-                self.on_functions(action, name, &parts, missing_ok)?;
+                let asked = self.on_functions(action, name, &parts, missing_ok);
+                asked.map_err(|missing| match node {
+                    NodeEnum::ObjectWithArgs(object) => signature::missing(missing, name, object, self.names()),
+                    _ => missing,
+                })?;
             }
             T::ObjectSchema => {
                 let schema = parts.first().ok_or_else(incomplete)?;

@@ -618,6 +618,12 @@ fn a_name_that_does_not_exist_is_told_in_postgresqls_words_and_with_its_place() 
         ("TRUNCATE nope", "42P01", "relation \"nope\" does not exist", None),
         ("DROP TABLE nope", "42P01", "table \"nope\" does not exist", None),
         ("DROP VIEW public.nope", "42P01", "view \"nope\" does not exist", None),
+        ("DROP FUNCTION nope", "42883", "could not find a function named \"nope\"", None),
+        ("DROP FUNCTION nope(int, text[])", "42883", "function nope(integer, text[]) does not exist", None),
+        ("DROP FUNCTION nope(nada)", "42704", "type \"nada\" does not exist", None),
+        ("DROP PROCEDURE nope()", "42883", "procedure nope() does not exist", None),
+        ("ALTER FUNCTION nope() VOLATILE", "42883", "function nope() does not exist", None),
+        ("COMMENT ON AGGREGATE nope(*) IS ''", "42883", "aggregate nope(*) does not exist", None),
         ("DROP INDEX nope", "42P01", "index \"nope\" does not exist", None),
         ("DROP SEQUENCE nope.nope", "3F000", "schema \"nope\" does not exist", None),
     ];
