@@ -15,7 +15,7 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::admin::{AdminError, AdminServer};
 use crate::audit::{Audit, AuditError};
-use crate::config::{Config, Direction, ListenerConfig, LogFormat, ProtocolConfig};
+use crate::config::{Config, Direction, ListenerConfig, LogFormat, ProtocolConfig, RoleConfig};
 use crate::drain::{self, DrainTrigger, DrainWatch};
 use crate::enforce::EnforcementPoint;
 use crate::identity::{Clock, FileSource, FileSourcePaths, SourceError, X509Source};
@@ -152,6 +152,7 @@ impl App {
         let Self { config, runtime, shared, bound, admin, metrics, drain: (trigger, watch) } = self;
         let policies = shared.policies.current();
         tracing::info!(policies = policies.len(), digest = policies.digest(), "policies loaded");
+        reload::say_warnings(&policies);
         if let Some(own) = shared.identity.current() {
             tracing::info!(spiffe_id = %own.svid.id(), serial = own.svid.serial(), "identity loaded");
         }
@@ -372,9 +373,17 @@ pub(crate) fn policy_source(config: &Config) -> PolicySource {
             endpoints.push(endpoint);
         }
     }
+    let roles = config.listeners.iter().filter_map(|listener| match &listener.protocol {
+        ProtocolConfig::Postgres(postgres) => Some(&postgres.role),
+        ProtocolConfig::Http(_) | ProtocolConfig::S3(_) | ProtocolConfig::Tcp(_) => None,
+    });
+    let mut stages: Vec<String> = roles.flat_map(RoleConfig::stages).map(str::to_owned).collect();
+    stages.sort_unstable();
+    stages.dedup();
     PolicySource {
         directory: config.policy.directory.clone(),
         endpoints,
+        stages,
         known_endpoints: config.policy.known_endpoints.clone(),
         refuse_unknown_names: config.policy.unknown_names == crate::config::UnknownNames::Refuse,
     }

@@ -13,7 +13,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use self::answer::{Answer, Answers};
-use crate::audit::{Audit, AuditError, DecisionId, Kind, OperationRecord, Record, SqlRecord, new_decision_id};
+use crate::audit::{
+    Audit, AuditError, DecisionId, Gathered, Kind, OperationRecord, Record, SqlRecord, new_decision_id,
+};
 use crate::config::{Direction, OnAuditFailure};
 use crate::mapping::{Context, Operations, Value};
 use crate::policy::{Outcome, PolicyGeneration, PolicyStore, Principal};
@@ -215,12 +217,16 @@ impl EnforcementPoint {
         }
     }
 
-    /// Whether the policies would allow all of this now. Nobody acts on it but ourselves, so it has no record.
-    pub fn would_allow(&self, asker: &Arc<Asker>, operations: &Operations) -> bool {
-        let generation = self.policies_in_force();
-        let principal = asker.principal(&generation);
+    /// Whether the policies would permit this, and without a bound on rows. Nobody gets leave by that, so nothing is recorded: it is for what
+    /// the proxy itself has to know before it tells a client something.
+    #[must_use]
+    pub fn would_permit(&self, generation: &PolicyGeneration, asker: &Asker, operations: &Operations) -> bool {
+        let principal = asker.principal(generation);
         let facts = self.facts(asker, SystemTime::now());
-        operations.iter().all(|operation| generation.decide(&principal, operation, &facts).outcome == Outcome::Allowed)
+        operations.iter().all(|operation| {
+            let decision = generation.decide(&principal, operation, &facts);
+            decision.outcome == Outcome::Allowed && decision.policies.iter().all(|id| generation.max_rows(id).is_none())
+        })
     }
 
     /// A request that cannot be named, so no policy was asked: refused, and recorded as that.
@@ -245,6 +251,18 @@ impl EnforcementPoint {
             authz: Duration::ZERO,
             recorded: false,
         }))
+    }
+
+    /// Writes records that [`Permit::settle_soon`] has gathered, by whomever.
+    ///
+    /// # Errors
+    /// They could not be written, and the configuration does not allow to go on without.
+    pub fn commit(&self, gathered: Gathered) -> Result<(), AuditError> {
+        self.bearable(self.audit.commit(gathered))
+    }
+
+    fn bearable(&self, written: Result<(), AuditError>) -> Result<(), AuditError> {
+        if self.on_audit_failure == OnAuditFailure::Allow { Ok(()) } else { written }
     }
 
     /// Records that a peer broke the protocol on its connection in a way that no request can be told from: there is nobody to
@@ -327,8 +345,14 @@ impl Permit {
     /// # Errors
     /// The record could not be written.
     pub fn record_started(&self) -> Result<(), AuditError> {
-        let written = self.0.write(Kind::Started, &Settlement::default());
-        if self.0.point.on_audit_failure == OnAuditFailure::Allow { Ok(()) } else { written }
+        self.0.point.bearable(self.0.record(Kind::Started, &Settlement::default(), |audit, record| audit.write(record)))
+    }
+
+    /// Writes the record together with others. Until [`EnforcementPoint::commit`] has been called, the last byte of the answer is not to be
+    /// sent. None: sampling leaves it out.
+    pub fn settle_soon(mut self, settlement: &Settlement) -> Option<Gathered> {
+        self.0.settled(settlement);
+        self.0.record(Kind::Request, settlement, Audit::gather)
     }
 
     /// Writes the record. To be called before the last byte of the answer is sent.
@@ -401,6 +425,11 @@ struct Entry {
 
 impl Entry {
     fn settle(&mut self, settlement: &Settlement) -> Result<(), AuditError> {
+        self.settled(settlement);
+        self.point.bearable(self.record(Kind::Request, settlement, |audit, record| audit.write(record)))
+    }
+
+    fn settled(&mut self, settlement: &Settlement) {
         self.recorded = true;
         let metrics = &self.point.metrics;
         metrics.bytes_in(settlement.bytes_in);
@@ -408,11 +437,9 @@ impl Entry {
         if let Some(status) = settlement.status {
             metrics.request(status, self.exchange.started.elapsed());
         }
-        let written = self.write(Kind::Request, settlement);
-        if self.point.on_audit_failure == OnAuditFailure::Allow { Ok(()) } else { written }
     }
 
-    fn write(&self, kind: Kind, settlement: &Settlement) -> Result<(), AuditError> {
+    fn record<R>(&self, kind: Kind, settlement: &Settlement, write: impl FnOnce(&Audit, &Record<'_>) -> R) -> R {
         let svid = self.asker.peer.svid();
         let answer = self.answer.as_deref();
         // The operation that the record is about: the first one that was decided like the whole.
@@ -421,7 +448,7 @@ impl Entry {
         // What has been said before need not be put together.
         let several = answer.filter(|answer| answer.operations.len() > 1 && said.is_none_or(|said| !said.is_known()));
         let operations = several.map(operation_records).unwrap_or_default();
-        self.point.audit.write(&Record {
+        let record = Record {
             kind,
             time: self.time,
             decision_id: self.id,
@@ -473,7 +500,8 @@ impl Entry {
                 .as_deref()
                 .or_else(|| self.refusal.as_ref().map(|(_, message)| message.as_str()))
                 .or_else(|| deciding.and_then(|(_, decision)| decision.error.as_deref())),
-        })
+        };
+        write(&self.point.audit, &record)
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::time::sleep;
 use super::{Faults, Shared};
 use crate::config::Config;
 use crate::identity::{self, X509Source as _};
-use crate::policy;
+use crate::policy::{self, PolicyGeneration};
 use crate::telemetry::Reload;
 
 /// The first pause while there is no identity at all; each one after it is twice as long, up to [`LONGEST_PAUSE`].
@@ -76,6 +76,13 @@ fn reload_identity(shared: &Shared) {
     }
 }
 
+/// Says what is odd about policies that are in force.
+pub(super) fn say_warnings(policies: &PolicyGeneration) {
+    for warning in policies.warnings() {
+        tracing::warn!(warning = warning.line(), help = warning.advice(), "policies are in force with a warning");
+    }
+}
+
 fn reload_policies(shared: &Shared) {
     match shared.policies.reload() {
         Ok(policy::Reloaded::Unchanged) => shared.faults().policies = None,
@@ -85,6 +92,7 @@ fn reload_policies(shared: &Shared) {
             shared.describe();
             let policies = shared.policies.current();
             tracing::info!(generation, digest = policies.digest(), policies = policies.len(), "policies reloaded");
+            say_warnings(&policies);
         }
         Err(errors) => {
             shared.policy_metrics.reload(Reload::Failed);

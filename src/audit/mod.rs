@@ -2,6 +2,7 @@
 //!
 //! Writes what others decided and decides nothing itself. `docs/audit.md` describes every field.
 
+mod batch;
 mod decision_id;
 mod line;
 mod record;
@@ -13,6 +14,6 @@ mod sink;
 pub use decision_id::{DecisionId, new_decision_id};
 pub use line::Rfc3339;
 pub use record::{Kind, OperationRecord, Record, SqlRecord};
-pub use recorder::{Audit, AuditError};
+pub use recorder::{Audit, AuditError, Gathered};
 pub use redact::is_secret_header;
 pub use said::Said;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use thiserror::Error;
 
 use super::Record;
+use super::batch::{Batch, Outcomes};
 use super::line::{Object, Rfc3339};
 use super::sink::Sink;
 use crate::config::{AuditConfig, AuditSinkConfig, OnAuditFailure};
@@ -19,6 +20,8 @@ use crate::telemetry::AuditMetrics;
 const PROBE_INTERVAL: Duration = Duration::from_millis(250);
 /// A record of a thousand operations must not keep its memory forever.
 const KEPT_BUFFER_BYTES: usize = 64 * 1024;
+/// Lines do not wait for others any longer when there are so many.
+const MOST_GATHERED: usize = 64 * 1024;
 
 thread_local! {
     static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
@@ -28,7 +31,9 @@ thread_local! {
 #[derive(Debug)]
 pub struct Audit {
     /// Held for one write(2), never while a line is made: a torn line can only be put right while nobody writes behind it.
-    sink: Mutex<Sink>,
+    writing: Mutex<Writing>,
+    /// Lines that go by the next write. Never held while somebody writes: who has a line to add does not wait for the sink.
+    gathered: Mutex<Batch>,
     target: AuditSinkConfig,
     on_failure: OnAuditFailure,
     sample_allowed: f64,
@@ -41,6 +46,20 @@ pub struct Audit {
     since_recovery: Missed,
     metrics: AuditMetrics,
 }
+
+/// The sink, and what became of the lines so far.
+#[derive(Debug)]
+struct Writing {
+    sink: Sink,
+    outcomes: Outcomes,
+    /// Its buffers are used again.
+    batch: Batch,
+}
+
+/// A record that waits to be written by [`Audit::commit`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[must_use = "a record that is not committed is written when somebody else's is"]
+pub struct Gathered(u64);
 
 /// What a failing sink has cost since it last worked.
 #[derive(Debug, Default)]
@@ -61,7 +80,8 @@ impl Audit {
 
     fn with_sink(sink: Sink, config: &AuditConfig) -> Self {
         let audit = Self {
-            sink: Mutex::new(sink),
+            writing: Mutex::new(Writing { sink, outcomes: Outcomes::default(), batch: Batch::default() }),
+            gathered: Mutex::default(),
             target: config.sink.clone(),
             on_failure: config.on_failure,
             sample_allowed: config.sample_allowed,
@@ -83,26 +103,69 @@ impl Audit {
     /// # Errors
     /// It could not be written, and what it is about must be refused or cut. Never with `unsafe_on_failure: allow`.
     pub fn write(&self, record: &Record<'_>) -> Result<(), AuditError> {
+        self.gather(record).map_or(Ok(()), |gathered| self.commit(gathered))
+    }
+
+    /// Puts a record with those that are to be written together, unless sampling leaves it out. It is not safe before
+    /// [`commit`](Self::commit).
+    pub fn gather(&self, record: &Record<'_>) -> Option<Gathered> {
         let rate = self.sample_allowed;
         if record.may_be_left_out() && record.decision_id.fraction() >= rate {
             self.metrics.sampled_out.increment(1);
-            return Ok(());
+            return None;
         }
         // Taken out rather than borrowed: nothing can go wrong with a second use inside the first.
         let mut line = LINE.take();
         line.clear();
         record.append(&mut line, rate);
-        let written = self.put(&line);
+        let (number, waiting) = {
+            let mut gathered = lock(&self.gathered);
+            (gathered.add(&line), gathered.len())
+        };
         if line.capacity() <= KEPT_BUFFER_BYTES {
             LINE.set(line);
         }
-        match written {
-            Ok(()) => {
-                self.metrics.written.increment(1);
-                Ok(())
-            }
-            Err(source) => self.missed(source),
+        if waiting > MOST_GATHERED {
+            // What comes of it is told at the commit.
+            let _outcome = self.commit(Gathered(number));
         }
+        Some(Gathered(number))
+    }
+
+    /// Writes everything that has been gathered, by whomever, unless somebody has done so since. When this returns `Ok`, the record is with
+    /// the kernel.
+    ///
+    /// Blocks while the sink does.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub fn commit(&self, gathered: Gathered) -> Result<(), AuditError> {
+        let mut writing = lock(&self.writing);
+        let outcome = loop {
+            match writing.outcomes.of(gathered.0) {
+                Some(outcome) => break outcome,
+                None => self.write_gathered(&mut writing),
+            }
+        };
+        match outcome {
+            Err(kind) if self.on_failure == OnAuditFailure::Refuse => Err(AuditError::Write { source: kind.into() }),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    fn write_gathered(&self, writing: &mut Writing) {
+        let Writing { sink, outcomes, batch } = writing;
+        lock(&self.gathered).take(batch);
+        let count = batch.count();
+        let written = match self.recover(sink) {
+            Ok(()) => sink.write_lines(batch).inspect_err(|(_, error)| self.fail(sink, error)),
+            Err(error) => Err((count, error)),
+        };
+        let missing = written.as_ref().map_or_else(|(missing, _)| *missing, |()| 0);
+        self.metrics.written.increment((count - missing) as u64);
+        self.missed(missing as u64);
+        outcomes.note(batch.number(), written.err().map(|(_, error)| error.kind()));
+        batch.clear();
     }
 
     /// Whether a request may be taken on: a record of it could be written as far as anybody knows.
@@ -137,7 +200,7 @@ impl Audit {
     pub fn reopen(&self) -> Result<(), AuditError> {
         // Opened before the lock is taken: nobody waits for it.
         let sink = open(&self.target)?;
-        *lock(&self.sink) = sink;
+        lock(&self.writing).sink = sink;
         Ok(())
     }
 
@@ -148,19 +211,11 @@ impl Audit {
     /// As [`reopen`](Self::reopen).
     pub fn reopen_if_moved(&self) -> Result<bool, AuditError> {
         let AuditSinkConfig::File(path) = &self.target else { return Ok(false) };
-        let moved = self.sink.try_lock().is_ok_and(|sink| sink.has_moved_from(path));
+        let moved = self.writing.try_lock().is_ok_and(|writing| writing.sink.has_moved_from(path));
         if moved {
             self.reopen()?;
         }
         Ok(moved)
-    }
-
-    fn put(&self, line: &[u8]) -> io::Result<()> {
-        let mut sink = lock(&self.sink);
-        if self.failing.load(Ordering::Acquire) {
-            self.recover(&mut sink)?;
-        }
-        sink.write_line(line).inspect_err(|error| self.fail(&sink, error))
     }
 
     /// Tries a failing sink if it is time to. Whoever holds the sink is trying it already.
@@ -171,8 +226,8 @@ impl Audit {
         if now < due || self.next_probe.compare_exchange(due, next, Ordering::AcqRel, Ordering::Acquire).is_err() {
             return false;
         }
-        match self.sink.try_lock() {
-            Ok(mut sink) => self.recover(&mut sink).is_ok(),
+        match self.writing.try_lock() {
+            Ok(mut writing) => self.recover(&mut writing.sink).is_ok(),
             Err(_) => false,
         }
     }
@@ -224,17 +279,18 @@ impl Audit {
         }
     }
 
-    fn missed(&self, source: io::Error) -> Result<(), AuditError> {
+    fn missed(&self, count: u64) {
+        if count == 0 {
+            return;
+        }
         match self.on_failure {
             OnAuditFailure::Allow => {
-                self.since_recovery.lost.fetch_add(1, Ordering::Relaxed);
-                self.metrics.lost.increment(1);
-                Ok(())
+                self.since_recovery.lost.fetch_add(count, Ordering::Relaxed);
+                self.metrics.lost.increment(count);
             }
             OnAuditFailure::Refuse => {
-                self.since_recovery.failed.fetch_add(1, Ordering::Relaxed);
-                self.metrics.failed.increment(1);
-                Err(AuditError::Write { source })
+                self.since_recovery.failed.fetch_add(count, Ordering::Relaxed);
+                self.metrics.failed.increment(count);
             }
         }
     }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::AuditError;
+use super::batch::Batch;
 
 /// Records name people and data: the owner writes, the group (a log shipper's) reads.
 const MODE: u32 = 0o640;
@@ -82,6 +83,18 @@ impl Sink {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => std::thread::sleep(BUSY_PAUSE),
                 Err(error) => return self.give_up(line, rest, error),
             }
+        }
+        Ok(())
+    }
+
+    /// Writes lines: all by one write(2) into a file of our own. Elsewhere each for itself, for what others write to the same pipe must
+    /// not come in between. On failure tells how many are not there; with a file that is all of them.
+    pub(super) fn write_lines(&mut self, batch: &Batch) -> Result<(), (usize, io::Error)> {
+        if self.mends {
+            return self.write_line(batch.bytes()).map_err(|error| (batch.count(), error));
+        }
+        for (written, line) in batch.lines().enumerate() {
+            self.write_line(line).map_err(|error| (batch.count() - written, error))?;
         }
         Ok(())
     }

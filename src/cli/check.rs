@@ -13,7 +13,9 @@ use super::overrides::ConfigArgs;
 use super::{FAILURE, colour};
 use crate::admin::AdminServer;
 use crate::app::{identity_paths, policy_source};
-use crate::config::{AuditSinkConfig, Config, PasswordSource, ProtocolConfig, UpstreamCa, UpstreamTls};
+use crate::config::{
+    AuditSinkConfig, Config, Direction, PasswordSource, ProtocolConfig, RoleConfig, UpstreamCa, UpstreamTls,
+};
 use crate::identity::{FileSource, X509Source as _};
 use crate::listener::Bound;
 use crate::policy::PolicyGeneration;
@@ -99,7 +101,8 @@ fn policies(config: &Config, report: &mut Report) -> bool {
             };
             report.good("policy", &format!("{}, digest {}", policies, generation.digest()));
             for warning in generation.warnings() {
-                report.notice("policy", &warning.line());
+                let advice = warning.advice().map(|advice| format!(" ({advice})")).unwrap_or_default();
+                report.notice("policy", &format!("{}{advice}", warning.line()));
             }
             for inactive in generation.inactive() {
                 report.notice(
@@ -143,6 +146,14 @@ fn databases(config: &Config, report: &mut Report) {
     for listener in &config.listeners {
         let ProtocolConfig::Postgres(postgres) = &listener.protocol else { continue };
         let name = format!("{} {}", listener.direction.as_str(), listener.name);
+        if listener.direction == Direction::Inbound
+            && postgres.role == RoleConfig::Passthrough
+            && postgres.catalog.is_none()
+        {
+            let message =
+                "`role: passthrough` without `catalog`: the server has to trust the sidecar's own connections";
+            report.notice("catalog", &format!("{name}: {message}"));
+        }
         let catalog = postgres.catalog.as_ref().and_then(|catalog| catalog.password.as_ref());
         for source in postgres.password.iter().chain(catalog) {
             match source {

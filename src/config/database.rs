@@ -81,6 +81,20 @@ pub enum RoleConfig {
     ByIdentity(Vec<(RoleOf, Box<str>)>),
 }
 
+impl RoleConfig {
+    /// The stages that it names.
+    pub fn stages(&self) -> impl Iterator<Item = &str> {
+        let table = match self {
+            Self::ByIdentity(table) => table.as_slice(),
+            Self::Passthrough | Self::Fixed(_) => &[],
+        };
+        table.iter().filter_map(|(of, _)| match of {
+            RoleOf::Stage(stage) => Some(&**stage),
+            RoleOf::Workload(_) => None,
+        })
+    }
+}
+
 /// Whom an entry of a role table is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RoleOf {

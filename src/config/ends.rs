@@ -86,6 +86,8 @@ impl InboundKeys {
         let parsed = match protocol {
             Some(ProtocolKey::Tcp) => parse_stream(text, &reading.base),
             Some(ProtocolKey::Postgres) => parse_postgres(text, &reading.base),
+            // The protocol is wrong or missing, which has been said: what one of them would take is not blamed.
+            None if parse_stream(text, &reading.base).is_ok() => return None,
             None | Some(ProtocolKey::Http | ProtocolKey::S3) => parse_plain(text),
         };
         let upstream = reading.report.check(path, parsed)?;

@@ -239,6 +239,12 @@ impl<'a> Report<'a> {
         result.map_err(|error| self.value(path, error.to_string(), error.advice())).ok()
     }
 
+    /// Whether something is known to be wrong at `path` or below it.
+    pub(super) fn is_wrong(&self, path: &KeyPath) -> bool {
+        let path = path.to_string();
+        self.findings.iter().any(|finding| finding.key.starts_with(&path))
+    }
+
     /// The line at which `path` stands.
     pub(super) fn line(&self, path: &KeyPath) -> usize {
         place(self.text, self.tree.at(path).value_span().start).line

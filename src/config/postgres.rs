@@ -144,6 +144,7 @@ fn role(reading: &mut Reading<'_>, at: &KeyPath, keys: &InboundDatabaseKeys) -> 
         (RoleConfig::ByIdentity(_), Some(table)) => {
             role_table(reading, &at.key("roles"), table).map(RoleConfig::ByIdentity)
         }
+        (RoleConfig::ByIdentity(_), None) if reading.report.is_wrong(&at.key("roles")) => None,
         (RoleConfig::ByIdentity(_), None) => reading.refuse(&path, PostgresError::NoTable),
         (_, Some(_)) => {
             let error = PostgresError::TableOfOther;

@@ -8,7 +8,7 @@ use super::decision::Decision;
 use super::engine::{Compilable, Engine, Principal};
 use super::load::{
     CheckedNames, ParsedPolicy, PolicyErrors, PolicyFiles, PolicyProblem, Problems, Reads, StaticEntities, check,
-    parse, validate,
+    check_stages, parse, validate,
 };
 use super::schema;
 use crate::identity::SpiffeId;
@@ -24,6 +24,8 @@ pub struct PolicySource {
     pub endpoints: Vec<(String, &'static str)>,
     /// Endpoints of other sidecars that policies may speak of.
     pub known_endpoints: Vec<String>,
+    /// Stages that the configuration itself names: those of role tables.
+    pub stages: Vec<String>,
     /// Whether a Stage that nobody is in or an unknown endpoint is an error rather than a warning.
     pub refuse_unknown_names: bool,
 }
@@ -79,9 +81,11 @@ impl PolicyGeneration {
         let names = CheckedNames {
             endpoints: &source.endpoints,
             known: &source.known_endpoints,
+            stages: &source.stages,
             refuse_unknown: source.refuse_unknown_names,
         };
         let inactive = check(&parsed, &entities, names, &mut problems);
+        check_stages(&files.directory, &entities, names, &mut problems);
         if files.policies.is_empty() {
             problems.push(PolicyProblem::warning(
                 &files.directory,

@@ -494,6 +494,33 @@ fn a_reload_takes_only_what_changed_and_a_bad_one_leaves_the_last_good_in_force(
 }
 
 #[test]
+fn a_role_table_that_names_a_stage_that_nobody_is_in_is_a_warning_or_refused() {
+    let directory = directory(&[("a.cedar", READS), ("entities.json", ENTITIES)]);
+    let named = |stage: &str| PolicySource { stages: vec![stage.to_owned()], ..source(directory.path()) };
+    assert!(PolicyGeneration::load(&named("transform"), 1).expect("loads").warnings().is_empty());
+    let policies = PolicyGeneration::load(&named("tranform"), 1).expect("loads");
+    let warnings: Vec<_> = policies.warnings().iter().map(|w| (w.message(), w.advice().unwrap_or_default())).collect();
+    let message = "`roles` of a listener names `Stage::\"tranform\"`, and nothing is in it";
+    assert_eq!(warnings, [(message, "did you mean `Stage::\"transform\"`?")]);
+    let strict = PolicySource { refuse_unknown_names: true, ..named("tranform") };
+    assert_eq!(PolicyGeneration::load(&strict, 1).expect_err("refused").problems()[0].message(), message);
+}
+
+#[test]
+fn a_bound_on_rows_is_a_number_and_stands_on_a_permit() {
+    let with = |annotated: &str| load(&format!("@id(\"bounded\") {annotated} (principal, action, resource);"));
+    with("@max_rows(\"5\") permit").expect("loads");
+    for (annotated, message) in [
+        ("@max_rows(\"5\") forbid", "`@max_rows` has no effect on a forbid"),
+        ("@max_rows(\"0\") permit", "`@max_rows` is no number of rows from 1 on"),
+        ("@max_rows(\"lots\") permit", "`@max_rows` is no number of rows from 1 on"),
+    ] {
+        let refused = with(annotated).expect_err(annotated);
+        assert_eq!(refused.problems()[0].message(), message, "{annotated}");
+    }
+}
+
+#[test]
 fn an_empty_directory_denies_and_warns_and_a_missing_one_is_an_error() {
     let dir = directory(&[]);
     let policies = PolicyGeneration::load(&source(dir.path()), 1).expect("loads");

@@ -104,6 +104,17 @@ async fn a_demo_that_cannot_be_played_fails() {
 }
 
 #[tokio::test]
+async fn a_demo_that_is_ended_while_it_starts_leaves_nothing_behind() {
+    let world = World::new();
+    let mut demo = Process::spawn("demo", portcullis().arg("demo").env("TMPDIR", world.path()));
+    let left = || std::fs::read_dir(world.path()).expect("the folder is there").flatten().next();
+    eventually("the demo's folder", || left().map(drop)).await;
+    demo.signal("INT");
+    assert_eq!(demo.exited().await.code(), Some(1));
+    assert!(left().is_none(), "{:?}", left());
+}
+
+#[tokio::test]
 async fn the_demo_stays_up_and_its_policies_can_be_edited() {
     let world = World::new();
     let mut demo = Process::spawn("demo", portcullis().arg("demo").env("TMPDIR", world.path()));

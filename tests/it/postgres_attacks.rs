@@ -612,7 +612,7 @@ async fn rows_are_bounded_over_a_whole_portal() {
     for text in [
         "INSERT INTO child (id) SELECT id FROM ONLY parent RETURNING id",
         "BEGIN; DECLARE c CURSOR FOR SELECT id FROM ONLY parent",
-        "COPY (SELECT id FROM ONLY parent) TO STDOUT",
+        "COPY (INSERT INTO child (id) SELECT id FROM ONLY parent RETURNING id) TO STDOUT",
         "CREATE TEMP TABLE copied AS SELECT id FROM ONLY parent",
         "SELECT 1; SELECT id FROM ONLY parent",
     ] {
@@ -743,6 +743,24 @@ async fn savepoints_and_chains_leave_the_path_that_the_server_has() {
             denied(&house, what, &reply).await;
             wire.query("ROLLBACK").await.ok();
         }
+    }
+    house.stop_with([wire]).await;
+}
+
+#[tokio::test]
+async fn what_no_parser_takes_is_recorded_without_its_literals() {
+    let world = World::new();
+    let house = world.warehouse(ALLOW_ALL, "").await;
+    let mut wire = house.session().await;
+    for text in ["SELECT 1 'secret'", "SELECT 'secret"] {
+        let answer = wire.query(text).await;
+        let error = answer.error();
+        assert_eq!(error.sqlstate(), "42601", "{text}: {error:?}");
+        assert!(error.message().contains("secret"), "the client is told at what: {error:?}");
+        let record = house.inbound.records.of_decision(&error.decision_id()).await;
+        assert_eq!((&record["outcome"], &record["reason"]), (&"refused".into(), &"syntax".into()), "{record:#}");
+        assert!(record["error"].as_str().is_some_and(|error| !error.is_empty()), "{record:#}");
+        assert!(!record.to_string().contains("secret"), "{text}: {record:#}");
     }
     house.stop_with([wire]).await;
 }

@@ -1,6 +1,6 @@
-//! What a permitted statement may give back: rows up to `@max_rows`, and of a broken constraint no column that it does not read.
+//! How many rows a permitted statement may give back, and how much a session keeps for its client.
 
-use crate::support::pg_wire::{bind, execute, parse, query, sync};
+use crate::support::pg_wire::{bind, close_statement, execute, parse, query, sync};
 use crate::support::*;
 
 /// Sessions, writes to `people`, and reads of it up to two rows. It has three.
@@ -51,6 +51,93 @@ async fn no_protocol_gives_more_rows_than_max_rows() {
     house.stop_with([wire]).await;
 }
 
+/// COPY by the simple protocol, and by the extended one.
+async fn copies(wire: &mut PgWire, sql: &str) -> [PgReply; 2] {
+    [wire.query(sql).await, wire.extended(sql, &[]).await]
+}
+
+#[tokio::test]
+async fn copy_gives_no_more_rows_than_max_rows_in_any_format() {
+    let world = World::new();
+    let house = world.warehouse(&at_most_two(), "").await;
+    let mut wire = house.session().await;
+    for options in [
+        "",
+        "(FORMAT text, HEADER)",
+        "(FORMAT csv)",
+        "CSV HEADER",
+        "(FORMAT csv, HEADER false, FORCE_QUOTE *)",
+        "(FORMAT binary)",
+    ] {
+        // As many as allowed pass as they are.
+        for from in ["(SELECT name, ssn FROM people WHERE id < 3 ORDER BY id)", "(SELECT ssn FROM people WHERE id > 9)"]
+        {
+            let sql = format!("COPY {from} TO STDOUT {options}");
+            let direct = psql(house.server.address(), "admin_role", &["-c", &sql], "").await;
+            for reply in copies(&mut wire, &sql).await {
+                reply.ok();
+                assert_eq!(reply.status, 'I', "{sql}: {reply:#?}");
+                let given = String::from_utf8_lossy(&reply.copied);
+                // Its lines are read without `\r`.
+                assert_eq!(given.replace("\r", "").trim_end(), direct.stdout.trim_end(), "{sql}");
+            }
+        }
+        for from in ["people", "people (ssn, id)", "(SELECT ssn, name FROM people ORDER BY id)", "(TABLE people)"] {
+            let sql = format!("COPY {from} TO STDOUT {options}");
+            for reply in copies(&mut wire, &sql).await {
+                assert_eq!((reply.error().sqlstate(), reply.status), ("42501", 'I'), "{sql}: {reply:#?}");
+                assert!(reply.error().message().ends_with("more than 2 rows"), "{sql}: {reply:#?}");
+                let told = format!("{reply:?}");
+                assert!(told.contains("123-45") && told.contains("678-90"), "two rows come: {sql}: {reply:#?}");
+                assert!(!told.contains("246-80"), "the third is kept back: {sql}: {reply:#?}");
+                assert!(!reply.kinds().contains('C'), "{sql}: {reply:#?}");
+                let record = house.inbound.records.of_decision(&reply.error().decision_id()).await;
+                assert_eq!(
+                    (&record["sql"]["sqlstate"], &record["sql"]["rows"]),
+                    (&"42501".into(), &2.into()),
+                    "{record:#}"
+                );
+            }
+        }
+    }
+    house.stop_with([wire]).await;
+}
+
+#[tokio::test]
+async fn copy_that_is_cut_short_leaves_the_transaction_failed_and_the_session_in_step() {
+    let world = World::new();
+    let server = PgPlan::new().setting("log_min_messages", "error");
+    let house = world.warehouse_with(server, &at_most_two(), AS_ADMIN).await;
+    let mut wire = house.session().await;
+    for piped in [false, true] {
+        wire.query("BEGIN").await.ok();
+        wire.query("UPDATE people SET name = 'changed'").await.ok();
+        let copy = "COPY people (ssn) TO STDOUT";
+        if piped {
+            let behind =
+                [parse("", "UPDATE people SET name = 'behind'"), bind("", "", &[]), execute("", 0), sync()].concat();
+            wire.send([parse("", copy), bind("", "", &[]), execute("", 0), behind].concat()).await;
+        } else {
+            wire.send(query(copy)).await;
+        }
+        let reply = wire.reply().await;
+        assert_eq!((reply.error().sqlstate(), reply.status), ("42501", 'E'), "{reply:#?}");
+        assert_eq!(wire.query("SELECT 1").await.error().sqlstate(), "25P02");
+        wire.query("ROLLBACK").await.ok();
+        assert_eq!(wire.query("SELECT 1").await.value(), "1", "no cancel strikes what comes next");
+    }
+    assert_eq!(house.server.value("SELECT name FROM people WHERE id = 1").await, "Ada");
+    // It would give gigabytes: the server is told to stop.
+    let gigabytes = "COPY (SELECT repeat(ssn, 1000) FROM people, generate_series(1, 1000000) ORDER BY id) TO STDOUT";
+    for reply in copies(&mut wire, gigabytes).await {
+        assert_eq!((reply.error().sqlstate(), reply.status), ("42501", 'I'), "{reply:#?}");
+    }
+    let log = house.server.log();
+    let canceled = log.iter().filter(|line| line.contains("canceling statement due to user request"));
+    assert!(canceled.count() >= 2, "{log:#?}");
+    house.stop_with([wire]).await;
+}
+
 #[tokio::test]
 async fn a_statement_that_writes_is_not_begun_under_max_rows() {
     let world = World::new();
@@ -61,6 +148,7 @@ async fn a_statement_that_writes_is_not_begun_under_max_rows() {
         "INSERT INTO people VALUES (9, 'Nine', 'x') RETURNING ssn",
         "UPDATE people SET name = 'x' WHERE id = 1 RETURNING ssn",
         "WITH w AS (UPDATE people SET name = 'x' RETURNING ssn) SELECT * FROM w",
+        "COPY (UPDATE people SET name = 'x' RETURNING ssn) TO STDOUT",
     ] {
         for reply in [wire.query(sql).await, wire.extended(sql, &[]).await] {
             assert_eq!(reply.error().sqlstate(), "0A000", "{sql}: {reply:#?}");
@@ -79,22 +167,82 @@ async fn a_statement_that_writes_is_not_begun_under_max_rows() {
 }
 
 #[tokio::test]
-async fn a_broken_constraint_tells_no_column_that_the_statement_does_not_read() {
+async fn prepared_statements_are_bounded_in_number_and_in_bytes() {
     let world = World::new();
-    let people = [("sql:Update", "public.people"), ("sql:Insert", "public.people"), ("sql:Select", "public.people")];
-    let house = world.warehouse(&only(&people), "").await;
+    let house = world.warehouse(ALLOW_ALL, "").await;
     let mut wire = house.session().await;
-    let reading_all = wire.query("UPDATE people SET name = NULL WHERE id = 1 RETURNING *").await;
-    assert_eq!(reading_all.error().sqlstate(), "23502", "{reading_all:#?}");
-    assert!(reading_all.error().detail().contains("123-45"), "what it reads anyway it may be told: {reading_all:#?}");
-
-    house.inbound.replace("policies/test.cedar", &only(&people[..2]));
-    for sql in ["UPDATE people SET name = NULL", "INSERT INTO people VALUES (1, 'Ada', 'x')"] {
-        for reply in [wire.query(sql).await, wire.extended(sql, &[]).await] {
-            assert!(reply.error().sqlstate().starts_with("23"), "{sql}: {reply:#?}");
-            assert_eq!(reply.error().detail(), "", "{sql}: {reply:#?}");
-            assert!(!format!("{reply:?}").contains("123-45"), "{sql}: {reply:#?}");
-        }
+    let full = |what: &str, reply: &PgReply, hint: &str| {
+        let error = reply.errors.first().unwrap_or_else(|| panic!("{what}: {reply:#?}"));
+        assert_eq!(error.sqlstate(), "53400", "{what}: {reply:#?}");
+        assert!(error.message().starts_with("too many ") && error.field('H').contains(hint), "{what}: {error:?}");
+        error.decision_id()
+    };
+    for part in 0..10 {
+        let parses = (0..1_000).map(|number| parse(&format!("p{part}-{number}"), "SELECT $1::int"));
+        wire.send([parses.collect::<Vec<_>>().concat(), sync()].concat()).await;
+        wire.reply().await.ok();
     }
+    wire.send([parse("more", "SELECT 1"), sync()].concat()).await;
+    let id = full("Parse", &wire.reply().await, "DEALLOCATE ALL");
+    let record = house.inbound.records.of_decision(&id).await;
+    assert_eq!(record["reason"], "too-many-prepared-statements", "{record:#}");
+    full("PREPARE", &wire.query("PREPARE more AS SELECT 1").await, "DEALLOCATE ALL");
+    full("PREPARE by Execute", &wire.extended("PREPARE more AS SELECT 1", &[]).await, "DEALLOCATE ALL");
+    assert_eq!(wire.extended("SELECT $1", &["unnamed"]).await.value(), "unnamed");
+    // What is closed is room for others, and none of those that were refused is there.
+    wire.send(
+        [close_statement("p0-0"), parse("more", "SELECT 'more'"), bind("", "more", &[]), execute("", 0), sync()]
+            .concat(),
+    )
+    .await;
+    assert_eq!(wire.reply().await.value(), "more");
+    wire.query("DEALLOCATE ALL").await.ok();
+    wire.query("PREPARE q AS SELECT 'q'").await.ok();
+    assert_eq!(wire.query("EXECUTE q").await.value(), "q");
+
+    let long = format!("SELECT 1 /* {} */", "x".repeat(1_000_000));
+    let mut kept = 0;
+    let refused = loop {
+        wire.send([parse(&format!("long{kept}"), &long), sync()].concat()).await;
+        let reply = wire.reply().await;
+        if !reply.errors.is_empty() {
+            break reply;
+        }
+        kept += 1;
+        assert!(kept < 40, "texts of 1 MB are kept without end");
+    };
+    full("long texts", &refused, "DEALLOCATE ALL");
+    assert!(kept > 10, "{kept} were kept");
+    house.stop_with([wire]).await;
+}
+
+#[tokio::test]
+async fn portals_and_cursors_are_bounded_and_go_with_their_transaction() {
+    let world = World::new();
+    let house = world.warehouse(ALLOW_ALL, "").await;
+    let mut wire = house.session().await;
+    wire.query("BEGIN").await.ok();
+    wire.send([parse("one", "SELECT 1"), sync()].concat()).await;
+    wire.reply().await.ok();
+    for part in 0..10 {
+        let binds = (0..1_000).map(|number| bind(&format!("p{part}-{number}"), "one", &[]));
+        wire.send([binds.collect::<Vec<_>>().concat(), sync()].concat()).await;
+        wire.reply().await.ok();
+    }
+    wire.send([bind("more", "one", &[]), sync()].concat()).await;
+    let reply = wire.reply().await;
+    assert_eq!((reply.error().sqlstate(), reply.status), ("53400", 'E'), "{reply:#?}");
+    assert!(reply.error().field('H').contains("end the transaction"), "{reply:#?}");
+    wire.query("ROLLBACK").await.ok();
+    wire.query("BEGIN").await.ok();
+    wire.send([bind("more", "one", &[]), execute("more", 0), sync()].concat()).await;
+    assert_eq!(wire.reply().await.value(), "1", "the others went with their transaction");
+    wire.query("COMMIT").await.ok();
+
+    wire.query("BEGIN; DECLARE goes CURSOR FOR SELECT 1; DECLARE stays CURSOR WITH HOLD FOR SELECT 2; COMMIT")
+        .await
+        .ok();
+    assert_eq!(wire.query("FETCH stays").await.value(), "2");
+    assert_eq!(wire.query("FETCH goes").await.error().sqlstate(), "34000");
     house.stop_with([wire]).await;
 }

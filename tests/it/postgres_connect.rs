@@ -252,6 +252,29 @@ async fn a_fixed_role_replaces_the_one_that_the_client_asks_for() {
 }
 
 #[tokio::test]
+async fn no_setting_takes_the_place_of_role_database_or_replication_even_where_all_is_permitted() {
+    let world = World::new();
+    let yaml = "role: fixed app_role\ncatalog:\n  user: catalog_role\n";
+    let house = world.warehouse_with(PgPlan::new(), ALLOW_ALL, yaml).await;
+    for setting in [
+        ("options", "-c user=admin_role"),
+        ("options", "--database=postgres"),
+        ("options", "-creplication=true"),
+        ("options", "-c options=-crole=admin_role"),
+        ("DATABASE", "postgres"),
+        ("Replication", "true"),
+    ] {
+        // The name of the database comes from the user, so that a `DATABASE` does not come twice.
+        let mut wire = PgWire::plain(house.address()).await;
+        let error = wire.login(&[("user", DATABASE), setting]).await.err();
+        let error = error.unwrap_or_else(|| panic!("{setting:?} opened a session"));
+        assert_eq!((error.severity(), error.sqlstate()), ("FATAL", "42704"), "{setting:?}: {error:?}");
+    }
+    assert_eq!(role_of(&house, "admin_role").await, "app_role");
+    house.stop().await;
+}
+
+#[tokio::test]
 async fn each_identity_has_the_role_of_its_entry() {
     let world = World::new();
     let yaml = format!(

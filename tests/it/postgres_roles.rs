@@ -56,14 +56,19 @@ async fn a_password_command_that_fails_opens_no_session() {
 async fn a_password_command_that_does_not_end_is_ended() {
     let world = World::new();
     let pid = world.path().join("pid");
-    let script = format!("echo $$ > {}; exec sleep 600", pid.display());
+    let child = world.path().join("child");
+    let script = format!("sleep 600 & echo $! > {}; echo $$ > {}; wait", child.display(), pid.display());
     let house = house_with(&world, &script, "authentication_timeout: 1s\n").await;
     let began = Instant::now();
     let error = PgWire::try_session(house.address(), "whoever").await.err().expect("has no password");
     assert_eq!(error.severity(), "FATAL", "{error:?}");
     assert!(began.elapsed().as_secs() < 8, "{:?}", began.elapsed());
-    let pid = fs::read_to_string(&pid).expect("it ran").trim().to_owned();
-    eventually("the end of the command", || (!PathBuf::from(format!("/proc/{pid}")).exists()).then_some(())).await;
+    for pid in [pid, child] {
+        let pid = fs::read_to_string(&pid).expect("it ran").trim().to_owned();
+        // One that is dead and not waited for has no command line.
+        let runs = || fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| !line.is_empty());
+        eventually("the end of the command and of what it started", || (!runs()).then_some(())).await;
+    }
     house.server.sessions_end().await;
     house.stop().await;
 }

@@ -8,6 +8,7 @@ mod store;
 mod table;
 mod world;
 
+use std::pin::pin;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -32,12 +33,15 @@ pub(super) fn run(arguments: &DemoArgs) -> ExitCode {
         Err(error) => return failed(&error.to_string()),
     };
     runtime.block_on(async {
-        let mut world = match World::start().await {
-            Ok(world) => world,
-            Err(error) => return failed(&error),
+        let mut asked_to_end = pin!(until_asked_to_end());
+        let played = tokio::select! {
+            // First, so that a signal ends nothing by itself from here on.
+            biased;
+            () = asked_to_end.as_mut() => Err("ended before there was anything to show".into()),
+            played = play() => played,
         };
-        let rows = match scenario::play(&world).await {
-            Ok(rows) => rows,
+        let (mut world, rows) = match played {
+            Ok(played) => played,
             Err(error) => return failed(&error),
         };
         println!("{}", table::render(&rows));
@@ -47,11 +51,17 @@ pub(super) fn run(arguments: &DemoArgs) -> ExitCode {
         let as_expected = rows.iter().all(Row::is_as_expected);
         if !arguments.once {
             println!("{}", table::invitation(&world));
-            until_asked_to_end().await;
+            asked_to_end.await;
         }
         world.stop();
         if as_expected { ExitCode::SUCCESS } else { failed("a row did not come out as it should") }
     })
+}
+
+async fn play() -> Result<(World, Vec<Row>), String> {
+    let world = World::start().await?;
+    let rows = scenario::play(&world).await?;
+    Ok((world, rows))
 }
 
 /// Ctrl-C or SIGTERM: after either nothing is left behind.

@@ -102,7 +102,8 @@ fn programs() -> Option<PathBuf> {
         .flatten()
         .map(|version| version.path().join("bin"))
         .collect();
-    debian.sort();
+    let version = |folder: &PathBuf| folder.iter().nth_back(1).and_then(|name| name.to_str()?.parse::<u32>().ok());
+    debian.sort_by_key(version);
     let folders = std::env::split_paths(&path).chain(debian.into_iter().rev());
     folders.into_iter().find(|folder| folder.join("initdb").exists() && folder.join("postgres").exists())
 }

@@ -272,7 +272,10 @@ fn remedy(node: &Node, written: &str, schema: &Json) -> Option<String> {
         ("string", Value::Int(_) | Value::Float(_) | Value::Bool(_)) if schema.get("examples").is_none() => {
             Some(format!("put it in quotes: `{}`", quoted(written)))
         }
-        ("array", Value::Text(text)) => Some(format!("write it as a list: `[{}]`", shortened(text))),
+        ("array", Value::Text(text)) => {
+            let items: Vec<&str> = text.split_whitespace().map(|item| item.trim_end_matches(',')).collect();
+            Some(format!("write it as a list: `[{}]`", shortened(&items.join(", "))))
+        }
         ("boolean", Value::Text(text)) => match text.to_ascii_lowercase().as_str() {
             "yes" | "on" | "y" | "true" => Some("write `true`".into()),
             "no" | "off" | "n" | "false" => Some("write `false`".into()),

@@ -186,6 +186,13 @@ fn values_of_the_wrong_kind_are_refused_with_what_to_write() {
         ),
         (
             "host_suffixes: [s3.example]",
+            "host_suffixes: s3.example, s3.internal",
+            (13, 20, "inbound[0].host_suffixes"),
+            "expected a list, found `s3.example, s3.internal`",
+            "write it as a list: `[s3.example, s3.internal]`",
+        ),
+        (
+            "host_suffixes: [s3.example]",
             "host_suffixes: []",
             (13, 5, "inbound[0].host_suffixes"),
             "the list is empty",

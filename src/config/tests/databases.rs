@@ -402,6 +402,18 @@ fn options_of_relays_are_refused_with_their_reason() {
             "for example `user: portcullis_catalog`: The role that reads `pg_catalog`",
         ),
         (
+            "    role: by_identity",
+            (13, 11, "role"),
+            "`role: by_identity` has no table `roles`",
+            "add for example `roles: {\"spiffe://pipeline.example/ns/etl/sa/load\": etl}`",
+        ),
+        (
+            "    role: by_identity\n    roles: [etl]",
+            (14, 5, "roles"),
+            "expected a block of keys, found a list",
+            "for example `roles: {\"spiffe://pipeline.example/ns/etl/sa/load\":\"etl\"}`",
+        ),
+        (
             "    role: fixed etl\n    upstream_ca: rds.pem",
             (14, 18, "upstream_ca"),
             "`upstream_ca` has no effect with `upstream_tls: disable`",
@@ -430,6 +442,13 @@ fn options_of_relays_are_refused_with_their_reason() {
         let path: &str = format!("inbound[0].{key}").leak();
         assert_rows(&[(INBOUND, put, (line, column, path), message, help)]);
     }
+    assert_rows(&[(
+        INBOUND,
+        "    protocol: postgresql\n    upstream: 127.0.0.1:5432",
+        (11, 15, "inbound[0].protocol"),
+        "`postgresql` is not one of `http`, `s3`, `tcp`, `postgres`",
+        "did you mean `postgres`?",
+    )]);
     assert_rows(&[(
         OUTBOUND,
         "    protocol: postgres\n    upstream: a:1\n    local_private_key: a",

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::catalog::Relation;
 use super::introspection::{is_introspection_relation, protected_columns};
 use super::names::{Call, Candidate, Names, Nature};
+use super::places::Places;
 use super::{Effects, SqlRefusal};
 use crate::mapping::{Action, Context, Operation, Operations, Resource, Value, push_sql_name};
 
@@ -13,6 +14,7 @@ use crate::mapping::{Action, Context, Operation, Operations, Resource, Value, pu
 #[derive(Debug, Default)]
 pub(super) struct Asked {
     asks: Vec<Ask>,
+    places: Places,
     effects: Effects,
     literals_matter: bool,
     renames: Vec<(i32, String)>,
@@ -20,16 +22,16 @@ pub(super) struct Asked {
 
 /// One operation to be: columns of the same table come together.
 #[derive(Debug)]
-struct Ask {
-    action: &'static str,
-    target: Target,
+pub(super) struct Ask {
+    pub(super) action: &'static str,
+    pub(super) target: Target,
     columns: BTreeSet<Arc<str>>,
-    context: Vec<(&'static str, Value)>,
+    pub(super) context: Vec<(&'static str, Value)>,
 }
 
 /// What an operation is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Target {
+pub(super) enum Target {
     Database,
     Schema(Arc<str>),
     Table(Box<Named>),
@@ -38,12 +40,18 @@ enum Target {
 
 /// A relation as far as operations say something of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Named {
-    schema: Arc<str>,
-    name: Arc<str>,
+pub(super) struct Named {
+    pub(super) schema: Arc<str>,
+    pub(super) name: Arc<str>,
     partition_of: Vec<u32>,
     base: Vec<(u32, Option<Arc<str>>)>,
     as_caller: Vec<(u32, Option<Arc<str>>)>,
+}
+
+impl Target {
+    fn is(&self, relation: &Relation) -> bool {
+        matches!(self, Self::Table(t) if t.name == relation.name && t.schema == relation.schema)
+    }
 }
 
 impl Named {
@@ -82,15 +90,16 @@ impl Asked {
         relation: &Relation,
         columns: impl IntoIterator<Item = Arc<str>>,
     ) {
-        let known = self.asks.iter_mut().find(|ask| {
-            ask.action == action
-                && matches!(&ask.target, Target::Table(t) if t.name == relation.name && t.schema == relation.schema)
-        });
-        if let Some(ask) = known {
+        let same = |ask: &Ask| ask.action == action && ask.target.is(relation);
+        let known = match Places::few(&self.asks) {
+            true => self.asks.iter().position(same),
+            false => self.places.of_table(action, relation, |at| self.asks.get(at).is_some_and(same)),
+        };
+        if let Some(ask) = known.and_then(|at| self.asks.get_mut(at)) {
             ask.columns.extend(columns);
             return;
         }
-        self.asks.push(Ask {
+        self.push(Ask {
             action,
             target: Target::Table(Box::new(Named::new(relation))),
             columns: columns.into_iter().collect(),
@@ -164,10 +173,21 @@ impl Asked {
     }
 
     fn on(&mut self, action: &'static str, target: Target, context: Vec<(&'static str, Value)>) {
-        let known = |ask: &Ask| ask.action == action && ask.target == target && ask.context == context;
-        if !self.asks.iter().any(known) {
-            self.asks.push(Ask { action, target, columns: BTreeSet::new(), context });
+        let ask = Ask { action, target, columns: BTreeSet::new(), context };
+        let same =
+            |known: &Ask| known.action == ask.action && known.target == ask.target && known.context == ask.context;
+        let known = match Places::few(&self.asks) {
+            true => self.asks.iter().any(same),
+            false => self.places.of_whole(&ask, |at| self.asks.get(at).is_some_and(same)),
+        };
+        if !known {
+            self.push(ask);
         }
+    }
+
+    fn push(&mut self, ask: Ask) {
+        self.asks.push(ask);
+        self.places.follow(&self.asks);
     }
 
     /// What it may change of what later statements mean.
@@ -193,21 +213,6 @@ impl Asked {
     /// Nothing but reads so far, by functions that nobody needs to judge: how many rows come back can be bounded.
     pub(super) fn only_reads(&self) -> bool {
         !self.effects.any() && self.asks.iter().all(|ask| matches!(ask.action, "sql:Select" | "sql:Introspect"))
-    }
-
-    /// Whether all columns of each table that is written to are read as well.
-    pub(super) fn sees_whole_rows(&self, names: &Names<'_>) -> bool {
-        self.asks.iter().all(|ask| match (&ask.target, ask.action) {
-            (Target::Table(table), "sql:Insert" | "sql:Update" | "sql:Delete" | "sql:Merge") => {
-                let Ok(relation) = names.relation("", &table.schema, &table.name) else { return false };
-                let read = self.asks.iter().find(|other| {
-                    other.action == "sql:Select"
-                        && matches!(&other.target, Target::Table(t) if t.name == table.name && t.schema == table.schema)
-                });
-                relation.columns.iter().all(|column| read.is_some_and(|read| read.columns.contains(&column.name)))
-            }
-            _ => true,
-        })
     }
 
     /// What `security_invoker` views read is checked for the caller: it is asked as if the caller had written it. Which of it a write through

@@ -48,11 +48,11 @@ pub(super) fn is_too_deep(text: &str) -> bool {
         return false;
     }
     // What the scanner does not take, the parser does not take either, and says why.
-    let Ok(scanned) = pg_query::scan(text) else { return false };
+    let Ok(tokens) = pg_query::scan_tokens(text) else { return false };
     let mut outer: Vec<Level> = Vec::new();
     let mut level = Level::default();
     let mut previous = Token::Nul;
-    for token in &scanned.tokens {
+    for token in &tokens {
         let kind = Token::try_from(token.token).unwrap_or(Token::Nul);
         match kind {
             Token::Ascii40 | Token::Ascii91 | Token::Case => outer.push(std::mem::take(&mut level)),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ahash::AHashMap;
 use pg_query::NodeEnum;
 
 use super::asked::{named, refused};
@@ -10,7 +11,8 @@ use super::names::Names;
 use super::parse::parse;
 use super::statements::{self, After, Earlier, Judged};
 use super::{
-    Cursor, Mapped, MappedStatement, Naming, PreparedTexts, SessionFacts, SqlRefusal, Transaction, rename, text,
+    Copying, Cursor, Mapped, MappedStatement, Naming, PreparedTexts, SessionFacts, SqlRefusal, Transaction, rename,
+    text,
 };
 use crate::mapping::{Resource, ResourceKind};
 
@@ -30,7 +32,7 @@ pub fn map(
         names: Names::new(endpoint, catalog, facts),
         texts: prepared,
         earlier: Earlier::default(),
-        gone: Vec::new(),
+        gone: AHashMap::new(),
         blocked: false,
         unsettled: prepared.transaction_matters(),
         outer: prepared.transaction_matters(),
@@ -43,14 +45,18 @@ pub fn map(
         let node = raw.stmt.as_deref().and_then(|node| node.node.as_ref());
         // Nothing between two semicolons is no statement.
         if let Some(node) = node {
-            statements.push(walk.statement(node).map_err(|refusal| refusal.in_characters_of(text))?);
+            // 0 is up to the end of the text.
+            let bytes = usize::try_from(raw.stmt_len).ok().filter(|bytes| *bytes > 0).unwrap_or(text.len());
+            statements.push(walk.statement(node, bytes).map_err(|refusal| refusal.in_characters_of(text))?);
         }
     }
+    let normalized = text::normalized(text);
     Ok(Mapped {
         literals_do_not_matter: !walk.literals_matter,
         renames: rename::find(text, &walk.renames)?,
+        weight: Mapped::weigh(&statements, &normalized),
         statements,
-        normalized: text::normalized(text),
+        normalized,
         fingerprint: text::fingerprint(text),
     })
 }
@@ -71,8 +77,9 @@ fn encoding(text: &str, facts: &SessionFacts) -> Result<(), SqlRefusal> {
         return Err(refused("encoding", "statement is not ASCII and `client_encoding` is not UTF8"));
     }
     // The server is of another encoding: within strings and comments that does no harm.
-    let scanned = pg_query::scan(text).map_err(|_| refused("encoding", "statement cannot be read in this encoding"))?;
-    for token in &scanned.tokens {
+    let tokens =
+        pg_query::scan_tokens(text).map_err(|_| refused("encoding", "statement cannot be read in this encoding"))?;
+    for token in &tokens {
         let written = usize::try_from(token.start).ok().zip(usize::try_from(token.end).ok());
         let written = written.and_then(|(start, end)| text.get(start..end)).unwrap_or("é");
         let quoted = written.starts_with(['\'', '$', '-', '/']) || written.contains('\'');
@@ -88,8 +95,8 @@ struct TextWalk<'a> {
     names: Names<'a>,
     texts: &'a dyn PreparedTexts,
     earlier: Earlier,
-    /// Relations that were dropped.
-    gone: Vec<Arc<Relation>>,
+    /// Relations that were dropped, by the id of what they were.
+    gone: AHashMap<Box<str>, Arc<Relation>>,
     /// Nobody knows any more what names mean.
     blocked: bool,
     /// The transaction has changed what names mean: if it is rolled back, they mean something else again.
@@ -104,20 +111,20 @@ struct TextWalk<'a> {
 }
 
 impl TextWalk<'_> {
-    fn statement(&mut self, node: &NodeEnum) -> Result<MappedStatement, SqlRefusal> {
+    fn statement(&mut self, node: &NodeEnum, bytes: usize) -> Result<MappedStatement, SqlRefusal> {
         if self.blocked && statements::hangs_on_names(node) {
             let message = "what this statement means depends on an earlier one of the same text: send it on its own";
             return Err(refused("depends-on-earlier", message));
         }
         let Judged { kind, asked, transaction, naming, cursor, copying, is_select, after } =
             statements::judge(node, &self.names, self.texts, &self.earlier)?;
-        let only_reads = is_select && asked.only_reads();
-        let may_see_whole_rows = asked.sees_whole_rows(&self.names);
+        let gives_rows = is_select || matches!(copying, Some(Copying::Out { .. }));
+        let only_reads = gives_rows && asked.only_reads();
         self.renames.extend_from_slice(asked.renames());
         let (operations, effects, literals_matter) = asked.finish(&self.names, kind);
         self.literals_matter |= literals_matter;
         self.nothing_gone(operations.iter().map(|operation| &operation.resource))?;
-        self.remember(node, &naming, &cursor);
+        self.remember((node, bytes), &naming, &cursor);
         self.ends(transaction);
         self.apply(after);
         Ok(MappedStatement {
@@ -129,20 +136,20 @@ impl TextWalk<'_> {
             cursor,
             copying,
             only_reads,
-            may_see_whole_rows,
         })
     }
 
     /// A name that means a relation which an earlier statement dropped means something else by now.
     fn nothing_gone<'r>(&self, resources: impl Iterator<Item = &'r Resource>) -> Result<(), SqlRefusal> {
-        let gone: Vec<Resource> = self
-            .gone
-            .iter()
-            .filter(|gone| self.names.relation("", &gone.schema, &gone.name).is_ok_and(|now| now.oid == gone.oid))
-            .map(|gone| named(&self.names, &gone.schema, &gone.name))
-            .collect();
+        if self.gone.is_empty() {
+            return Ok(());
+        }
         for resource in resources.filter(|resource| resource.kind() == ResourceKind::Table) {
-            if gone.iter().any(|gone| gone.id() == resource.id()) {
+            let gone = self.gone.get(&*resource.id());
+            let is_gone = |gone: &Arc<Relation>| {
+                self.names.relation("", &gone.schema, &gone.name).is_ok_and(|now| now.oid == gone.oid)
+            };
+            if gone.is_some_and(is_gone) {
                 let message = "an earlier statement of the same text drops a table that this one names";
                 return Err(refused("depends-on-earlier", message));
             }
@@ -150,16 +157,16 @@ impl TextWalk<'_> {
         Ok(())
     }
 
-    fn remember(&mut self, node: &NodeEnum, naming: &Naming, cursor: &Cursor) {
+    fn remember(&mut self, (node, bytes): (&NodeEnum, usize), naming: &Naming, cursor: &Cursor) {
         match naming {
-            Naming::Prepares(name) => self.earlier.prepared.push((name.clone(), node.clone())),
-            Naming::Forgets(forgotten) => self.earlier.prepared.retain(|(name, _)| name != forgotten),
+            Naming::Prepares(name) => drop(self.earlier.prepared.insert(name.clone(), (node.clone(), bytes))),
+            Naming::Forgets(forgotten) => drop(self.earlier.prepared.remove(forgotten)),
             Naming::ForgetsAll => self.earlier.prepared.clear(),
             _ => {}
         }
         match cursor {
-            Cursor::Declares(name) => self.earlier.cursors.push(name.clone()),
-            Cursor::Closes(closed) => self.earlier.cursors.retain(|name| name != closed),
+            Cursor::Declares { name, .. } => drop(self.earlier.cursors.insert(name.clone())),
+            Cursor::Closes(closed) => drop(self.earlier.cursors.remove(closed)),
             Cursor::ClosesAll => self.earlier.cursors.clear(),
             _ => {}
         }
@@ -190,14 +197,18 @@ impl TextWalk<'_> {
             After::Relations { relations, local } => {
                 locally = local;
                 for relation in relations {
-                    self.gone.retain(|gone| gone.schema != relation.schema || gone.name != relation.name);
+                    self.gone.remove(&*named(&self.names, &relation.schema, &relation.name).id());
                     self.names.create(relation);
                 }
             }
             After::Schema(schema) => self.names.create_schema(&schema),
             After::Function(schema, name, function) => self.names.create_function(&schema, &name, function),
             After::Type(made) => self.names.create_type(made),
-            After::Gone(relations) => self.gone.extend(relations),
+            After::Gone(relations) => {
+                let ids =
+                    relations.into_iter().map(|gone| (named(&self.names, &gone.schema, &gone.name).id().into(), gone));
+                self.gone.extend(ids);
+            }
             After::Unknown => self.blocked = true,
         }
         self.unsettled = true;

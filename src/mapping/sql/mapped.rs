@@ -5,7 +5,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use super::Rename;
-use crate::mapping::Operations;
+use crate::mapping::{Operation, Operations, Value};
 
 /// A text that was understood: each of its statements with what it asks. Without statements (empty text, only comments) there is
 /// nothing to ask.
@@ -21,6 +21,27 @@ pub struct Mapped {
     pub renames: Vec<Rename>,
     /// libpg_query's fingerprint, 16 hex digits.
     pub fingerprint: Arc<str>,
+    /// About how many bytes all this takes.
+    pub weight: usize,
+}
+
+impl Mapped {
+    /// The weight of these statements and a normalized text.
+    pub(super) fn weigh(statements: &[MappedStatement], normalized: &str) -> usize {
+        let operations = statements.iter().flat_map(|statement| statement.operations.iter());
+        let operations: usize = operations.map(weight_of).sum();
+        size_of::<Self>() + size_of_val(statements) + normalized.len() + operations
+    }
+}
+
+fn weight_of(operation: &Operation) -> usize {
+    let values = operation.context.iter().map(|(_, value)| match value {
+        Value::Strings(all) => all.iter().map(|one| size_of_val(one) + one.len()).sum(),
+        Value::String(one) => one.len(),
+        _ => 0,
+    });
+    let resources: usize = operation.resource.ancestors().map(|(_, id)| id.len()).sum();
+    size_of_val(operation) + operation.resource.id().len() + resources + values.sum::<usize>()
 }
 
 /// One statement.
@@ -41,10 +62,8 @@ pub struct MappedStatement {
     pub cursor: Cursor,
     /// Whether it goes on as COPY data, and which way.
     pub copying: Option<Copying>,
-    /// It is one SELECT (or TABLE, VALUES) that writes nothing: the number of its rows can be bounded.
+    /// It is one SELECT (or TABLE, VALUES), or one COPY TO STDOUT, that writes nothing: the number of its rows can be bounded.
     pub only_reads: bool,
-    /// It may read every column of each table it writes to, so that what a broken constraint says of a row tells it nothing new.
-    pub may_see_whole_rows: bool,
 }
 
 /// What a statement may change of what later statements mean. Whatever is set here has to be asked again before anything later is judged.
@@ -110,7 +129,12 @@ pub enum Cursor {
     /// Nothing.
     None,
     /// DECLARE.
-    Declares(Box<str>),
+    Declares {
+        /// Its name.
+        name: Box<str>,
+        /// WITH HOLD: it outlives its transaction.
+        holds: bool,
+    },
     /// FETCH, MOVE.
     Fetches(Box<str>),
     /// CLOSE.
@@ -125,7 +149,10 @@ pub enum Copying {
     /// COPY … FROM STDIN.
     In,
     /// COPY … TO STDOUT.
-    Out,
+    Out {
+        /// A line with the columns' names comes first.
+        header: bool,
+    },
     /// START_REPLICATION: both ways until both sides have ended it.
     Both,
 }

@@ -42,10 +42,12 @@ pub(super) fn find(text: &str, renames: &[(i32, String)]) -> Result<Vec<Rename>,
         return Ok(Vec::new());
     }
     let unclear = || refused("name-not-constant", "`application_name` is judged only as a plain string: '...'");
-    let scanned = pg_query::scan(text).map_err(|_| unclear())?;
+    let tokens = pg_query::scan_tokens(text).map_err(|_| unclear())?;
     let mut found = Vec::with_capacity(renames.len());
     for (at, name) in renames {
-        let token = scanned.tokens.iter().find(|token| token.start == *at).ok_or_else(unclear)?;
+        // They come in the order of the text.
+        let token = tokens.binary_search_by_key(at, |token| token.start).ok().and_then(|place| tokens.get(place));
+        let token = token.ok_or_else(unclear)?;
         let at = usize::try_from(token.start).ok().zip(usize::try_from(token.end).ok()).ok_or_else(unclear)?;
         let at = at.0..at.1;
         let says = text.get(at.clone()).is_some_and(|written| is_written(written, name));

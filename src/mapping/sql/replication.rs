@@ -63,10 +63,11 @@ pub fn map_replication(
         cursor: Cursor::None,
         copying: command.copying,
         only_reads: false,
-        may_see_whole_rows: true,
     };
+    let statements = vec![statement];
     Ok(Mapped {
-        statements: vec![statement],
+        weight: Mapped::weigh(&statements, &command.normalized),
+        statements,
         literals_do_not_matter: false,
         renames: Vec::new(),
         normalized: command.normalized.into(),

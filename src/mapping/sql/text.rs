@@ -26,10 +26,10 @@ fn redacted(text: &str) -> Option<String> {
     if !text.contains(['\'', '$']) && !text.contains("--") && !text.contains("/*") {
         return Some(text.to_owned());
     }
-    let scanned = pg_query::scan(text).ok()?;
+    let tokens = pg_query::scan_tokens(text).ok()?;
     let mut redacted = String::with_capacity(text.len());
     let mut upto = 0;
-    for token in &scanned.tokens {
+    for token in &tokens {
         let (start, end) = (usize::try_from(token.start).ok()?, usize::try_from(token.end).ok()?);
         let replacement = match Token::try_from(token.token) {
             Ok(Token::Sconst | Token::Usconst | Token::Bconst | Token::Xconst) => "'…'",

@@ -1,13 +1,14 @@
 //! What Cedar cannot know: the shape of ids, the endpoints that there are, the stages that somebody is in.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use cedar_policy::{Effect, EntityUid, PrincipalConstraint, ResourceConstraint};
 
 use super::entities::StaticEntities;
 use super::ids;
 use super::policies::ParsedPolicy;
-use super::problem::{PolicyProblem, Problems, Severity};
+use super::problem::{PolicyProblem, Problems, Severity, SourceFile};
 use crate::config::nearest;
 
 /// The names that exist outside of the policy directory.
@@ -17,8 +18,16 @@ pub(in crate::policy) struct CheckedNames<'a> {
     pub(in crate::policy) endpoints: &'a [(String, &'static str)],
     /// Endpoints of other sidecars.
     pub(in crate::policy) known: &'a [String],
+    /// Stages that the configuration names.
+    pub(in crate::policy) stages: &'a [String],
     /// Whether an unknown name is an error.
     pub(in crate::policy) refuse_unknown: bool,
+}
+
+impl CheckedNames<'_> {
+    const fn unknown(&self) -> Severity {
+        if self.refuse_unknown { Severity::Error } else { Severity::Warning }
+    }
 }
 
 /// Checks every entity that a policy names. Gives the places in `policies` of those that are about other sidecars' endpoints.
@@ -44,6 +53,26 @@ pub(in crate::policy) fn check(
     inactive
 }
 
+/// Checks the stages that the configuration names: an entry of a role table that nobody is in gives nobody its role.
+pub(in crate::policy) fn check_stages(
+    directory: &Arc<SourceFile>,
+    entities: &StaticEntities,
+    names: CheckedNames<'_>,
+    problems: &mut Problems,
+) {
+    for stage in names.stages {
+        if entities.names_with_members("Stage").any(|name| name == stage) {
+            continue;
+        }
+        let message = format!("`roles` of a listener names `Stage::\"{stage}\"`, and nothing is in it");
+        let problem = match names.unknown() {
+            Severity::Error => PolicyProblem::error(directory, None, message),
+            Severity::Warning => PolicyProblem::warning(directory, None, message),
+        };
+        problems.push(problem.help(of_nobody("Stage", stage, entities)));
+    }
+}
+
 type AtSpan<'a> = Box<dyn FnOnce(std::ops::Range<usize>) -> PolicyProblem + 'a>;
 
 fn literal<'a>(
@@ -63,18 +92,12 @@ fn literal<'a>(
             problem.some_help(help)
         }))
     };
-    let unknown = if names.refuse_unknown { Severity::Error } else { Severity::Warning };
+    let unknown = names.unknown();
     if let Err(bad) = ids::check(&kind, id) {
         return problem(Severity::Error, bad.message, Some(bad.help));
     }
     if matches!(kind.as_str(), "Stage" | "Group") && !entities.has_members(uid) {
-        let help = match nearest(id, entities.names_with_members(&kind)) {
-            Some(name) => format!("did you mean `{kind}::\"{name}\"`?"),
-            None => format!(
-                "entities.json says what is in it: {{\"uid\": {{\"type\": \"Workload\", \"id\": \"spiffe://…\"}}, \"parents\": [{{\"type\": \"{kind}\", \"id\": \"{id}\"}}]}}"
-            ),
-        };
-        return problem(unknown, format!("nothing is in `{uid}`"), Some(help));
+        return problem(unknown, format!("nothing is in `{uid}`"), Some(of_nobody(&kind, id, entities)));
     }
     let endpoint = ids::endpoint(&kind, id)?;
     let protocols: BTreeSet<_> =
@@ -101,6 +124,16 @@ fn literal<'a>(
             .to_owned(),
     };
     problem(unknown, format!("there is no endpoint `{endpoint}`"), Some(help))
+}
+
+/// What to do about a Stage or Group that nothing is in.
+fn of_nobody(kind: &str, id: &str, entities: &StaticEntities) -> String {
+    match nearest(id, entities.names_with_members(kind)) {
+        Some(name) => format!("did you mean `{kind}::\"{name}\"`?"),
+        None => format!(
+            "entities.json says what is in it: {{\"uid\": {{\"type\": \"Workload\", \"id\": \"spiffe://…\"}}, \"parents\": [{{\"type\": \"{kind}\", \"id\": \"{id}\"}}]}}"
+        ),
+    }
 }
 
 /// Headers are asked for in lower case: another spelling is never there.

@@ -9,7 +9,7 @@ mod policies;
 mod problem;
 mod reads;
 
-pub(super) use check::{CheckedNames, check};
+pub(super) use check::{CheckedNames, check, check_stages};
 pub(super) use entities::{StaticEntities, tag_expressions, workload_attributes};
 pub(super) use files::PolicyFiles;
 pub(super) use ids::ancestors_above;

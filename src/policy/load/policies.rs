@@ -6,7 +6,7 @@ use std::str::FromStr as _;
 use std::sync::Arc;
 
 use cedar_policy::{
-    EntityUid, Policy, PolicyId, PolicySet, Schema, ValidationError, ValidationMode, ValidationResult,
+    Effect, EntityUid, Policy, PolicyId, PolicySet, Schema, ValidationError, ValidationMode, ValidationResult,
     ValidationWarning, Validator,
 };
 
@@ -121,6 +121,20 @@ fn place(set: &PolicySet, file: &Arc<SourceFile>, problems: &mut Problems) -> Ve
     placed
 }
 
+/// A bound that is none, or that bounds nothing, would let everything through that somebody meant to bound.
+fn max_rows(parsed: &ParsedPolicy, problems: &mut Problems) {
+    if parsed.policy.annotation("max_rows").is_none() {
+        return;
+    }
+    let error = |message| PolicyProblem::error(&parsed.file, Some(parsed.headline()), message);
+    if parsed.policy.effect() == Effect::Forbid {
+        let message = "`@max_rows` has no effect on a forbid";
+        problems.push(error(message).help("write it on the permits that let the rows through"));
+    } else if parsed.max_rows().is_none() {
+        problems.push(error("`@max_rows` is no number of rows from 1 on").help("write `@max_rows(\"1000\")`"));
+    }
+}
+
 /// Gives each policy its `@id` as its id.
 fn name(policies: &mut [ParsedPolicy], problems: &mut Problems) {
     let mut taken: HashMap<Arc<str>, String> = HashMap::new();
@@ -136,16 +150,7 @@ fn name(policies: &mut [ParsedPolicy], problems: &mut Problems) {
             }
             Some(id) => taken.get(id).map(|first| (format!("`@id(\"{id}\")` is taken"), format!("the policy at {first} has it: each needs its own"))),
         };
-        if parsed.policy.annotation("max_rows").is_some() && parsed.max_rows().is_none() {
-            problems.push(
-                PolicyProblem::error(
-                    &parsed.file,
-                    Some(parsed.headline()),
-                    "`@max_rows` is no number of rows from 1 on",
-                )
-                .help("write `@max_rows(\"1000\")`"),
-            );
-        }
+        max_rows(parsed, problems);
         if parsed.policy.annotation("mode").is_some() {
             problems.push(
                 PolicyProblem::error(

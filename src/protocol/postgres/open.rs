@@ -51,7 +51,7 @@ pub async fn open(stream: &mut TcpStream) -> Opening {
             FirstPacket::Cancel(_) => return Opening::Ended(Closed::InOrder),
             FirstPacket::Startup(_) => {
                 let message = "this port takes mutual TLS only";
-                let hint = "Connect by way of a sidecar, or with sslmode=verify-full, sslcert and sslkey.";
+                let hint = "Connect by way of a sidecar, or with sslmode=verify-ca, sslrootcert, sslcert and sslkey.";
                 fatal(stream, &ErrorReply::fatal("28000", message).with_hint(hint)).await;
                 return refused("plaintext", "a session was asked for without TLS");
             }

@@ -6,7 +6,7 @@ use thiserror::Error;
 use super::wire::Setting;
 use crate::config::SessionCaps;
 use crate::identity::SpiffeId;
-use crate::mapping::sql::{setting_is_harmless, timeout_milliseconds};
+use crate::mapping::sql::{setting_boolean, setting_is_harmless, timeout_milliseconds};
 
 /// What is asked for one setting beyond the session itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,7 +75,9 @@ pub(super) fn judge(settings: Vec<Setting>, role: &str) -> Result<Judged, Settin
                 continue;
             }
             name if name.starts_with("portcullis.") => return Err(SettingRefusal::OfTheProxy { name: name.into() }),
-            "standard_conforming_strings" if !is_on(value) => return Err(SettingRefusal::NonconformingStrings),
+            "standard_conforming_strings" if setting_boolean(value) != Some(true) => {
+                return Err(SettingRefusal::NonconformingStrings);
+            }
             "client_encoding" if !is_judged(value) => return Err(SettingRefusal::Encoding { value: value.clone() }),
             // What the session has anyway: `none` is the role that it began with.
             "role" if **value == *role || &**value == "none" => {}
@@ -88,14 +90,6 @@ pub(super) fn judge(settings: Vec<Setting>, role: &str) -> Result<Judged, Settin
         judged.settings.push(setting);
     }
     Ok(judged)
-}
-
-/// As the server reads a boolean (`parse_bool`, bool.c).
-fn is_on(value: &str) -> bool {
-    let begins = |word: &str, least: usize| {
-        value.len() >= least && word.get(..value.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(value))
-    };
-    value == "1" || begins("on", 2) || begins("true", 1) || begins("yes", 1)
 }
 
 /// Encodings whose statements can be judged. The server looks at letters and digits of the name only (`clean_encoding_name`, encnames.c).

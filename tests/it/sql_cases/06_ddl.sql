@@ -23,6 +23,25 @@ CREATE SCHEMA fresh CREATE TABLE t (id int) CREATE VIEW v AS SELECT ssn FROM pub
 CREATE INDEX ON people (ssn)
 --> sql:Create public.people
 
+CREATE INDEX ON people ((ssn || '!'))
+--> sql:Create public.people + sql:Select public.people[ssn]
+
+CREATE INDEX ON people (id) WHERE ssn > '2'
+--> sql:Create public.people + sql:Select public.people[ssn]
+
+CREATE STATISTICS ON (ssn || '!'), id FROM people
+--> sql:Create public.people + sql:Select public.people[ssn]
+--@ may fail 42601
+
+ALTER TABLE people ADD CHECK (length(ssn) > 1)
+--> sql:Alter public.people + sql:Select public.people[ssn]
+
+ALTER TABLE people ADD COLUMN hint text GENERATED ALWAYS AS (ssn || '!') STORED
+--> sql:Alter public.people + sql:Select public.people[ssn]
+
+ALTER TABLE people ADD COLUMN size int CHECK (size > 0)
+--> sql:Alter public.people
+
 CREATE SEQUENCE fresh
 --> sql:Create public.*
 
@@ -99,7 +118,7 @@ ALTER TABLE people OWNER TO other
 --> sql:Alter public.people + sql:Grant public.people
 
 ALTER TABLE people ALTER COLUMN name TYPE text USING ssn
---> sql:Alter public.people
+--> sql:Alter public.people + sql:Select public.people[name,ssn]
 --@ may fail 0A000
 
 ALTER TABLE people DISABLE TRIGGER ALL
@@ -239,21 +258,21 @@ CREATE POLICY p ON people USING (EXISTS (SELECT FROM sales.secrets WHERE v = ssn
 --> sql:Create public.people + sql:ExecuteCode database + sql:Select sales.secrets[v]
 
 CREATE INDEX ON people (add_one(id))
---> sql:Create public.people + sql:Execute public.add_one() + sql:ExecuteCode database
+--> sql:Create public.people + sql:Execute public.add_one() + sql:ExecuteCode database + sql:Select public.people[id]
 --@ may fail 42P17
 
 CREATE INDEX ON people (id) WHERE leak(people) = 'x'
---> sql:Create public.people + sql:Execute public.leak() + sql:ExecuteCode database
+--> sql:Create public.people + sql:Execute public.leak() + sql:ExecuteCode database + sql:Select public.people[id,name,ssn]
 --@ may fail 42P17
 
 ALTER TABLE people ADD CHECK (add_one(id) > 0)
---> sql:Alter public.people + sql:Execute public.add_one() + sql:ExecuteCode database
+--> sql:Alter public.people + sql:Execute public.add_one() + sql:ExecuteCode database + sql:Select public.people[id]
 
 ALTER TABLE people ALTER COLUMN id SET DEFAULT add_one(1)
 --> sql:Alter public.people + sql:Execute public.add_one() + sql:ExecuteCode database
 
 ALTER DOMAIN positive ADD CHECK (add_one(VALUE) > 0)
---> sql:Alter public.* + sql:Execute public.add_one() + sql:ExecuteCode database
+--> sql:Alter public.* + sql:Execute public.add_one() + sql:ExecuteCode database + sql:Select public.measured[n]
 
 -- # Several in one text, as pg_restore sends them
 REVOKE ALL ON SCHEMA public FROM PUBLIC; GRANT ALL ON SCHEMA public TO PUBLIC

@@ -272,6 +272,12 @@ impl PgWire {
         self.reply_to(|_| false).await
     }
 
+    /// Everything to the end of the connection, messages or not.
+    pub(crate) async fn end(&mut self) -> Vec<u8> {
+        while self.fill().await {}
+        std::mem::take(&mut self.buffer)
+    }
+
     /// Sends a startup packet and expects a session without a password.
     pub(crate) async fn login(&mut self, parameters: &[(&str, &str)]) -> Result<PgReply, PgError> {
         self.send(startup(PROTOCOL_3, parameters)).await;

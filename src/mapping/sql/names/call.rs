@@ -173,8 +173,7 @@ impl Names<'_> {
     /// All functions of exactly this schema and name.
     pub(super) fn functions_in(&self, schema: &str, name: &str) -> impl Iterator<Item = Function> {
         let known = self.catalog.schemas.get(schema).and_then(|schema| schema.functions.get(name));
-        let created = self.created.functions.iter().find(|((s, n), _)| **s == *schema && **n == *name);
-        let created = created.map(|(_, functions)| functions);
+        let created = self.created.functions.get(schema, name);
         known.into_iter().chain(created).flatten().cloned()
     }
 }

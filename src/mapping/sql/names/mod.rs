@@ -40,10 +40,31 @@ pub(super) struct Names<'a> {
 #[derive(Debug, Default)]
 struct Created {
     schemas: Vec<Arc<str>>,
-    relations: AHashMap<(Arc<str>, Arc<str>), Arc<Relation>>,
-    functions: AHashMap<(Arc<str>, Arc<str>), Vec<Function>>,
-    types: AHashMap<(Arc<str>, Arc<str>), Arc<SqlType>>,
+    relations: ByName<Arc<Relation>>,
+    by_oid: AHashMap<u32, Arc<Relation>>,
+    functions: ByName<Vec<Function>>,
+    types: ByName<Arc<SqlType>>,
     oids: u32,
+}
+
+/// By schema and name.
+#[derive(Debug)]
+struct ByName<T>(AHashMap<Arc<str>, AHashMap<Arc<str>, T>>);
+
+impl<T> Default for ByName<T> {
+    fn default() -> Self {
+        Self(AHashMap::new())
+    }
+}
+
+impl<T> ByName<T> {
+    fn get(&self, schema: &str, name: &str) -> Option<&T> {
+        self.0.get(schema)?.get(name)
+    }
+
+    fn insert(&mut self, schema: &Arc<str>, name: &Arc<str>, made: T) -> Option<T> {
+        self.0.entry(Arc::clone(schema)).or_default().insert(Arc::clone(name), made)
+    }
 }
 
 impl Created {
@@ -102,8 +123,7 @@ impl<'a> Names<'a> {
 
     /// The relation with this oid.
     pub(super) fn by_oid(&self, oid: u32) -> Option<Arc<Relation>> {
-        let created = || self.created.relations.values().find(|relation| relation.oid == oid).cloned();
-        self.catalog.relations.get(&oid).cloned().or_else(created)
+        self.catalog.relations.get(&oid).or_else(|| self.created.by_oid.get(&oid)).cloned()
     }
 
     /// Whether a schema of this name exists, or was created by the text.
@@ -163,8 +183,12 @@ impl<'a> Names<'a> {
         if &*relation.schema == "pg_temp" && !self.schema_exists("pg_temp") {
             self.create_schema("pg_temp");
         }
-        let key = (Arc::clone(&relation.schema), Arc::clone(&relation.name));
-        self.created.relations.insert(key, Arc::new(relation));
+        let made = Arc::new(relation);
+        let before = self.created.relations.insert(&made.schema, &made.name, Arc::clone(&made));
+        if let Some(before) = before {
+            self.created.by_oid.remove(&before.oid);
+        }
+        self.created.by_oid.insert(made.oid, made);
     }
 
     /// From here on there is this schema, owned by the role of the session.
@@ -185,8 +209,8 @@ impl<'a> Names<'a> {
         if function.oid == 0 {
             function.oid = self.created.oid();
         }
-        let key = (self.real_schema(cut(schema)).into(), cut(name).into());
-        self.created.functions.entry(key).or_default().push(function);
+        let schema: Arc<str> = self.real_schema(cut(schema)).into();
+        self.created.functions.0.entry(schema).or_default().entry(cut(name).into()).or_default().push(function);
     }
 
     /// From here on there is this type. Its oid is made up if it is 0.
@@ -194,15 +218,13 @@ impl<'a> Names<'a> {
         if sql_type.oid == 0 {
             sql_type.oid = self.created.oid();
         }
-        let key = (Arc::clone(&sql_type.schema), Arc::clone(&sql_type.name));
-        self.created.types.insert(key, Arc::new(sql_type));
+        let made = Arc::new(sql_type);
+        self.created.types.insert(&made.schema, &made.name, Arc::clone(&made));
     }
 
     /// The relation of exactly this schema and name.
     fn relation_in(&self, schema: &str, name: &str) -> Option<Arc<Relation>> {
-        // A pair of borrowed strings is no key of a map of pairs of owned ones; texts create few things, if any.
-        let created = self.created.relations.iter().find(|((s, n), _)| **s == *schema && **n == *name);
-        if let Some((_, relation)) = created {
+        if let Some(relation) = self.created.relations.get(schema, name) {
             return Some(Arc::clone(relation));
         }
         let oid = self.catalog.schemas.get(schema)?.relations.get(name)?;

@@ -110,8 +110,7 @@ impl Names<'_> {
     }
 
     fn type_in(&self, schema: &str, name: &str) -> Option<Arc<SqlType>> {
-        let created = self.created.types.iter().find(|((s, n), _)| **s == *schema && **n == *name);
-        if let Some((_, known)) = created {
+        if let Some(known) = self.created.types.get(schema, name) {
             return Some(Arc::clone(known));
         }
         let oid = self.catalog.schemas.get(schema)?.types.get(name)?;

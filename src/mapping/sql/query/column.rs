@@ -7,7 +7,8 @@ use crate::mapping::sql::SqlRefusal;
 use crate::mapping::sql::asked::{refused, unknown};
 use crate::mapping::sql::names::Nature;
 
-use super::scope::{Column, Field, Item, Shape};
+use super::columns::Columns;
+use super::scope::{Field, Item, Shape};
 use super::{Walk, strings, unknown_node};
 
 /// What a reference says: qualifiers, and the last part, which is a name or `*`.
@@ -105,17 +106,17 @@ impl Walk<'_, '_> {
     }
 
     /// All columns of one thing, or without qualifier of all: they are read.
-    pub(super) fn star(&mut self, qualifiers: &[&str]) -> Result<(Vec<Column>, bool), SqlRefusal> {
+    pub(super) fn star(&mut self, qualifiers: &[&str]) -> Result<(Columns, bool), SqlRefusal> {
         let items = if qualifiers.is_empty() {
             let level = self.level();
             level.items.iter().filter(|item| item.columns_visible).cloned().collect()
         } else {
             self.qualified(qualifiers)?
         };
-        let mut columns = Vec::new();
+        let mut columns = Columns::default();
         let mut open = false;
         for item in items {
-            self.read(&item.columns);
+            self.read_all(&item.columns);
             open |= item.open;
             columns.extend(item.columns);
         }
@@ -128,7 +129,7 @@ impl Walk<'_, '_> {
     /// `transformWholeRowRef`; `ExecCheckOneRelPerms` (`InvalidAttrNumber`) in `src/backend/executor/execMain.c`. Run on PostgreSQL 15:
     /// `(people).name` and `name(people)` are denied to who may read only `name`.
     fn whole_row(&mut self, item: &Item) {
-        self.read(&item.columns);
+        self.read_all(&item.columns);
     }
 
     /// `(x).field`, `(x).*`, `x[1]`, in any order. The shape is of the last one; `*` gives that of what it stands behind.

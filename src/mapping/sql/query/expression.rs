@@ -163,12 +163,19 @@ impl Walk<'_, '_> {
 
     /// An operator by name: the functions behind all that it may mean.
     pub(super) fn operator(&mut self, name: &[&str]) -> Result<(), SqlRefusal> {
+        // Its parts are names, which have no NUL.
+        let written = name.join("\0");
+        if self.met.operators.contains(&written) {
+            return Ok(());
+        }
         let call = self.names.operator(name)?;
         if call.nature == Nature::Unknown {
             return Err(unknown("42883", format!("operator does not exist: {}", name.join("."))));
         }
         self.call_unseen(&call)?;
-        self.casts_to_arguments(&call)
+        self.casts_to_arguments(&call)?;
+        self.met.operators.insert(written);
+        Ok(())
     }
 
     /// What is given to a function is cast to what it takes: only types that are somebody's have casts of somebody.

@@ -5,12 +5,14 @@
 
 use std::sync::Arc;
 
+use ahash::AHashSet;
 use pg_query::NodeEnum;
 use pg_query::protobuf::{Alias, JoinExpr, Node, RangeSubselect, RangeTableSample, RangeVar};
 
 use crate::mapping::sql::SqlRefusal;
 use crate::mapping::sql::asked::unknown;
 
+use super::columns::Columns;
 use super::scope::{Column, Item};
 use super::{Walk, strings, unknown_node};
 
@@ -95,7 +97,7 @@ impl Walk<'_, '_> {
             return Err(unknown_node("FROM"));
         };
         let outcome = self.laterally(subselect.lateral, |walk| walk.select(select, None))?;
-        let mut item = Item::made_of(name_of(subselect.alias.as_ref()), outcome.columns, outcome.open);
+        let mut item = Item::made_of(name_of(subselect.alias.as_ref()), outcome.columns.into(), outcome.open);
         item.rename(&columns_of(subselect.alias.as_ref())?)?;
         item.locks = outcome.locks;
         Ok(item)
@@ -170,28 +172,24 @@ impl Walk<'_, '_> {
         }
         if left.open || right.open {
             // Any of them may be on the other side as well.
-            self.read(&left.columns);
-            self.read(&right.columns);
+            self.read_all(&left.columns);
+            self.read_all(&right.columns);
         }
-        let on_right = |name: &Arc<str>| right.columns.iter().any(|column| column.name == *name);
-        Ok(left.columns.iter().map(|column| Arc::clone(&column.name)).filter(on_right).collect())
+        let on_right: AHashSet<&Arc<str>> = right.columns.iter().map(|column| &column.name).collect();
+        let on_left = left.columns.iter().map(|column| &column.name);
+        Ok(on_left.filter(|name| on_right.contains(name)).cloned().collect())
     }
 
     /// The merged columns, and all columns of a join. Both sides of a merged column are read.
     ///
     /// # Source
     /// `transformJoinUsingClause`.
-    fn join_columns(
-        &mut self,
-        using: &[Arc<str>],
-        left: Item,
-        right: Item,
-    ) -> Result<(Vec<Column>, Vec<Column>), SqlRefusal> {
+    fn join_columns(&mut self, using: &[Arc<str>], left: Item, right: Item) -> Result<(Columns, Columns), SqlRefusal> {
         let mut merged = Vec::new();
         for name in using {
             let mut both = Vec::new();
             for (item, side) in [(&left, "left"), (&right, "right")] {
-                let found: Vec<_> = item.columns.iter().filter(|column| column.name == *name).cloned().collect();
+                let found: Vec<_> = item.columns.named(name).cloned().collect();
                 if found.is_empty() && !item.open {
                     let message = format!("column \"{name}\" specified in USING clause does not exist in {side} table");
                     return Err(unknown("42703", message));
@@ -204,9 +202,10 @@ impl Walk<'_, '_> {
             let sources = both.into_iter().flat_map(|column| column.sources).collect();
             merged.push(Column { name: Arc::clone(name), type_oid, sources });
         }
+        let merged = Columns::from(merged);
         let mut columns = merged.clone();
-        let rest = left.columns.into_iter().chain(right.columns);
-        columns.extend(rest.filter(|column| !using.contains(&column.name)));
+        columns.extend(left.columns.without(using));
+        columns.extend(right.columns.without(using));
         Ok((merged, columns))
     }
 }

@@ -166,7 +166,7 @@ impl Walk<'_, '_> {
     /// The columns that say what conflicts are read. Those of a constraint are not known: they may be all.
     fn arbiter(&mut self, infer: &InferClause, target: &Item) -> Result<(), SqlRefusal> {
         if !infer.conname.is_empty() {
-            self.read(&target.columns);
+            self.read_all(&target.columns);
         }
         for element in &infer.index_elems {
             let Some(NodeEnum::IndexElem(element)) = &element.node else { return Err(unknown_node("ON CONFLICT")) };

@@ -131,7 +131,7 @@ impl Walk<'_, '_> {
             |column| matches!(&column.node, Some(NodeEnum::JsonTableColumn(column)) if !column.columns.is_empty()),
         );
         let renamed = table.alias.as_ref().is_some_and(|alias| !alias.colnames.is_empty());
-        let mut item = Item::made_of(Some(name), columns, nested && renamed);
+        let mut item = Item::made_of(Some(name), columns.into(), nested && renamed);
         item.rename(&columns_of(table.alias.as_ref())?)?;
         Ok(item)
     }

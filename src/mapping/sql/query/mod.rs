@@ -5,6 +5,7 @@
 
 mod call;
 mod column;
+mod columns;
 mod expression;
 mod from;
 mod insert;
@@ -24,16 +25,18 @@ mod with;
 #[cfg(test)]
 mod tests;
 
+use std::rc::Rc;
 use std::sync::Arc;
 
+use ahash::{AHashMap, AHashSet};
 use pg_query::NodeEnum;
 use pg_query::protobuf::{Node, SelectStmt};
 
-use self::scope::{Item, Level, Outcome};
-use super::SqlRefusal;
+use self::scope::{Column, Item, Level, Outcome};
 use super::asked::{Asked, refused};
 use super::catalog::Relation;
 use super::names::Names;
+use super::{Effects, SqlRefusal};
 
 /// How many nodes may lie in each other: far more than people write, and little enough for [`super::STACK`].
 const DEEPEST: usize = 1_500;
@@ -51,7 +54,18 @@ pub(super) struct Walk<'n, 'a> {
     levels: Vec<Level>,
     /// What subqueries call their column.
     labels: label::Labels,
+    /// What was asked already, so that a wide text asks it once.
+    met: Met,
     depth: usize,
+}
+
+/// What was met, and need not be asked again: asking is the same every time.
+#[derive(Debug, Default)]
+struct Met {
+    /// Operators by name.
+    operators: AHashSet<String>,
+    /// Rows that were read as a whole, by where in memory their columns lie; they are held, so that nothing else comes to lie there.
+    rows: AHashMap<usize, Rc<[Column]>>,
 }
 
 impl<'n, 'a> Walk<'n, 'a> {
@@ -63,8 +77,15 @@ impl<'n, 'a> Walk<'n, 'a> {
             into_judged: false,
             levels: Vec::new(),
             labels: label::Labels::default(),
+            met: Met::default(),
             depth: 0,
         }
+    }
+
+    /// Takes out what was said so far of effects: what is walked from here on says its own, also by what was met before.
+    pub(super) fn take_effects(&mut self) -> Effects {
+        self.met = Met::default();
+        std::mem::take(self.asked.effects_mut())
     }
 
     /// A whole SELECT, INSERT, UPDATE, DELETE or MERGE.
@@ -103,8 +124,27 @@ impl<'n, 'a> Walk<'n, 'a> {
         self.over(node, Item::table(relation, true, None))
     }
 
-    /// An expression that names a relation's columns and reads none of them now: CHECK, index, policy, partition key. Whoever defines these
-    /// needs no right to read the columns.
+    /// An expression that is computed over the rows that a relation has by now: an index, CHECK, USING. Its errors tell what it reads, so it
+    /// reads: `CREATE INDEX ON people ((ssn::int))`. Whoever gives a new column a CHECK reads nothing by it.
+    ///
+    /// # Errors
+    /// As [`Self::query`].
+    pub(super) fn expression_of_rows(
+        &mut self,
+        node: &Node,
+        relation: &Arc<Relation>,
+        only: bool,
+    ) -> Result<(), SqlRefusal> {
+        let item = Item::table(relation, only, None);
+        let item = match self.names.catalog().relations.get(&relation.oid) {
+            Some(before) => item.with_sources_of(before),
+            None => item.without_sources(),
+        };
+        self.over(node, item)
+    }
+
+    /// An expression that names a relation's columns and reads none of them now: DEFAULT, policy, partition key, the condition of a publication.
+    /// Whoever defines these needs no right to read the columns.
     ///
     /// # Errors
     /// As [`Self::query`].
@@ -117,7 +157,7 @@ impl<'n, 'a> Walk<'n, 'a> {
     /// # Errors
     /// As [`Self::query`].
     pub(super) fn domain_check(&mut self, node: &Node) -> Result<(), SqlRefusal> {
-        self.over(node, Item::made_of(None, vec![scope::Column::plain("value", 0)], false))
+        self.over(node, Item::made_of(None, vec![Column::plain("value", 0)].into(), false))
     }
 
     fn over(&mut self, node: &Node, item: Item) -> Result<(), SqlRefusal> {

@@ -50,7 +50,7 @@ impl Walk<'_, '_> {
         if range.ordinality {
             all.0.push(Column::plain("ordinality", 20));
         }
-        let mut item = Item::made_of(name, all.0, all.1);
+        let mut item = Item::made_of(name, all.0.into(), all.1);
         item.rename(&columns_of(alias)?)?;
         Ok(item)
     }
@@ -150,7 +150,7 @@ impl Walk<'_, '_> {
             Ok(columns)
         })?;
         let name = name_of(table.alias.as_ref()).unwrap_or_else(|| Arc::from("xmltable"));
-        let mut item = Item::made_of(Some(name), columns, false);
+        let mut item = Item::made_of(Some(name), columns.into(), false);
         item.rename(&columns_of(table.alias.as_ref())?)?;
         Ok(item)
     }

@@ -11,6 +11,7 @@ use crate::mapping::sql::asked::unknown;
 use crate::mapping::sql::catalog::{Relation, RelationKind};
 
 use super::Walk;
+use super::columns::Columns;
 
 /// A relation as a query refers to it.
 #[derive(Debug)]
@@ -45,7 +46,7 @@ pub(super) struct Item {
     pub(super) own_name: bool,
     /// The table that it is.
     pub(super) base: Option<Rc<Base>>,
-    pub(super) columns: Vec<Column>,
+    pub(super) columns: Columns,
     /// It may have more columns than could be told.
     pub(super) open: bool,
     /// Its name can be used.
@@ -83,7 +84,7 @@ impl Item {
     }
 
     /// A subquery, function, CTE or join.
-    pub(super) fn made_of(name: Option<Arc<str>>, columns: Vec<Column>, open: bool) -> Self {
+    pub(super) fn made_of(name: Option<Arc<str>>, columns: Columns, open: bool) -> Self {
         Self {
             relation_visible: name.is_some(),
             name,
@@ -96,11 +97,19 @@ impl Item {
         }
     }
 
+    /// The same, where only columns that were there before are read by naming them.
+    pub(super) fn with_sources_of(mut self, before: &Relation) -> Self {
+        let added = |name: &str| before.columns.iter().all(|known| &*known.name != name);
+        self.columns = self.columns.each(|column| match added(&column.name) {
+            true => Column { sources: Vec::new(), ..column },
+            false => column,
+        });
+        self
+    }
+
     /// The same, without anything that is read by naming it.
     pub(super) fn without_sources(mut self) -> Self {
-        for column in &mut self.columns {
-            column.sources.clear();
-        }
+        self.columns = self.columns.each(|column| Column { sources: Vec::new(), ..column });
         self
     }
 
@@ -117,11 +126,16 @@ impl Item {
                 ),
             ));
         }
-        let known = self.columns.len();
-        for (column, name) in self.columns.iter_mut().zip(names) {
-            column.name = Arc::from(*name);
+        if names.is_empty() {
+            return Ok(());
         }
-        self.columns.extend(names.iter().skip(known).map(|name| Column::plain(*name, 0)));
+        let mut given = names.iter();
+        let renamed = self.columns.each(|column| match given.next() {
+            Some(name) => Column { name: Arc::from(*name), ..column },
+            None => column,
+        });
+        self.columns = renamed;
+        self.columns.extend(given.map(|name| Column::plain(*name, 0)).collect());
         Ok(())
     }
 
@@ -130,7 +144,7 @@ impl Item {
     /// # Source
     /// `scanNSItemForColumn`.
     pub(super) fn columns_named(&self, name: &str) -> Vec<Column> {
-        let own: Vec<_> = self.columns.iter().filter(|column| &*column.name == name).cloned().collect();
+        let own: Vec<_> = self.columns.named(name).cloned().collect();
         if !own.is_empty() {
             return own;
         }
@@ -158,7 +172,7 @@ impl Item {
 #[derive(Debug, Clone)]
 pub(super) struct Cte {
     pub(super) name: Arc<str>,
-    pub(super) columns: Vec<Column>,
+    pub(super) columns: Columns,
     pub(super) open: bool,
 }
 
@@ -192,7 +206,7 @@ pub(super) enum Shape {
     /// A value of this type, 0 if not known.
     Of(u32),
     /// A row of something in FROM.
-    Row { columns: Vec<Column>, open: bool },
+    Row { columns: Columns, open: bool },
 }
 
 /// The pseudo-type `record`, in `pg_type.dat` of every version.
@@ -275,6 +289,26 @@ impl Walk<'_, '_> {
         }
     }
 
+    /// Reads all columns of something.
+    pub(super) fn read_all(&mut self, columns: &Columns) {
+        for part in columns.parts() {
+            let place = Rc::as_ptr(part).cast::<Column>().addr();
+            if self.met.rows.contains_key(&place) {
+                continue;
+            }
+            // Most columns come from the same table as the one before: they are read together.
+            let mut sources = part.iter().flat_map(|column| &column.sources).peekable();
+            while let Some((base, first)) = sources.next() {
+                let mut names = vec![Arc::clone(first)];
+                while let Some((_, name)) = sources.next_if(|(next, _)| Rc::ptr_eq(next, base)) {
+                    names.push(Arc::clone(name));
+                }
+                self.read_base(base, &names);
+            }
+            self.met.rows.insert(place, Rc::clone(part));
+        }
+    }
+
     /// Reads columns of a relation, and of its children by inheritance unless ONLY.
     pub(super) fn read_base(&mut self, base: &Base, columns: &[Arc<str>]) {
         self.asked.read(&base.relation, columns.iter().cloned());
@@ -303,8 +337,7 @@ impl Walk<'_, '_> {
     pub(super) fn field(&self, shape: &Shape, name: &str) -> Field {
         match shape {
             Shape::Row { columns, open } => {
-                let found =
-                    columns.iter().find(|column| &*column.name == name).map(|column| Field::Of(column.type_oid));
+                let found = columns.named(name).next().map(|column| Field::Of(column.type_oid));
                 found.unwrap_or(if *open { Field::NotKnown } else { Field::No })
             }
             // A row without a type: what fields it has is known to the function that made it.

@@ -118,7 +118,7 @@ impl Walk<'_, '_> {
 
     /// What may stand behind VALUES and set operations: it sees the columns that come out.
     fn after_outputs(&mut self, select: &SelectStmt, outcome: &Outcome) -> Result<(), SqlRefusal> {
-        let item = Item::made_of(None, outcome.columns.clone(), outcome.open);
+        let item = Item::made_of(None, outcome.columns.clone().into(), outcome.open);
         self.seeing(vec![item], |walk| walk.order_by(&select.sort_clause, outcome))?;
         for clause in &select.locking_clause {
             self.locking(clause)?;
@@ -200,10 +200,10 @@ impl Walk<'_, '_> {
         let Some(NodeEnum::LockingClause(LockingClause { locked_rels, .. })) = &clause.node else {
             return Err(unknown_node("a locking clause"));
         };
-        let items = self.level().items.clone();
+        let items = &self.level().items;
         let mut locked: Vec<&Item> = Vec::new();
         if locked_rels.is_empty() {
-            locked.extend(&items);
+            locked.extend(items);
         }
         for named in locked_rels {
             let Some(NodeEnum::RangeVar(named)) = &named.node else { return Err(unknown_node("a locking clause")) };
@@ -214,8 +214,9 @@ impl Walk<'_, '_> {
                 return Err(unknown("42P01", message));
             }
         }
-        for base in locked.iter().flat_map(|item| &item.locks) {
-            self.write_base("sql:Lock", base, &[]);
+        let bases: Vec<_> = locked.iter().flat_map(|item| item.locks.iter().cloned()).collect();
+        for base in bases {
+            self.write_base("sql:Lock", &base, &[]);
         }
         Ok(())
     }

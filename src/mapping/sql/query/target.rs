@@ -12,6 +12,9 @@ use super::column::{Reference, reference};
 use super::scope::{Column, Item, Level, Outcome, Shape};
 use super::{Walk, label, unknown_node};
 
+/// The most columns that a query returns.
+const MOST_COLUMNS: usize = 1_664;
+
 impl Walk<'_, '_> {
     /// A SELECT list.
     ///
@@ -37,16 +40,14 @@ impl Walk<'_, '_> {
                 if last.is_none() {
                     let (columns, open) = self.star(&qualifiers)?;
                     outcome.open |= open;
-                    outcome.columns.extend(columns.into_iter().map(unread));
-                    return Ok(());
+                    return give(outcome, columns.iter().cloned().map(unread));
                 }
             }
             Some(NodeEnum::AIndirection(indirection)) => {
                 let last = indirection.indirection.last().and_then(|last| last.node.as_ref());
                 if matches!(last, Some(NodeEnum::AStar(_))) {
                     let shape = self.indirection(indirection)?;
-                    self.fields(&shape, outcome);
-                    return Ok(());
+                    return self.fields(&shape, outcome);
                 }
             }
             _ => {}
@@ -56,23 +57,25 @@ impl Walk<'_, '_> {
             Shape::Of(type_oid) => type_oid,
             Shape::Row { .. } => self.row_type(&shape),
         };
-        outcome.columns.push(Column::plain(label::label(target, &self.labels), type_oid));
-        Ok(())
+        give(outcome, [Column::plain(label::label(target, &self.labels), type_oid)])
     }
 
     /// `(x).*`.
-    fn fields(&self, shape: &Shape, outcome: &mut Outcome) {
+    fn fields(&self, shape: &Shape, outcome: &mut Outcome) -> Result<(), SqlRefusal> {
         match shape {
             Shape::Row { columns, open } => {
-                outcome.columns.extend(columns.iter().cloned().map(unread));
                 outcome.open |= open;
+                give(outcome, columns.iter().cloned().map(unread))
             }
             Shape::Of(type_oid) => match self.fields_of(*type_oid) {
                 Some(relation) => {
                     let columns = relation.columns.iter();
-                    outcome.columns.extend(columns.map(|c| Column::plain(Arc::clone(&c.name), c.type_oid)));
+                    give(outcome, columns.map(|c| Column::plain(Arc::clone(&c.name), c.type_oid)))
                 }
-                None => outcome.open = true,
+                None => {
+                    outcome.open = true;
+                    Ok(())
+                }
             },
         }
     }
@@ -153,6 +156,22 @@ impl Walk<'_, '_> {
         }
         Ok(())
     }
+}
+
+/// More of what a query returns.
+///
+/// # Source
+/// `free_parsestate` in `src/backend/parser/parse_node.c`; `MaxTupleAttributeNumber` in `src/include/access/htup_details.h`. Without a limit
+/// `WITH a AS (SELECT * FROM t), b AS (SELECT * FROM a x, a y), c AS …` has twice the columns at each step.
+fn give(outcome: &mut Outcome, columns: impl IntoIterator<Item = Column>) -> Result<(), SqlRefusal> {
+    let room = MOST_COLUMNS - outcome.columns.len();
+    outcome.columns.extend(columns.into_iter().take(room + 1));
+    if outcome.columns.len() > MOST_COLUMNS {
+        outcome.columns.truncate(MOST_COLUMNS);
+        let message = format!("target lists can have at most {MOST_COLUMNS} entries");
+        return Err(SqlRefusal { sqlstate: "54011", ..refused("too-many-columns", message) });
+    }
+    Ok(())
 }
 
 /// What a query returns has been read: who reads it again reads nothing of a table.

@@ -7,6 +7,7 @@ use pg_query::protobuf::{CommonTableExpr, SetOperation, WithClause};
 
 use crate::mapping::sql::SqlRefusal;
 
+use super::columns::Columns;
 use super::scope::{Column, Cte, Item, Outcome};
 use super::select::Recursion;
 use super::{Walk, strings, unknown_node};
@@ -25,8 +26,11 @@ impl Walk<'_, '_> {
         let ctes = ctes.collect::<Result<Vec<_>, _>>()?;
         if clause.recursive {
             // Each sees all. What comes later has columns that nobody knows yet.
-            let known =
-                ctes.iter().map(|cte| Cte { name: Arc::from(cte.ctename.as_str()), columns: Vec::new(), open: true });
+            let known = ctes.iter().map(|cte| Cte {
+                name: Arc::from(cte.ctename.as_str()),
+                columns: Columns::default(),
+                open: true,
+            });
             self.level().ctes.extend(known);
         }
         for (position, cte) in ctes.into_iter().enumerate() {
@@ -53,7 +57,7 @@ impl Walk<'_, '_> {
             Some(query) => self.deeper(|walk| walk.any_query(query))?,
             None => return Err(unknown_node("WITH")),
         };
-        let mut item = Item::made_of(Some(Arc::from(cte.ctename.as_str())), outcome.columns, outcome.open);
+        let mut item = Item::made_of(Some(Arc::from(cte.ctename.as_str())), outcome.columns.into(), outcome.open);
         item.rename(&strings(&cte.aliascolnames)?)?;
         if let Some(search) = &cte.search_clause {
             strings(&search.search_col_list)?;
@@ -63,7 +67,7 @@ impl Walk<'_, '_> {
             self.optional(cycle.cycle_mark_value.as_deref())?;
             self.optional(cycle.cycle_mark_default.as_deref())?;
         }
-        item.columns.extend(added(cte).iter().map(|name| Column::plain(name.as_str(), 0)));
+        item.columns.extend(added(cte).iter().map(|name| Column::plain(name.as_str(), 0)).collect());
         Ok(Cte { name: Arc::from(cte.ctename.as_str()), columns: item.columns, open: item.open })
     }
 
@@ -72,9 +76,9 @@ impl Walk<'_, '_> {
     /// # Source
     /// `determineRecursiveColTypes` in `src/backend/parser/analyze.c`.
     pub(super) fn recursive_columns(&mut self, recursion: &Recursion, left: &Outcome) -> Result<(), SqlRefusal> {
-        let mut item = Item::made_of(None, left.columns.clone(), left.open);
+        let mut item = Item::made_of(None, left.columns.clone().into(), left.open);
         item.rename(&recursion.aliases.iter().map(String::as_str).collect::<Vec<_>>())?;
-        item.columns.extend(recursion.added.iter().map(|name| Column::plain(name.as_str(), 0)));
+        item.columns.extend(recursion.added.iter().map(|name| Column::plain(name.as_str(), 0)).collect());
         let known = self.levels.get_mut(recursion.level).and_then(|level| level.ctes.get_mut(recursion.cte));
         if let Some(known) = known {
             known.columns = item.columns;

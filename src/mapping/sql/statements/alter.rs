@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use pg_query::NodeEnum;
-use pg_query::protobuf::{AlterTableCmd, AlterTableStmt, AlterTableType, DropBehavior, TruncateStmt};
+use pg_query::protobuf::{AlterTableCmd, AlterTableStmt, AlterTableType, ColumnDef, DropBehavior, Node, TruncateStmt};
 
 use super::super::SqlRefusal;
 use super::super::asked::refused;
@@ -65,6 +65,9 @@ impl Judge<'_, '_> {
                 self.column_parts(column, relation)?;
                 return Ok(After::Relations { relations: Vec::new(), local: false });
             }
+            Some(NodeEnum::ColumnDef(column)) if matches!(subtype, T::AtAlterColumnType) => {
+                self.column_of_rows(&command.name, column, relation)?;
+            }
             Some(NodeEnum::ColumnDef(column)) => self.column_parts(column, relation)?,
             Some(NodeEnum::Constraint(constraint)) => self.constraint(constraint, relation)?,
             // The parent of INHERIT.
@@ -94,7 +97,7 @@ impl Judge<'_, '_> {
             // The expression of SET DEFAULT, SET EXPRESSION.
             Some(_) if matches!(subtype, T::AtColumnDefault | T::AtSetExpression) => {
                 if let Some(expression) = &command.def {
-                    self.stored(|walk| walk.expression_about(expression, relation))?;
+                    self.stored(|walk| walk.expression_of_rows(expression, relation, false))?;
                 }
             }
             Some(_) => return Err(incomplete()),
@@ -116,6 +119,35 @@ impl Judge<'_, '_> {
             }
             _ => After::Nothing,
         })
+    }
+
+    /// A column of another type: its values are converted, by USING or by casts and the checks of a domain, and an error tells what could not be.
+    fn column_of_rows(&mut self, name: &str, column: &ColumnDef, relation: &Arc<Relation>) -> Result<(), SqlRefusal> {
+        if self.names().catalog().relations.contains_key(&relation.oid) {
+            let children = relation.inherited_by.iter().filter_map(|child| self.names().by_oid(*child));
+            for altered in children.chain([Arc::clone(relation)]).collect::<Vec<_>>() {
+                self.walk.asked.read(&altered, [Arc::from(cut(name))]);
+            }
+        }
+        match &column.raw_default {
+            Some(using) => self.stored(|walk| walk.expression_of_rows(using, relation, false)),
+            None => Ok(()),
+        }
+    }
+
+    /// A new check of a domain is computed over every column of it, and its error tells the value.
+    pub(super) fn reads_of_type(&mut self, name: &[Node]) -> Result<(), SqlRefusal> {
+        let Ok(domain) = self.names().type_named(&nodes::parts(name)?) else { return Ok(()) };
+        let oid = domain.known.oid;
+        let relations = self.names().catalog().relations.values();
+        let mut reached: Vec<_> =
+            relations.filter(|one| one.columns.iter().any(|column| column.type_oid == oid)).collect();
+        reached.sort_unstable_by_key(|relation| relation.oid);
+        for relation in reached.into_iter().map(Arc::clone).collect::<Vec<_>>() {
+            let of_it = relation.columns.iter().filter(|column| column.type_oid == oid);
+            self.walk.asked.read(&relation, of_it.map(|column| Arc::clone(&column.name)));
+        }
+        Ok(())
     }
 
     /// TRUNCATE, with everything that CASCADE and inheritance reach.

@@ -1,6 +1,7 @@
 //! COPY.
 
-use pg_query::protobuf::CopyStmt;
+use pg_query::NodeEnum;
+use pg_query::protobuf::{CopyStmt, DefElem, a_const};
 
 use super::super::{Copying, SqlRefusal};
 use super::{Judge, nodes};
@@ -32,8 +33,37 @@ impl Judge<'_, '_> {
         } else if !copy.filename.is_empty() {
             self.on_object("sql:CopyFile", "file", &copy.filename);
         } else {
-            self.copying = Some(if copy.is_from { Copying::In } else { Copying::Out });
+            self.copying = Some(if copy.is_from { Copying::In } else { Copying::Out { header: has_header(copy) } });
         }
         Ok("copy")
+    }
+}
+
+/// Whether COPY TO begins with a line of names. One that is taken for a row is counted as a row, so what is not clear has none.
+///
+/// # Source
+/// PostgreSQL `defGetCopyHeaderChoice` in copy.c.
+fn has_header(copy: &CopyStmt) -> bool {
+    let options = copy.options.iter().filter_map(|option| match &option.node {
+        Some(NodeEnum::DefElem(option)) if option.defname == "header" => Some(option),
+        _ => None,
+    });
+    options.last().is_some_and(|option| is_on(option))
+}
+
+fn is_on(option: &DefElem) -> bool {
+    let on = |word: &str| word.eq_ignore_ascii_case("true") || word.eq_ignore_ascii_case("on");
+    match option.arg.as_ref().and_then(|arg| arg.node.as_ref()) {
+        None => true,
+        Some(NodeEnum::Boolean(value)) => value.boolval,
+        Some(NodeEnum::Integer(value)) => value.ival == 1,
+        Some(NodeEnum::String(value)) => on(&value.sval),
+        Some(NodeEnum::AConst(value)) => match &value.val {
+            Some(a_const::Val::Boolval(value)) => value.boolval,
+            Some(a_const::Val::Ival(value)) => value.ival == 1,
+            Some(a_const::Val::Sval(value)) => on(&value.sval),
+            _ => false,
+        },
+        Some(_) => false,
     }
 }

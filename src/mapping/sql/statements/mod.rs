@@ -15,19 +15,22 @@ mod tables;
 mod tests;
 mod timeouts;
 
+use std::cell::Cell;
 use std::sync::Arc;
 
+use ahash::{AHashMap, AHashSet};
 use pg_query::NodeEnum;
 
 use super::asked::{Asked, refused};
 use super::catalog::{Function, Relation, SqlType};
 use super::names::Names;
+use super::parse::LONGEST_TEXT;
 use super::query::Walk;
 use super::{Copying, Cursor, Effects, Naming, PreparedTexts, SqlRefusal, Transaction};
 use crate::mapping::Value;
 
-pub use settings::is_harmless as setting_is_harmless;
 pub(super) use settings::{SettingValue, set as set_setting};
+pub use settings::{boolean as setting_boolean, is_harmless as setting_is_harmless};
 pub use table::kinds;
 pub use timeouts::milliseconds as timeout_milliseconds;
 
@@ -73,8 +76,27 @@ pub(super) enum After {
 /// What earlier statements of the same text have prepared and declared.
 #[derive(Debug, Default)]
 pub(super) struct Earlier {
-    pub(super) prepared: Vec<(Box<str>, NodeEnum)>,
-    pub(super) cursors: Vec<Box<str>>,
+    /// With the length of the text that each was prepared with.
+    pub(super) prepared: AHashMap<Box<str>, (NodeEnum, usize)>,
+    pub(super) cursors: AHashSet<Box<str>>,
+    /// Bytes of text that EXECUTE has led to so far.
+    executed: Cell<usize>,
+}
+
+impl Earlier {
+    /// EXECUTE leads to another text, which is walked once more for each.
+    ///
+    /// # Errors
+    /// `54000` for more than the longest text: a short one with thousands of EXECUTE would hold a thread for minutes.
+    fn executes(&self, bytes: usize) -> Result<(), SqlRefusal> {
+        self.executed.set(self.executed.get().saturating_add(bytes));
+        if self.executed.get() <= LONGEST_TEXT {
+            return Ok(());
+        }
+        let message =
+            format!("EXECUTE leads to more than {LONGEST_TEXT} bytes of prepared statements: send fewer at once");
+        Err(SqlRefusal { sqlstate: "54000", ..refused("text-too-long", message) })
+    }
 }
 
 /// The judging of one statement.
@@ -169,9 +191,9 @@ impl<'n, 'a> Judge<'n, 'a> {
     /// An expression that is stored and runs later, for whoever comes: if it calls what is not known to be harmless, or changes a setting
     /// behind the back of whoever names it, `sql:ExecuteCode`.
     fn stored(&mut self, walk: impl FnOnce(&mut Walk<'n, 'a>) -> Result<(), SqlRefusal>) -> Result<(), SqlRefusal> {
-        let before = std::mem::take(self.walk.asked.effects_mut());
+        let before = self.walk.take_effects();
         walk(&mut self.walk)?;
-        let after = *self.walk.asked.effects_mut();
+        let after = self.walk.take_effects();
         if after.anything || after.settings {
             self.walk.asked.on_database("sql:ExecuteCode", Vec::new());
         }

@@ -11,6 +11,9 @@ use super::super::parse::parse;
 use super::super::{Cursor, Naming, SqlRefusal, Transaction};
 use super::{After, Judge, incomplete, nodes};
 
+/// WITH HOLD among the options of DECLARE (`parsenodes.h`).
+const CURSOR_OPT_HOLD: i32 = 0x20;
+
 impl Judge<'_, '_> {
     pub(super) fn transaction(&mut self, statement: &TransactionStmt) -> Result<&'static str, SqlRefusal> {
         let chain = statement.chain;
@@ -41,7 +44,7 @@ impl Judge<'_, '_> {
     pub(super) fn prepare(&mut self, prepare: &PrepareStmt) -> Result<&'static str, SqlRefusal> {
         self.deeper()?;
         self.statement(nodes::boxed(&prepare.query)?)?;
-        *self.walk.asked.effects_mut() = super::super::Effects::default();
+        self.walk.take_effects();
         self.walk.asked.literals_matter();
         self.naming = Naming::Prepares(prepare.name.as_str().into());
         Ok("prepare")
@@ -55,14 +58,17 @@ impl Judge<'_, '_> {
             self.walk.expression(argument)?;
         }
         let earlier = self.earlier;
-        let known = earlier.prepared.iter().rev().find(|(name, _)| **name == *execute.name);
-        match known {
-            Some((_, statement)) => self.prepared(statement)?,
+        match earlier.prepared.get(&*execute.name) {
+            Some((statement, bytes)) => {
+                earlier.executes(*bytes)?;
+                self.prepared(statement)?;
+            }
             None => {
                 let Some((text, number)) = self.texts.prepared(&execute.name) else {
                     let message = format!("prepared statement \"{}\" does not exist", execute.name);
                     return Err(SqlRefusal { sqlstate: "26000", ..refused("unknown-statement-name", message) });
                 };
+                earlier.executes(text.len())?;
                 let statements = parse(text)?;
                 let statement = statements.get(number).and_then(|raw| raw.stmt.as_deref());
                 self.prepared(nodes::inner(statement)?).map_err(SqlRefusal::nowhere)?;
@@ -96,7 +102,8 @@ impl Judge<'_, '_> {
     pub(super) fn declare(&mut self, declare: &DeclareCursorStmt) -> Result<&'static str, SqlRefusal> {
         self.deeper()?;
         self.statement(nodes::boxed(&declare.query)?)?;
-        self.cursor = Cursor::Declares(declare.portalname.as_str().into());
+        let holds = declare.options & CURSOR_OPT_HOLD != 0;
+        self.cursor = Cursor::Declares { name: declare.portalname.as_str().into(), holds };
         Ok("declare")
     }
 
@@ -104,7 +111,7 @@ impl Judge<'_, '_> {
     /// the protocol; what is in it nobody has judged.
     pub(super) fn fetch(&mut self, fetch: &FetchStmt) -> Result<&'static str, SqlRefusal> {
         let name = &*fetch.portalname;
-        let here = self.earlier.cursors.iter().any(|known| **known == *name);
+        let here = self.earlier.cursors.contains(name);
         if !here && !self.texts.cursor(name) {
             // Whoever may run unjudged code may have what it has opened.
             self.walk.asked.on_database("sql:ExecuteCode", vec![]);

@@ -126,7 +126,7 @@ pub(in crate::mapping::sql) fn set(
             }
         }
         "standard_conforming_strings" => match value {
-            SettingValue::Constant(value, _) if is_on(value) => {}
+            SettingValue::Constant(value, _) if boolean(value) == Some(true) => {}
             _ => return Err(refused("strings", "`standard_conforming_strings` stays on")),
         },
         "client_encoding" => match value {
@@ -158,11 +158,22 @@ pub fn is_harmless(name: &str) -> bool {
         || name.starts_with("jit_") && name.ends_with("_cost")
 }
 
+/// A boolean as the server reads it; none if it is none.
+///
 /// # Source
-/// PostgreSQL `parse_bool` in bool.c: any beginning of `true` and `yes`, `on`, `1`.
-fn is_on(value: &str) -> bool {
-    let value = value.to_ascii_lowercase();
-    !value.is_empty() && ("true".starts_with(&value) || "yes".starts_with(&value) || value == "on" || value == "1")
+/// `parse_bool_with_len` (bool.c), which takes unique beginnings of its words.
+#[must_use]
+pub fn boolean(value: &str) -> Option<bool> {
+    let begins = |word: &str, least: usize| {
+        value.len() >= least && word.get(..value.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(value))
+    };
+    if begins("true", 1) || begins("yes", 1) || begins("on", 2) || value == "1" {
+        Some(true)
+    } else if begins("false", 1) || begins("no", 1) || begins("off", 2) || value == "0" {
+        Some(false)
+    } else {
+        None
+    }
 }
 
 /// # Source
@@ -259,8 +270,9 @@ mod tests {
 
     #[test]
     fn spellings_of_on_and_of_utf8_are_known() {
-        assert!(["on", "ON", "true", "t", "yes", "Y", "1"].into_iter().all(is_on));
-        assert!(!["off", "o", "", "no", "0"].into_iter().any(is_on));
+        assert!(["on", "ON", "true", "t", "yes", "Y", "1"].into_iter().all(|value| boolean(value) == Some(true)));
+        assert!(["off", "of", "false", "F", "no", "0"].into_iter().all(|value| boolean(value) == Some(false)));
+        assert!(["", "o", "truee", "2", "on "].into_iter().all(|value| boolean(value).is_none()));
         assert!(["UTF8", "utf-8", "Unicode"].into_iter().all(is_utf8) && !is_utf8("LATIN1"));
     }
 }

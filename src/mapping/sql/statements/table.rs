@@ -74,8 +74,11 @@ const KINDS: &[(&str, &str)] = &[
     ("create_materialized_view", "sql:Create on the Schema (type: materialized_view); what the query asks"),
     ("create_view", "sql:Create on the Schema (type: view); what the query asks; OR REPLACE sql:Alter on the view"),
     ("create_sequence", "sql:Create on the Schema (type: sequence)"),
-    ("create_index", "sql:Create on the Table (type: index)"),
-    ("create_statistics", "sql:Create on the Table (type: statistics)"),
+    ("create_index", "sql:Create on the Table (type: index); sql:Select on the columns that its expressions read"),
+    (
+        "create_statistics",
+        "sql:Create on the Table (type: statistics); sql:Select on the columns that its expressions read",
+    ),
     ("create_trigger", "sql:Create on the Table (type: trigger); sql:Execute on the Function; sql:ExecuteCode"),
     ("create_rule", "sql:Create on the Table (type: rule); sql:ExecuteCode"),
     ("create_policy", "sql:Create on the Table (type: policy); what its expressions ask; sql:ExecuteCode"),
@@ -105,7 +108,7 @@ const KINDS: &[(&str, &str)] = &[
     ),
     (
         "alter_table",
-        "sql:Alter on the Table with the columns changed, and on Tables that it names; OWNER TO also sql:Grant",
+        "sql:Alter on the Table with the columns changed, and on Tables that it names; OWNER TO also sql:Grant; CHECK, USING, GENERATED and a new type sql:Select on the columns that they read",
     ),
     ("alter_sequence", "sql:Alter on the sequence"),
     ("alter_policy", "sql:Alter on the Table (type: policy); what its expressions ask; sql:ExecuteCode"),
@@ -113,7 +116,7 @@ const KINDS: &[(&str, &str)] = &[
     ("alter_type", "sql:Alter on the Schema (type: type)"),
     (
         "alter_domain",
-        "sql:Alter on the Schema (type: domain); DEFAULT and CHECK what they call, and then sql:ExecuteCode",
+        "sql:Alter on the Schema (type: domain); DEFAULT and CHECK what they call, and then sql:ExecuteCode; CHECK sql:Select on the columns of that type",
     ),
     ("alter_publication", "sql:Alter on the Database (type: publication); sql:Alter and sql:Select on its Tables"),
     ("alter_default_privileges", "sql:Grant on the Schemas, without any on the Database (type: default_privileges)"),
@@ -317,6 +320,7 @@ impl Judge<'_, '_> {
                     Some(N::Constraint(constraint)) => {
                         if let Some(expression) = &constraint.raw_expr {
                             self.stored(|walk| walk.domain_check(expression))?;
+                            self.reads_of_type(&s.type_name)?;
                         }
                     }
                     // SET DEFAULT

@@ -199,7 +199,8 @@ impl Judge<'_, '_> {
     /// CHECK, DEFAULT, GENERATED and EXCLUDE run expressions later; a foreign key puts triggers on the table that it names.
     pub(super) fn constraint(&mut self, constraint: &Constraint, relation: &Arc<Relation>) -> Result<(), SqlRefusal> {
         for expression in [&constraint.raw_expr, &constraint.where_clause].into_iter().flatten() {
-            self.stored(|walk| walk.expression_about(expression, relation))?;
+            // A DEFAULT names no column; what is generated and what is checked is computed at once.
+            self.stored(|walk| walk.expression_of_rows(expression, relation, false))?;
         }
         for exclusion in &constraint.exclusions {
             // A pair: an index element and an operator.
@@ -229,7 +230,7 @@ impl Judge<'_, '_> {
 
     fn index_element(&mut self, element: &IndexElem, relation: &Arc<Relation>) -> Result<(), SqlRefusal> {
         match &element.expr {
-            Some(expression) => self.stored(|walk| walk.expression_about(expression, relation)),
+            Some(expression) => self.stored(|walk| walk.expression_of_rows(expression, relation, true)),
             None => Ok(()),
         }
     }
@@ -242,7 +243,7 @@ impl Judge<'_, '_> {
             self.index_element(element, &relation)?;
         }
         if let Some(condition) = &index.where_clause {
-            self.stored(|walk| walk.expression_about(condition, &relation))?;
+            self.stored(|walk| walk.expression_of_rows(condition, &relation, true))?;
         }
         self.defines(After::Nothing);
         Ok("create_index")
@@ -255,8 +256,9 @@ impl Judge<'_, '_> {
             self.walk.asked.on_relation("sql:Create", &relation, object("statistics", &name));
             for element in &create.exprs {
                 let NodeEnum::StatsElem(element) = nodes::inner(Some(element))? else { return Err(incomplete()) };
+                // Computed by ANALYZE, which may be somebody else's.
                 if let Some(expression) = &element.expr {
-                    self.stored(|walk| walk.expression_about(expression, &relation))?;
+                    self.stored(|walk| walk.expression_of_rows(expression, &relation, true))?;
                 }
             }
         }

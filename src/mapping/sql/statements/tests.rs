@@ -235,7 +235,16 @@ const CASES: &[(&str, &str)] = &[
     ("CREATE INDEX i ON people (name)", "create_index | Create public.people index=i"),
     (
         "CREATE UNIQUE INDEX CONCURRENTLY ON people (leak(people)) WHERE id > 1",
-        "create_index | Create public.people index=, Execute public.leak, ExecuteCode db",
+        "create_index | Create public.people index=, Execute public.leak, ExecuteCode db, Select public.people(id name ssn)",
+    ),
+    ("CREATE INDEX i ON people ((ssn::int))", "create_index | Create public.people index=i, Select public.people(ssn)"),
+    (
+        "CREATE INDEX i ON people (id) WHERE ssn::int > 0",
+        "create_index | Create public.people index=i, Select public.people(ssn)",
+    ),
+    (
+        "CREATE STATISTICS st ON (ssn::int), id FROM people",
+        "create_statistics | Create public.people statistics=st, Select public.people(ssn)",
     ),
     ("CREATE STATISTICS st ON id, name FROM people", "create_statistics | Create public.people statistics=st"),
     (
@@ -266,7 +275,10 @@ const CASES: &[(&str, &str)] = &[
         "CREATE DOMAIN d AS int CHECK (add(VALUE) > 0)",
         "create_domain | Create public domain=d, Execute public.add, ExecuteCode db",
     ),
-    ("ALTER DOMAIN positive ADD CHECK (VALUE > 1)", "alter_domain | Alter public domain=positive"),
+    (
+        "ALTER DOMAIN positive ADD CHECK (VALUE > 1)",
+        "alter_domain | Alter public domain=positive, Select public.feelings(age)",
+    ),
     ("ALTER TYPE mood ADD VALUE 'x'", "alter_type | Alter public type=mood"),
     ("CREATE SCHEMA s", "create_schema | Create db schema=s"),
     ("CREATE SCHEMA AUTHORIZATION app", "create_schema | Create db schema=app"),
@@ -334,7 +346,17 @@ const CASES: &[(&str, &str)] = &[
     ("ALTER TABLE people DROP COLUMN ssn CASCADE", "alter_table | Alter public.people(ssn)"),
     (
         "ALTER TABLE people ALTER name SET DEFAULT 'x', ALTER COLUMN ssn TYPE int USING add(id)",
-        "alter_table | Alter public.people(name ssn), Execute public.add, ExecuteCode db",
+        "alter_table | Alter public.people(name ssn), Execute public.add, ExecuteCode db, Select public.people(id ssn)",
+    ),
+    ("ALTER TABLE people ADD CHECK (ssn::int > 0)", "alter_table | Alter public.people, Select public.people(ssn)"),
+    ("ALTER TABLE people ADD COLUMN x int CHECK (x > 0)", "alter_table | Alter public.people"),
+    (
+        "ALTER TABLE people ADD COLUMN x int GENERATED ALWAYS AS (ssn::int) STORED",
+        "alter_table | Alter public.people, Select public.people(ssn)",
+    ),
+    (
+        "ALTER TABLE people ADD EXCLUDE USING btree ((ssn::int) WITH =) WHERE (id::bool)",
+        "alter_table | Alter public.people, Select public.people(id ssn)",
     ),
     (
         "ALTER TABLE people ADD CONSTRAINT c FOREIGN KEY (id) REFERENCES orders",
@@ -570,10 +592,35 @@ fn statements_say_what_they_do_to_transactions_names_and_cursors() {
     assert_eq!(one("PREPARE p AS SELECT 1").naming, Naming::Prepares("p".into()));
     assert_eq!(one("EXECUTE by_sql").naming, Naming::Executes("by_sql".into()));
     assert_eq!(one("DEALLOCATE ALL").naming, Naming::ForgetsAll);
-    assert_eq!(one("DECLARE c CURSOR FOR SELECT 1").cursor, Cursor::Declares("c".into()));
+    assert_eq!(one("DECLARE c CURSOR FOR SELECT 1").cursor, Cursor::Declares { name: "c".into(), holds: false });
+    assert_eq!(
+        one("DECLARE c SCROLL CURSOR WITH HOLD FOR SELECT 1").cursor,
+        Cursor::Declares { name: "c".into(), holds: true }
+    );
     assert_eq!(one("CLOSE ALL").cursor, Cursor::ClosesAll);
     assert_eq!(one("COPY people FROM STDIN").copying, Some(Copying::In));
-    assert_eq!(one("COPY people TO STDOUT").copying, Some(Copying::Out));
+    for (options, header) in [
+        ("", false),
+        ("(FORMAT binary)", false),
+        ("CSV HEADER", true),
+        ("(FORMAT csv, HEADER)", true),
+        ("(FORMAT csv, HEADER true)", true),
+        ("(FORMAT csv, HEADER 'On')", true),
+        ("(FORMAT csv, HEADER 1)", true),
+        ("(FORMAT csv, HEADER off)", false),
+        ("(FORMAT csv, HEADER 0)", false),
+        ("(FORMAT csv, HEADER 'no one knows')", false),
+    ] {
+        let copy = one(&format!("COPY people TO STDOUT {options}"));
+        assert_eq!((copy.copying, copy.only_reads), (Some(Copying::Out { header }), true), "{options}");
+    }
+    assert!(one("COPY (SELECT id FROM people) TO STDOUT").only_reads && !one("COPY people TO '/x'").only_reads);
+    assert!(!one("COPY (DELETE FROM orders RETURNING id) TO STDOUT").only_reads);
+    assert!(!one("COPY (SELECT id FROM people FOR UPDATE) TO STDOUT").only_reads);
+    assert!(
+        !one("COPY (SELECT leak(people) FROM people) TO STDOUT").only_reads
+            && !one("COPY people FROM STDIN").only_reads
+    );
     assert_eq!(one("COPY people TO '/x'").copying, None);
     assert!(one("SELECT id FROM people").only_reads && one("VALUES (1)").only_reads);
     assert!(!one("DELETE FROM orders").only_reads && !one("EXPLAIN SELECT 1").only_reads);

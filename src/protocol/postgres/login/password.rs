@@ -3,11 +3,12 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
@@ -123,29 +124,63 @@ fn from_command(words: &[String], asked_for: &AskedFor, limit: Duration) -> Resu
         .stdout(Stdio::piped())
         // It might say the password there.
         .stderr(Stdio::null())
+        // With all that it starts it is one group, which can be ended as one.
+        .process_group(0)
         .spawn()
         .map_err(cannot)?;
+    let began = Instant::now();
     let (done, ended) = mpsc::channel();
     if let Some(output) = child.stdout.take() {
-        // Ends when the pipe does, at the latest when the program is killed.
+        // Ends when the pipe does, at the latest when everything that holds it is killed.
         thread::spawn(move || {
             let mut bytes = Vec::new();
             let read = output.take(LONGEST).read_to_end(&mut bytes);
             let _nobody_waits = done.send(read.map(|_| bytes));
         });
     }
-    let output = ended.recv_timeout(limit);
-    if output.is_err() {
-        // Gone already, or gone now.
-        let _ = child.kill();
-    }
-    let status = child.wait().map_err(cannot)?;
-    let Ok(output) = output else { return Err(PasswordError::TooSlow { program: own() }) };
+    let output = ended.recv_timeout(limit).ok();
+    // Its output may have ended long before it does.
+    let status = match &output {
+        Some(_) => ended_within(&mut child, limit.saturating_sub(began.elapsed())).map_err(cannot)?,
+        None => None,
+    };
+    let (Some(output), Some(status)) = (output, status) else {
+        kill_group(&mut child);
+        child.wait().map_err(cannot)?;
+        return Err(PasswordError::TooSlow { program: own() });
+    };
     let output = output.map_err(cannot)?;
     if !status.success() {
         return Err(PasswordError::Failed { program: own(), status: status.to_string() });
     }
     first_line(&output, own)
+}
+
+/// Kills a program and what it has started. It has not been waited for yet, so the number is still that of its group.
+fn kill_group(child: &mut Child) {
+    // Rust's library kills single processes only; a shell has it built in to kill a group (POSIX, `kill`).
+    let group = format!("-{}", child.id());
+    let mut shell = Command::new("/bin/sh");
+    shell.args(["-c", "kill -KILL \"$1\"", "sh", &group]);
+    let killed = shell.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if !killed.is_ok_and(|status| status.success()) {
+        tracing::warn!("what the password command has started may go on");
+    }
+    // Gone already, or gone now.
+    let _ = child.kill();
+}
+
+/// How the program ended; none if it has not in time. The system can be asked only now and again.
+fn ended_within(child: &mut Child, limit: Duration) -> io::Result<Option<ExitStatus>> {
+    const PAUSE: Duration = Duration::from_millis(5);
+    let began = Instant::now();
+    loop {
+        let status = child.try_wait()?;
+        if status.is_some() || began.elapsed() >= limit {
+            return Ok(status);
+        }
+        thread::sleep(PAUSE);
+    }
 }
 
 fn first_line(bytes: &[u8], from: impl FnOnce() -> String) -> Result<Password, PasswordError> {
@@ -181,8 +216,26 @@ mod tests {
     fn a_program_that_fails_hangs_or_says_nothing_gives_no_password() {
         assert!(matches!(shell("echo secret; exit 3"), Err(PasswordError::Failed { .. })));
         assert!(matches!(shell("exec sleep 60"), Err(PasswordError::TooSlow { .. })));
+        assert!(matches!(shell("echo secret; exec sleep 60 >/dev/null"), Err(PasswordError::TooSlow { .. })));
         assert!(matches!(shell("true"), Err(PasswordError::Empty { .. })));
         let missing = from_command(&["/nonexistent/x".to_owned()], &AskedFor::default(), LIMIT);
         assert!(matches!(missing, Err(PasswordError::Command { .. })));
+    }
+    #[test]
+    fn a_program_that_takes_too_long_is_ended_with_all_that_it_has_started() {
+        let pids = tempfile::NamedTempFile::new().unwrap();
+        let at = pids.path().display();
+        let slow = shell(&format!("(sleep 60 & echo $! >> {at}; wait) & sleep 60 & echo $! >> {at}; wait"));
+        assert!(matches!(slow, Err(PasswordError::TooSlow { .. })));
+        let pids = std::fs::read_to_string(pids.path()).unwrap();
+        let pids: Vec<_> = pids.split_whitespace().collect();
+        assert_eq!(pids.len(), 2, "both were started");
+        let began = std::time::Instant::now();
+        // One that is dead and not waited for has no command line.
+        let runs = |pid: &&str| std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| !line.is_empty());
+        while pids.iter().any(runs) {
+            assert!(began.elapsed() < Duration::from_secs(10), "{pids:?} still run");
+            thread::yield_now();
+        }
     }
 }

@@ -17,6 +17,8 @@ use crate::mapping::sql::{Mapped, SessionFacts};
 const MOST: NonZeroUsize = NonZeroUsize::new(2_048).unwrap();
 /// Longer texts are rarely sent twice.
 const LONGEST_KEY: usize = 4 * 1024;
+/// Bytes of the mappings of a thread: what a text asks can be much longer than the text, by `*` of wide tables.
+const MOST_WEIGHT: usize = 32 * 1024 * 1024;
 /// Different settings of sessions that are told apart; beyond them everything is forgotten.
 const MOST_FACTS: usize = 1_024;
 
@@ -83,6 +85,7 @@ impl Hash for Key {
 
 struct Known {
     mappings: LruCache<Key, Arc<Mapped>, ahash::RandomState>,
+    weight: usize,
     facts: AHashMap<Arc<SessionFacts>, u64>,
     next: u64,
 }
@@ -90,6 +93,7 @@ struct Known {
 thread_local! {
     static KNOWN: RefCell<Known> = RefCell::new(Known {
         mappings: LruCache::with_hasher(MOST, ahash::RandomState::new()),
+        weight: 0,
         facts: AHashMap::new(),
         next: 1,
     });
@@ -126,6 +130,51 @@ pub(super) fn keep(world: World, text: &str, safe: Option<Vec<u8>>, mapped: &Arc
         _ => (false, text.as_bytes().into()),
     };
     if text.len() <= LONGEST_KEY {
-        KNOWN.with_borrow_mut(|known| drop(known.mappings.put(Key { world, safe, text }, Arc::clone(mapped))));
+        KNOWN.with_borrow_mut(|known| known.put(Key { world, safe, text }, mapped));
+    }
+}
+
+impl Known {
+    fn put(&mut self, key: Key, mapped: &Arc<Mapped>) {
+        self.weight += mapped.weight;
+        // Either the one of the same key, or the one that made room for it.
+        if let Some((_, gone)) = self.mappings.push(key, Arc::clone(mapped)) {
+            self.weight = self.weight.saturating_sub(gone.weight);
+        }
+        while self.weight > MOST_WEIGHT
+            && let Some((_, gone)) = self.mappings.pop_lru()
+        {
+            self.weight = self.weight.saturating_sub(gone.weight);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mapped(weight: usize) -> Arc<Mapped> {
+        Arc::new(Mapped {
+            statements: Vec::new(),
+            literals_do_not_matter: false,
+            normalized: "".into(),
+            renames: Vec::new(),
+            fingerprint: "".into(),
+            weight,
+        })
+    }
+
+    #[test]
+    fn mappings_are_forgotten_where_all_of_them_take_too_much() {
+        let world = World { catalog: 1, facts: 1, transaction_matters: false };
+        keep(world, "small", None, &mapped(10));
+        for text in ["a", "b", "c"] {
+            keep(world, text, None, &mapped(MOST_WEIGHT / 2 - 5));
+        }
+        let known = ["small", "a", "b", "c"].map(|text| find(world, text, None).is_some());
+        assert_eq!(known, [false, false, true, true]);
+        keep(world, "c", None, &mapped(10));
+        keep(world, "more", None, &mapped(MOST_WEIGHT / 2 - 5));
+        assert!(find(world, "b", None).is_some(), "what was replaced weighs nothing");
     }
 }

@@ -80,7 +80,7 @@ impl Session {
     /// other when more are under way than are worth remembering.
     fn owes_too_much(&self, tag: u8) -> bool {
         let most = if tag == b'X' { 0 } else { MOST_OWED };
-        !self.copying_in && !self.streaming && self.owed.len() > most
+        !self.copying_in && !self.streaming && (self.owed.len() > most || self.much_is_coming())
     }
 
     /// Whether a message has to wait: for the outcome of another, for the facts, for a catalogue.

@@ -18,6 +18,7 @@ pub(super) struct Answer {
     message: Cow<'static, str>,
     decision: Option<String>,
     position: Option<u32>,
+    hint: Option<&'static str>,
     /// The client is told which decision it is.
     is_told: bool,
     /// The server is asked for its own words first.
@@ -70,7 +71,8 @@ impl Answer {
         let decision = id.map(|id| id.to_string());
         let poison = format!("portcullis {} {}", decision.as_deref().unwrap_or("-"), nonce());
         let (sqlstate, message) = (sqlstate.into(), message.into());
-        Self { poison, sqlstate, message, decision, position: None, is_told: true, after_the_servers: false }
+        let (position, hint) = (None, None);
+        Self { poison, sqlstate, message, decision, position, hint, is_told: true, after_the_servers: false }
     }
 
     /// The same for when the server finds nothing wrong itself.
@@ -89,6 +91,11 @@ impl Answer {
         format!("SELECT \"{}\"", self.poison)
     }
 
+    /// The same with a HINT.
+    pub(super) fn hinting(self, hint: &'static str) -> Self {
+        Self { hint: Some(hint), ..self }
+    }
+
     /// Whether it is the answer to a decision, and not the server's own in other words.
     pub(super) const fn is_decision(&self) -> bool {
         self.decision.is_some()
@@ -100,6 +107,11 @@ impl Answer {
         wire::error_fields(body).any(|(code, value)| code == b'M' && memchr::memmem::find(value, poison).is_some())
     }
 
+    /// The code that the client reads.
+    pub(super) fn sqlstate(&self) -> &str {
+        &self.sqlstate
+    }
+
     /// Writes what the client is to read.
     pub(super) fn put(&self, out: &mut BytesMut) {
         wire::error(
@@ -109,7 +121,7 @@ impl Answer {
                 sqlstate: &self.sqlstate,
                 message: Cow::Borrowed(&self.message),
                 detail: self.decision.as_ref().filter(|_| self.is_told).map(|id| Cow::Owned(format!("decision {id}"))),
-                hint: None,
+                hint: self.hint.map(Cow::Borrowed),
                 position: self.position,
             },
         );
@@ -130,8 +142,7 @@ pub(super) fn field(body: &[u8], wanted: u8) -> Option<&str> {
     wire::error_fields(body).find(|(code, _)| *code == wanted).and_then(|(_, value)| str::from_utf8(value).ok())
 }
 
-/// Writes an ErrorResponse without its DETAIL: what a broken constraint says of a row can tell columns that the statement may not
-/// read.
+/// Writes an ErrorResponse without its DETAIL: what a broken constraint says of a row can tell columns that the client may not read.
 pub(super) fn put_without_detail(out: &mut BytesMut, body: &[u8]) {
     wire::frame(out, b'E', |out| {
         for (code, value) in wire::error_fields(body).filter(|(code, _)| *code != b'D') {

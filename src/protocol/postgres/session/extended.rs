@@ -7,7 +7,7 @@ use super::deny::Answer;
 use super::judge::{Came, Judged, Look, refusal};
 use super::messages::{self, name, name_part, put_bind, put_execute, put_parse, put_parse_again};
 use super::pipeline::{Executed, Owed, Portal};
-use super::prepared::Meaning;
+use super::prepared::{Meaning, Weighs as _};
 use super::query::not_bounded;
 use super::rows::Limit;
 use super::session::{End, Session};
@@ -38,6 +38,12 @@ impl Session {
                 answer
             }
             Look::Judged(judged) if self.only_the_end(&judged) => Answer::in_failed_transaction(),
+            Look::Judged(judged) if let Some(full) = self.no_room_for_statement(&key, &judged) => {
+                match self.refuse_full(&judged.text, &full, came)? {
+                    Some(answer) => answer,
+                    None => return Ok(Some(Wait::Answers)),
+                }
+            }
             Look::Judged(judged) => match self.preview_prepared(&judged, came)? {
                 Some(answer) => answer,
                 None => {
@@ -85,13 +91,23 @@ impl Session {
         match self.statements.meaning(name_part(statement), self.segment) {
             Meaning::Unknown => Ok(Some(Wait::Answers)),
             Meaning::Is(judged) => {
+                let prepared = Arc::clone(&judged);
                 let judged = match self.judge_bound(judged, name_part(statement))? {
                     Bound::Judged(judged) => judged,
                     Bound::NeedsCatalog => return Ok(Some(Wait::Catalog)),
                     Bound::Denied(answer) => return self.deny_bind(portal, answer),
                 };
+                // One that was judged anew is this portal's own.
+                let own = if Arc::ptr_eq(&prepared, &judged) { 0 } else { judged.weight() };
+                let made = Portal::new(judged, name(statement), frame.as_bytes().len() as u64, own);
+                if let Some(full) = self.no_room_for_portal(&key, &made) {
+                    let came = Came { protocol: "extended", prepared: statement };
+                    return match self.refuse_full(&made.judged.text, &full, came)? {
+                        Some(answer) => self.deny_bind(portal, answer),
+                        None => Ok(Some(Wait::Answers)),
+                    };
+                }
                 let change = self.next_change();
-                let made = Portal::new(judged, name(statement), frame.as_bytes().len() as u64);
                 self.portals.sent(key.clone(), change, self.segment, Some(Arc::new(made)));
                 self.send_extended(frame, Owed::Bind { portal: key, change, denied: None });
                 Ok(None)
@@ -144,7 +160,7 @@ impl Session {
             Meaning::Unknown => return Ok(Some(Wait::Answers)),
             Meaning::Is(portal) => portal,
             Meaning::Nothing => match self.cursors.get(key) {
-                Some(judged) => Arc::new(Portal::new(Arc::clone(judged), Box::default(), 0)),
+                Some(declared) => Arc::new(Portal::new(Arc::clone(&declared.judged), Box::default(), 0, 0)),
                 None => {
                     let words = format!("portal \"{}\" does not exist", String::from_utf8_lossy(portal_name));
                     return self.deny_execute(Answer::of_server("34000", words));
@@ -175,6 +191,12 @@ impl Session {
         if !self.setup.point.records_can_be_written() {
             return Err(End::unrecordable());
         }
+        if let Some(full) = self.no_room_for_names_of(&judged) {
+            return match self.refuse_full(&judged.text, &full, came)? {
+                Some(answer) => self.deny_execute(answer),
+                None => Ok(Some(Wait::Answers)),
+            };
+        }
         let mut running = match self.enforce(&judged, judged.index, came)? {
             Ok(running) => running,
             Err(answer) => return self.deny_execute(answer),
@@ -185,7 +207,7 @@ impl Session {
             return self.deny_execute(answer);
         }
         running.bytes_in = portal.bytes_in + frame.as_bytes().len() as u64;
-        let limit = most.map(|most| Limit::new(most, portal.returned()));
+        let limit = most.map(|most| Limit::of(most, portal.returned(), statement));
         let barrier = self.note(statement);
         self.outcome_pending |= barrier;
         let executed = Executed { running: Some(running), denied: None, portal: Some(portal), limit, barrier };

@@ -8,7 +8,7 @@ use super::prepared::Texts;
 use super::record::Running;
 use super::session::{End, Session};
 use crate::config::SqlInRecords;
-use crate::enforce::{Exchange, Settlement, Statement};
+use crate::enforce::{Denied, Exchange, Settlement, Statement};
 use crate::mapping::Operations;
 use crate::mapping::sql::{Cursor, Mapped, MappedStatement, Naming, SqlRefusal};
 
@@ -56,6 +56,11 @@ pub(super) const SIMPLE: Came<'static> = Came { protocol: "simple", prepared: b"
 /// A refusal of the proxy's own.
 pub(super) fn refusal(sqlstate: &'static str, rule: &'static str, message: impl Into<String>) -> SqlRefusal {
     SqlRefusal { sqlstate, rule, message: message.into(), position: None, stale: false }
+}
+
+/// What the parser says without the token that it stopped at, which may be a literal.
+fn without_token(message: &str) -> &str {
+    message.split_once(" at or near \"").map_or(message, |(words, _)| words)
 }
 
 impl Session {
@@ -161,7 +166,7 @@ impl Session {
             return Err(End::out_of_step("no such statement"));
         };
         if let Cursor::Fetches(cursor) = &statement.cursor
-            && let Some(declared) = self.cursors.get(cursor.as_bytes()).cloned()
+            && let Some(declared) = self.cursors.get(cursor.as_bytes()).map(|cursor| Arc::clone(&cursor.judged))
             && let Some(statement) = declared.statement()
             && let Some(answer) = self.preview(&declared, &Arc::clone(&statement.operations), came)?
         {
@@ -174,14 +179,7 @@ impl Session {
             Ok(permit) => {
                 Ok(Ok(Running::new(permit, Arc::clone(judged), index, Arc::clone(&self.setup.point.metrics))))
             }
-            Err(denied) => {
-                self.setup.point.metrics.sql_statement(kind, "denied", denied.exchange().started.elapsed());
-                let answer = Answer::denied(denied.decision_id(), kind);
-                denied
-                    .settle(&Settlement { sqlstate: Some(denial(kind).into()), ..Settlement::default() })
-                    .map_err(End::audit)?;
-                Ok(Err(answer))
-            }
+            Err(denied) => Ok(Err(self.denied(denied, kind)?)),
         }
     }
 
@@ -198,21 +196,30 @@ impl Session {
             Ok(()) => Ok(None),
             Err(denied) => {
                 let kind = judged.statement().map_or("none", |statement| statement.kind);
-                self.setup.point.metrics.sql_statement(kind, "denied", denied.exchange().started.elapsed());
-                let answer = Answer::denied(denied.decision_id(), kind);
-                denied
-                    .settle(&Settlement { sqlstate: Some(denial(kind).into()), ..Settlement::default() })
-                    .map_err(End::audit)?;
-                Ok(Some(answer))
+                Ok(Some(self.denied(denied, kind)?))
             }
         }
+    }
+
+    /// Records a denial.
+    fn denied(&self, denied: Denied, kind: &'static str) -> Result<Answer, End> {
+        self.setup.point.metrics.sql_statement(kind, "denied", denied.exchange().started.elapsed());
+        let answer = Answer::denied(denied.decision_id(), kind);
+        denied
+            .settle(&Settlement { sqlstate: Some(denial(kind).into()), ..Settlement::default() })
+            .map_err(End::audit)?;
+        Ok(answer)
     }
 
     /// Records that a text is not judged.
     pub(super) fn refuse(&mut self, text: &[u8], refused: &SqlRefusal, came: Came<'_>) -> Result<Answer, End> {
         let text: Arc<str> = String::from_utf8_lossy(text).into();
         let exchange = self.exchange(&text, None, came);
-        let denied = self.setup.point.refuse(&self.setup.asker, exchange, refused.rule, refused.message.clone());
+        let words = match self.setup.sql {
+            SqlInRecords::Full => &*refused.message,
+            SqlInRecords::Normalized | SqlInRecords::Fingerprint => without_token(&refused.message),
+        };
+        let denied = self.setup.point.refuse(&self.setup.asker, exchange, refused.rule, words.to_owned());
         self.setup.point.metrics.sql_statement("none", "refused", denied.exchange().started.elapsed());
         let answer = Answer::refused(denied.decision_id(), refused);
         denied

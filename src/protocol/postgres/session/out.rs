@@ -39,6 +39,24 @@ impl Out {
         self.waiting += self.tail.len() - before;
     }
 
+    /// Only the first `length` bytes of what waits are to be written.
+    pub(super) fn truncate(&mut self, length: usize) {
+        while self.waiting > length {
+            let excess = self.waiting - length;
+            let last = match self.tail.is_empty() {
+                false => self.tail.len(),
+                true => self.pieces.back().map_or(excess, Bytes::len),
+            };
+            let cut = excess.min(last);
+            match self.tail.is_empty() {
+                false => self.tail.truncate(last - cut),
+                true if cut == last => drop(self.pieces.pop_back()),
+                true => self.pieces.back_mut().into_iter().for_each(|piece| piece.truncate(last - cut)),
+            }
+            self.waiting -= cut;
+        }
+    }
+
     /// How many bytes wait.
     pub(super) const fn len(&self) -> usize {
         self.waiting
@@ -95,5 +113,25 @@ impl Out {
         self.cut();
         self.waiting = 0;
         self.pieces.drain(..).flatten().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_cut_off_is_the_end_of_what_waits() {
+        let long = vec![b'x'; LARGE];
+        for length in [0, 1, 2, 3, LARGE, LARGE + 3, LARGE + 4, LARGE + 6] {
+            let mut out = Out::default();
+            out.push(Bytes::from_static(b"one"));
+            out.push(Bytes::from(long.clone()));
+            out.push(Bytes::from_static(b"two"));
+            out.truncate(length);
+            assert_eq!(out.len(), length);
+            let all = [&b"one"[..], &long, b"two"].concat();
+            assert_eq!(out.take(), all[..length]);
+        }
     }
 }

@@ -52,7 +52,7 @@ impl Session {
                 let (portal, _) = messages::execute(frame.body())?;
                 let judged = match self.portals.meaning(&name(portal), self.segment) {
                     Meaning::Is(portal) => Some(Arc::clone(&portal.judged)),
-                    Meaning::Nothing => self.cursors.get(&name(portal)).cloned(),
+                    Meaning::Nothing => self.cursors.get(&name(portal)).map(|declared| Arc::clone(&declared.judged)),
                     Meaning::Unknown => return self.again(frame),
                 };
                 let Some(judged) = judged else { return self.again(frame) };

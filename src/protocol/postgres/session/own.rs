@@ -10,6 +10,7 @@ use bytes::Bytes;
 use super::facts::{self, QUESTIONS, TEMP_SCHEMA};
 use super::messages::{self, put_bare, put_bind, put_execute, put_parse, put_query, put_target};
 use super::pipeline::Owed;
+use super::server::status;
 use super::session::{End, Session};
 use super::setup::Rows;
 use crate::mapping::sql::Effects;
@@ -163,13 +164,13 @@ impl Session {
             }
             b'Z' if own.simple => {
                 own.closing = own.closing.saturating_sub(1);
-                self.status = body.first().copied().unwrap_or(b'I');
+                self.status = status(body)?;
                 if own.closing == 0 {
                     return self.asked();
                 }
             }
             b'Z' if own.closing == 0 && own.synced => {
-                self.status = body.first().copied().unwrap_or(b'I');
+                self.status = status(body)?;
                 return self.asked();
             }
             b'E' => {

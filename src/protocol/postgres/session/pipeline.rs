@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::deny::Answer;
 use super::judge::Judged;
 use super::messages::Name;
+use super::prepared::{ENTRY, Weighs};
 use super::record::{Outcome, Running};
 use super::rows::Limit;
 use super::session::{End, Session};
@@ -21,11 +22,19 @@ pub(super) struct Portal {
     /// Bytes of the Bind that made it.
     pub(super) bytes_in: u64,
     returned: AtomicU64,
+    /// Bytes of a judgement that is not the prepared statement's.
+    own: usize,
+}
+
+impl Weighs for Portal {
+    fn weight(&self) -> usize {
+        ENTRY + self.own
+    }
 }
 
 impl Portal {
-    pub(super) fn new(judged: Arc<Judged>, statement: Name, bytes_in: u64) -> Self {
-        Self { judged, statement, bytes_in, returned: AtomicU64::new(0) }
+    pub(super) fn new(judged: Arc<Judged>, statement: Name, bytes_in: u64, own: usize) -> Self {
+        Self { judged, statement, bytes_in, returned: AtomicU64::new(0), own }
     }
 
     /// Rows that all Executes have returned so far.
@@ -157,7 +166,7 @@ impl Session {
             Owed::Execute(executed) => {
                 self.release(executed.barrier, executed.limit.is_some());
                 if let Some(running) = executed.running {
-                    running.settle(Outcome::BrokenOff(why), self.now).map_err(End::audit)?;
+                    self.unwritten.add(running.settle(Outcome::BrokenOff(why), self.now), self.to_client.len());
                 }
             }
             Owed::Query(queried) => {
@@ -165,7 +174,7 @@ impl Session {
                 self.portals.withdraw(b"", queried.change);
                 self.release(queried.barrier, true);
                 for running in queried.running {
-                    running.settle(Outcome::BrokenOff(why), self.now).map_err(End::audit)?;
+                    self.unwritten.add(running.settle(Outcome::BrokenOff(why), self.now), self.to_client.len());
                 }
             }
             Owed::Own => self.not_asked(),

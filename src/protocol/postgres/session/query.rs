@@ -30,6 +30,12 @@ impl Session {
             }
             Look::Judged(judged) => judged,
         };
+        if let Some(full) = self.no_room_for_names_of(&judged) {
+            return match self.refuse_full(&judged.text, &full, SIMPLE)? {
+                Some(answer) => self.deny_query(answer),
+                None => Ok(Some(Wait::Answers)),
+            };
+        }
         let running = match self.permit_all(&judged, SIMPLE)? {
             Ok(running) => running,
             Err(answer) => return self.deny_query(answer),
@@ -60,9 +66,10 @@ impl Session {
                 Ok(running) => permitted.push(running),
                 Err(answer) => {
                     for running in permitted {
-                        running
-                            .settle(Outcome::BrokenOff("another statement of the text is denied"), self.now)
-                            .map_err(End::audit)?;
+                        self.unwritten.add(
+                            running.settle(Outcome::BrokenOff("another statement of the text is denied"), self.now),
+                            self.to_client.len(),
+                        );
                     }
                     return Ok(Err(answer));
                 }
@@ -76,7 +83,7 @@ impl Session {
         let mut limit = None;
         if let Some(most) = most {
             match judged.mapped.statements.as_slice() {
-                [only] if only.only_reads => limit = Some(Limit::new(most, 0)),
+                [only] if only.only_reads => limit = Some(Limit::of(most, 0, only)),
                 _ => {
                     let refused = not_bounded(most);
                     let mut answer = None;
@@ -126,7 +133,6 @@ impl Session {
 
     /// Takes note of what a statement that is being sent may change: whether others have to wait for its outcome.
     pub(super) fn note(&mut self, statement: &MappedStatement) -> bool {
-        self.sees_whole_rows &= statement.may_see_whole_rows;
         match statement.transaction {
             Transaction::Begins => self.in_block = true,
             // What follows is another transaction, by AND CHAIN in a block again.
@@ -171,7 +177,9 @@ pub(super) fn ends(statement: &MappedStatement) -> bool {
 }
 
 pub(super) fn not_bounded(most: u64) -> SqlRefusal {
-    let words = format!("only a single SELECT that writes nothing can be bounded to {most} rows by `@max_rows`");
+    let words = format!(
+        "only a single SELECT or COPY TO STDOUT that writes nothing can be bounded to {most} rows by `@max_rows`"
+    );
     refusal("0A000", "max-rows", words)
 }
 

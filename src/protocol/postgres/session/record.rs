@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::judge::Judged;
-use crate::audit::AuditError;
-use crate::enforce::{Permit, Settlement};
+use crate::audit::{AuditError, Gathered};
+use crate::enforce::{EnforcementPoint, Permit, Settlement};
 use crate::mapping::sql::{Copying, MappedStatement};
 use crate::telemetry::ListenerMetrics;
 
@@ -26,6 +26,52 @@ pub(super) struct Running {
     /// Rows of its answer.
     pub(super) rows: u64,
     noted: bool,
+}
+
+/// Records of statements that have ended, which are to be written before their answers are sent.
+#[derive(Debug)]
+pub(super) struct Unwritten {
+    point: Arc<EnforcementPoint>,
+    last: Option<Gathered>,
+    /// How many bytes waited for the client when the first of them came: those behind are not to be sent before it is written.
+    sure: usize,
+}
+
+impl Unwritten {
+    pub(super) const fn new(point: Arc<EnforcementPoint>) -> Self {
+        Self { point, last: None, sure: 0 }
+    }
+
+    /// One more; `waiting` bytes for the client come before its end.
+    pub(super) fn add(&mut self, gathered: Option<Gathered>, waiting: usize) {
+        if self.last.is_none() {
+            self.sure = waiting;
+        }
+        self.last = self.last.max(gathered);
+    }
+
+    /// How many bytes may be sent to the client though they could not be written.
+    pub(super) const fn sure(&self) -> usize {
+        self.sure
+    }
+
+    /// There are none.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.last.is_none()
+    }
+
+    /// Writes them, unless somebody else's writing has done so.
+    pub(super) fn write(&mut self) -> Result<(), AuditError> {
+        self.last.take().map_or(Ok(()), |last| self.point.commit(last))
+    }
+}
+
+impl Drop for Unwritten {
+    fn drop(&mut self) {
+        if let Err(error) = self.write() {
+            tracing::error!(%error, "statements of a session that ended have no record");
+        }
+    }
 }
 
 /// How it ended.
@@ -80,8 +126,8 @@ impl Running {
         self.permit.record_started()
     }
 
-    /// Writes its record; it has ended `now`.
-    pub(super) fn settle(self, outcome: Outcome<'_>, now: Instant) -> Result<(), AuditError> {
+    /// Has its record written soon; it has ended `now`.
+    pub(super) fn settle(self, outcome: Outcome<'_>, now: Instant) -> Option<Gathered> {
         let mut settlement = Settlement {
             ended: Some(now),
             bytes_in: self.bytes_in,
@@ -107,7 +153,7 @@ impl Running {
         };
         let kind = self.statement().map_or("none", |statement| statement.kind);
         self.metrics.sql_statement(kind, result, now.saturating_duration_since(self.permit.exchange().started));
-        self.permit.settle(&settlement)
+        self.permit.settle_soon(&settlement)
     }
 }
 

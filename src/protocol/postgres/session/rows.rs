@@ -1,4 +1,5 @@
-//! `@max_rows`: one row more than allowed is asked for, and if it comes it is kept back and the statement is made to fail.
+//! `@max_rows`: one row more than allowed is asked for, and if it comes it is kept back and the statement is made to fail. COPY cannot be
+//! asked for less than everything: it is cancelled.
 
 use bytes::Bytes;
 
@@ -7,6 +8,8 @@ use super::messages::{put_bare, put_bind, put_execute, put_parse, put_target};
 use super::pipeline::Owed;
 use super::record::Outcome;
 use super::session::{End, Session};
+use crate::mapping::sql::{Copying, MappedStatement};
+use crate::protocol::postgres::wire::Frame;
 
 /// A bound on the rows of a portal.
 #[derive(Debug, Clone, Copy)]
@@ -17,11 +20,49 @@ pub(super) struct Limit {
     pub(super) before: u64,
     /// Whether a row too many has come.
     pub(super) exceeded: bool,
+    /// Of COPY: what has come of it.
+    copied: Copied,
+}
+
+/// How far COPY TO STDOUT has come.
+#[derive(Debug, Clone, Copy, Default)]
+struct Copied {
+    /// The first message is a line of names.
+    header: bool,
+    binary: bool,
+    begun: bool,
+}
+
+/// What the file of `FORMAT binary` begins with, in the message of its first row: signature, flags, length of the extension. It ends with a
+/// field count of -1.
+///
+/// # Source
+/// PostgreSQL, COPY, Binary Format.
+const BINARY_HEADER: usize = 11 + 4 + 4;
+const BINARY_END: [u8; 2] = [0xff, 0xff];
+
+impl Copied {
+    /// Whether a CopyData message is a row. The server sends one for each (PostgreSQL, 55.2.6), and one for the header or the end.
+    fn is_row(&mut self, data: &[u8]) -> bool {
+        let first = !std::mem::replace(&mut self.begun, true);
+        match self.binary {
+            true => data.get(if first { BINARY_HEADER } else { 0 }..) != Some(&BINARY_END),
+            false => !(first && self.header),
+        }
+    }
 }
 
 impl Limit {
     pub(super) const fn new(most: u64, before: u64) -> Self {
-        Self { most, before, exceeded: false }
+        let copied = Copied { header: false, binary: false, begun: false };
+        Self { most, before, exceeded: false, copied }
+    }
+
+    /// The bound of a statement whose data may go by COPY.
+    pub(super) const fn of(most: u64, before: u64, statement: &MappedStatement) -> Self {
+        let mut limit = Self::new(most, before);
+        limit.copied.header = matches!(statement.copying, Some(Copying::Out { header: true }));
+        limit
     }
 
     /// How many rows to ask of the server when the client asks for `wanted`, 0 for all: one more than allowed, so that the row too many
@@ -64,6 +105,41 @@ impl Session {
         self.to_client.push(bytes);
     }
 
+    /// CopyOutResponse, CopyData or CopyDone of a bounded COPY. Once a row too many has come nothing goes on to the client, and the server is
+    /// told to stop.
+    pub(super) fn limited_copy(&mut self, frame: Frame) {
+        let Some(owed) = self.owed.front_mut() else { return };
+        let Some(returned) = owed.running().map(|running| running.rows) else { return };
+        let Some(limit) = owed.limit() else { return };
+        if limit.exceeded {
+            return;
+        }
+        let body = frame.body();
+        if frame.tag() == b'H' {
+            limit.copied.binary = body.first() == Some(&1);
+        }
+        let is_row = frame.tag() == b'd' && limit.copied.is_row(body);
+        if is_row && limit.before + returned >= limit.most {
+            limit.exceeded = true;
+            self.cut_short = true;
+            return;
+        }
+        if let Some(running) = owed.running() {
+            running.rows += u64::from(is_row);
+            running.bytes_out += frame.as_bytes().len() as u64;
+        }
+        self.to_client.push(frame.into_bytes());
+    }
+
+    /// What the client is told of an error that ends a bounded statement which has had a row too many: COPY was told to stop.
+    pub(super) fn cut_off(&mut self) -> Option<Answer> {
+        let owed = self.owed.front_mut().filter(|owed| owed.denied().is_none())?;
+        let most = owed.limit().filter(|limit| limit.exceeded)?.most;
+        let answer = Answer::too_many_rows(owed.running()?.permit.decision_id(), most);
+        self.cut_short = false;
+        Some(answer)
+    }
+
     /// A bounded statement has more rows than allowed: it gets its record, and poison follows.
     pub(super) fn too_many_rows(&mut self) -> Result<(), End> {
         let Some(owed) = self.owed.front_mut() else { return Ok(()) };
@@ -74,6 +150,7 @@ impl Session {
             _ => return Ok(()),
         };
         let Some(running) = running else { return Ok(()) };
+        self.cut_short = false;
         let answer = Answer::too_many_rows(running.permit.decision_id(), most);
         let poison = answer.poison.clone();
         *denied = Some(answer);
@@ -81,7 +158,8 @@ impl Session {
             put_execute(out, poison.as_bytes(), 0);
             put_bare(out, if sync { b'S' } else { b'H' });
         });
-        running.settle(Outcome::Failed("42501"), self.now).map_err(End::audit)
+        self.unwritten.add(running.settle(Outcome::Failed("42501"), self.now), self.to_client.len());
+        Ok(())
     }
 }
 

@@ -72,7 +72,8 @@ pub(in crate::protocol::postgres) async fn run(
             }
         }
     };
-    let driver = Driver { session, client, server: server.io, caps: listener.config.caps, key: Some(start.key) };
+    let (caps, upstream) = (listener.config.caps, Some(Arc::clone(&listener.upstream)));
+    let driver = Driver { session, client, server: server.io, caps, key: Some(start.key), upstream };
     let catalog = |newest: bool| {
         let catalogue = Arc::clone(&catalogue);
         async move {

@@ -4,6 +4,7 @@ use super::deny::{self, Answer, IN_FAILED_TRANSACTION};
 use super::messages;
 use super::messages::put_bare;
 use super::pipeline::Owed;
+use super::prepared::Declared;
 use super::query::both;
 use super::record::{Outcome, Running};
 use super::session::{End, Session};
@@ -19,9 +20,8 @@ impl Session {
     pub(super) fn answer(&mut self) -> Result<bool, End> {
         let broken = |cause: crate::protocol::postgres::wire::FrameError| End::out_of_step(&cause.to_string());
         let plain = match self.owed.front_mut() {
-            Some(Owed::Own) => false,
-            Some(owed) => owed.limit().is_none() && owed.denied().is_none(),
-            None => true,
+            Some(owed @ (Owed::Query(_) | Owed::Execute(_))) => owed.limit().is_none() && owed.denied().is_none(),
+            _ => false,
         };
         if plain && let Some(passed) = self.from_server.pass(DATA).map_err(broken)? {
             if let Some(running) = self.owed.front_mut().and_then(Owed::running) {
@@ -52,6 +52,7 @@ impl Session {
             b'Z' => self.ready(frame)?,
             b'1' | b'2' | b'3' => self.confirmed(frame)?,
             b'T' | b't' | b'n' => self.described(frame)?,
+            b'D' | b'd' | b'c' | b'H' | b'G' if !self.owes_data() => return Err(End::out_of_step("data for nothing")),
             b'D' => self.limited_row(frame.into_bytes()),
             b'C' | b'I' | b's' => self.complete(frame)?,
             b'G' => {
@@ -61,10 +62,23 @@ impl Session {
             }
             b'W' => self.stream_begins(frame)?,
             b'V' => self.returned(frame)?,
+            b'H' | b'c' | b'd' if self.owed.front_mut().is_some_and(|owed| owed.limit().is_some()) => {
+                self.limited_copy(frame);
+            }
             b'H' | b'c' | b'd' => self.pass(frame),
             other => return Err(End::out_of_step(&format!("a message of type {other}"))),
         }
         Ok(())
+    }
+
+    /// A statement was sent that may answer with data: a denied one was not, and nothing else does.
+    fn owes_data(&mut self) -> bool {
+        match self.owed.front_mut() {
+            Some(owed @ (Owed::Query(_) | Owed::Execute(_))) => {
+                owed.denied().is_none() || owed.limit().is_some_and(|limit| limit.exceeded)
+            }
+            _ => false,
+        }
     }
 
     /// Passes a message on and counts it for the statement that it answers.
@@ -106,7 +120,7 @@ impl Session {
             (b'3', Some(Owed::Close { kind: b'S', name, change })) => self.statements.confirm(&name, change),
             (b'3', Some(Owed::Close { name, change, .. })) => {
                 self.portals.confirm(&name, change);
-                self.cursors.remove(&name);
+                self.cursors.forget(&name);
             }
             _ => return Err(End::out_of_step("something else was confirmed")),
         }
@@ -151,7 +165,7 @@ impl Session {
                 } else if let Some(mut running) = queried.running.pop_front() {
                     running.bytes_out += length;
                     self.succeeded(&running, outcome);
-                    running.settle(outcome, self.now).map_err(End::audit)?;
+                    self.unwritten.add(running.settle(outcome, self.now), self.to_client.len());
                 }
                 if converted {
                     self.to_server.put(|out| put_bare(out, b'S'));
@@ -170,7 +184,7 @@ impl Session {
                     let effects = running.statement().map(|statement| statement.effects).unwrap_or_default();
                     self.stale = both(self.stale, effects);
                     self.succeeded(&running, outcome);
-                    running.settle(outcome, self.now).map_err(End::audit)?;
+                    self.unwritten.add(running.settle(outcome, self.now), self.to_client.len());
                 }
             }
             _ => return Err(End::out_of_step("something else was completed")),
@@ -203,7 +217,7 @@ impl Session {
         };
         if let Some(mut running) = queried.running.pop_front() {
             running.bytes_out += frame.as_bytes().len() as u64;
-            running.settle(Outcome::Suspended, self.now).map_err(End::audit)?;
+            self.unwritten.add(running.settle(Outcome::Suspended, self.now), self.to_client.len());
         }
         self.to_client.push(frame.into_bytes());
         Ok(())
@@ -231,9 +245,12 @@ impl Session {
         }
         match &statement.cursor {
             Cursor::None | Cursor::Fetches(_) => {}
-            Cursor::Declares(name) => drop(self.cursors.insert(messages::name(name.as_bytes()), judged())),
+            Cursor::Declares { name, holds } => {
+                let declared = Declared { judged: judged(), holds: *holds };
+                self.cursors.set(messages::name(name.as_bytes()), std::sync::Arc::new(declared));
+            }
             Cursor::Closes(name) => {
-                self.cursors.remove(&messages::name(name.as_bytes()));
+                self.cursors.forget(&messages::name(name.as_bytes()));
                 self.portals.forget(&messages::name(name.as_bytes()));
             }
             Cursor::ClosesAll => {
@@ -260,14 +277,12 @@ impl Session {
         let changed = self.in_transaction;
         self.stale = both(self.stale, changed);
         // What has been sent since belongs to the next one. It is looked through only if there is anything to find.
-        let later = || self.owed.iter().flat_map(Owed::all_running).filter_map(Running::statement);
         if changed.any() {
-            self.in_transaction = later().fold(Effects::default(), |all, statement| both(all, statement.effects));
-        }
-        if !self.sees_whole_rows {
-            self.sees_whole_rows = later().all(|statement| statement.may_see_whole_rows);
+            let later = self.owed.iter().flat_map(Owed::all_running).filter_map(Running::statement);
+            self.in_transaction = later.fold(Effects::default(), |all, statement| both(all, statement.effects));
         }
         self.portals.clear();
+        self.cursors.retain(|cursor| cursor.holds);
         // While there are temporary tables only the session itself sees all that there is.
         let has_temp = self.facts.as_ref().is_some_and(|facts| facts.temp_schema.is_some());
         if self.private && (!has_temp || changed.names || changed.anything) {
@@ -283,8 +298,10 @@ impl Session {
         self.copying_in = false;
         self.streaming = false;
         self.server_said_goodbye |= fatal;
-        let told = self.tell(&frame, &sqlstate);
-        let sees_whole_rows = self.sees_whole_rows;
+        let cut = if fatal { None } else { self.cut_off() };
+        let told = if cut.is_some() { cut } else { self.tell(&frame, &sqlstate) };
+        let instead = told.as_ref().map_or(&*sqlstate, Answer::sqlstate);
+        let whole = self.may_be_told_detail(&sqlstate, frame.body());
         if self.status == b'T' {
             self.status = b'E';
         }
@@ -294,12 +311,13 @@ impl Session {
                 let mut running = std::mem::take(&mut queried.running).into_iter();
                 if let Some(mut failed) = running.next() {
                     failed.bytes_out += frame.as_bytes().len() as u64;
-                    failed.settle(Outcome::Failed(&sqlstate), self.now).map_err(End::audit)?;
+                    self.unwritten.add(failed.settle(Outcome::Failed(instead), self.now), self.to_client.len());
                 }
                 for never in running {
-                    never
-                        .settle(Outcome::BrokenOff("an earlier statement of the text failed"), self.now)
-                        .map_err(End::audit)?;
+                    self.unwritten.add(
+                        never.settle(Outcome::BrokenOff("an earlier statement of the text failed"), self.now),
+                        self.to_client.len(),
+                    );
                 }
                 if converted && !fatal {
                     self.to_server.put(|out| put_bare(out, b'S'));
@@ -311,14 +329,14 @@ impl Session {
                     && let Some(mut failed) = executed.running.take()
                 {
                     failed.bytes_out += frame.as_bytes().len() as u64;
-                    failed.settle(Outcome::Failed(&sqlstate), self.now).map_err(End::audit)?;
+                    self.unwritten.add(failed.settle(Outcome::Failed(instead), self.now), self.to_client.len());
                 }
                 self.skip_to_sync()?;
             }
         }
         match told {
             Some(answer) => self.to_client.put(|out| answer.put(out)),
-            None if sqlstate.starts_with("23") && !sees_whole_rows => {
+            None if !whole => {
                 self.to_client.put(|out| deny::put_without_detail(out, frame.body()));
             }
             None => self.to_client.push(frame.into_bytes()),
@@ -341,7 +359,7 @@ impl Session {
     }
 
     fn ready(&mut self, frame: Frame) -> Result<(), End> {
-        let status = frame.body().first().copied().unwrap_or(b'I');
+        let status = status(frame.body())?;
         self.copying_in = false;
         self.streaming = false;
         match self.owed.pop_front() {
@@ -355,7 +373,7 @@ impl Session {
                     None => Outcome::BrokenOff("the server did not tell its outcome"),
                 };
                 for running in queried.running {
-                    running.settle(outcome, self.now).map_err(End::audit)?;
+                    self.unwritten.add(running.settle(outcome, self.now), self.to_client.len());
                 }
                 self.release(queried.barrier, true);
             }
@@ -372,6 +390,14 @@ impl Session {
         self.idle_since = self.now;
         self.to_client.push(frame.into_bytes());
         Ok(())
+    }
+}
+
+/// The state of the transaction in a ReadyForQuery.
+pub(super) fn status(body: &[u8]) -> Result<u8, End> {
+    match body {
+        [status @ (b'I' | b'T' | b'E')] => Ok(*status),
+        _ => Err(End::out_of_step("ready in no state that there is")),
     }
 }
 

@@ -6,15 +6,15 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use ahash::AHashMap;
 use bytes::{Bytes, BytesMut};
 
 use super::judge::Judged;
-use super::messages::{Malformed, Name, put_bare};
+use super::messages::{Malformed, put_bare};
 use super::out::Out;
 use super::own::Own;
 use super::pipeline::{Owed, Portal};
-use super::prepared::Names;
+use super::prepared::{Declared, Names};
+use super::record::Unwritten;
 use super::setup::Setup;
 use super::{cache, deny};
 use crate::audit::AuditError;
@@ -42,7 +42,7 @@ pub(super) struct Session {
     pub(super) owed: VecDeque<Owed>,
     pub(super) statements: Names<Judged>,
     pub(super) portals: Names<Portal>,
-    pub(super) cursors: AHashMap<Name, Arc<Judged>>,
+    pub(super) cursors: Names<Declared>,
     pub(super) changes: u64,
     /// The stretch between two Syncs that the client's next message belongs to.
     pub(super) segment: u64,
@@ -60,6 +60,8 @@ pub(super) struct Session {
     pub(super) outcome_pending: bool,
     /// The server keeps answers back until it is told to flush.
     pub(super) unflushed: bool,
+    /// A COPY has given too many rows: it is to be cancelled.
+    pub(super) cut_short: bool,
     /// `I`, `T` or `E`, as the last answer left it.
     pub(super) status: u8,
     pub(super) facts: Option<Arc<SessionFacts>>,
@@ -75,8 +77,6 @@ pub(super) struct Session {
     pub(super) stale: Effects,
     /// What the open transaction may have changed.
     pub(super) in_transaction: Effects,
-    /// All statements of the open transaction may read all of the rows that they write.
-    pub(super) sees_whole_rows: bool,
     pub(super) own: Option<Own>,
     /// Extended messages have been sent since the last Sync.
     pub(super) pipeline_open: bool,
@@ -89,6 +89,7 @@ pub(super) struct Session {
     pub(super) transaction_segment: Option<u64>,
     pub(super) transaction_since: Option<Instant>,
     pub(super) statement_number: u64,
+    pub(super) unwritten: Unwritten,
     pub(super) server_said_goodbye: bool,
     /// The client asks nothing more: the session ends so when everything before has been answered.
     pub(super) parting: Option<End>,
@@ -163,6 +164,7 @@ impl Session {
     /// A session whose server is ready: `first_ready` is its ReadyForQuery, which the client has not seen.
     pub(super) fn new(setup: Arc<Setup>, client: BytesMut, server: BytesMut, first_ready: Bytes, now: Instant) -> Self {
         let side = Side::Client { message_bytes: setup.message_bytes };
+        let unwritten = Unwritten::new(Arc::clone(&setup.point));
         let mut session = Self {
             from_client: FrameReader::new(side, client),
             from_server: FrameReader::new(Side::Server, server),
@@ -173,7 +175,7 @@ impl Session {
             owed: VecDeque::new(),
             statements: Names::default(),
             portals: Names::default(),
-            cursors: AHashMap::new(),
+            cursors: Names::default(),
             changes: 0,
             segment: 0,
             has_more: false,
@@ -183,6 +185,7 @@ impl Session {
             hold_all: false,
             outcome_pending: false,
             unflushed: false,
+            cut_short: false,
             status: b'I',
             facts: None,
             facts_number: 0,
@@ -193,7 +196,6 @@ impl Session {
             want_newest: false,
             stale: Effects { settings: true, ..Effects::default() },
             in_transaction: Effects::default(),
-            sees_whole_rows: true,
             own: None,
             pipeline_open: false,
             first_ready: Some(first_ready),
@@ -202,6 +204,7 @@ impl Session {
             transaction_segment: None,
             transaction_since: None,
             statement_number: 0,
+            unwritten,
             server_said_goodbye: false,
             parting: None,
             left_running: false,
@@ -323,6 +326,15 @@ impl Session {
             self.to_client.put(|out| end.put(out));
         }
         Step::End(end)
+    }
+
+    /// Writes the records of statements that have ended. If that fails, their answers are not sent.
+    pub(super) fn write_records(&mut self) -> Result<(), End> {
+        let sure = self.unwritten.sure();
+        self.unwritten.write().map_err(|error| {
+            self.to_client.truncate(sure);
+            End::audit(error)
+        })
     }
 
     /// The first thing that is judged in a transaction makes it begin.

@@ -24,7 +24,11 @@ impl Session {
         };
         looks
             && !self.setup.replicates
-            && self.setup.point.would_allow(&self.setup.asker, &introspection(&self.setup.endpoint, catalog, facts))
+            && self.setup.point.would_permit(
+                &self.setup.point.policies_in_force(),
+                &self.setup.asker,
+                &introspection(&self.setup.endpoint, catalog, facts),
+            )
     }
 
     /// A Query that is refused in the server's own words. Not behind extended messages without their Sync: if one of them fails the server

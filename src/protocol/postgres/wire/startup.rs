@@ -5,6 +5,7 @@ use thiserror::Error;
 
 use super::packets::untyped;
 use super::{PacketError, split_options};
+use crate::mapping::sql::setting_boolean;
 
 /// What a session is to be, as its client asks: names and values in the order of the packet, no name twice.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +46,8 @@ pub(in crate::protocol::postgres) enum StartupError {
     Option { word: String },
     #[error("invalid value for parameter \"replication\": \"{value}\"")]
     Replication { value: String },
+    #[error("unrecognized configuration parameter \"{name}\"")]
+    NoSetting { name: String },
 }
 
 impl StartupError {
@@ -55,6 +58,7 @@ impl StartupError {
             Self::NameTooLong { .. } => "startup-name-length",
             Self::Option { .. } => "startup-option",
             Self::Replication { .. } => "startup-replication",
+            Self::NoSetting { .. } => "startup-setting",
         }
     }
 
@@ -65,6 +69,7 @@ impl StartupError {
             Self::NameTooLong { .. } => "42622",
             Self::Option { .. } => "0A000",
             Self::Replication { .. } => "22023",
+            Self::NoSetting { .. } => "42704",
         }
     }
 }
@@ -148,20 +153,14 @@ impl StartupPacket {
     /// The value says neither.
     ///
     /// # Source
-    /// `ProcessStartupPacket` (backend_startup.c) and `parse_bool` (bool.c), which takes unique beginnings of its words.
+    /// `ProcessStartupPacket` (backend_startup.c).
     pub(in crate::protocol::postgres) fn replication(&self) -> Result<Replication, StartupError> {
         let Some(value) = self.parameter("replication") else { return Ok(Replication::No) };
-        let begins = |word: &str, least: usize| {
-            value.len() >= least && word.get(..value.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(value))
-        };
-        if value == "database" {
-            Ok(Replication::Database)
-        } else if begins("true", 1) || begins("yes", 1) || begins("on", 2) || value == "1" {
-            Ok(Replication::Physical)
-        } else if begins("false", 1) || begins("no", 1) || begins("off", 2) || value == "0" {
-            Ok(Replication::No)
-        } else {
-            Err(StartupError::Replication { value: value.into() })
+        match (value, setting_boolean(value)) {
+            ("database", _) => Ok(Replication::Database),
+            (_, Some(true)) => Ok(Replication::Physical),
+            (_, Some(false)) => Ok(Replication::No),
+            (_, None) => Err(StartupError::Replication { value: value.into() }),
         }
     }
 
@@ -169,7 +168,7 @@ impl StartupPacket {
     /// server does it.
     ///
     /// # Errors
-    /// An option is not understood.
+    /// An option is not understood, or sets what is no setting.
     pub(in crate::protocol::postgres) fn settings(&self) -> Result<Vec<Setting>, StartupError> {
         let options = self.parameter("options").unwrap_or_default();
         let options = split_options(options).map_err(|word| StartupError::Option { word })?;
@@ -177,6 +176,10 @@ impl StartupPacket {
         let mut settings: Vec<Setting> = Vec::new();
         for (name, value) in options.iter().map(|(name, value)| (name.as_str(), value.as_str())).chain(own) {
             let name = name.to_ascii_lowercase();
+            // `-c user=…` and `USER` too: in the packet that is sent on, it would stand for the one of the protocol.
+            if is_of_protocol(&name) {
+                return Err(StartupError::NoSetting { name });
+            }
             settings.retain(|setting| *setting.name != *name);
             settings.push(Setting { name: name.into(), value: value.into() });
         }

@@ -109,6 +109,16 @@ fn a_parameter_beats_the_same_setting_in_options_and_each_is_there_once() {
 }
 
 #[test]
+fn no_option_stands_for_what_the_packet_itself_says() {
+    for name in ["user", "database", "replication", "options", "_pq_.x", "User", "DATABASE"] {
+        let refused = startup(&[("user", "u"), ("options", &format!("-c {name}=other"))]).settings();
+        assert_eq!(refused, Err(StartupError::NoSetting { name: name.to_lowercase() }), "{name}");
+    }
+    let refused = startup(&[("user", "u"), ("Replication", "true")]).settings();
+    assert_eq!(refused, Err(StartupError::NoSetting { name: "replication".into() }));
+}
+
+#[test]
 fn a_database_that_is_not_named_is_the_users() {
     assert_eq!(startup(&[("user", "u")]).database(), Ok("u"));
     assert_eq!(startup(&[("user", "u"), ("database", "")]).database(), Ok("u"));

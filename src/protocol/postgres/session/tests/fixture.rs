@@ -15,7 +15,7 @@ use crate::config::{AuditConfig, AuditSinkConfig, Direction, OnAuditFailure, Ses
 use crate::enforce::{Asker, EnforcementPoint};
 use crate::identity::dev_ca::DevCa;
 use crate::identity::{SpiffeId, TrustBundle, TrustBundleSet, TrustDomain, X509Generation};
-use crate::mapping::sql::catalog::Catalog;
+use crate::mapping::sql::catalog::{Catalog, Column, Relation, RelationKind, Schema};
 use crate::mapping::sql::{
     Copying, Cursor, Effects, Mapped, MappedStatement, Naming, PreparedTexts, SessionFacts, SqlRefusal, Transaction,
 };
@@ -60,6 +60,7 @@ fn map(
         renames: Vec::new(),
         normalized: text.into(),
         fingerprint: "0".into(),
+        weight: 2 * text.len(),
     })
 }
 
@@ -72,7 +73,7 @@ fn statement(one: &str, facts: &SessionFacts, prepared: &dyn PreparedTexts) -> R
     let database = || (Action::named("sql:Connect"), Resource::database("wh", "db"));
     let table = |table: &str| (Action::named("sql:Select"), Resource::table("wh", "db", "public", table));
     let (action, resource) = match verb {
-        "select" | "insert" | "copyin" | "copyout" | "declare" | "writes" => table(object),
+        "select" | "insert" | "copyin" | "copyout" | "copycsv" | "declare" | "writes" => table(object),
         "execute" => match prepared.prepared(object) {
             Some((text, _)) => table(text.rsplit(' ').next().unwrap()),
             None => return Err(refused("26000", false)),
@@ -101,23 +102,48 @@ fn statement(one: &str, facts: &SessionFacts, prepared: &dyn PreparedTexts) -> R
             _ => Naming::None,
         },
         cursor: match verb {
-            "declare" => Cursor::Declares("c".into()),
+            "declare" => Cursor::Declares { name: "c".into(), holds: false },
             "fetch" => Cursor::Fetches("c".into()),
             _ => Cursor::None,
         },
         copying: match verb {
             "copyin" => Some(Copying::In),
-            "copyout" => Some(Copying::Out),
+            "copyout" => Some(Copying::Out { header: false }),
+            "copycsv" => Some(Copying::Out { header: true }),
             _ => None,
         },
-        only_reads: verb == "select",
-        may_see_whole_rows: verb != "insert",
+        only_reads: matches!(verb, "select" | "copyout" | "copycsv"),
     })
 }
 
 fn refused(sqlstate: &'static str, stale: bool) -> SqlRefusal {
     let rule = if sqlstate == "42601" { "syntax" } else { "test" };
     SqlRefusal { sqlstate, rule, message: "no".into(), position: Some(3), stale }
+}
+
+/// Tables with one column, in `public`.
+fn catalog(generation: u64) -> Catalog {
+    let mut catalog = Catalog { generation, database: "db".into(), ..Catalog::default() };
+    let mut public = Schema::default();
+    for (oid, name) in (1..).zip(["t", "secret", "many"]) {
+        let relation = Relation {
+            oid,
+            schema: "public".into(),
+            name: name.into(),
+            kind: RelationKind::Table,
+            columns: vec![Column { name: "id".into(), type_oid: 23, generated_from: Vec::new() }],
+            partition_of: Vec::new(),
+            inherited_by: Vec::new(),
+            base: Vec::new(),
+            as_caller: Vec::new(),
+            referenced_by: Vec::new(),
+            row_type: 0,
+        };
+        public.relations.insert(name.into(), oid);
+        catalog.relations.insert(oid, Arc::new(relation));
+    }
+    catalog.schemas.insert("public".into(), Arc::new(public));
+    catalog
 }
 
 /// Loaded once: that takes longer than most tests.
@@ -143,6 +169,18 @@ impl Tested {
     pub(super) fn raw() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let records = directory.path().join("audit.jsonl");
+        Self::recorded_in(directory, records)
+    }
+
+    /// A session that is ready, and whose records cannot be written.
+    pub(super) fn on_a_full_disk() -> Self {
+        let mut tested = Self::recorded_in(tempfile::tempdir().unwrap(), "/dev/full".into());
+        tested.answer_facts(&["public", "none", "app", "on", "UTF8"]);
+        assert_eq!(tested.at_client(), ["Z"], "the first ReadyForQuery");
+        tested
+    }
+
+    fn recorded_in(directory: tempfile::TempDir, records: PathBuf) -> Self {
         let audit = Audit::open(&AuditConfig {
             sink: AuditSinkConfig::File(records.clone()),
             on_failure: OnAuditFailure::Refuse,
@@ -206,7 +244,16 @@ impl Tested {
         self.server(&answer);
     }
 
+    /// What its driver does whenever something has come.
     pub(super) fn advance(&mut self) {
+        self.walk();
+        if let Err(end) = self.session.write_records() {
+            self.session.end(end.clone());
+            self.ended = Some(end);
+        }
+    }
+
+    fn walk(&mut self) {
         while self.ended.is_none() {
             match self.session.advance(Instant::now()) {
                 Step::Wait => return,
@@ -217,7 +264,7 @@ impl Tested {
                     } else {
                         self.catalogs.0 += 1
                     }
-                    let catalog = Arc::new(Catalog { generation, database: "db".into(), ..Catalog::default() });
+                    let catalog = Arc::new(catalog(generation));
                     self.session.catalog_arrived(catalog, Instant::now() + Duration::from_secs(60), newest);
                 }
                 Step::End(end) => self.ended = Some(end),

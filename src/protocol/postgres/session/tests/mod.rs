@@ -1,4 +1,6 @@
+mod disclosure;
 mod fixture;
 mod model;
 mod properties;
+mod room;
 mod statements;
