@@ -24,6 +24,8 @@ use crate::tls::{HandshakeRefusal, Peer, ServerTls};
 
 /// What an ended connection's requests in flight are given to finish, when its right to be here has ended.
 const GRACE: Duration = Duration::from_secs(30);
+/// Of the time for a drain: what is left for telling those who are cut, and for their records.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// What is spoken on a listener.
 #[derive(Debug, Clone)]
@@ -200,8 +202,9 @@ impl Listener {
         self.source.current().map(|own| own.svid.id().clone())
     }
 
+    /// A drain ends a little after it: what is cut still has its last words and its records.
     fn grace(&self) -> Duration {
-        GRACE.min(self.shutdown_timeout.max(Duration::from_secs(1)))
+        GRACE.min(self.shutdown_timeout.saturating_sub(LAST_WORDS.min(self.shutdown_timeout / 4)))
     }
 
     /// One record for a handshake that was refused: who came from where, and the rule that failed.

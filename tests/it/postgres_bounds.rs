@@ -246,3 +246,51 @@ async fn portals_and_cursors_are_bounded_and_go_with_their_transaction() {
     assert_eq!(wire.query("FETCH goes").await.error().sqlstate(), "34000");
     house.stop_with([wire]).await;
 }
+
+#[tokio::test]
+async fn a_portal_is_read_in_parts_and_each_part_is_decided() {
+    let world = World::new();
+    let house = world.warehouse(&only(&[("sql:Select", "public.people")]), "").await;
+    let mut wire = house.session().await;
+    wire.query("BEGIN").await.ok();
+    let all = "SELECT id FROM people ORDER BY id";
+    wire.send([parse("", all), bind("p", "", &[]), bind("q", "", &[]), execute("p", 2), sync()].concat()).await;
+    let reply = wire.reply().await;
+    assert_eq!((reply.ok().len(), reply.kinds().as_str()), (2, "122DDsZ"), "suspended: {reply:#?}");
+    wire.send([execute("p", 2), execute("q", 1), sync()].concat()).await;
+    let reply = wire.reply().await;
+    assert_eq!((reply.ok().len(), reply.kinds().as_str()), (2, "DCDsZ"), "the one ends, the other goes on: {reply:#?}");
+    wire.query("DECLARE c CURSOR FOR SELECT id FROM people ORDER BY id").await.ok();
+    assert_eq!(wire.query("FETCH 2 FROM c").await.ok().len(), 2);
+
+    house.inbound.replace("policies/test.cedar", &only(&[]));
+    house.inbound.status_with("the second generation", |status| status["policy"]["generation"] == 2).await;
+    wire.query("SAVEPOINT s").await.ok();
+    assert_eq!(wire.query("FETCH 1 FROM c").await.error().sqlstate(), "42501");
+    wire.query("ROLLBACK TO s").await.ok();
+    wire.send([execute("q", 1), sync()].concat()).await;
+    let reply = wire.reply().await;
+    assert_eq!((reply.error().sqlstate(), reply.rows.len(), reply.status), ("42501", 0, 'E'), "{reply:#?}");
+    house.stop_with([wire]).await;
+}
+
+#[tokio::test]
+async fn do_is_refused_as_what_cannot_be_judged_and_call_is_denied() {
+    let world = World::new();
+    let house = world.warehouse(&only(&[]), "").await;
+    let mut wire = house.session().await;
+    let texts = ["DO $$BEGIN DELETE FROM events; END$$", "CALL log_event(9, 'called')"];
+    for (sql, sqlstate) in texts.into_iter().zip(["0A000", "42501"]) {
+        for reply in copies(&mut wire, sql).await {
+            assert_eq!((reply.error().sqlstate(), reply.status), (sqlstate, 'I'), "{sql}: {reply:#?}");
+        }
+    }
+    assert_eq!(house.server.value("SELECT count(*) FROM events").await, "2", "neither ran");
+    house.inbound.replace("policies/test.cedar", ALLOW_ALL);
+    house.inbound.status_with("the second generation", |status| status["policy"]["generation"] == 2).await;
+    for sql in ["CALL log_event(9, 'called')", "DO $$BEGIN DELETE FROM events WHERE id < 9; END$$"] {
+        wire.query(sql).await.ok();
+    }
+    assert_eq!(house.server.value("SELECT string_agg(what, ',') FROM events").await, "called");
+    house.stop_with([wire]).await;
+}

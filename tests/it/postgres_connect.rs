@@ -669,12 +669,12 @@ async fn too_many_sessions_are_told_so() {
 #[tokio::test]
 async fn a_client_that_does_not_authenticate_is_cut_off() {
     let world = World::new();
-    let house = world.warehouse(ALLOW_ALL, "authentication_timeout: 300ms\n").await;
+    let house = world.warehouse(ALLOW_ALL, "authentication_timeout: 2s\n").await;
     let mut silent = by_ssl_request(&world, &house, "app").await;
     let reply = silent.rest().await;
     assert!(!reply.kinds().contains('R'), "{reply:#?}");
     let mut working = house.session().await;
-    assert_eq!(working.query("SELECT pg_sleep(0.6)").await.status, 'I', "a session is not cut off");
+    assert_eq!(working.query("SELECT pg_sleep(2.5)").await.status, 'I', "a session is not cut off");
     house.stop_with([working]).await;
 }
 

@@ -185,6 +185,18 @@ impl Asked {
         }
     }
 
+    /// All that another statement asks, which is a part of this one.
+    pub(super) fn also(&mut self, other: Self) {
+        for ask in other.asks {
+            self.push(ask);
+        }
+        self.effects.settings |= other.effects.settings;
+        self.effects.names |= other.effects.names;
+        self.effects.anything |= other.effects.anything;
+        self.literals_matter |= other.literals_matter;
+        self.renames.extend(other.renames);
+    }
+
     fn push(&mut self, ask: Ask) {
         self.asks.push(ask);
         self.places.follow(&self.asks);

@@ -150,7 +150,7 @@ mod tests {
     ];
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(2000))]
+        #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases.max(2000), ..ProptestConfig::default() })]
         #[test]
         fn texts_of_the_same_key_ask_the_same(
             shape in prop::sample::select(SHAPES),

@@ -6,6 +6,8 @@ mod asked;
 #[cfg(test)]
 mod bombs;
 pub mod catalog;
+#[cfg(test)]
+mod coverage;
 mod depth;
 mod facts;
 mod fuzz;

@@ -18,7 +18,7 @@ CREATE SCHEMA fresh
 --> sql:Create database
 
 CREATE SCHEMA fresh CREATE TABLE t (id int) CREATE VIEW v AS SELECT ssn FROM public.people
---! 0A000
+--> sql:Create database + sql:Create fresh.* + sql:Create fresh.* + sql:Select public.people[ssn]
 
 CREATE INDEX ON people (ssn)
 --> sql:Create public.people

@@ -26,7 +26,7 @@ use path::Path;
 pub(super) const PG_CATALOG: &str = "pg_catalog";
 
 /// What names mean to one text: the catalogue, the session's facts, and what the text itself has created so far.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Names<'a> {
     endpoint: &'a str,
     catalog: &'a Catalog,
@@ -37,7 +37,7 @@ pub(super) struct Names<'a> {
 }
 
 /// Things that the text itself makes before it uses them.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Created {
     schemas: Vec<Arc<str>>,
     relations: ByName<Arc<Relation>>,
@@ -48,7 +48,7 @@ struct Created {
 }
 
 /// By schema and name.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct ByName<T>(AHashMap<Arc<str>, AHashMap<Arc<str>, T>>);
 
 impl<T> Default for ByName<T> {
@@ -202,6 +202,12 @@ impl<'a> Names<'a> {
             &self.created.schemas,
         );
         self.path.written = path;
+    }
+
+    /// From here on this schema is the first of the path.
+    pub(super) fn enter(&mut self, schema: &str) {
+        let path = self.path.written.take().unwrap_or_else(|| self.facts.search_path.clone());
+        self.set_search_path(std::iter::once(Box::from(schema)).chain(path).collect());
     }
 
     /// From here on there is this function too.

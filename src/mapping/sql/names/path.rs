@@ -74,7 +74,7 @@ fn unquote(mut rest: &str) -> Option<(String, &str)> {
 }
 
 /// A search path, resolved: schemas that exist and may be used, in the order of search.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Path {
     schemas: Vec<Arc<str>>,
     for_creation: Option<Arc<str>>,

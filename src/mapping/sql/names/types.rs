@@ -86,6 +86,11 @@ impl Names<'_> {
         self.casts(|cast| cast.implicit && (all.contains(&cast.source) || all.contains(&cast.target)))
     }
 
+    /// What any cast may call that happens without being written.
+    pub(in crate::mapping::sql) fn unwritten_casts(&self) -> Call {
+        self.casts(|cast| cast.implicit)
+    }
+
     fn casts(&self, wanted: impl Fn(&Cast) -> bool) -> Call {
         let casts = self.catalog.foreign_casts.iter().filter(|cast| wanted(cast));
         let functions = casts.filter_map(|cast| cast.function.as_ref());

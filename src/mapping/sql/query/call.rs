@@ -6,10 +6,11 @@ use pg_query::protobuf::{FuncCall, Node};
 use crate::mapping::Value;
 use crate::mapping::sql::SqlRefusal;
 use crate::mapping::sql::asked::{refused, unknown};
+use crate::mapping::sql::catalog::is_built_in;
 use crate::mapping::sql::names::{Call, Nature};
 
 use super::expression::constant_string;
-use super::scope::{Field, Shape};
+use super::scope::{ANY, Field, Shape};
 use super::{Walk, strings, unknown_node};
 
 /// A call that was walked.
@@ -56,7 +57,7 @@ impl Walk<'_, '_> {
             // `citext(x)` may be a cast as well.
             self.cast_to_named(&name)?;
         }
-        let shape = Shape::Of(returned_type(&meaning));
+        let shape = Shape::Of(Self::returned_type(&meaning));
         Ok(Called { call: Some(meaning), shape })
     }
 
@@ -103,6 +104,17 @@ impl Walk<'_, '_> {
         }
     }
 
+    /// What a call returns, if all that it may mean agree.
+    pub(super) fn returned_type(call: &Call) -> u32 {
+        let mut types = call.candidates.iter().chain(&call.harmless).map(|candidate| candidate.function.returns);
+        let Some(first) = types.next() else { return 0 };
+        if types.clone().all(|other| other == first) {
+            return first;
+        }
+        // What polymorphic functions return is made of their arguments, which were asked about.
+        if is_built_in(first) && types.all(is_built_in) { 0 } else { ANY }
+    }
+
     /// A call whose arguments the text does not show: by operator, cast or field.
     pub(super) fn call_unseen(&mut self, call: &Call) -> Result<(), SqlRefusal> {
         self.asked.call(call)
@@ -118,11 +130,4 @@ impl Walk<'_, '_> {
         let meaning = self.names.call(&["json_object"], call.args.len())?;
         if meaning.nature == Nature::Unknown { Ok(()) } else { self.asked.call(&meaning) }
     }
-}
-
-/// What a call returns, if all that it may mean agree.
-fn returned_type(call: &Call) -> u32 {
-    let mut types = call.candidates.iter().chain(&call.harmless).map(|candidate| candidate.function.returns);
-    let Some(first) = types.next() else { return 0 };
-    if types.all(|other| other == first) { first } else { 0 }
 }

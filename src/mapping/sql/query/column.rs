@@ -5,10 +5,11 @@ use pg_query::protobuf::{AIndirection, ColumnRef, Node};
 
 use crate::mapping::sql::SqlRefusal;
 use crate::mapping::sql::asked::{refused, unknown};
+use crate::mapping::sql::catalog::is_built_in;
 use crate::mapping::sql::names::Nature;
 
 use super::columns::Columns;
-use super::scope::{Field, Item, Shape};
+use super::scope::{ANY, Field, Item, Shape};
 use super::{Walk, strings, unknown_node};
 
 /// What a reference says: qualifiers, and the last part, which is a name or `*`.
@@ -58,7 +59,8 @@ impl Walk<'_, '_> {
         let (columns, open) = self.columns_named(name);
         self.read(&columns);
         if let Some(first) = columns.first() {
-            return Ok(Shape::Of(if columns.len() == 1 { first.type_oid } else { 0 }));
+            let alike = !open && columns.iter().all(|column| column.type_oid == first.type_oid);
+            return Ok(Shape::Of(if alike { first.type_oid } else { ANY }));
         }
         // No column: the row of something that is called so.
         let items = self.items_called(None, name);
@@ -67,7 +69,7 @@ impl Walk<'_, '_> {
         }
         match items.first() {
             Some(item) => Ok(Shape::Row { columns: item.columns.clone(), open: item.open || open }),
-            None if open => Ok(Shape::Of(0)),
+            None if open => Ok(Shape::Of(ANY)),
             None => Err(unknown("42703", format!("column \"{name}\" does not exist"))),
         }
     }
@@ -78,7 +80,7 @@ impl Walk<'_, '_> {
         if call.nature == Nature::Unknown {
             let qualifier = items.first().and_then(|item| item.name.as_deref()).unwrap_or_default();
             return if open {
-                Ok(Shape::Of(0))
+                Ok(Shape::Of(ANY))
             } else {
                 Err(unknown("42703", format!("column {qualifier}.{name} does not exist")))
             };
@@ -87,7 +89,7 @@ impl Walk<'_, '_> {
             self.whole_row(item);
         }
         self.call_unseen(&call)?;
-        Ok(Shape::Of(0))
+        Ok(Shape::Of(Self::returned_type(&call)))
     }
 
     /// What qualifiers stand for.
@@ -172,13 +174,17 @@ impl Walk<'_, '_> {
             (Nature::Unknown, _) => return Err(unknown("42703", format!("column \"{name}\" not found in data type"))),
             _ => self.call_unseen(&call)?,
         }
-        Ok(Shape::Of(0))
+        Ok(Shape::Of(ANY))
     }
 
     fn element(&self, shape: &Shape) -> u32 {
         let Shape::Of(type_oid) = shape else { return 0 };
         let known = self.names.catalog().types.get(type_oid);
-        known.filter(|known| known.kind == 'b').map_or(0, |known| known.inner)
+        match known {
+            Some(known) if known.kind == 'b' && (known.inner != 0 || is_built_in(*type_oid)) => known.inner,
+            _ if is_built_in(*type_oid) => 0,
+            _ => ANY,
+        }
     }
 
     /// What stands behind a column that is written: `SET a[1] = …`, `SET c.f = …`. The column itself is not read.

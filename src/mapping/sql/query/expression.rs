@@ -10,7 +10,7 @@ use crate::mapping::sql::asked::unknown;
 use crate::mapping::sql::catalog::is_built_in;
 use crate::mapping::sql::names::{Call, Nature};
 
-use super::scope::Shape;
+use super::scope::{ANY, Shape};
 use super::{Walk, label, strings, unknown_node};
 
 /// A value whose fields nobody asks for.
@@ -33,6 +33,10 @@ impl Walk<'_, '_> {
     /// Functions of casts that may happen to a value without being written: only types that are somebody's have any.
     pub(super) fn implicit_casts(&mut self, shape: &Shape) -> Result<(), SqlRefusal> {
         match shape {
+            Shape::Of(ANY) => {
+                let casts = self.names.unwritten_casts();
+                self.call_unseen(&casts)
+            }
             // What may happen to a value of a built-in type is decided by the other side: the column that it is stored in.
             Shape::Of(type_oid) if !is_built_in(*type_oid) => {
                 let casts = self.names.implicit_casts(*type_oid);
@@ -216,7 +220,11 @@ impl Walk<'_, '_> {
         }
         let compared = matches!(
             link.sub_link_type(),
-            SubLinkType::AnySublink | SubLinkType::AllSublink | SubLinkType::RowcompareSublink
+            SubLinkType::AnySublink
+                | SubLinkType::AllSublink
+                | SubLinkType::RowcompareSublink
+                // Its elements are values that something is done with.
+                | SubLinkType::ArraySublink
         );
         if compared || link.sub_link_type() == SubLinkType::MultiexprSublink || outcome.columns.len() > 1 {
             for column in outcome.columns.iter().filter(|_| link.sub_link_type() != SubLinkType::ExistsSublink) {

@@ -13,7 +13,7 @@ use crate::mapping::sql::SqlRefusal;
 use crate::mapping::sql::asked::unknown;
 
 use super::columns::Columns;
-use super::scope::{Column, Item};
+use super::scope::{Column, Item, Shape};
 use super::{Walk, strings, unknown_node};
 
 /// What a member of FROM brings into sight.
@@ -198,9 +198,12 @@ impl Walk<'_, '_> {
             }
             self.read(&both);
             self.operator(&["="])?;
-            let type_oid = both.first().map_or(0, |column| column.type_oid);
-            let sources = both.into_iter().flat_map(|column| column.sources).collect();
-            merged.push(Column { name: Arc::clone(name), type_oid, sources });
+            // One is cast to the other's type, or both to a third one.
+            if both.iter().any(|column| Some(column.type_oid) != both.first().map(|first| first.type_oid)) {
+                both.iter().try_for_each(|column| self.implicit_casts(&Shape::Of(column.type_oid)))?;
+            }
+            // Both were read just now: whoever names the merged column reads nothing more.
+            merged.push(Column::plain(Arc::clone(name), both.first().map_or(0, |column| column.type_oid)));
         }
         let merged = Columns::from(merged);
         let mut columns = merged.clone();

@@ -124,6 +124,17 @@ impl Walk<'_, '_> {
         }
     }
 
+    /// A value that is written is stored in a column.
+    pub(super) fn stored_value(
+        &mut self,
+        relation: &Relation,
+        column: &Arc<str>,
+        value: &Node,
+        shape: &Shape,
+    ) -> Result<(), SqlRefusal> {
+        if may_be_cast(value) { self.assigned(relation, column, shape) } else { Ok(()) }
+    }
+
     /// SET of UPDATE, ON CONFLICT and MERGE: the columns written.
     pub(super) fn assignments(&mut self, relation: &Relation, targets: &[Node]) -> Result<Vec<Arc<str>>, SqlRefusal> {
         let mut names = Vec::new();
@@ -134,8 +145,8 @@ impl Walk<'_, '_> {
             if !target.indirection.is_empty() {
                 self.implicit_casts(&shape)?;
             }
-            if target.val.as_ref().is_some_and(|value| may_be_cast(value)) {
-                self.assigned(relation, &name, &shape)?;
+            if let Some(value) = &target.val {
+                self.stored_value(relation, &name, value, &shape)?;
             }
             names.push(name);
         }
@@ -186,7 +197,7 @@ impl Walk<'_, '_> {
 }
 
 /// Whether a value has a type of its own that may have to be cast: strings and parameters take the column's, numbers do not.
-fn may_be_cast(value: &Node) -> bool {
+pub(super) fn may_be_cast(value: &Node) -> bool {
     match &value.node {
         Some(NodeEnum::AConst(constant)) => !constant.isnull && !matches!(constant.val, Some(Val::Sval(_)) | None),
         Some(NodeEnum::ParamRef(_) | NodeEnum::SetToDefault(_)) => false,

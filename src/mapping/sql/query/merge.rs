@@ -19,6 +19,8 @@ impl Walk<'_, '_> {
             walk.with(merge.with_clause.as_ref())?;
             let (target, base) = walk.written(merge.relation.as_ref())?;
             walk.write_base("sql:Merge", &base, &[]);
+            // Whatever the branches do, and if they do nothing, the server wants SELECT on the target: run on PostgreSQL 15.
+            walk.read_base(&base, &[]);
             let Some(source) = &merge.source_relation else { return Err(unknown_node("MERGE")) };
             let source = walk.source(source)?;
             let both: Vec<Item> = source.iter().cloned().chain([target.clone()]).collect();
@@ -48,7 +50,12 @@ impl Walk<'_, '_> {
         match when.command_type() {
             CmdType::CmdInsert => {
                 let columns = self.inserted(&base.relation, &when.target_list)?;
-                self.values(&when.values)?;
+                for (position, value) in when.values.iter().enumerate() {
+                    let shape = self.bare(value)?;
+                    if let Some(column) = columns.get(position) {
+                        self.stored_value(&base.relation, column, value, &shape)?;
+                    }
+                }
                 self.asked.write("sql:Insert", &base.relation, columns);
             }
             CmdType::CmdUpdate => {

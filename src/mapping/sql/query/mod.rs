@@ -30,12 +30,12 @@ use std::sync::Arc;
 
 use ahash::{AHashMap, AHashSet};
 use pg_query::NodeEnum;
-use pg_query::protobuf::{Node, SelectStmt};
+use pg_query::protobuf::{Node, SelectStmt, TypeName};
 
 use self::scope::{Column, Item, Level, Outcome};
 use super::asked::{Asked, refused};
 use super::catalog::Relation;
-use super::names::Names;
+use super::names::{Call, Names};
 use super::{Effects, SqlRefusal};
 
 /// How many nodes may lie in each other: far more than people write, and little enough for [`super::STACK`].
@@ -105,7 +105,8 @@ impl<'n, 'a> Walk<'n, 'a> {
         if outcome.open {
             return Err(refused("columns-not-known", "the columns that the query returns cannot be told"));
         }
-        Ok(outcome.columns.into_iter().map(|column| (column.name, column.type_oid)).collect())
+        let known = |column: &Column| if column.type_oid == scope::ANY { 0 } else { column.type_oid };
+        Ok(outcome.columns.iter().map(|column| (Arc::clone(&column.name), known(column))).collect())
     }
 
     /// An expression with nothing in FROM: arguments of EXECUTE and CALL, DEFAULT.
@@ -114,6 +115,41 @@ impl<'n, 'a> Walk<'n, 'a> {
     /// As [`Self::query`].
     pub(super) fn expression(&mut self, node: &Node) -> Result<(), SqlRefusal> {
         self.value(node).map(drop)
+    }
+
+    /// Values that become a type which nobody has written: those that EXECUTE gives to parameters, whose types are known to whoever prepared
+    /// the statement. What any cast may call that is not written, unless all are strings.
+    ///
+    /// # Errors
+    /// As [`Self::query`].
+    pub(super) fn parameters(&mut self, values: &[Node]) -> Result<(), SqlRefusal> {
+        let mut cast = false;
+        for value in values {
+            self.value(value)?;
+            cast |= insert::may_be_cast(value);
+        }
+        if !cast {
+            return Ok(());
+        }
+        let casts = self.names.unwritten_casts();
+        self.call_unseen(&casts)
+    }
+
+    /// The arguments of a procedure, cast to what it takes.
+    ///
+    /// # Errors
+    /// As [`Self::query`].
+    pub(super) fn arguments(&mut self, call: &Call, arguments: &[Node]) -> Result<(), SqlRefusal> {
+        self.values(arguments)?;
+        self.casts_to_arguments(call)
+    }
+
+    /// A new type for values that are there.
+    ///
+    /// # Errors
+    /// As [`Self::query`].
+    pub(super) fn becomes(&mut self, type_name: &TypeName) -> Result<(), SqlRefusal> {
+        self.optional_type(Some(type_name)).map(drop)
     }
 
     /// An expression that reads a relation's columns: COPY … WHERE.

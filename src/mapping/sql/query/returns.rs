@@ -6,13 +6,13 @@ use pg_query::NodeEnum;
 use pg_query::protobuf::{FuncCall, Node, RangeFunction, RangeTableFunc};
 
 use crate::mapping::sql::SqlRefusal;
-use crate::mapping::sql::catalog::Function;
+use crate::mapping::sql::catalog::{Function, is_built_in};
 use crate::mapping::sql::names::Call;
 
 use super::call::Called;
 use super::from::{columns_of, name_of};
 use super::label::expression_label;
-use super::scope::{Column, Item};
+use super::scope::{ANY, Column, Item};
 use super::{Walk, strings, unknown_node};
 
 /// Columns, and whether there may be more.
@@ -111,7 +111,10 @@ impl Walk<'_, '_> {
 
     fn columns_of_function(&self, function: &Function, scalar: &Arc<str>) -> Columns {
         if !function.output_names.is_empty() {
-            return (function.output_names.iter().map(|name| Column::plain(Arc::clone(name), 0)).collect(), false);
+            // Which types these have is not read; those of the server's own functions are its own.
+            let type_oid = if is_built_in(function.oid) { 0 } else { ANY };
+            let columns = function.output_names.iter().map(|name| Column::plain(Arc::clone(name), type_oid));
+            return (columns.collect(), false);
         }
         if let Some(relation) = self.fields_of(function.returns) {
             let columns = relation.columns.iter().map(|c| Column::plain(Arc::clone(&c.name), c.type_oid));
@@ -120,7 +123,7 @@ impl Walk<'_, '_> {
         // A row of any kind, or of the kind of the argument.
         let known = self.names.catalog().types.get(&function.returns);
         let certain = known.is_some_and(|known| matches!(known.kind, 'b' | 'd' | 'e' | 'r' | 'm'));
-        (vec![Column::plain(Arc::clone(scalar), if certain { function.returns } else { 0 })], !certain)
+        (vec![Column::plain(Arc::clone(scalar), if certain { function.returns } else { ANY })], !certain)
     }
 
     /// XMLTABLE.

@@ -68,7 +68,8 @@ impl Item {
         let base = Rc::new(Base { relation: Arc::clone(relation), only });
         let columns = relation.columns.iter().map(|column| Column {
             name: Arc::clone(&column.name),
-            type_oid: column.type_oid,
+            // Of a table that the text itself makes, types may not be known.
+            type_oid: if column.type_oid == 0 { ANY } else { column.type_oid },
             sources: vec![(Rc::clone(&base), Arc::clone(&column.name))],
         });
         Self {
@@ -209,6 +210,10 @@ pub(super) enum Shape {
     Row { columns: Columns, open: bool },
 }
 
+/// The type of a value that may be of any type, somebody's among them. 0 is that of a value of which it does not matter: what it is made of
+/// was asked about, or it is a text that becomes whatever is wanted.
+pub(super) const ANY: u32 = u32::MAX;
+
 /// The pseudo-type `record`, in `pg_type.dat` of every version.
 const RECORD: u32 = 2249;
 
@@ -341,7 +346,7 @@ impl Walk<'_, '_> {
                 found.unwrap_or(if *open { Field::NotKnown } else { Field::No })
             }
             // A row without a type: what fields it has is known to the function that made it.
-            Shape::Of(0 | RECORD) => Field::NotKnown,
+            Shape::Of(0 | RECORD | ANY) => Field::NotKnown,
             Shape::Of(type_oid) => match self.fields_of(*type_oid) {
                 Some(relation) => {
                     let found = relation.columns.iter().find(|column| &*column.name == name);

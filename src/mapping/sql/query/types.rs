@@ -4,9 +4,10 @@ use pg_query::NodeEnum;
 use pg_query::protobuf::{Node, TypeCast, TypeName};
 
 use crate::mapping::sql::SqlRefusal;
+use crate::mapping::sql::catalog::is_built_in;
 use crate::mapping::sql::names::Nature;
 
-use super::scope::Shape;
+use super::scope::{ANY, Shape};
 use super::{Walk, strings, unknown_node};
 
 impl Walk<'_, '_> {
@@ -25,7 +26,12 @@ impl Walk<'_, '_> {
         self.modifiers(&name.typmods)?;
         self.modifiers(&name.array_bounds)?;
         let type_oid = self.cast_to_named(&strings(&name.names)?)?;
-        Ok(if name.array_bounds.is_empty() { type_oid } else { 0 })
+        // Of an array it matters what its elements are.
+        Ok(match name.array_bounds.is_empty() {
+            true => type_oid,
+            false if is_built_in(type_oid) => 0,
+            false => ANY,
+        })
     }
 
     /// `varchar(10)`, `geometry(point, 4326)`.

@@ -7,7 +7,7 @@ use pg_query::protobuf::{AlterTableCmd, AlterTableStmt, AlterTableType, ColumnDe
 
 use super::super::SqlRefusal;
 use super::super::asked::refused;
-use super::super::catalog::Relation;
+use super::super::catalog::{Relation, is_built_in};
 use super::super::names::cut;
 use super::{After, Judge, incomplete, nodes};
 
@@ -50,6 +50,14 @@ impl Judge<'_, '_> {
         Ok("alter_table")
     }
 
+    /// The values of a column are cast to something else.
+    fn was(&mut self, relation: &Relation, column: &str) -> Result<(), SqlRefusal> {
+        let known = relation.columns.iter().find(|known| *known.name == *column);
+        let known = known.filter(|known| !is_built_in(known.type_oid));
+        let casts = known.map(|known| self.names().implicit_casts(known.type_oid));
+        casts.map_or(Ok(()), |casts| self.walk.asked.call(&casts))
+    }
+
     /// One command: what it asks beyond `sql:Alter` on the table. A new column goes into `relation`.
     fn alter_command(&mut self, command: &AlterTableCmd, relation: &mut Arc<Relation>) -> Result<After, SqlRefusal> {
         use AlterTableType as T;
@@ -65,10 +73,16 @@ impl Judge<'_, '_> {
                 self.column_parts(column, relation)?;
                 return Ok(After::Relations { relations: Vec::new(), local: false });
             }
-            Some(NodeEnum::ColumnDef(column)) if matches!(subtype, T::AtAlterColumnType) => {
-                self.column_of_rows(&command.name, column, relation)?;
+            Some(NodeEnum::ColumnDef(column)) => {
+                // TYPE casts what is stored, by USING or by what the server finds.
+                if let (T::AtAlterColumnType, Some(type_name)) = (subtype, &column.type_name) {
+                    self.walk.becomes(type_name)?;
+                    self.was(relation, cut(&command.name))?;
+                    self.column_of_rows(&command.name, column, relation)?;
+                } else {
+                    self.column_parts(column, relation)?;
+                }
             }
-            Some(NodeEnum::ColumnDef(column)) => self.column_parts(column, relation)?,
             Some(NodeEnum::Constraint(constraint)) => self.constraint(constraint, relation)?,
             // The parent of INHERIT.
             Some(NodeEnum::RangeVar(other)) => {

@@ -35,8 +35,10 @@ impl Judge<'_, '_> {
             return Err(unknown("42883", format!("procedure {} does not exist", nodes::written(&name))));
         }
         self.walk.asked.execute(&meant.candidates);
-        for argument in &called.args {
-            self.walk.expression(argument)?;
+        self.walk.arguments(&meant, &called.args)?;
+        // Only aggregates have these: the server refuses them.
+        if !called.agg_order.is_empty() || called.agg_filter.is_some() || called.over.is_some() {
+            return Err(incomplete());
         }
         self.after = After::Unknown;
         Ok("call")

@@ -44,11 +44,12 @@ impl Judge<'_, '_> {
 /// # Source
 /// PostgreSQL `defGetCopyHeaderChoice` in copy.c.
 fn has_header(copy: &CopyStmt) -> bool {
-    let options = copy.options.iter().filter_map(|option| match &option.node {
+    let mut options = copy.options.iter().filter_map(|option| match &option.node {
         Some(NodeEnum::DefElem(option)) if option.defname == "header" => Some(option),
         _ => None,
     });
-    options.last().is_some_and(|option| is_on(option))
+    // Given twice, the server refuses it.
+    options.next_back().is_some_and(|option| is_on(option))
 }
 
 fn is_on(option: &DefElem) -> bool {

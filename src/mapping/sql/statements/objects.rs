@@ -239,12 +239,6 @@ impl Judge<'_, '_> {
     }
 
     pub(super) fn create_schema(&mut self, create: &CreateSchemaStmt) -> Result<&'static str, SqlRefusal> {
-        if !create.schema_elts.is_empty() {
-            return Err(refused(
-                "schema-elements",
-                "CREATE SCHEMA with elements is not judged: create them one by one",
-            ));
-        }
         let name = match &*create.schemaname {
             "" => nodes::role(create.authrole.as_ref(), self.names()),
             name => name,
@@ -253,7 +247,52 @@ impl Judge<'_, '_> {
         let there = self.names().schema_exists(name) && create.if_not_exists;
         let after = if there { After::Nothing } else { After::Schema(cut(name).into()) };
         self.defines(after);
+        if !create.schema_elts.is_empty() {
+            self.schema_elements(create, cut(name))?;
+            // What they have made is known to the server alone.
+            self.after = After::Unknown;
+        }
         Ok("create_schema")
+    }
+
+    /// What CREATE SCHEMA makes in the schema, as the role that will own it: as if each was a statement of its own, with the schema first on
+    /// the path.
+    ///
+    /// # Source
+    /// `CreateSchemaCommand` in `src/backend/commands/schemacmds.c`, `transformCreateSchemaStmtElements` in `parse_utilcmd.c`.
+    fn schema_elements(&mut self, create: &CreateSchemaStmt, schema: &str) -> Result<(), SqlRefusal> {
+        self.deeper()?;
+        if create.authrole.is_some()
+            && nodes::role(create.authrole.as_ref(), self.names()) != &*self.names().facts().role
+        {
+            let message = "CREATE SCHEMA makes its elements as another role: create them one by one";
+            return Err(refused("schema-elements", message));
+        }
+        let mut names = self.names().clone();
+        names.create_schema(schema);
+        names.enter(schema);
+        let mut elements =
+            create.schema_elts.iter().map(|node| nodes::inner(Some(node))).collect::<Result<Vec<_>, _>>()?;
+        elements.sort_by_key(|element| order(element));
+        for element in elements {
+            // Whatever else comes to stand here is not known to be made as a statement of its own would be.
+            if order(element) == NOT_AN_ELEMENT {
+                return Err(incomplete());
+            }
+            let judged = super::judge(element, &names, self.texts, self.earlier)?;
+            self.walk.asked.also(judged.asked);
+            match judged.after {
+                After::Relations { relations, .. } => relations.into_iter().for_each(|made| names.create(made)),
+                After::Nothing => {}
+                _ => {
+                    return Err(refused(
+                        "schema-elements",
+                        "CREATE SCHEMA has an element that is not judged within it",
+                    ));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// A type that lives in a schema.
@@ -294,6 +333,22 @@ impl Judge<'_, '_> {
         for role in nodes::roles(list, names) {
             self.on_object(action, object_type, &nodes::written(&[role]));
         }
+    }
+}
+
+/// No statement of a CREATE SCHEMA.
+const NOT_AN_ELEMENT: u8 = u8::MAX;
+
+/// In which order the server makes the elements of a schema.
+const fn order(element: &NodeEnum) -> u8 {
+    match element {
+        NodeEnum::CreateSeqStmt(_) => 0,
+        NodeEnum::CreateStmt(_) => 1,
+        NodeEnum::ViewStmt(_) => 2,
+        NodeEnum::IndexStmt(_) => 3,
+        NodeEnum::CreateTrigStmt(_) => 4,
+        NodeEnum::GrantStmt(_) => 5,
+        _ => NOT_AN_ELEMENT,
     }
 }
 

@@ -54,9 +54,7 @@ impl Judge<'_, '_> {
     pub(super) fn execute(&mut self, execute: &ExecuteStmt) -> Result<&'static str, SqlRefusal> {
         self.deeper()?;
         self.walk.asked.literals_matter();
-        for argument in &execute.params {
-            self.walk.expression(argument)?;
-        }
+        self.walk.parameters(&execute.params)?;
         let earlier = self.earlier;
         match earlier.prepared.get(&*execute.name) {
             Some((statement, bytes)) => {

@@ -23,7 +23,7 @@ const KINDS: &[(&str, &str)] = &[
     ),
     ("update", "sql:Update on the Table with the columns written; what it reads sql:Select"),
     ("delete", "sql:Delete on the Table; what it reads sql:Select"),
-    ("merge", "sql:Merge on the Table, and what its branches do; what it reads sql:Select"),
+    ("merge", "sql:Merge and sql:Select on the Table, and what its branches do; what it reads sql:Select"),
     ("select_into", "sql:Create on the Schema (type: table); what the query asks"),
     ("begin", "sql:Connect"),
     ("commit", "sql:Connect"),
@@ -91,7 +91,7 @@ const KINDS: &[(&str, &str)] = &[
         "create_domain",
         "sql:Create on the Schema (type: domain); DEFAULT and CHECK what they call, and then sql:ExecuteCode",
     ),
-    ("create_schema", "sql:Create on the Database (type: schema)"),
+    ("create_schema", "sql:Create on the Database (type: schema); what its elements ask"),
     ("define", "sql:Create on the Schema (type: aggregate, operator, type, collation, text_search_…); sql:ExecuteCode"),
     (
         "create",

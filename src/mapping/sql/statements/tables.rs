@@ -11,7 +11,7 @@ use pg_query::protobuf::{
 
 use super::super::SqlRefusal;
 use super::super::asked::{refused, unknown};
-use super::super::catalog::{Column, Relation, RelationKind};
+use super::super::catalog::{Column, Relation, RelationKind, is_built_in};
 use super::super::names::cut;
 use super::super::query::Walk;
 use super::{After, Judge, incomplete, nodes, object};
@@ -186,6 +186,14 @@ impl Judge<'_, '_> {
 
     /// Defaults, checks and references of a column.
     pub(super) fn column_parts(&mut self, column: &ColumnDef, relation: &Arc<Relation>) -> Result<(), SqlRefusal> {
+        if let Some(type_name) = column.type_name.as_ref().filter(|_| has_default(column)) {
+            // The default is cast to it.
+            let target = nodes::type_oid(type_name, self.names())?;
+            if !is_built_in(target) {
+                let casts = self.names().implicit_casts(target);
+                self.stored(|walk| walk.asked.call(&casts))?;
+            }
+        }
         if let Some(default) = &column.raw_default {
             self.stored(|walk| walk.expression_about(default, relation))?;
         }
@@ -437,6 +445,16 @@ fn take_into(select: &mut SelectStmt) -> Option<IntoClause> {
         Some(into) => Some(*into),
         None => take_into(select.larg.as_deref_mut()?),
     }
+}
+
+/// Whether a value is written with the column that it will have by itself.
+fn has_default(column: &ColumnDef) -> bool {
+    column.constraints.iter().any(|constraint| match &constraint.node {
+        Some(NodeEnum::Constraint(constraint)) => {
+            matches!(constraint.contype(), ConstrType::ConstrDefault | ConstrType::ConstrGenerated)
+        }
+        _ => false,
+    })
 }
 
 /// Columns under the names that are given for the first of them.

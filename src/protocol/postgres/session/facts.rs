@@ -38,6 +38,11 @@ pub(super) fn read(
             answers.get(at).and_then(Option::as_ref).ok_or(Unjudgeable("the session did not tell its settings"))?;
         str::from_utf8(bytes).map_err(|_| Unjudgeable("the session's settings are not UTF-8"))
     };
+    let utf8_client = answer(4)?.eq_ignore_ascii_case("UTF8");
+    // In another encoding the bytes of one name can be those of another in UTF-8.
+    if !utf8_client && !answers.iter().flatten().all(|answer| answer.is_ascii()) {
+        return Err(Unjudgeable("the session's settings are not ASCII, and `client_encoding` is not UTF8"));
+    }
     if answer(3)? != "on" {
         return Err(Unjudgeable("standard_conforming_strings is off: statements cannot be judged"));
     }
@@ -54,7 +59,7 @@ pub(super) fn read(
             Some(temp) => temp.map(Into::into),
             None => before.and_then(|before| before.temp_schema.clone()),
         },
-        utf8_client: answer(4)?.eq_ignore_ascii_case("UTF8"),
+        utf8_client,
         utf8_server,
         caps,
     })
@@ -77,6 +82,16 @@ mod tests {
             read(&answers(["public", "admin", "app", "on", "LATIN1"]), None, None, true, SessionCaps::default())
                 .unwrap();
         assert_eq!((&*facts.role, &*facts.session_role, facts.utf8_client), ("admin", "app", false));
+    }
+
+    #[test]
+    fn names_in_another_encoding_are_not_taken_for_those_that_their_bytes_spell() {
+        let of = |path, encoding| {
+            read(&answers([path, "none", "app", "on", encoding]), None, None, true, SessionCaps::default())
+        };
+        assert_eq!(of("é", "UTF8").unwrap().search_path, ["é".into()]);
+        assert!(of("é", "LATIN1").is_err_and(|why| why.0.contains("ASCII")));
+        assert!(of("public", "LATIN1").is_ok());
     }
 
     #[test]

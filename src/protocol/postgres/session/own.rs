@@ -197,6 +197,7 @@ impl Session {
             Purpose::Facts { names } => self.facts_answered(&own.answers, names, own.synced)?,
             Purpose::Fingerprint => self.fingerprint_answered(&own.answers)?,
             Purpose::Changed(now, asked) => {
+                self.can_be_read(&own.answers)?;
                 let before = self.catalog.as_ref();
                 let read = before.map_or(Ok(None), |before| read_changed(before, &asked, &now, &own.answers));
                 match read.map_err(unreadable)? {
@@ -204,10 +205,13 @@ impl Session {
                     None => self.ask(&whole(), Purpose::Whole),
                 }
             }
-            Purpose::Whole => match read_whole(&own.answers).map_err(unreadable)? {
-                Some(catalog) => self.is_private_from_now_on(Arc::new(catalog)),
-                None => return Err(End::out_of_step("a catalogue")),
-            },
+            Purpose::Whole => {
+                self.can_be_read(&own.answers)?;
+                match read_whole(&own.answers).map_err(unreadable)? {
+                    Some(catalog) => self.is_private_from_now_on(Arc::new(catalog)),
+                    None => return Err(End::out_of_step("a catalogue")),
+                }
+            }
         }
         if let Some(ready) = self.first_ready.take() {
             self.to_client.push(ready);
@@ -257,6 +261,16 @@ impl Session {
             None => self.ask(&whole(), Purpose::Whole),
         }
         Ok(())
+    }
+
+    /// In another encoding the bytes of one name can be those of another in UTF-8.
+    fn can_be_read(&self, answers: &[Rows]) -> Result<(), End> {
+        let utf8 = self.facts.as_ref().is_some_and(|facts| facts.utf8_client);
+        if utf8 || answers.iter().flatten().flatten().flatten().all(|value| value.is_ascii()) {
+            return Ok(());
+        }
+        let words = "the catalogue has names that are not ASCII, and `client_encoding` is not UTF8";
+        Err(End::Failed { sqlstate: "0A000", message: words.into() })
     }
 
     /// The catalogue is of this session only.

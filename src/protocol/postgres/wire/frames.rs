@@ -2,7 +2,7 @@
 
 use std::io;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
@@ -16,6 +16,11 @@ const LARGE: usize = 0x3fff_fffe;
 const SMALL: usize = 10_000;
 /// libpq takes a longer message for lost synchronisation unless its kind may be long (`VALID_LONG_MESSAGE_TYPE`, `fe-protocol3.c`).
 const SMALL_OF_SERVER: usize = 30_000;
+
+/// What is kept of an error or a notice: `SELECT repeat('9', 500000000)::int` has one of half a gigabyte, which no session may hold.
+const MOST_WORDS: usize = 1024 * 1024;
+/// Longest result of a function-call message, which is held whole.
+const LONGEST_RETURNED: usize = 16 * 1024 * 1024;
 
 /// Whose messages are read: which kinds there are, and how long each may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +56,8 @@ pub(in crate::protocol::postgres) struct FrameReader {
     buffer: BytesMut,
     /// Of a message that is being passed on in pieces: how many bytes are still to come.
     owed: usize,
+    /// Of an error or a notice that was cut: how many bytes are still to come and to be thrown away.
+    dropped: usize,
 }
 
 /// Why a stream is no sequence of messages.
@@ -87,7 +94,8 @@ impl Side {
                 Some(message_bytes.min(SMALL))
             }
             (_, b'd') => Some(LARGE),
-            (Self::Server, b'T' | b'D' | b'V' | b'E' | b'N' | b'A' | b't') => Some(LARGE),
+            (Self::Server, b'V') => Some(LONGEST_RETURNED),
+            (Self::Server, b'T' | b'D' | b'E' | b'N' | b'A' | b't') => Some(LARGE),
             (
                 Self::Server,
                 b'R' | b'K' | b'S' | b'Z' | b'1' | b'2' | b'3' | b'C' | b'c' | b'G' | b'H' | b'W' | b'I' | b'n' | b's'
@@ -135,7 +143,7 @@ impl Frame {
 impl FrameReader {
     /// A reader of what `side` sends; `buffered` has been read already.
     pub(in crate::protocol::postgres) fn new(side: Side, buffered: BytesMut) -> Self {
-        Self { side, buffer: buffered, owed: 0 }
+        Self { side, buffer: buffered, owed: 0, dropped: 0 }
     }
 
     /// Reads once; 0 at the end of the stream.
@@ -168,20 +176,50 @@ impl FrameReader {
         from.read_buf(&mut self.buffer).await
     }
 
-    /// The next message that is wholly there. None while one is being passed on in pieces.
+    /// The next message that is wholly there. None while one is being passed on in pieces. Errors and notices are cut where they get too long
+    /// to be held.
     ///
     /// # Errors
     /// What comes next is no message: nothing more can be read.
     pub(in crate::protocol::postgres) fn next(&mut self) -> Result<Option<Frame>, FrameError> {
-        if self.owed > 0 {
+        self.drop_rest();
+        if self.owed > 0 || self.dropped > 0 {
             return Ok(None);
         }
         match self.side.total(&self.buffer)? {
+            Some(total) if total > MOST_WORDS && self.has_words() => Ok(self.cut(total)),
             Some(total) if total <= self.buffer.len() => {
                 Ok(Some(Frame { bytes: self.buffer.split_to(total).freeze() }))
             }
             _ => Ok(None),
         }
+    }
+
+    fn has_words(&self) -> bool {
+        matches!((self.side, self.buffer.first()), (Side::Server, Some(b'E' | b'N')))
+    }
+
+    /// The beginning of an error or a notice, as one that ends there; the rest of it is thrown away when it comes.
+    fn cut(&mut self, total: usize) -> Option<Frame> {
+        if self.buffer.len() < MOST_WORDS {
+            return None;
+        }
+        let mut words = self.buffer.split_to(MOST_WORDS);
+        self.dropped = total - MOST_WORDS;
+        // Not within a letter: UTF-8 has at most three bytes behind the first.
+        let letter = words.iter().rev().take(4).position(|byte| byte & 0xC0 != 0x80).map_or(0, |at| at + 1);
+        words.truncate(MOST_WORDS - letter);
+        words.extend_from_slice(&[0, 0]);
+        let length = u32::try_from(words.len() - 1).unwrap_or(u32::MAX);
+        words.iter_mut().skip(1).zip(length.to_be_bytes()).for_each(|(byte, of_length)| *byte = of_length);
+        self.drop_rest();
+        Some(Frame { bytes: words.freeze() })
+    }
+
+    fn drop_rest(&mut self) {
+        let there = self.dropped.min(self.buffer.len());
+        self.buffer.advance(there);
+        self.dropped -= there;
     }
 
     /// Everything that is there of messages whose types are in `tags`, as one piece, however many they are and though the last one
@@ -190,6 +228,10 @@ impl FrameReader {
     /// # Errors
     /// What comes next, behind messages of these types, is no message. Those before it have been lost: the stream is to be closed.
     pub(in crate::protocol::postgres) fn pass(&mut self, tags: &[u8]) -> Result<Option<Passed>, FrameError> {
+        self.drop_rest();
+        if self.dropped > 0 {
+            return Ok(None);
+        }
         let mut end = self.owed.min(self.buffer.len());
         self.owed -= end;
         let mut begun = 0;

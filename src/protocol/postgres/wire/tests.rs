@@ -33,6 +33,31 @@ fn a_message_shorter_than_its_own_length_or_longer_than_its_kind_may_be_is_refus
 }
 
 #[test]
+fn a_long_error_is_cut_and_the_next_message_is_seen_behind_it() {
+    use super::frames::read_all;
+    for (tag, letter) in [(b'E', "x"), (b'E', "€"), (b'N', "xé")] {
+        let body = [b"SERROR\0C22P02\0M", letter.repeat(3_000_000 / letter.len()).as_bytes(), b"\0\0"].concat();
+        let length = u32::try_from(body.len() + 4).unwrap().to_be_bytes();
+        let sent = [&[tag][..], &length, &body, b"Z\0\0\0\x05I"].concat();
+        for piece in [4_096, sent.len()] {
+            let (frames, rest, error) = read_all(Side::Server, &sent, piece);
+            assert_eq!((frames.len(), rest.len(), error), (2, 0, None));
+            assert_eq!(frames[1].as_bytes(), &b"Z\0\0\0\x05I"[..]);
+            let cut = &frames[0];
+            assert!(cut.as_bytes().len() <= 1024 * 1024 + 2, "{}", cut.as_bytes().len());
+            let told = u32::from_be_bytes(cut.as_bytes()[1..5].try_into().unwrap()) as usize;
+            assert_eq!(told + 1, cut.as_bytes().len());
+            let fields: Vec<_> = error_fields(cut.body()).collect();
+            assert_eq!(fields[1], (b'C', &b"22P02"[..]));
+            assert!(
+                str::from_utf8(fields[2].1)
+                    .is_ok_and(|message| message.ends_with(letter.chars().last().unwrap()) || letter == "xé")
+            );
+        }
+    }
+}
+
+#[test]
 fn long_rows_pass_in_pieces_and_the_next_message_is_seen_behind_them() {
     let mut bytes = BytesMut::new();
     frame(&mut bytes, b'D', |out| out.extend_from_slice(&[7; 100]));

@@ -1,8 +1,11 @@
 //! What statements ask, each written down, over the sample catalogue.
 
+mod casts;
 mod newer;
 mod property;
-mod table;
+mod reads;
+mod wide;
+mod writes;
 
 use crate::mapping::sql::asked::unknown;
 use crate::mapping::sql::catalog::Catalog;

@@ -2,7 +2,8 @@
 
 use proptest::prelude::*;
 
-use super::table::{READS, WRITES};
+use super::reads::READS;
+use super::writes::WRITES;
 use super::*;
 
 fn statement() -> impl Strategy<Value = &'static str> {
