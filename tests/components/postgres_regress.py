@@ -3,8 +3,9 @@
     postgres_regress.py --source DIR --direct HOST:PORT --through HOST:PORT --user ROLE --out DIR [--only a,b]
 
 Both servers are fresh and alike, with an empty database `regression`. The files run in the order of PostgreSQL's own
-schedule, one after the other, each in a psql of its own. Writes `OUT/FILE.diff` for each file that differs, and one JSON
-object to standard output: the files that ran, those that differ with the number of differing lines, those that hung.
+schedule, one after the other, each in a psql of its own. Writes `OUT/SIDE/FILE.out` for each file, `OUT/FILE.diff` for each
+that differs, and one JSON object to standard output: the files that ran, those that differ with the number of differing lines, those that hung, and
+how many seconds each took on either side.
 """
 import argparse
 import concurrent.futures
@@ -12,6 +13,7 @@ import difflib
 import json
 import os
 import subprocess
+import time
 
 PSQL = ["/usr/lib/postgresql/15/bin/psql", "-X", "-a", "-q", "-d", "regression", "-v", "HIDE_TABLEAM=on", "-v", "HIDE_TOAST_COMPRESSION=on"]
 LONGEST = 240  # seconds for one file
@@ -34,23 +36,27 @@ def environment(address, user, source, build):
 
 
 def run(side, address, arguments, tests):
-    """What psql wrote for each file."""
+    """What psql wrote for each file, and how long it took."""
     build = os.path.join(arguments.out, side)
     # The server writes there too, as another user.
     for folder in (build, os.path.join(build, "results")):
         os.makedirs(folder, exist_ok=True)
         os.chmod(folder, 0o777)
     base = environment(address, arguments.user, arguments.source, build)
-    wrote = {}
+    wrote, took = {}, {}
     for test in tests:
         with open(os.path.join(arguments.source, "sql", test + ".sql"), "rb") as sql:
+            began = time.monotonic()
             try:
                 done = subprocess.run(PSQL, stdin=sql, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
                                       env=base | {"PGAPPNAME": "pg_regress/" + test}, timeout=LONGEST)
                 wrote[test] = done.stdout.replace(build.encode(), b"BUILD")
             except subprocess.TimeoutExpired as hung:
                 wrote[test] = (hung.stdout or b"") + b"\nHUNG\n"
-    return wrote
+            with open(os.path.join(build, test + ".out"), "wb") as out:
+                out.write(wrote[test])
+            took[test] = round(time.monotonic() - began, 2)
+    return wrote, took
 
 
 def lines(text):
@@ -68,7 +74,7 @@ def main():
         tests = [test for test in tests if test in arguments.only.split(",")]
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         both = [pool.submit(run, side, getattr(arguments, side), arguments, tests) for side in ("direct", "through")]
-        direct, through = (side.result() for side in both)
+        (direct, direct_took), (through, through_took) = (side.result() for side in both)
     differ, hung = {}, []
     for test in tests:
         if through[test].endswith(b"\nHUNG\n"):
@@ -79,7 +85,7 @@ def main():
         with open(os.path.join(arguments.out, test + ".diff"), "w", encoding="utf-8") as diff:
             diff.write("\n".join(found) + "\n")
         differ[test] = sum(1 for line in found[2:] if line[:1] in "+-")
-    print(json.dumps({"ran": tests, "differ": differ, "hung": hung}))
+    print(json.dumps({"ran": tests, "differ": differ, "hung": hung, "took": {test: [direct_took[test], through_took[test]] for test in tests}}))
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ pub fn map(
         if let Some(node) = node {
             // 0 is up to the end of the text.
             let bytes = usize::try_from(raw.stmt_len).ok().filter(|bytes| *bytes > 0).unwrap_or(text.len());
-            statements.push(walk.statement(node, bytes)?);
+            statements.push(walk.statement(node, bytes).map_err(|refusal| refusal.in_characters_of(text))?);
         }
     }
     let normalized = text::normalized(text);

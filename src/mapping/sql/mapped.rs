@@ -173,3 +173,26 @@ pub struct SqlRefusal {
     /// It names something that the catalogue did not have: with a newer catalogue it may be understood.
     pub stale: bool,
 }
+
+impl SqlRefusal {
+    /// The same for a name at this byte of the text. The innermost place counts.
+    pub(super) fn at(mut self, byte: i32) -> Self {
+        if self.stale && self.position.is_none() {
+            self.position = u32::try_from(byte).ok();
+        }
+        self
+    }
+
+    /// What [`Self::at`] has noted, as the client counts.
+    pub(super) fn in_characters_of(mut self, text: &str) -> Self {
+        let before = self.position.and_then(|byte| text.get(..usize::try_from(byte).ok()?));
+        self.position = before.and_then(|before| u32::try_from(before.chars().count() + 1).ok());
+        self
+    }
+
+    /// The same, of another text than the client's.
+    pub(super) fn nowhere(mut self) -> Self {
+        self.position = None;
+        self
+    }
+}

@@ -22,7 +22,7 @@ pub(super) async fn catalogue(session: &mut Session) -> Catalog {
             rows.push(reading, &row).unwrap_or_else(|error| panic!("{reading:?}: {error}: {row:?}"));
         }
     }
-    Catalog::build(rows).expect("a catalogue")
+    Catalog::build(&rows).expect("a catalogue")
 }
 
 /// What the session says of itself.

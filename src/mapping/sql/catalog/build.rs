@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use ahash::{AHashMap, AHashSet};
 
 use super::built_in::BuiltIn;
+use super::model::Base;
+use super::part::Asked;
 use super::rows::{CatalogRows, FunctionRow, RelationRow};
 use super::{
     Cast, Catalog, Column, Fingerprint, Function, FunctionKind, Operator, Relation, RelationKind, Schema, SqlType,
@@ -34,7 +36,7 @@ impl Catalog {
     ///
     /// # Errors
     /// It is not known which database this is, or the server's version is not supported.
-    pub fn build(rows: CatalogRows) -> Result<Self, CatalogError> {
+    pub fn build(rows: &CatalogRows) -> Result<Self, CatalogError> {
         Self::over(&BuiltIn::default(), rows)
     }
 
@@ -50,50 +52,59 @@ impl Catalog {
         // Somebody has tied the two together, which takes a superuser: they are read and put together as one.
         if built_in.need_foreign() || foreign.reach_built_in() {
             foreign.append(built_in);
-            return Ok(Self { fingerprint, ..Self::build(foreign)? });
+            return Ok(Self { fingerprint, ..Self::build(&foreign)? });
         }
-        let built_in = Arc::new(BuiltIn::new(built_in, &foreign));
-        let catalog = Self::over(&built_in, foreign)?;
-        Ok(Self { fingerprint, built_in: Some(built_in), ..catalog })
+        let built_in = BuiltIn::new(&built_in, &foreign);
+        let catalog = Self::over(&built_in, &foreign)?;
+        let base = Some(Base { built_in: Arc::new(built_in), foreign: foreign.kept() });
+        Ok(Self { fingerprint, base, ..catalog })
     }
 
-    /// The catalogue with the same objects that came with the server, and these of others'. None if that is not so, and all has to be read.
+    /// The catalogue with the same objects that came with the server, and these of others': what was asked of them is in `foreign`, the rest is
+    /// as it was. None if that is not so, and all has to be read.
     ///
     /// # Errors
     /// As for [`Catalog::build`].
-    pub fn built_over(&self, foreign: CatalogRows, fingerprint: Fingerprint) -> Result<Option<Self>, CatalogError> {
-        let Some(built_in) = &self.built_in else { return Ok(None) };
+    pub fn built_over(
+        &self,
+        mut foreign: CatalogRows,
+        asked: &[&Asked],
+        fingerprint: Fingerprint,
+    ) -> Result<Option<Self>, CatalogError> {
+        let Some(Base { built_in, foreign: before }) = &self.base else { return Ok(None) };
+        foreign.fill_up(before, |reading| asked.iter().any(|(asked, _)| *asked == reading));
         let same = fingerprint.built_in == self.fingerprint.built_in && built_in.has_schemas_of(&foreign);
         if !same || foreign.reach_built_in() {
             return Ok(None);
         }
-        let catalog = Self::over(built_in, foreign)?;
-        Ok(Some(Self { fingerprint, built_in: Some(Arc::clone(built_in)), ..catalog }))
+        let catalog = Self::over(built_in, &foreign)?;
+        let base = Some(Base { built_in: Arc::clone(built_in), foreign: foreign.kept() });
+        Ok(Some(Self { fingerprint, base, ..catalog }))
     }
 
-    fn over(built_in: &BuiltIn, mut rows: CatalogRows) -> Result<Self, CatalogError> {
-        let database = rows.database.take().ok_or(CatalogError::NoDatabase)?;
+    fn over(built_in: &BuiltIn, rows: &CatalogRows) -> Result<Self, CatalogError> {
+        let database = rows.database.as_ref().ok_or(CatalogError::NoDatabase)?;
         let major = database.version / 10_000;
         if !(14..=18).contains(&major) {
             return Err(CatalogError::Version(major));
         }
-        let schemas = Schemas::new(&rows);
+        let schemas = Schemas::new(rows);
         let mut catalog = Self {
             generation: GENERATIONS.fetch_add(1, Ordering::Relaxed),
             major,
-            database: database.name,
-            schemas: schemas.with(built_in, &rows),
+            database: Arc::clone(&database.name),
+            schemas: schemas.with(built_in, rows),
             relations: built_in.relations.clone(),
             types: built_in.types.clone(),
-            roles: roles::roles(&rows, database.owner),
+            roles: roles::roles(rows, database.owner),
             ..Self::default()
         };
-        catalog.add(&mut rows, &schemas, built_in);
+        catalog.add(rows, &schemas, built_in);
         Ok(catalog)
     }
 
     /// Adds what the rows say to what is there, and tells the functions among it.
-    pub(super) fn add(&mut self, rows: &mut CatalogRows, schemas: &Schemas, built_in: &BuiltIn) -> Functions {
+    pub(super) fn add(&mut self, rows: &CatalogRows, schemas: &Schemas, built_in: &BuiltIn) -> Functions {
         self.add_relations(rows, schemas, built_in);
         self.add_types(rows, schemas);
         let functions = self.add_functions(rows, schemas);
@@ -108,10 +119,10 @@ impl Catalog {
         self.schemas.get_mut(name).map(Arc::make_mut)
     }
 
-    fn add_relations(&mut self, rows: &mut CatalogRows, schemas: &Schemas, built_in: &BuiltIn) {
+    fn add_relations(&mut self, rows: &CatalogRows, schemas: &Schemas, built_in: &BuiltIn) {
         let mut columns = columns(rows);
         let reach = reach::Reach::new(rows, &columns, built_in);
-        for row in std::mem::take(&mut rows.relations) {
+        for row in &rows.relations {
             let (Some(schema), Some(kind)) = (schemas.name(row.schema), kind(row.kind)) else { continue };
             if let Some(known) = self.schema(schema) {
                 known.relations.insert(Arc::clone(&row.name), row.oid);
@@ -123,8 +134,8 @@ impl Catalog {
         }
     }
 
-    fn add_types(&mut self, rows: &mut CatalogRows, schemas: &Schemas) {
-        for row in rows.types.drain(..) {
+    fn add_types(&mut self, rows: &CatalogRows, schemas: &Schemas) {
+        for row in &rows.types {
             let Some(schema) = schemas.name(row.schema) else { continue };
             if let Some(known) = self.schema(schema) {
                 known.types.insert(Arc::clone(&row.name), row.oid);
@@ -132,7 +143,7 @@ impl Catalog {
             let sql_type = SqlType {
                 oid: row.oid,
                 schema: Arc::clone(schema),
-                name: row.name,
+                name: Arc::clone(&row.name),
                 kind: row.kind,
                 relation: row.relation,
                 inner: row.inner,
@@ -142,9 +153,9 @@ impl Catalog {
     }
 
     /// Schema and name of every function, by oid.
-    fn add_functions(&mut self, rows: &mut CatalogRows, schemas: &Schemas) -> Functions {
+    fn add_functions(&mut self, rows: &CatalogRows, schemas: &Schemas) -> Functions {
         let mut names = AHashMap::with_capacity(rows.functions.len());
-        for row in rows.functions.drain(..) {
+        for row in &rows.functions {
             let Some(schema) = schemas.name(row.schema) else { continue };
             names.insert(row.oid, (Arc::clone(schema), Arc::clone(&row.name)));
             if let Some(known) = self.schema(schema) {
@@ -156,11 +167,11 @@ impl Catalog {
 
     fn add_operators<'f>(
         &mut self,
-        rows: &mut CatalogRows,
+        rows: &CatalogRows,
         schemas: &Schemas,
         functions: impl Fn(u32) -> Option<&'f (Arc<str>, Arc<str>)>,
     ) {
-        for row in rows.operators.drain(..) {
+        for row in &rows.operators {
             // One that was only announced (as another's commutator) has no function and cannot be called.
             let (Some(schema), Some((function_schema, function))) = (schemas.name(row.schema), functions(row.function))
             else {
@@ -174,7 +185,7 @@ impl Catalog {
                 right: row.right,
             };
             if let Some(known) = self.schema(schema) {
-                known.operators.entry(row.name).or_default().push(operator);
+                known.operators.entry(Arc::clone(&row.name)).or_default().push(operator);
             }
         }
     }
@@ -223,14 +234,15 @@ impl Schemas {
 }
 
 /// Columns of every relation, in order, with what generated ones read.
-fn columns(rows: &mut CatalogRows) -> AHashMap<u32, Vec<Column>> {
-    rows.columns.sort_unstable_by_key(|column| (column.relation, column.number));
+fn columns(rows: &CatalogRows) -> AHashMap<u32, Vec<Column>> {
+    let mut sorted: Vec<_> = rows.columns.iter().collect();
+    sorted.sort_unstable_by_key(|column| (column.relation, column.number));
     let mut generated: AHashMap<(u32, i16), Vec<i16>> = AHashMap::new();
-    for (relation, column, read) in rows.generated.drain(..) {
-        generated.entry((relation, column)).or_default().push(read);
+    for (relation, column, read) in &rows.generated {
+        generated.entry((*relation, *column)).or_default().push(*read);
     }
     let mut all = AHashMap::with_capacity(rows.relations.len());
-    for columns in rows.columns.chunk_by(|one, next| one.relation == next.relation) {
+    for columns in sorted.chunk_by(|one, next| one.relation == next.relation) {
         let Some(relation) = columns.first().map(|column| column.relation) else { continue };
         let name_of = |number: &i16| columns.iter().find(|column| column.number == *number);
         let named = columns.iter().map(|column| {
@@ -247,7 +259,7 @@ fn columns(rows: &mut CatalogRows) -> AHashMap<u32, Vec<Column>> {
 }
 
 fn relation(
-    row: RelationRow,
+    row: &RelationRow,
     schema: Arc<str>,
     kind: RelationKind,
     columns: Vec<Column>,
@@ -256,7 +268,7 @@ fn relation(
     Relation {
         oid: row.oid,
         schema,
-        name: row.name,
+        name: Arc::clone(&row.name),
         kind,
         columns,
         partition_of: reach.wholes(row.oid),
@@ -268,7 +280,7 @@ fn relation(
     }
 }
 
-fn function(row: FunctionRow) -> Function {
+fn function(row: &FunctionRow) -> Function {
     Function {
         oid: row.oid,
         kind: match row.kind {
@@ -285,9 +297,9 @@ fn function(row: FunctionRow) -> Function {
         // Without its variadic argument: some take none for it, and asking for one too many beats missing one.
         arguments_least: row.arguments.saturating_sub(row.defaults).saturating_sub(u16::from(row.variadic)),
         arguments_most: (!row.variadic).then_some(row.arguments),
-        argument_types: row.argument_types,
+        argument_types: row.argument_types.clone(),
         returns: row.returns,
-        output_names: row.output_names,
+        output_names: row.output_names.clone(),
     }
 }
 

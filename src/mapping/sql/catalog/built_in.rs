@@ -22,10 +22,10 @@ pub struct BuiltIn {
 
 impl BuiltIn {
     /// What the rows of one part say, with the schemas that are among those of the other.
-    pub(super) fn new(mut rows: CatalogRows, foreign: &CatalogRows) -> Self {
+    pub(super) fn new(rows: &CatalogRows, foreign: &CatalogRows) -> Self {
         let (schemas, nothing) = (Schemas::new(foreign), Self::default());
         let mut catalog = Catalog { schemas: schemas.with(&nothing, foreign), ..Catalog::default() };
-        let functions = catalog.add(&mut rows, &schemas, &nothing);
+        let functions = catalog.add(rows, &schemas, &nothing);
         let named = |column: &ColumnRow| ((column.relation, column.number), Arc::clone(&column.name));
         let filled = catalog.schemas.into_iter().filter(|(_, schema)| !schema.is_empty());
         Self {

@@ -14,10 +14,10 @@ pub(crate) mod testing;
 pub use build::CatalogError;
 pub use built_in::BuiltIn;
 pub use model::{
-    Cast, Catalog, Column, Function, FunctionKind, Operator, Relation, RelationKind, Role, Schema, SqlType, Usage,
-    Volatility,
+    Base, Cast, Catalog, Column, Function, FunctionKind, Operator, Relation, RelationKind, Role, Schema, SqlType,
+    Usage, Volatility,
 };
-pub use part::{Fingerprint, Part};
+pub use part::{Asked, Fingerprint, Part};
 pub use queries::{Query, Reading};
 pub use rows::{CatalogRows, RowError};
 

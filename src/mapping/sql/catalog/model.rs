@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use ahash::AHashMap;
 
-use super::{BuiltIn, Fingerprint};
+use super::part::Asked;
+use super::{BuiltIn, CatalogRows, Fingerprint};
 
 /// A database at one moment. Immutable and shared; everything by exact name, as the server stores it.
 #[derive(Debug, Default)]
@@ -28,7 +29,30 @@ pub struct Catalog {
     /// What tells whether it is still that.
     pub fingerprint: Fingerprint,
     /// What the next reading need not read again.
-    pub built_in: Option<Arc<BuiltIn>>,
+    pub base: Option<Base>,
+}
+
+/// What a catalogue was made of.
+#[derive(Debug)]
+pub struct Base {
+    pub(super) built_in: Arc<BuiltIn>,
+    pub(super) foreign: CatalogRows,
+}
+
+impl Catalog {
+    /// What has to be asked for a catalogue of this fingerprint, of what did not come with the server: the rest is known. None if everything
+    /// has to be read.
+    #[must_use]
+    pub fn changed(&self, now: &Fingerprint) -> Option<Vec<&'static Asked>> {
+        self.base.as_ref()?;
+        (self.fingerprint.built_in == now.built_in).then(|| self.fingerprint.changed(now))
+    }
+
+    /// What came with the server.
+    #[must_use]
+    pub fn built_in(&self) -> Option<&Arc<BuiltIn>> {
+        self.base.as_ref().map(|base| &base.built_in)
+    }
 }
 
 /// A schema.

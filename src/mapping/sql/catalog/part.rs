@@ -4,6 +4,9 @@ use std::sync::LazyLock;
 
 use super::{Catalog, Reading};
 
+/// A query about one part.
+pub type Asked = (Reading, String);
+
 /// A part of a catalogue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
@@ -50,9 +53,9 @@ const SMALL: [&str; 2] = ["pg_auth_members", "pg_namespace"];
 impl Part {
     /// The queries about this part: both together answer all of [`Catalog::QUERIES`].
     #[must_use]
-    pub fn queries(self) -> &'static [(Reading, String)] {
-        static BUILT_IN: LazyLock<Vec<(Reading, String)>> = LazyLock::new(|| split(Part::BuiltIn));
-        static FOREIGN: LazyLock<Vec<(Reading, String)>> = LazyLock::new(|| split(Part::Foreign));
+    pub fn queries(self) -> &'static [Asked] {
+        static BUILT_IN: LazyLock<Vec<Asked>> = LazyLock::new(|| split(Part::BuiltIn));
+        static FOREIGN: LazyLock<Vec<Asked>> = LazyLock::new(|| split(Part::Foreign));
         match self {
             Self::BuiltIn => &BUILT_IN,
             Self::Foreign => &FOREIGN,
@@ -98,6 +101,21 @@ impl Fingerprint {
         &QUERY
     }
 
+    /// The queries about the foreign part whose answers may be others now.
+    pub(super) fn changed(&self, now: &Self) -> Vec<&'static Asked> {
+        let tables = || TABLES.iter().map(|(table, _, _)| *table).chain(SMALL).chain(["pg_database", "pg_roles"]);
+        let (before, after): (Vec<_>, Vec<_>) = (self.foreign.split('/').collect(), now.foreign.split('/').collect());
+        let known = before.len() == tables().count() && after.len() == before.len();
+        let changed: Vec<_> = tables()
+            .zip(before.iter().zip(&after))
+            .filter(|(_, (before, after))| before != after)
+            .map(|(table, _)| table)
+            .collect();
+        let is_changed =
+            |(reading, _): &&Asked| !known || read_by(*reading).iter().any(|table| changed.contains(table));
+        Part::Foreign.queries().iter().filter(is_changed).collect()
+    }
+
     /// Whether both are known, and the same.
     #[must_use]
     pub fn is_still(&self, now: &Self) -> bool {
@@ -105,7 +123,27 @@ impl Fingerprint {
     }
 }
 
-fn split(part: Part) -> Vec<(Reading, String)> {
+/// The tables that a query reads.
+const fn read_by(reading: Reading) -> &'static [&'static str] {
+    match reading {
+        Reading::Database => &["pg_database"],
+        Reading::Roles => &["pg_roles"],
+        Reading::Memberships => &["pg_auth_members"],
+        Reading::Schemas | Reading::Usage => &["pg_namespace"],
+        Reading::Relations | Reading::ViewOptions => &["pg_class"],
+        Reading::Columns => &["pg_attribute"],
+        Reading::Generated => &["pg_attrdef", "pg_depend"],
+        Reading::Inheritance => &["pg_inherits"],
+        Reading::Views => &["pg_rewrite", "pg_depend"],
+        Reading::ForeignKeys => &["pg_constraint"],
+        Reading::Functions => &["pg_proc"],
+        Reading::Operators => &["pg_operator"],
+        Reading::Types => &["pg_type"],
+        Reading::Casts => &["pg_cast"],
+    }
+}
+
+fn split(part: Part) -> Vec<Asked> {
     let queries = Catalog::QUERIES.iter().filter_map(|(reading, text)| {
         // The name of the column that tells the part: the first, of operators the last.
         let columns = match reading {

@@ -56,14 +56,14 @@ pub struct CatalogRows {
     pub(super) casts: Vec<CastRow>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct DatabaseRow {
     pub(super) name: Arc<str>,
     pub(super) owner: u32,
     pub(super) version: u32,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct RoleRow {
     pub(super) oid: u32,
     pub(super) name: Arc<str>,
@@ -71,7 +71,7 @@ pub(super) struct RoleRow {
     pub(super) inherits: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct SchemaRow {
     pub(super) oid: u32,
     pub(super) name: Arc<str>,
@@ -80,7 +80,7 @@ pub(super) struct SchemaRow {
     pub(super) default_usage: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct RelationRow {
     pub(super) oid: u32,
     pub(super) schema: u32,
@@ -90,7 +90,7 @@ pub(super) struct RelationRow {
     pub(super) is_partition: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct ColumnRow {
     pub(super) relation: u32,
     pub(super) number: i16,
@@ -99,7 +99,7 @@ pub(super) struct ColumnRow {
     pub(super) generated: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct ViewRow {
     pub(super) view: u32,
     pub(super) relation: u32,
@@ -107,7 +107,7 @@ pub(super) struct ViewRow {
     pub(super) whole_rows: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct FunctionRow {
     pub(super) oid: u32,
     pub(super) schema: u32,
@@ -122,7 +122,7 @@ pub(super) struct FunctionRow {
     pub(super) output_names: Vec<Arc<str>>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct OperatorRow {
     pub(super) schema: u32,
     pub(super) name: Arc<str>,
@@ -131,7 +131,7 @@ pub(super) struct OperatorRow {
     pub(super) function: u32,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct TypeRow {
     pub(super) oid: u32,
     pub(super) schema: u32,
@@ -141,7 +141,7 @@ pub(super) struct TypeRow {
     pub(super) inner: u32,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct CastRow {
     pub(super) oid: u32,
     pub(super) source: u32,
@@ -281,6 +281,35 @@ impl CatalogRows {
         let (oid, schema, relation) = (row.number(0)?, row.number(1)?, row.number(4)?);
         self.types.push(TypeRow { oid, schema, name, kind, relation, inner });
         Ok(())
+    }
+
+    /// What was not asked is as it was before.
+    pub(super) fn fill_up(&mut self, before: &Self, asked: impl Fn(Reading) -> bool) {
+        for (reading, _) in super::Catalog::QUERIES.iter().filter(|(reading, _)| !asked(*reading)) {
+            match reading {
+                Reading::Database => self.database.clone_from(&before.database),
+                Reading::Roles => self.roles.clone_from(&before.roles),
+                Reading::Memberships => self.memberships.clone_from(&before.memberships),
+                Reading::Schemas => self.schemas.clone_from(&before.schemas),
+                Reading::Usage => self.usage.clone_from(&before.usage),
+                Reading::Relations => self.relations.clone_from(&before.relations),
+                Reading::Columns => self.columns.clone_from(&before.columns),
+                Reading::Generated => self.generated.clone_from(&before.generated),
+                Reading::Inheritance => self.inheritance.clone_from(&before.inheritance),
+                Reading::Views => self.views.clone_from(&before.views),
+                Reading::ViewOptions => self.invokers.clone_from(&before.invokers),
+                Reading::ForeignKeys => self.foreign_keys.clone_from(&before.foreign_keys),
+                Reading::Functions => self.functions.clone_from(&before.functions),
+                Reading::Operators => self.operators.clone_from(&before.operators),
+                Reading::Types => self.types.clone_from(&before.types),
+                Reading::Casts => self.casts.clone_from(&before.casts),
+            }
+        }
+    }
+
+    /// The same for the next reading: without what only serves taking rows in.
+    pub(super) fn kept(self) -> Self {
+        Self { strings: AHashSet::new(), ..self }
     }
 
     /// The one copy of a string.

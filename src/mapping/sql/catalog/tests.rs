@@ -14,6 +14,11 @@ fn fingerprint(built_in: &str, foreign: &str) -> Fingerprint {
     Fingerprint { built_in: built_in.into(), foreign: foreign.into() }
 }
 
+/// All queries about what did not come with the server.
+fn all() -> Vec<&'static Asked> {
+    Part::Foreign.queries().iter().collect()
+}
+
 fn in_parts() -> Catalog {
     let (built_in, foreign) = (testing::rows_of(Part::BuiltIn), testing::rows_of(Part::Foreign));
     Catalog::build_parts(built_in, foreign, fingerprint("1", "1")).unwrap()
@@ -144,11 +149,11 @@ fn roles_have_the_privileges_that_they_inherit() {
 
 #[test]
 fn an_old_or_unknown_server_makes_no_catalogue() {
-    assert_eq!(Catalog::build(CatalogRows::default()).unwrap_err(), CatalogError::NoDatabase);
+    assert_eq!(Catalog::build(&CatalogRows::default()).unwrap_err(), CatalogError::NoDatabase);
     for (version, major) in [("130004", 13), ("190000", 19)] {
         let mut rows = CatalogRows::default();
         rows.push(Reading::Database, &[Some("shop"), Some("10"), Some(version)]).unwrap();
-        assert_eq!(Catalog::build(rows).unwrap_err(), CatalogError::Version(major));
+        assert_eq!(Catalog::build(&rows).unwrap_err(), CatalogError::Version(major));
     }
 }
 
@@ -156,10 +161,41 @@ fn an_old_or_unknown_server_makes_no_catalogue() {
 fn in_parts_or_at_once_a_catalogue_says_the_same() {
     let (whole, parts) = (Catalog::sample(), in_parts());
     assert_eq!(parts.said(), whole.said());
-    let again = parts.built_over(testing::rows_of(Part::Foreign), fingerprint("1", "2")).unwrap().unwrap();
+    let again = parts.built_over(testing::rows_of(Part::Foreign), &all(), fingerprint("1", "2")).unwrap().unwrap();
     assert_eq!(again.said(), whole.said());
-    let of = |catalog: &Catalog| Arc::as_ptr(catalog.built_in.as_ref().unwrap());
+    let of = |catalog: &Catalog| Arc::as_ptr(catalog.built_in().unwrap());
     assert!(of(&again) == of(&parts) && again.generation != parts.generation);
+}
+
+#[test]
+fn only_what_has_changed_is_asked_again_and_the_rest_is_as_it_was() {
+    let parts = |changed: &str| {
+        let tables = ["attrdef", "attribute", "cast", "class", "constraint", "depend", "inherits", "operator", "proc"];
+        let tables = tables.into_iter().chain(["rewrite", "type", "auth_members", "namespace", "database", "roles"]);
+        let all: Vec<_> = tables.map(|table| if changed.contains(table) { "1:2" } else { "1:1" }).collect();
+        fingerprint("1", &all.join("/"))
+    };
+    let (built_in, foreign) = (testing::rows_of(Part::BuiltIn), testing::rows_of(Part::Foreign));
+    let before = Catalog::build_parts(built_in, foreign, parts("")).unwrap();
+    let asked = |now: &Fingerprint| -> Vec<Reading> {
+        before.changed(now).unwrap().iter().map(|(reading, _)| *reading).collect()
+    };
+    assert_eq!(asked(&parts("")), []);
+    assert_eq!(asked(&parts("proc")), [Reading::Functions]);
+    assert_eq!(asked(&parts("depend")), [Reading::Generated, Reading::Views]);
+    assert_eq!(asked(&parts("attrdef")), [Reading::Generated]);
+    assert_eq!(asked(&parts("namespace")), [Reading::Schemas, Reading::Usage]);
+    assert_eq!(asked(&fingerprint("1", "1:1")).len(), Catalog::QUERIES.len(), "not known by table");
+    let now = parts("class attribute");
+    let queries = before.changed(&now).unwrap();
+    let mut rows = testing::rows_of(Part::Foreign);
+    rows.columns.iter_mut().find(|column| &*column.name == "ssn").unwrap().name = "number".into();
+    (rows.functions, rows.roles, rows.types) = Default::default();
+    let after = before.built_over(rows, &queries, now).unwrap().unwrap();
+    assert_eq!(&*named(&after, "public", "people").columns[2].name, "number");
+    assert_eq!(after.types, before.types);
+    assert_eq!(after.roles, before.roles);
+    assert_eq!(after.schemas["public"].functions, before.schemas["public"].functions);
 }
 
 #[test]
@@ -168,7 +204,7 @@ fn what_came_with_the_server_is_not_taken_for_another_one() {
     let again = |change: &dyn Fn(&mut CatalogRows), built_in| {
         let mut rows = testing::rows_of(Part::Foreign);
         change(&mut rows);
-        parts.built_over(rows, fingerprint(built_in, "2")).unwrap().is_some()
+        parts.built_over(rows, &all(), fingerprint(built_in, "2")).unwrap().is_some()
     };
     let pg_catalog =
         |rows: &mut CatalogRows| rows.schemas.iter().position(|schema| &*schema.name == "pg_catalog").unwrap();
@@ -196,8 +232,8 @@ fn parts_that_are_tied_together_are_put_together_as_one() {
     foreign.inheritance.push((child, 1259));
     let catalog = Catalog::build_parts(testing::rows_of(Part::BuiltIn), foreign, fingerprint("1", "1")).unwrap();
     assert_eq!(catalog.relations[&1259].inherited_by, [child]);
-    assert!(catalog.built_in.is_none());
-    assert!(catalog.built_over(testing::rows_of(Part::Foreign), fingerprint("1", "1")).unwrap().is_none());
+    assert!(catalog.built_in().is_none());
+    assert!(catalog.built_over(testing::rows_of(Part::Foreign), &all(), fingerprint("1", "1")).unwrap().is_none());
 }
 
 #[test]

@@ -68,6 +68,16 @@ impl Walk<'_, '_> {
     }
 
     fn node(&mut self, node: &NodeEnum) -> Result<Shape, SqlRefusal> {
+        self.kind_of_node(node).map_err(|refusal| match node {
+            NodeEnum::ColumnRef(column) => refusal.at(column.location),
+            NodeEnum::AExpr(expression) => refusal.at(expression.location),
+            NodeEnum::TypeCast(cast) => refusal.at(cast.type_name.as_ref().map_or(-1, |name| name.location)),
+            NodeEnum::FuncCall(call) => refusal.at(call.location),
+            _ => refusal,
+        })
+    }
+
+    fn kind_of_node(&mut self, node: &NodeEnum) -> Result<Shape, SqlRefusal> {
         match node {
             NodeEnum::ColumnRef(column) => self.column_ref(column),
             NodeEnum::AConst(constant) => Ok(Shape::Of(constant_type(constant))),

@@ -81,7 +81,8 @@ impl Walk<'_, '_> {
             item.rename(&columns_of(alias)?)?;
             return Ok(item);
         }
-        let relation = self.names.relation(&table.catalogname, &table.schemaname, &table.relname)?;
+        let relation = self.names.relation(&table.catalogname, &table.schemaname, &table.relname);
+        let relation = relation.map_err(|refusal| refusal.at(table.location))?;
         let mut item = Item::table(&relation, !table.inh, alias.map(|alias| alias.aliasname.as_str()));
         item.rename(&columns_of(alias)?)?;
         if let Some(base) = item.base.clone() {

@@ -8,6 +8,7 @@ mod nodes;
 mod objects;
 mod session;
 mod settings;
+mod signature;
 mod table;
 mod tables;
 #[cfg(test)]
@@ -147,8 +148,10 @@ pub(super) fn judge(
 
 /// Whether what a statement asks hangs on what names mean.
 pub(super) fn hangs_on_names(node: &NodeEnum) -> bool {
-    if let NodeEnum::GrantStmt(grant) = node {
-        return grants::hangs_on_names(grant);
+    match node {
+        NodeEnum::GrantStmt(grant) => return grants::hangs_on_names(grant),
+        NodeEnum::SelectStmt(select) if nodes::is_constant(select) => return false,
+        _ => {}
     }
     !matches!(
         node,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use pg_query::NodeEnum;
-use pg_query::protobuf::{Node, RoleSpec, RoleSpecType, TypeName, a_const};
+use pg_query::protobuf::{Node, RoleSpec, RoleSpecType, SelectStmt, TypeName, a_const};
 
 use super::super::SqlRefusal;
 use super::super::names::Names;
@@ -107,6 +107,23 @@ pub(super) fn type_oid(name: &TypeName, names: &Names<'_>) -> Result<u32, SqlRef
 pub(super) fn is_serial(name: &TypeName) -> bool {
     let parts = parts(&name.names).unwrap_or_default();
     matches!(*parts, ["serial" | "serial2" | "serial4" | "serial8" | "bigserial" | "smallserial"])
+}
+
+/// `SELECT 1, 'two' AS b`: nothing in it has a name to look up.
+pub(super) fn is_constant(select: &SelectStmt) -> bool {
+    let constant = |target: &Node| match &target.node {
+        Some(NodeEnum::ResTarget(target)) => {
+            matches!(target.val.as_ref().and_then(|value| value.node.as_ref()), Some(NodeEnum::AConst(_)))
+        }
+        _ => false,
+    };
+    let only = SelectStmt {
+        target_list: select.target_list.clone(),
+        limit_option: select.limit_option,
+        op: select.op,
+        ..SelectStmt::default()
+    };
+    select.target_list.iter().all(constant) && *select == only
 }
 
 /// The text of a constant: of a string, a number, a truth value. Casts of it (`'1 day'::interval`) are looked through.

@@ -10,7 +10,7 @@ use super::super::SqlRefusal;
 use super::super::asked::{refused, unknown};
 use super::super::catalog::SqlType;
 use super::super::names::cut;
-use super::{After, Judge, incomplete, nodes, object};
+use super::{After, Judge, incomplete, nodes, object, signature};
 
 impl Judge<'_, '_> {
     /// Something on an object of any type. Relations and functions are asked as themselves, schemas too, parts of a table on the table, what
@@ -51,7 +51,11 @@ impl Judge<'_, '_> {
                 }
             }
             T::ObjectFunction | T::ObjectProcedure | T::ObjectRoutine | T::ObjectAggregate => {
-                self.on_functions(action, name, &parts, missing_ok)?;
+                let asked = self.on_functions(action, name, &parts, missing_ok);
+                asked.map_err(|missing| match node {
+                    NodeEnum::ObjectWithArgs(object) => signature::missing(missing, name, object, self.names()),
+                    _ => missing,
+                })?;
             }
             T::ObjectSchema => {
                 let schema = parts.first().ok_or_else(incomplete)?;
@@ -128,7 +132,9 @@ impl Judge<'_, '_> {
         let mut gone = Vec::new();
         for node in &drop.objects {
             let node = nodes::inner(Some(node))?;
-            self.on_any("sql:Drop", drop.remove_type, node, drop.missing_ok)?;
+            let parts = || nodes::object_parts(node);
+            let asked = self.on_any("sql:Drop", drop.remove_type, node, drop.missing_ok);
+            asked.map_err(|refusal| self.not_dropped(refusal, object_type, &parts().unwrap_or_default()))?;
             if is_relation {
                 gone.extend(self.relation(&range(&nodes::object_parts(node)?)?));
             }
@@ -141,6 +147,27 @@ impl Judge<'_, '_> {
             _ => After::Unknown,
         });
         Ok("drop")
+    }
+
+    /// DROP has words of its own for what is not there.
+    ///
+    /// # Source
+    /// PostgreSQL `DropErrorMsgNonExistent` in tablecmds.c, `LookupFuncWithArgs` in parse_func.c.
+    fn not_dropped(&self, refusal: SqlRefusal, object_type: ObjectType, parts: &[&str]) -> SqlRefusal {
+        let (Some((name, schemas)), true) = (parts.split_last(), refusal.stale) else { return refusal };
+        let kind = match object_type {
+            ObjectType::ObjectTable => "table",
+            ObjectType::ObjectSequence => "sequence",
+            ObjectType::ObjectView => "view",
+            ObjectType::ObjectMatview => "materialized view",
+            ObjectType::ObjectIndex => "index",
+            ObjectType::ObjectForeignTable => "foreign table",
+            _ => return refusal,
+        };
+        match schemas.last().filter(|schema| !self.names().schema_exists(schema)) {
+            Some(schema) => unknown("3F000", format!("schema \"{schema}\" does not exist")),
+            None => SqlRefusal { message: format!("{kind} \"{name}\" does not exist"), ..refusal },
+        }
     }
 
     /// RENAME, SET SCHEMA, OWNER TO and DEPENDS ON name a relation or another object.

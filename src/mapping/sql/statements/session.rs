@@ -69,7 +69,7 @@ impl Judge<'_, '_> {
                 earlier.executes(text.len())?;
                 let statements = parse(text)?;
                 let statement = statements.get(number).and_then(|raw| raw.stmt.as_deref());
-                self.prepared(nodes::inner(statement)?)?;
+                self.prepared(nodes::inner(statement)?).map_err(SqlRefusal::nowhere)?;
             }
         }
         self.naming = Naming::Executes(execute.name.as_str().into());

@@ -305,7 +305,9 @@ impl Judge<'_, '_> {
             N::AlterPolicyStmt(statement) => return self.alter_policy(statement),
             N::AlterFunctionStmt(s) => {
                 let function = s.func.as_ref().ok_or_else(incomplete)?;
-                self.on_functions(ALTER, "function", &nodes::parts(&function.objname)?, false)?;
+                let kind = if s.objtype() == ObjectType::ObjectProcedure { "procedure" } else { "function" };
+                let asked = self.on_functions(ALTER, kind, &nodes::parts(&function.objname)?, false);
+                asked.map_err(|missing| super::signature::missing(missing, kind, function, self.names()))?;
                 self.defines_code();
                 return Ok("alter_function");
             }

@@ -121,7 +121,8 @@ impl Judge<'_, '_> {
                     columns.push(self.column(column)?);
                 }
                 NodeEnum::TableLikeClause(like) => {
-                    let other = self.range(like.relation.as_ref())?;
+                    let place = like.relation.as_ref().map_or(-1, |range| range.location);
+                    let other = self.range(like.relation.as_ref()).map_err(|refusal| refusal.at(place))?;
                     let all: Vec<_> = other.columns.iter().map(|column| Arc::clone(&column.name)).collect();
                     self.walk.asked.read(&other, all);
                     columns.extend(other.columns.iter().cloned());
@@ -177,7 +178,7 @@ impl Judge<'_, '_> {
     /// A column as later statements see it.
     pub(super) fn column(&self, column: &ColumnDef) -> Result<Column, SqlRefusal> {
         let type_oid = match &column.type_name {
-            Some(name) => nodes::type_oid(name, self.names())?,
+            Some(name) => nodes::type_oid(name, self.names()).map_err(|refusal| refusal.at(name.location))?,
             None => 0,
         };
         Ok(Column { name: cut(&column.colname).into(), type_oid, generated_from: Vec::new() })

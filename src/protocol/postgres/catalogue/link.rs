@@ -7,7 +7,7 @@ use bytes::{BufMut as _, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 
 use super::{CatalogueError, values_of};
-use crate::mapping::sql::catalog::{Catalog, CatalogRows, Fingerprint, Part, Reading};
+use crate::mapping::sql::catalog::{Asked, Catalog, CatalogRows, Fingerprint, Part};
 use crate::protocol::postgres::wire::{FrameReader, Side, error_fields};
 
 /// A byte stream to the server.
@@ -97,21 +97,20 @@ impl Link {
         })
     }
 
-    /// Reads what did not come with the server, in the transaction that is open. None if all has to be read.
+    /// Reads what may have changed of what did not come with the server, in the transaction that is open. None if all has to be read.
     async fn foreign(&mut self, before: &Catalog, now: Fingerprint) -> Result<Option<Catalog>, CatalogueError> {
-        if before.built_in.is_none() || now.built_in != before.fingerprint.built_in {
+        let Some(queries) = before.changed(&now) else {
             self.query("COMMIT", |_, _| Ok(())).await?;
             return Ok(None);
-        }
+        };
         let mut rows = CatalogRows::default();
-        let queries = Part::Foreign.queries();
-        let all = format!("{}; COMMIT", joined(&[queries]));
+        let all = format!("{}; COMMIT", joined(queries.iter().copied()));
         self.query(&all, |statement, values| match queries.get(statement) {
             Some((reading, _)) => Ok(rows.push(*reading, values)?),
             None => Ok(()),
         })
         .await?;
-        Ok(before.built_over(rows, now)?)
+        Ok(before.built_over(rows, &queries, now)?)
     }
 
     /// Reads everything.
@@ -120,7 +119,7 @@ impl Link {
         let mut seen = (Box::default(), Fingerprint::default());
         let parts = [Part::BuiltIn.queries(), Part::Foreign.queries()];
         let probe = format!("{}, {}", Part::BuiltIn.fingerprint(), Part::Foreign.fingerprint());
-        let all = format!("{BEGIN}SELECT {SNAPSHOT}, {probe}; {}; COMMIT", joined(&parts));
+        let all = format!("{BEGIN}SELECT {SNAPSHOT}, {probe}; {}; COMMIT", joined(parts.into_iter().flatten()));
         self.query(&all, |statement, values| {
             // BEGIN is statement 0, the fingerprint 1.
             let Some(position) = statement.checked_sub(2) else {
@@ -204,8 +203,8 @@ fn probe(known: &str) -> String {
     format!("{BEGIN}SELECT {SNAPSHOT}, {built_in}, {foreign}")
 }
 
-fn joined(parts: &[&'static [(Reading, String)]]) -> String {
-    let texts: Vec<&str> = parts.iter().flat_map(|part| part.iter()).map(|(_, text)| &**text).collect();
+fn joined(queries: impl Iterator<Item = &'static Asked>) -> String {
+    let texts: Vec<&str> = queries.map(|(_, text)| &**text).collect();
     texts.join("; ")
 }
 

@@ -4,6 +4,8 @@
 //! enough; from half of that age on it is read again behind its back, so that only the first statement after a pause waits.
 
 mod link;
+#[cfg(test)]
+mod real;
 mod rows;
 #[cfg(test)]
 mod tests;

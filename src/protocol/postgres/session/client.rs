@@ -59,6 +59,13 @@ impl Session {
             Some(wait) => {
                 self.held = Some(frame);
                 Ok(match wait {
+                    // A catalogue of the session's own is read in the session. What failed may have changed names too: CREATE INDEX
+                    // CONCURRENTLY leaves an index behind.
+                    Wait::Catalog if self.private => {
+                        self.newest_catalog = true;
+                        self.stale.anything = true;
+                        self.waits_for_answers().unwrap_or(Taken::Nothing)
+                    }
                     Wait::Catalog => Taken::NeedsCatalog { newest: self.catalog.is_some() },
                     Wait::Answers => {
                         self.flush();
@@ -101,7 +108,7 @@ impl Session {
         }
         // A catalogue of the session's own grows old like any other; within a transaction asking would take a snapshot.
         let old = self.catalog_until.is_none_or(|until| until <= self.now);
-        self.stale.names |= old && self.private && self.is_between_messages();
+        self.stale.anything |= old && self.private && self.is_between_messages();
         // A failed transaction answers no questions.
         if self.stale.any() && self.status != b'E' {
             // Behind a Sync whose answer is still to come the questions would begin a transaction, or meet a failed one.

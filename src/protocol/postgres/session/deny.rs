@@ -19,6 +19,10 @@ pub(super) struct Answer {
     decision: Option<String>,
     position: Option<u32>,
     hint: Option<&'static str>,
+    /// The client is told which decision it is.
+    is_told: bool,
+    /// The server is asked for its own words first.
+    after_the_servers: bool,
 }
 
 /// SQLSTATE of whatever a failed transaction is asked.
@@ -42,7 +46,9 @@ impl Answer {
 
     /// It cannot be judged.
     pub(super) fn refused(id: DecisionId, refusal: &SqlRefusal) -> Self {
-        Self { position: refusal.position, ..Self::new(Some(id), refusal.sqlstate, refusal.message.clone()) }
+        // What the server would refuse as well reads as if it had.
+        let is_told = !refusal.stale && !["syntax", "unknown-statement-name"].contains(&refusal.rule);
+        Self { position: refusal.position, is_told, ..Self::new(Some(id), refusal.sqlstate, refusal.message.clone()) }
     }
 
     /// The server would have said no.
@@ -64,7 +70,20 @@ impl Answer {
     fn new(id: Option<DecisionId>, sqlstate: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
         let decision = id.map(|id| id.to_string());
         let poison = format!("portcullis {} {}", decision.as_deref().unwrap_or("-"), nonce());
-        Self { poison, sqlstate: sqlstate.into(), message: message.into(), decision, position: None, hint: None }
+        let (sqlstate, message) = (sqlstate.into(), message.into());
+        let (position, hint) = (None, None);
+        Self { poison, sqlstate, message, decision, position, hint, is_told: true, after_the_servers: false }
+    }
+
+    /// The same for when the server finds nothing wrong itself.
+    pub(super) const fn after_the_servers(mut self) -> Self {
+        self.after_the_servers = true;
+        self
+    }
+
+    /// Whether the server is asked for its own words first.
+    pub(super) const fn is_after_the_servers(&self) -> bool {
+        self.after_the_servers
     }
 
     /// A statement that cannot succeed: it names a column that cannot exist.
@@ -101,7 +120,7 @@ impl Answer {
                 severity: Severity::Error,
                 sqlstate: &self.sqlstate,
                 message: Cow::Borrowed(&self.message),
-                detail: self.decision.as_ref().map(|id| Cow::Owned(format!("decision {id}"))),
+                detail: self.decision.as_ref().filter(|_| self.is_told).map(|id| Cow::Owned(format!("decision {id}"))),
                 hint: self.hint.map(Cow::Borrowed),
                 position: self.position,
             },

@@ -101,7 +101,9 @@ impl Session {
                 Look::Judged(Arc::new(Judged { text: text.into(), mapped, index: 0, world }))
             }
             // Read again once: the name may have come into being a moment ago.
-            Err(refused) if refused.stale && !self.newest_catalog && !self.private => Look::NeedsCatalog,
+            Err(refused) if refused.stale && !self.newest_catalog && !(self.private && self.status == b'E') => {
+                Look::NeedsCatalog
+            }
             Err(refused) => Look::Refused(refused),
         }
     }

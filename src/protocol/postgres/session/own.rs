@@ -12,9 +12,16 @@ use super::messages::{self, put_bare, put_bind, put_execute, put_parse, put_quer
 use super::pipeline::Owed;
 use super::server::status;
 use super::session::{End, Session};
-use super::setup::{Reading, Rows};
+use super::setup::Rows;
 use crate::mapping::sql::Effects;
-use crate::mapping::sql::catalog::{Catalog, CatalogRows, Fingerprint, Part};
+use crate::mapping::sql::catalog::{Asked, Catalog, CatalogRows, Fingerprint, Part};
+
+/// A bound that is never reached. Rows that might be fetched in several goes are not gathered from parallel workers, which the client's settings
+/// may call for however small a table is, and starting them takes longer than all the rest.
+///
+/// # Source
+/// `exec_execute_message` in postgres.c (`run_once`), `ExecutePlan` in execMain.c.
+const NEVER_PARALLEL: u32 = i32::MAX.unsigned_abs();
 
 /// A question that is under way.
 #[derive(Debug)]
@@ -30,39 +37,50 @@ pub(super) struct Own {
     closing: usize,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 enum Purpose {
-    Facts { names: bool },
-    Catalog { whole: bool },
+    Facts {
+        names: bool,
+    },
+    /// Whether the catalogue at hand still holds.
+    Fingerprint,
+    /// What has changed of it since this fingerprint.
+    Changed(Fingerprint, Vec<&'static Asked>),
+    /// All of it.
+    Whole,
 }
 
-/// How the catalogue is read in the session itself: by the same queries as from outside, between two looks at the fingerprint. They may be of
-/// several snapshots.
-pub(super) fn reading() -> Reading {
-    let between = |parts: &[Part]| {
-        let texts = parts.iter().flat_map(|part| part.queries()).map(|(_, text)| &**text);
-        [Fingerprint::query()].into_iter().chain(texts).chain([Fingerprint::foreign_query()]).collect()
-    };
-    Reading { whole: between(&[Part::BuiltIn, Part::Foreign]), foreign: between(&[Part::Foreign]), read: build }
-}
-
-fn build(before: Option<&Arc<Catalog>>, answers: &[Rows]) -> Result<Option<Arc<Catalog>>, String> {
+/// What everything is, from the answers to [`whole`].
+fn read_whole(answers: &[Rows]) -> Result<Option<Catalog>, String> {
     let (Some((first, rest)), Some(last)) = (answers.split_first(), answers.last()) else { return Ok(None) };
-    let first = fingerprint(first)?;
+    let now = still(fingerprint(first)?, last)?;
+    let (built_in, foreign) = rest.split_at_checked(Part::BuiltIn.queries().len()).unwrap_or_default();
+    let (built_in, foreign) = (rows(Part::BuiltIn.queries(), built_in)?, rows(Part::Foreign.queries(), foreign)?);
+    Catalog::build_parts(built_in, foreign, now).map(Some).map_err(|cause| cause.to_string())
+}
+
+/// The questions about everything, between two looks at the fingerprint: they may be of several snapshots.
+fn whole() -> Vec<&'static str> {
+    let texts = [Part::BuiltIn, Part::Foreign].into_iter().flat_map(Part::queries).map(|(_, text)| &**text);
+    [Fingerprint::query()].into_iter().chain(texts).chain([Fingerprint::foreign_query()]).collect()
+}
+
+/// What is known with what has changed, from the answers to the queries about that, and to another look at the fingerprint.
+fn read_changed(
+    before: &Catalog,
+    asked: &[&'static Asked],
+    first: &Fingerprint,
+    answers: &[Rows],
+) -> Result<Option<Catalog>, String> {
+    let Some((last, answers)) = answers.split_last() else { return Ok(None) };
+    let now = still(first.clone(), last)?;
+    before.built_over(rows(asked.iter().copied(), answers)?, asked, now).map_err(|cause| cause.to_string())
+}
+
+/// If something of others' came in between, what was read is true of no moment, and is not to be taken for it later.
+fn still(first: Fingerprint, last: &Rows) -> Result<Fingerprint, String> {
     let last = last.first().and_then(|row| row.first()).and_then(Option::as_ref).map(text).transpose()?;
-    // Something of others' came in between: what was read is true of no moment, and is not to be taken for it later.
-    let now = if last == Some(&*first.foreign) { first } else { Fingerprint { foreign: "".into(), ..first } };
-    let Some(before) = before else {
-        let (built_in, foreign) = rest.split_at_checked(Part::BuiltIn.queries().len()).unwrap_or_default();
-        let (built_in, foreign) = (rows(Part::BuiltIn, built_in)?, rows(Part::Foreign, foreign)?);
-        let catalog = Catalog::build_parts(built_in, foreign, now).map_err(|cause| cause.to_string())?;
-        return Ok(Some(Arc::new(catalog)));
-    };
-    if before.fingerprint.is_still(&now) {
-        return Ok(Some(Arc::clone(before)));
-    }
-    let catalog = before.built_over(rows(Part::Foreign, rest)?, now).map_err(|cause| cause.to_string())?;
-    Ok(catalog.map(Arc::new))
+    Ok(if last == Some(&*first.foreign) { first } else { Fingerprint { foreign: "".into(), ..first } })
 }
 
 fn fingerprint(answer: &Rows) -> Result<Fingerprint, String> {
@@ -74,9 +92,9 @@ fn fingerprint(answer: &Rows) -> Result<Fingerprint, String> {
     }
 }
 
-fn rows(part: Part, answers: &[Rows]) -> Result<CatalogRows, String> {
+fn rows(queries: impl IntoIterator<Item = &'static Asked>, answers: &[Rows]) -> Result<CatalogRows, String> {
     let mut rows = CatalogRows::default();
-    for ((reading, _), answers) in part.queries().iter().zip(answers) {
+    for ((reading, _), answers) in queries.into_iter().zip(answers) {
         for row in answers {
             let values = row.iter().map(|value| value.as_ref().map(text).transpose());
             let values: Vec<Option<&str>> = values.collect::<Result<_, _>>()?;
@@ -113,7 +131,7 @@ impl Session {
             for question in questions {
                 put_parse(out, name.as_bytes(), question);
                 put_bind(out, name.as_bytes(), name.as_bytes());
-                put_execute(out, name.as_bytes(), 0);
+                put_execute(out, name.as_bytes(), NEVER_PARALLEL);
                 put_target(out, b'C', b'P', name.as_bytes());
                 put_target(out, b'C', b'S', name.as_bytes());
             }
@@ -168,7 +186,7 @@ impl Session {
     pub(super) fn not_asked(&mut self) {
         let Some(own) = self.own.take() else { return };
         self.stale.settings = true;
-        self.stale.names |= own.purpose != Purpose::Facts { names: false };
+        self.stale.names |= !matches!(own.purpose, Purpose::Facts { names: false });
     }
 
     /// All answers are there.
@@ -177,7 +195,23 @@ impl Session {
         let Some(own) = self.own.take() else { return Ok(()) };
         match own.purpose {
             Purpose::Facts { names } => self.facts_answered(&own.answers, names, own.synced)?,
-            Purpose::Catalog { whole } => self.catalog_answered(&own.answers, whole)?,
+            Purpose::Fingerprint => self.fingerprint_answered(&own.answers)?,
+            Purpose::Changed(now, asked) => {
+                self.can_be_read(&own.answers)?;
+                let before = self.catalog.as_ref();
+                let read = before.map_or(Ok(None), |before| read_changed(before, &asked, &now, &own.answers));
+                match read.map_err(unreadable)? {
+                    Some(catalog) => self.is_private_from_now_on(Arc::new(catalog)),
+                    None => self.ask(&whole(), Purpose::Whole),
+                }
+            }
+            Purpose::Whole => {
+                self.can_be_read(&own.answers)?;
+                match read_whole(&own.answers).map_err(unreadable)? {
+                    Some(catalog) => self.is_private_from_now_on(Arc::new(catalog)),
+                    None => return Err(End::out_of_step("a catalogue")),
+                }
+            }
         }
         if let Some(ready) = self.first_ready.take() {
             self.to_client.push(ready);
@@ -201,48 +235,55 @@ impl Session {
         self.stale = Effects::default();
         if names {
             // What others see too is read from outside; what only this session sees, in it.
-            match &self.setup.reading {
-                Some(_) if !between || has_temp => {
-                    let known = self.catalog.as_ref().is_some_and(|catalog| catalog.built_in.is_some());
-                    self.ask_catalog(!known);
-                }
-                _ => self.want_newest = true,
+            match &self.catalog {
+                _ if !self.setup.reads_in_session || (between && !has_temp) => self.want_newest = true,
+                // Where code that nobody has judged has run, or time has passed, mostly nothing has changed.
+                Some(known) if known.built_in().is_some() => self.ask(&[Fingerprint::query()], Purpose::Fingerprint),
+                _ => self.ask(&whole(), Purpose::Whole),
             }
         }
         Ok(())
     }
 
-    fn ask_catalog(&mut self, whole: bool) {
-        let setup = Arc::clone(&self.setup);
-        if let Some(reading) = &setup.reading {
-            let queries = if whole { &reading.whole } else { &reading.foreign };
-            self.ask(queries, Purpose::Catalog { whole });
+    fn fingerprint_answered(&mut self, answers: &[Rows]) -> Result<(), End> {
+        let Some(known) = self.catalog.clone() else { return Ok(()) };
+        let now = answers.first().map(fingerprint).transpose().map_err(unreadable)?.unwrap_or_default();
+        if known.fingerprint.is_still(&now) {
+            self.is_private_from_now_on(known);
+            return Ok(());
         }
+        match known.changed(&now) {
+            Some(asked) => {
+                let mut questions: Vec<&'static str> = asked.iter().map(|(_, text)| &**text).collect();
+                questions.push(Fingerprint::foreign_query());
+                self.ask(&questions, Purpose::Changed(now, asked));
+            }
+            None => self.ask(&whole(), Purpose::Whole),
+        }
+        Ok(())
     }
 
-    fn catalog_answered(&mut self, answers: &[Rows], whole: bool) -> Result<(), End> {
-        let Some(reading) = &self.setup.reading else { return Ok(()) };
-        // In another encoding the bytes of one name can be those of another in UTF-8.
+    /// In another encoding the bytes of one name can be those of another in UTF-8.
+    fn can_be_read(&self, answers: &[Rows]) -> Result<(), End> {
         let utf8 = self.facts.as_ref().is_some_and(|facts| facts.utf8_client);
-        if !utf8 && !answers.iter().flatten().flatten().flatten().all(|value| value.is_ascii()) {
-            let words = "the catalogue has names that are not ASCII, and `client_encoding` is not UTF8";
-            return Err(End::Failed { sqlstate: "0A000", message: words.into() });
+        if utf8 || answers.iter().flatten().flatten().flatten().all(|value| value.is_ascii()) {
+            return Ok(());
         }
-        let before = self.catalog.as_ref().filter(|_| !whole);
-        let catalog = (reading.read)(before, answers).map_err(|cause| End::Failed {
-            sqlstate: "0A000",
-            message: format!("the catalogue could not be read: {cause}"),
-        })?;
-        match catalog {
-            None => self.ask_catalog(true),
-            Some(catalog) => {
-                self.catalog = Some(catalog);
-                self.private = true;
-                self.catalog_until = Some(self.now + self.setup.catalog_max_age);
-            }
-        }
-        Ok(())
+        let words = "the catalogue has names that are not ASCII, and `client_encoding` is not UTF8";
+        Err(End::Failed { sqlstate: "0A000", message: words.into() })
     }
+
+    /// The catalogue is of this session only.
+    fn is_private_from_now_on(&mut self, catalog: Arc<Catalog>) {
+        self.catalog = Some(catalog);
+        self.private = true;
+        self.catalog_until = Some(self.now + self.setup.catalog_max_age);
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn unreadable(cause: String) -> End {
+    End::Failed { sqlstate: "0A000", message: format!("the catalogue could not be read: {cause}") }
 }
 
 #[cfg(test)]
@@ -253,41 +294,48 @@ mod tests {
         vec![values.iter().map(|value| Some(Bytes::copy_from_slice(value.as_bytes()))).collect()]
     }
 
-    /// The answers to all queries about these parts of an empty database.
-    fn answers(parts: &[Part], first: &[&str; 2], last: &str) -> Vec<Rows> {
-        let mut all = vec![row(first)];
-        for part in parts {
-            all.extend(part.queries().iter().map(|(reading, _)| match reading {
-                crate::mapping::sql::catalog::Reading::Database => row(&["shop", "10", "150018"]),
-                _ => Rows::new(),
-            }));
-        }
+    /// The answers to queries about an empty database.
+    fn answers<'q>(queries: impl IntoIterator<Item = &'q Asked>) -> Vec<Rows> {
+        let answer = |(reading, _): &Asked| match reading {
+            crate::mapping::sql::catalog::Reading::Database => row(&["shop", "10", "150018"]),
+            _ => Rows::new(),
+        };
+        queries.into_iter().map(answer).collect()
+    }
+
+    fn first(built_in: &str, foreign: &str) -> Catalog {
+        let parts = [Part::BuiltIn, Part::Foreign].into_iter().flat_map(Part::queries);
+        let mut all = vec![row(&[built_in, foreign])];
+        all.extend(answers(parts));
+        all.push(row(&[foreign]));
+        assert_eq!(all.len(), whole().len());
+        read_whole(&all).unwrap().unwrap()
+    }
+
+    fn again(before: &Catalog, now: &str, last: &str) -> Catalog {
+        let now = Fingerprint { built_in: "b".into(), foreign: now.into() };
+        let asked = before.changed(&now).unwrap();
+        let mut all = answers(asked.iter().copied());
         all.push(row(&[last]));
-        assert!([reading().whole.len(), reading().foreign.len()].contains(&all.len()));
-        all
-    }
-
-    fn again(before: &Arc<Catalog>, first: &[&str; 2], last: &str) -> Option<Arc<Catalog>> {
-        build(Some(before), &answers(&[Part::Foreign], first, last)).unwrap()
-    }
-
-    #[test]
-    fn a_catalogue_that_has_not_changed_is_the_same_one() {
-        let both = [Part::BuiltIn, Part::Foreign];
-        let first = build(None, &answers(&both, &["b", "f"], "f")).unwrap().unwrap();
-        assert!(Arc::ptr_eq(&first, &again(&first, &["b", "f"], "f").unwrap()));
-        let second = again(&first, &["b", "g"], "g").unwrap();
-        assert_ne!(second.generation, first.generation);
-        assert!(again(&first, &["c", "f"], "f").is_none(), "what came with the server has changed");
+        read_changed(before, &asked, &now, &all).unwrap().unwrap()
     }
 
     #[test]
     fn what_changed_while_it_was_read_is_not_taken_for_anything_later() {
-        let both = [Part::BuiltIn, Part::Foreign];
-        let first = build(None, &answers(&both, &["b", "f"], "f")).unwrap().unwrap();
-        let torn = again(&first, &["b", "g"], "h").unwrap();
+        let first = first("b", "f");
+        assert!(
+            again(&first, "g", "g").fingerprint.is_still(&Fingerprint { built_in: "b".into(), foreign: "g".into() })
+        );
+        let torn = again(&first, "g", "h");
         for now in ["g", "h"] {
-            assert_ne!(again(&torn, &["b", now], now).unwrap().generation, torn.generation, "{now}");
+            assert!(!torn.fingerprint.is_still(&Fingerprint { built_in: "b".into(), foreign: now.into() }), "{now}");
         }
+    }
+
+    #[test]
+    fn everything_is_read_again_once_what_came_with_the_server_has_changed() {
+        let first = first("b", "f");
+        assert!(first.changed(&Fingerprint { built_in: "b".into(), foreign: "g".into() }).is_some());
+        assert!(first.changed(&Fingerprint { built_in: "c".into(), foreign: "g".into() }).is_none());
     }
 }

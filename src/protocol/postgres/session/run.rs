@@ -108,6 +108,6 @@ fn setup(start: &SessionStart, server: &LoggedIn) -> Setup {
         replicates,
         map: if replicates { map_replication } else { map },
         safe_key,
-        reading: Some(super::own::reading()),
+        reads_in_session: true,
     }
 }

@@ -42,23 +42,9 @@ pub(super) struct Setup {
     pub(super) map: Map,
     /// The key that texts of one meaning share.
     pub(super) safe_key: fn(&str) -> Option<Vec<u8>>,
-    /// How the catalogue is read in the session itself; none: it is not.
-    pub(super) reading: Option<Reading>,
+    /// The catalogue is read in the session itself where that sees what others do not.
+    pub(super) reads_in_session: bool,
 }
 
 /// The rows of one query: values as text.
 pub(super) type Rows = Vec<Vec<Option<Bytes>>>;
-
-/// Makes a catalogue of the rows that were read; none if it is still the one that is known.
-type Read = fn(Option<&Arc<Catalog>>, &[Rows]) -> Result<Option<Arc<Catalog>>, String>;
-
-/// How the catalogue is read in a session.
-#[derive(Debug, Clone)]
-pub(super) struct Reading {
-    /// The queries about everything.
-    pub(super) whole: Vec<&'static str>,
-    /// Those about what did not come with the server.
-    pub(super) foreign: Vec<&'static str>,
-    /// What the answers to the one or, if a catalogue is known, the other mean; none if everything has to be read.
-    pub(super) read: Read,
-}

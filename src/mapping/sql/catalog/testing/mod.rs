@@ -9,7 +9,7 @@ const ROWS: &str = include_str!("rows.tsv");
 impl Catalog {
     /// The database `shop`: `public.people (id, name, ssn)`, `public.orders`, `sales.orders` and what else `sample.sql` has.
     pub(crate) fn sample() -> Self {
-        Self::build(rows()).unwrap()
+        Self::build(&rows()).unwrap()
     }
 }
 

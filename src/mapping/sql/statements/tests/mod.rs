@@ -1,6 +1,7 @@
 //! Each kind of statement with what it asks, on the sample database.
 
 mod cases;
+mod missing;
 mod texts;
 
 use std::sync::LazyLock;

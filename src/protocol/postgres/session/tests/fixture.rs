@@ -117,7 +117,8 @@ fn statement(one: &str, facts: &SessionFacts, prepared: &dyn PreparedTexts) -> R
 }
 
 fn refused(sqlstate: &'static str, stale: bool) -> SqlRefusal {
-    SqlRefusal { sqlstate, rule: "test", message: "no".into(), position: Some(3), stale }
+    let rule = if sqlstate == "42601" { "syntax" } else { "test" };
+    SqlRefusal { sqlstate, rule, message: "no".into(), position: Some(3), stale }
 }
 
 /// Tables with one column, in `public`.
@@ -209,7 +210,7 @@ impl Tested {
             replicates: false,
             map,
             safe_key: |_| None,
-            reading: None,
+            reads_in_session: false,
         };
         let mut ready = BytesMut::new();
         ready_for_query(&mut ready, b'I');
@@ -295,11 +296,13 @@ impl Tested {
         tags(Side::Client { message_bytes: 1 << 20 }, &self.session.to_server.take())
     }
 
-    /// The poison among the bytes for the server.
+    /// The first poison among the bytes for the server.
     pub(super) fn poison(&mut self) -> String {
         let bytes = self.session.to_server.take();
         let text = String::from_utf8_lossy(&bytes);
-        let at = text.find("portcullis ").unwrap_or_else(|| panic!("no poison in {text:?}"));
+        // What is prepared before it has a name of the proxy's own.
+        let quoted = text.find("\"portcullis ").map(|at| at + 1);
+        let at = quoted.or_else(|| text.find("portcullis ")).unwrap_or_else(|| panic!("no poison in {text:?}"));
         text.chars().skip(text.get(..at).unwrap().chars().count()).take(54).collect()
     }
 
