@@ -4,18 +4,21 @@
 
 Both servers are fresh and alike, with an empty database `regression`. The files run in the order of PostgreSQL's own
 schedule, one after the other, each in a psql of its own. Writes `OUT/SIDE/FILE.out` for each file, `OUT/FILE.diff` for each
-that differs, and one JSON object to standard output: the files that ran, those that differ with the number of differing lines, those that hung, and
-how many seconds each took on either side.
+that differs, and one JSON object to standard output: the files that ran, those that differ with the number of lines that do, those that
+hung, and how many seconds each took on either side. psql shows the SQLSTATE of each error: lines that differ only in the words of
+an error, with the same SQLSTATE on both sides, are no lines that differ.
 """
 import argparse
 import concurrent.futures
 import difflib
 import json
 import os
+import re
 import subprocess
 import time
 
-PSQL = ["/usr/lib/postgresql/15/bin/psql", "-X", "-a", "-q", "-d", "regression", "-v", "HIDE_TABLEAM=on", "-v", "HIDE_TOAST_COMPRESSION=on"]
+PSQL = ["/usr/lib/postgresql/15/bin/psql", "-X", "-a", "-q", "-d", "regression", "-v", "HIDE_TABLEAM=on", "-v", "HIDE_TOAST_COMPRESSION=on",
+        "-v", "VERBOSITY=verbose"]
 LONGEST = 240  # seconds for one file
 
 
@@ -60,7 +63,26 @@ def run(side, address, arguments, tests):
 
 
 def lines(text):
-    return text.decode("utf-8", "backslashreplace").splitlines()
+    """Without the places in the server's own source."""
+    every = text.decode("utf-8", "backslashreplace").splitlines()
+    return [line for line in every if not line.startswith("LOCATION:  ")]
+
+
+ERROR = re.compile(r"((?:psql:.*: )?(?:ERROR|FATAL):  [0-9A-Z]{5}): ")
+OF_AN_ERROR = re.compile(r"LINE [0-9]+: | *\^$|DETAIL:  |HINT:  |(SCHEMA|TABLE|COLUMN|DATATYPE|CONSTRAINT) NAME:  ")
+
+
+def wordless(every):
+    """Errors as their SQLSTATE."""
+    kept, within = [], False
+    for line in every:
+        error = ERROR.match(line)
+        within = bool(error) or (within and bool(OF_AN_ERROR.match(line)))
+        if error:
+            kept.append(error[1])
+        elif not within:
+            kept.append(line)
+    return kept
 
 
 def main():
@@ -79,13 +101,21 @@ def main():
     for test in tests:
         if through[test].endswith(b"\nHUNG\n"):
             hung.append(test)
-        if direct[test] == through[test]:
+        sides = lines(direct[test]), lines(through[test])
+        if sides[0] == sides[1]:
             continue
-        found = list(difflib.unified_diff(lines(direct[test]), lines(through[test]), "direct", "through", lineterm="", n=3))
-        with open(os.path.join(arguments.out, test + ".diff"), "w", encoding="utf-8") as diff:
-            diff.write("\n".join(found) + "\n")
-        differ[test] = sum(1 for line in found[2:] if line[:1] in "+-")
-    print(json.dumps({"ran": tests, "differ": differ, "hung": hung, "took": {test: [direct_took[test], through_took[test]] for test in tests}}))
+        write_diff(arguments.out, test + ".words.diff", *sides)
+        differ[test] = write_diff(arguments.out, test + ".diff", *map(wordless, sides))
+    took = {test: [direct_took[test], through_took[test]] for test in tests}
+    print(json.dumps({"ran": tests, "differ": differ, "hung": hung, "took": took}))
+
+
+def write_diff(folder, name, direct, through):
+    """How many lines differ."""
+    found = list(difflib.unified_diff(direct, through, "direct", "through", lineterm="", n=3))
+    with open(os.path.join(folder, name), "w", encoding="utf-8") as diff:
+        diff.write("\n".join(found) + "\n")
+    return sum(1 for line in found[2:] if line[:1] in "+-")
 
 
 if __name__ == "__main__":

@@ -1,18 +1,6 @@
 //! What tells only what the catalogue says: one `sql:Introspect` on the database.
 
-use super::SessionFacts;
-use super::asked::Asked;
-use super::catalog::{self, Catalog, Relation};
-use super::names::Names;
-use crate::mapping::Operations;
-
-/// What is asked by whoever wants to know what there is.
-#[must_use]
-pub fn introspection(endpoint: &str, catalog: &Catalog, facts: &SessionFacts) -> Operations {
-    let mut asked = Asked::default();
-    asked.on_database("sql:Introspect", Vec::new());
-    asked.finish(&Names::new(endpoint, catalog, facts), "select").0
-}
+use super::catalog::{self, Relation};
 
 /// Whether reading a relation is introspection: `pg_catalog` and `information_schema`, without what holds data, secrets or what
 /// other sessions do.

@@ -29,13 +29,12 @@ mod whole_rows;
 
 pub use facts::{PreparedTexts, SessionFacts};
 pub use fuzz::{fuzz, fuzz_key, fuzz_replication};
-pub use introspection::introspection;
 pub use key::safe_key;
 pub use map::map;
 pub use mapped::{Copying, Cursor, Effects, Mapped, MappedStatement, Naming, SqlRefusal, Transaction};
 pub use names::{cut, parse_search_path};
 pub use operations::{actions, resource_kinds};
-pub use parse::{LONGEST_TEXT, STACK, is_analysed_when_prepared};
+pub use parse::{LONGEST_TEXT, STACK};
 pub use rename::Rename;
 pub use replication::map_replication;
 pub use statements::{kinds, setting_boolean, setting_is_harmless, timeout_milliseconds};

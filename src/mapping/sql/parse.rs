@@ -2,7 +2,6 @@
 
 use std::panic::catch_unwind;
 
-use pg_query::NodeEnum;
 use pg_query::protobuf::RawStmt;
 
 use super::asked::refused;
@@ -50,31 +49,6 @@ pub(super) fn parse(text: &str) -> Result<Vec<RawStmt>, SqlRefusal> {
         Ok(Err(pg_query::Error::Conversion(_))) => Err(refused("nul", "statement has a NUL byte")),
         Ok(Err(_)) | Err(_) => Err(refused("parser", "statement cannot be parsed")),
     }
-}
-
-/// Whether a text is one statement, and of those whose names the server looks up when it is prepared.
-///
-/// # Source
-/// PostgreSQL `transformStmt` in `src/backend/parser/analyze.c`; `exec_parse_message` in postgres.c.
-#[must_use]
-pub fn is_analysed_when_prepared(text: &str) -> bool {
-    let parsed = parse(text).unwrap_or_default();
-    let [only] = parsed.as_slice() else { return false };
-    let node = only.stmt.as_ref().and_then(|node| node.node.as_ref());
-    matches!(
-        node,
-        Some(
-            NodeEnum::SelectStmt(_)
-                | NodeEnum::InsertStmt(_)
-                | NodeEnum::UpdateStmt(_)
-                | NodeEnum::DeleteStmt(_)
-                | NodeEnum::MergeStmt(_)
-                | NodeEnum::ExplainStmt(_)
-                | NodeEnum::CreateTableAsStmt(_)
-                | NodeEnum::DeclareCursorStmt(_)
-                | NodeEnum::CallStmt(_)
-        )
-    )
 }
 
 /// # Source
@@ -169,17 +143,6 @@ mod tests {
             let thread = std::thread::Builder::new().stack_size(STACK);
             let refusal = thread.spawn(move || refusal(&bomb)).expect("spawns").join().expect("no panic");
             assert!(matches!(refusal.rule, "too-deep" | "syntax"), "{start}: {refusal:?}");
-        }
-    }
-
-    #[test]
-    fn the_server_looks_up_the_names_of_one_query_when_it_is_prepared() {
-        for text in ["SELECT x", "select x;", "INSERT INTO t VALUES (1)", "EXPLAIN SELECT x", "CALL p()"] {
-            assert!(is_analysed_when_prepared(text), "{text}");
-        }
-        for text in ["SELECT 1; SELECT x", "DROP TABLE t", "CREATE VIEW v AS SELECT x", "COPY t TO STDOUT", "", "SELEC"]
-        {
-            assert!(!is_analysed_when_prepared(text), "{text}");
         }
     }
 

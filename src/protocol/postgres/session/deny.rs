@@ -21,8 +21,6 @@ pub(super) struct Answer {
     hint: Option<&'static str>,
     /// The client is told which decision it is.
     is_told: bool,
-    /// The server is asked for its own words first.
-    after_the_servers: bool,
 }
 
 /// SQLSTATE of whatever a failed transaction is asked.
@@ -72,18 +70,7 @@ impl Answer {
         let poison = format!("portcullis {} {}", decision.as_deref().unwrap_or("-"), nonce());
         let (sqlstate, message) = (sqlstate.into(), message.into());
         let (position, hint) = (None, None);
-        Self { poison, sqlstate, message, decision, position, hint, is_told: true, after_the_servers: false }
-    }
-
-    /// The same for when the server finds nothing wrong itself.
-    pub(super) const fn after_the_servers(mut self) -> Self {
-        self.after_the_servers = true;
-        self
-    }
-
-    /// Whether the server is asked for its own words first.
-    pub(super) const fn is_after_the_servers(&self) -> bool {
-        self.after_the_servers
+        Self { poison, sqlstate, message, decision, position, hint, is_told: true }
     }
 
     /// A statement that cannot succeed: it names a column that cannot exist.

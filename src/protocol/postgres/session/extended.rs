@@ -30,13 +30,7 @@ impl Session {
         let answer = match self.look(text) {
             Look::NeedsCatalog => return Ok(Some(Wait::Catalog)),
             Look::Refused(_) if self.is_blind() => Answer::in_failed_transaction(),
-            Look::Refused(refused) => {
-                let answer = self.refuse(text, &refused, came)?;
-                if self.server_knows_better(text, &refused) {
-                    return self.refuse_parse(frame, answer);
-                }
-                answer
-            }
+            Look::Refused(refused) => self.refuse(text, &refused, came)?,
             Look::Judged(judged) if self.only_the_end(&judged) => Answer::in_failed_transaction(),
             Look::Judged(judged) if let Some(full) = self.no_room_for_statement(&key, &judged) => {
                 match self.refuse_full(&judged.text, &full, came)? {

@@ -151,15 +151,6 @@ pub(super) fn put_parse_again(out: &mut BytesMut, body: &[u8], query: &str) {
     });
 }
 
-/// Writes a Parse again, under another name.
-pub(super) fn put_parse_as(out: &mut BytesMut, name: &[u8], body: &[u8]) {
-    let Ok((_, rest)) = text(body) else { return };
-    frame(out, b'P', |out| {
-        put_text(out, name);
-        out.extend_from_slice(rest);
-    });
-}
-
 /// Writes Parse without parameter types.
 pub(super) fn put_parse(out: &mut BytesMut, name: &[u8], text: &str) {
     frame(out, b'P', |out| {

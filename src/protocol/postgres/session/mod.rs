@@ -27,7 +27,6 @@ mod server;
 #[expect(clippy::module_inception, reason = "the walk of a session, in the folder of sessions")]
 mod session;
 mod setup;
-mod words;
 
 #[cfg(test)]
 mod tests;

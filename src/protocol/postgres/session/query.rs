@@ -23,7 +23,7 @@ impl Session {
             Look::Refused(_) if self.is_blind() => return self.deny_query(Answer::in_failed_transaction()),
             Look::Refused(refused) => {
                 let answer = self.refuse(text, &refused, SIMPLE)?;
-                return self.refuse_query(text, &refused, answer);
+                return self.deny_query(answer);
             }
             Look::Judged(judged) if self.only_the_end(&judged) => {
                 return self.deny_query(Answer::in_failed_transaction());
@@ -152,13 +152,9 @@ impl Session {
 
     pub(super) fn deny_query(&mut self, answer: Answer) -> Handled {
         self.to_server.put(|out| put_query(out, &answer.statement()));
-        self.owes_refusal(answer);
-        Ok(None)
-    }
-
-    pub(super) fn owes_refusal(&mut self, answer: Answer) {
         let change = self.drop_unnamed();
         self.owed.push_back(Owed::Query(Box::new(Queried { denied: Some(answer), change, ..Queried::default() })));
+        Ok(None)
     }
 
     /// A Query is sent: the server drops its unnamed statement and portal, and what follows stands for itself.

@@ -8,7 +8,6 @@ use super::prepared::Declared;
 use super::query::both;
 use super::record::{Outcome, Running};
 use super::session::{End, Session};
-use super::words;
 use crate::mapping::sql::{Copying, Cursor, Effects, Naming, Transaction};
 use crate::protocol::postgres::wire::Frame;
 
@@ -106,9 +105,6 @@ impl Session {
 
     /// ParseComplete, BindComplete, CloseComplete.
     fn confirmed(&mut self, frame: Frame) -> Result<(), End> {
-        if self.is_before_poison(frame.tag()) {
-            return Ok(());
-        }
         if let Some(Owed::Query(queried)) = self.owed.front()
             && queried.limit.is_some()
         {
@@ -347,9 +343,6 @@ impl Session {
     /// The words in place of the server's, if they are to be others.
     fn tell(&self, frame: &Frame, sqlstate: &str) -> Option<Answer> {
         let answer = self.owed.front()?.denied()?;
-        if answer.is_after_the_servers() && words::of_preparing(frame.body()) {
-            return Some(answer.clone());
-        }
         if !answer.caused(frame.body()) || sqlstate == IN_FAILED_TRANSACTION {
             return None;
         }

@@ -296,13 +296,11 @@ impl Tested {
         tags(Side::Client { message_bytes: 1 << 20 }, &self.session.to_server.take())
     }
 
-    /// The first poison among the bytes for the server.
+    /// The poison among the bytes for the server.
     pub(super) fn poison(&mut self) -> String {
         let bytes = self.session.to_server.take();
         let text = String::from_utf8_lossy(&bytes);
-        // What is prepared before it has a name of the proxy's own.
-        let quoted = text.find("\"portcullis ").map(|at| at + 1);
-        let at = quoted.or_else(|| text.find("portcullis ")).unwrap_or_else(|| panic!("no poison in {text:?}"));
+        let at = text.find("portcullis ").unwrap_or_else(|| panic!("no poison in {text:?}"));
         text.chars().skip(text.get(..at).unwrap().chars().count()).take(54).collect()
     }
 

@@ -149,47 +149,25 @@ fn an_empty_text_passes_without_a_question() {
 }
 
 #[test]
-fn what_is_no_sql_is_answered_in_the_servers_words_and_never_runs() {
-    // It is prepared and forgotten, and nothing that would make it run is sent.
-    let mut tested = Tested::ready();
-    tested.client(&query("nonsense"));
-    assert_eq!(tested.at_server(), words("P C P S"));
-    tested.server(&failure("42P99", "of the server", b'I'));
-    assert_eq!(tested.at_client(), words("E42P99 Z"));
-    assert_eq!(tested.records(), [("refused".into(), "42601".into())]);
-    // By extended messages: the server skips the rest.
-    let mut tested = Tested::ready();
-    tested.client(&extended("nonsense"));
-    tested.client(&bare("S"));
-    assert_eq!(tested.at_server(), words("P C P B E S"));
-}
-
-#[test]
-fn where_the_server_finds_nothing_wrong_the_poison_behind_is_answered_in_our_words() {
+fn what_the_parser_does_not_understand_is_answered_in_its_words() {
     let mut tested = Tested::ready();
     tested.client(&query("nonsense"));
     let poison = tested.poison();
-    tested.server(&bytes(|out| say(out, "13")));
-    assert_eq!(tested.at_client(), words(""), "the client has prepared nothing");
     tested.server(&failure("42703", &poison, b'I'));
     assert_eq!(tested.at_client(), words("E42601 Z"));
+    assert_eq!(tested.records(), [("refused".into(), "42601".into())]);
 }
 
 #[test]
-fn behind_messages_without_their_sync_the_server_is_not_asked_for_its_words() {
-    let mut tested = Tested::ready();
-    tested.client(&bytes(|out| put_parse(out, b"", "select t")));
-    assert_eq!(tested.at_server(), words("P"));
-    tested.client(&query("nonsense"));
-    assert_eq!(tested.at_server(), words("Q"), "a Sync of ours would end what the server skips");
-}
-
-#[test]
-fn several_statements_or_a_definition_are_not_shown_to_the_server() {
-    for text in ["later t; later t", "later ddl"] {
+fn what_is_not_judged_is_not_shown_to_the_server_in_any_form() {
+    for text in ["nonsense", "later t; later t", "later ddl"] {
         let mut tested = Tested::ready();
         tested.client(&query(text));
-        assert_eq!(tested.at_server(), words("Q"), "{text}");
+        let sent = tested.session.to_server.take();
+        assert!(sent.first() == Some(&b'Q') && !String::from_utf8_lossy(&sent).contains(text), "{text}");
+        let mut tested = Tested::ready();
+        tested.client(&extended(text));
+        assert!(!String::from_utf8_lossy(&tested.session.to_server.take()).contains(text), "{text}");
     }
 }
 
