@@ -35,7 +35,7 @@ pub(super) fn nature(schema: &str, name: &str, function: &Function) -> Nature {
 fn special(name: &str, function: &Function) -> Option<Nature> {
     Some(match name {
         "set_config" => Nature::Setting,
-        "nextval" | "currval" | "setval" | "lastval" => Nature::Sequence,
+        "nextval" | "currval" | "setval" => Nature::Sequence,
         "pg_notify" => Nature::Notify,
         // Files of the server: no large object permits these.
         "lo_import" | "lo_export" => Nature::Executes,

@@ -41,7 +41,7 @@ pub(in crate::mapping::sql) enum Nature {
     ExecutesText,
     /// `set_config`.
     Setting,
-    /// `nextval`, `currval`, `setval`, `lastval`.
+    /// `nextval`, `currval`, `setval`. Which sequence `lastval` tells of is not in the text: it is a function like others.
     Sequence,
     /// `lo_*`.
     LargeObject,

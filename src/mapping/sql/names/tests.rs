@@ -187,7 +187,7 @@ fn built_in_functions_are_what_the_lists_say() {
         ("currtid2", 2, ExecutesText),
         ("set_config", 3, Setting),
         ("nextval", 1, Sequence),
-        ("lastval", 0, Sequence),
+        ("lastval", 0, Executes),
         ("lo_get", 1, LargeObject),
         ("loread", 2, LargeObject),
         ("pg_advisory_xact_lock", 1, AdvisoryLock),

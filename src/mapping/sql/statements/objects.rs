@@ -166,7 +166,11 @@ impl Judge<'_, '_> {
         };
         match schemas.last().filter(|schema| !self.names().schema_exists(schema)) {
             Some(schema) => unknown("3F000", format!("schema \"{schema}\" does not exist")),
-            None => SqlRefusal { message: format!("{kind} \"{name}\" does not exist"), ..refusal },
+            None => {
+                let is_object = matches!(object_type, ObjectType::ObjectIndex | ObjectType::ObjectForeignTable);
+                let sqlstate = if is_object { "42704" } else { refusal.sqlstate };
+                SqlRefusal { sqlstate, message: format!("{kind} \"{name}\" does not exist"), ..refusal }
+            }
         }
     }
 

@@ -274,7 +274,7 @@ pub(super) const READS: &[(&str, &str)] = &[
     ("SELECT currval('numbers')", "sql:Select public.numbers[]"),
     ("SELECT nextval($1)", "0A000 sequence-not-constant"),
     ("SELECT nextval(name) FROM people", "0A000 sequence-not-constant"),
-    ("SELECT lastval()", "0A000 sequence-not-constant"),
+    ("SELECT lastval()", "sql:Execute pg_catalog.lastval()"),
     ("SELECT set_config('jit', $1, false)", "sql:Connect db"),
     ("SELECT set_config('Session_Replication_Role', 'replica', false)", "sql:Set db setting=session_replication_role"),
     ("SELECT set_config('ROLE', 'postgres', false)", "sql:SetRole db setting=role requestedRole=postgres"),

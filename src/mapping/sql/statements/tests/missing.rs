@@ -23,7 +23,7 @@ fn a_name_that_does_not_exist_is_told_in_postgresqls_words_and_with_its_place() 
         ("DROP PROCEDURE nope()", "42883", "procedure nope() does not exist", None),
         ("ALTER FUNCTION nope() VOLATILE", "42883", "function nope() does not exist", None),
         ("COMMENT ON AGGREGATE nope(*) IS ''", "42883", "aggregate nope(*) does not exist", None),
-        ("DROP INDEX nope", "42P01", "index \"nope\" does not exist", None),
+        ("DROP INDEX nope", "42704", "index \"nope\" does not exist", None),
         ("DROP SEQUENCE nope.nope", "3F000", "schema \"nope\" does not exist", None),
     ];
     for (text, sqlstate, message, position) in cases {
