@@ -14,7 +14,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::Woken;
 
 /// Four TLS records (16 KiB each, RFC 8446, 5.1): what rustls takes at once, so that bulk moves with few system calls.
-const BUFFER_BYTES: usize = 16 * 1024;
+const BUFFER_BYTES: usize = 64 * 1024;
 /// How often one direction fills a buffer before others on the thread have their turn.
 const ROUNDS_OF_A_TURN: usize = 16;
 /// Buffers that a thread keeps for the next that needs one.
