@@ -9,7 +9,7 @@ mod answer;
 mod exchange;
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use self::answer::{Answer, Answers};
@@ -76,6 +76,10 @@ impl Asker {
         self.address
     }
 
+    fn answers(&self) -> MutexGuard<'_, Answers> {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// What `generation` knows of the peer: looked up on the connection's first request and after a reload.
     fn principal(&self, generation: &PolicyGeneration) -> Arc<Principal> {
         let mut known = self.principal.lock().unwrap_or_else(PoisonError::into_inner);
@@ -84,6 +88,8 @@ impl Asker {
             _ => {
                 let principal = generation.principal(self.peer.id());
                 *known = Some((generation.number(), Arc::clone(&principal)));
+                // They hold the policies that they come from.
+                self.answers().forget_others(generation);
                 principal
             }
         }
@@ -135,16 +141,13 @@ impl EnforcementPoint {
         operations: &Arc<Operations>,
     ) -> Result<Permit, Denied> {
         let time = SystemTime::now();
-        let mut answers = asker.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(answer) = answers.find(operations, &generation) {
-            let answer = Arc::clone(answer);
-            drop(answers);
+        let known = asker.answers().find(operations, &generation).map(Arc::clone);
+        if let Some(answer) = known {
             return self.entered(asker, exchange, answer, time, Duration::ZERO);
         }
         let deciding = Instant::now();
         let answer = Arc::new(self.ask(generation, asker, Arc::clone(operations), time));
-        answers.keep(&answer);
-        drop(answers);
+        asker.answers().keep(&answer);
         self.entered(asker, exchange, answer, time, deciding.elapsed())
     }
 

@@ -7,7 +7,7 @@ use crate::mapping::{Context, Operation, Operations};
 use crate::policy::{Decision, Outcome, PolicyGeneration, Principal};
 
 /// How many answers a connection remembers: more prepared statements than most clients run in turn, and few enough to be looked through.
-const MOST: usize = 32;
+const MOST: usize = 16;
 
 /// What the policies said to all operations of one question.
 #[derive(Debug)]
@@ -73,14 +73,18 @@ impl Answers {
         if answer.said.is_none() {
             return;
         }
-        // Those of other policies will not be asked for again.
-        self.kept.retain(|kept| Arc::ptr_eq(&kept.generation, &answer.generation));
         if self.kept.len() < MOST {
             self.kept.push(Arc::clone(answer));
         } else if let Some(oldest) = self.kept.get_mut(self.next) {
             *oldest = Arc::clone(answer);
             self.next = (self.next + 1) % MOST;
         }
+    }
+
+    /// Those of other policies will not be asked for again.
+    pub(super) fn forget_others(&mut self, generation: &PolicyGeneration) {
+        self.kept.retain(|kept| kept.generation.number() == generation.number());
+        self.next = 0;
     }
 }
 

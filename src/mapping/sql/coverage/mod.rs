@@ -69,9 +69,7 @@ impl Grammar {
 
     /// What a variant of `Node` is called in Rust, and its message.
     fn variants(&self) -> BTreeMap<String, String> {
-        let camel = |name: &str| -> String {
-            name.split('_').map(|part| format!("{}{}", part[..1].to_uppercase(), &part[1..])).collect()
-        };
+        let camel = |name: &str| name.split('_').map(capitalised).collect();
         self.messages["Node"].iter().map(|(name, kind)| (camel(name), kind.clone())).collect()
     }
 
@@ -181,6 +179,11 @@ fn walked(grammar: &Grammar, catalog: &Catalog, text: &str) -> Result<Vec<Place>
     let mut operations = mapped.statements.iter().flat_map(|statement| statement.operations.iter());
     let asked = operations.any(|operation| MARKS.iter().any(|mark| operation.resource.id().ends_with(mark)));
     if asked { Ok(way.clone()) } else { Err(format!("{text}\n    does not ask for what is marked")) }
+}
+
+fn capitalised(word: &str) -> String {
+    let mut letters = word.chars();
+    letters.next().into_iter().flat_map(char::to_uppercase).chain(letters).collect()
 }
 
 #[test]

@@ -359,7 +359,10 @@ where
     async fn finish(mut self, mut end: End) -> Ended {
         if let Err(unwritten) = self.session.write_records() {
             end = unwritten;
-            self.session.to_client.put(|out| end.put(out));
+            // Words in the middle of a row would be taken for a part of it.
+            if !self.session.from_server.is_within() {
+                self.session.to_client.put(|out| end.put(out));
+            }
         }
         let running = self.session.left_running;
         let goodbye = end == End::Goodbye;
