@@ -39,6 +39,7 @@ impl Batch {
     /// Hands everything over in exchange for `empty`, and begins the next batch.
     pub(super) fn take(&mut self, empty: &mut Self) {
         let number = self.number;
+        empty.clear();
         std::mem::swap(self, empty);
         self.number = number + 1;
     }
@@ -81,15 +82,15 @@ pub(super) struct Outcomes {
 }
 
 impl Outcomes {
-    /// What became of a batch; none if nobody has written it yet.
-    pub(super) fn of(&self, number: u64) -> Option<Result<(), io::ErrorKind>> {
-        if number > self.upto {
+    /// What became of batches, which failed if one of them did; none if nobody has written the last yet.
+    pub(super) fn of(&self, first: u64, last: u64) -> Option<Result<(), io::ErrorKind>> {
+        if last > self.upto {
             return None;
         }
-        if number <= self.forgotten {
+        if first <= self.forgotten {
             return Some(Err(io::ErrorKind::Other));
         }
-        let failed = self.failed.iter().find(|(failed, _)| *failed == number);
+        let failed = self.failed.iter().find(|(failed, _)| (first..=last).contains(failed));
         Some(failed.map_or(Ok(()), |(_, kind)| Err(*kind)))
     }
 
@@ -127,12 +128,14 @@ mod tests {
     #[test]
     fn everybody_learns_what_became_of_the_own_batch() {
         let mut outcomes = Outcomes::default();
-        assert_eq!(outcomes.of(1), None);
+        assert_eq!(outcomes.of(1, 1), None);
         outcomes.note(1, None);
         outcomes.note(2, Some(io::ErrorKind::StorageFull));
         outcomes.note(3, None);
+        assert_eq!(outcomes.of(3, 4), None);
+        assert_eq!(outcomes.of(1, 3), Some(Err(io::ErrorKind::StorageFull)), "one of them");
         assert_eq!(
-            [1, 2, 3].map(|n| outcomes.of(n)),
+            [1, 2, 3].map(|n| outcomes.of(n, n)),
             [Some(Ok(())), Some(Err(io::ErrorKind::StorageFull)), Some(Ok(()))]
         );
     }
@@ -145,7 +148,7 @@ mod tests {
             outcomes.note(number, Some(io::ErrorKind::StorageFull));
         }
         outcomes.note(100, None);
-        assert!((1..100).all(|number| outcomes.of(number).is_some_and(|outcome| outcome.is_err())));
-        assert_eq!(outcomes.of(100), Some(Ok(())));
+        assert!((1..100).all(|number| outcomes.of(number, number).is_some_and(|outcome| outcome.is_err())));
+        assert_eq!(outcomes.of(100, 100), Some(Ok(())));
     }
 }

@@ -56,10 +56,20 @@ struct Writing {
     batch: Batch,
 }
 
-/// A record that waits to be written by [`Audit::commit`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// Records that wait to be written by [`Audit::commit`]: the first and the last batch that they are in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use = "a record that is not committed is written when somebody else's is"]
-pub struct Gathered(u64);
+pub struct Gathered {
+    first: u64,
+    last: u64,
+}
+
+impl Gathered {
+    /// These and others.
+    pub fn and(self, other: Self) -> Self {
+        Self { first: self.first.min(other.first), last: self.last.max(other.last) }
+    }
+}
 
 /// What a failing sink has cost since it last worked.
 #[derive(Debug, Default)]
@@ -126,10 +136,10 @@ impl Audit {
             LINE.set(line);
         }
         if waiting > MOST_GATHERED {
-            // What comes of it is told at the commit.
-            let _outcome = self.commit(Gathered(number));
+            // What comes of it is told at the commit of who gathered it.
+            let _outcome = self.commit(Gathered { first: number, last: number });
         }
-        Some(Gathered(number))
+        Some(Gathered { first: number, last: number })
     }
 
     /// Writes everything that has been gathered, by whomever, unless somebody has done so since. When this returns `Ok`, the record is with
@@ -142,7 +152,7 @@ impl Audit {
     pub fn commit(&self, gathered: Gathered) -> Result<(), AuditError> {
         let mut writing = lock(&self.writing);
         let outcome = loop {
-            match writing.outcomes.of(gathered.0) {
+            match writing.outcomes.of(gathered.first, gathered.last) {
                 Some(outcome) => break outcome,
                 None => self.write_gathered(&mut writing),
             }
@@ -446,6 +456,32 @@ mod tests {
             [&serde_json::json!("sink_recovered"), &2.into(), &1.into(), &0.into()]
         );
         assert_eq!(lines[1]["outcome"], "allowed");
+    }
+
+    #[test]
+    fn records_of_which_an_earlier_part_could_not_be_written_are_not_all_there() {
+        let disk = FullDisk::new();
+        let audit = Audit::open(&config(&disk.path())).unwrap();
+        let first = audit.gather(&record("allowed")).unwrap();
+        audit.write(&record("allowed")).unwrap_err();
+        disk.make_room(&audit);
+        until_it_accepts(&audit);
+        let second = audit.gather(&record("allowed")).unwrap();
+        assert!(audit.commit(first.and(second)).is_err(), "the first is gone");
+        audit.commit(second).unwrap();
+        assert_eq!(lines(&disk.path()).len(), 2, "what was missed, and the second");
+    }
+
+    #[test]
+    fn so_many_records_that_they_do_not_wait_are_told_of_at_the_commit() {
+        let disk = FullDisk::new();
+        let audit = Audit::open(&config(&disk.path())).unwrap();
+        let long = "x".repeat(MOST_GATHERED);
+        let first = audit.gather(&Record { error: Some(&long), ..record("allowed") }).unwrap();
+        disk.make_room(&audit);
+        until_it_accepts(&audit);
+        let second = audit.gather(&record("allowed")).unwrap();
+        assert!(audit.commit(first.and(second)).is_err());
     }
 
     #[test]

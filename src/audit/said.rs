@@ -7,6 +7,9 @@ use super::line::Rfc3339;
 /// What stands before the time of the question: the only `now` that is no part of a string, where quotes are escaped.
 const BEFORE_NOW: &[u8] = b"\"context\":{\"now\":\"";
 
+/// Longer ones have thousands of columns or operations: idle connections must not hold them.
+const MOST_KEPT: usize = 16 * 1024;
+
 /// The members of a record that are the same whenever the same answer is given, but for the time of the question.
 #[derive(Debug, Default)]
 pub struct Said(OnceLock<Option<Members>>);
@@ -42,8 +45,11 @@ impl Said {
 }
 
 impl Members {
-    /// None if there is no time to be found: then they are put together each time.
+    /// None if there is no time to be found, or if they are too much to be kept: then they are put together each time.
     fn of(bytes: &[u8]) -> Option<Self> {
+        if bytes.len() > MOST_KEPT {
+            return None;
+        }
         let now_at = memchr::memmem::find(bytes, BEFORE_NOW)? + BEFORE_NOW.len();
         Some(Self { bytes: bytes.into(), now_at })
     }

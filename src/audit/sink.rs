@@ -88,7 +88,8 @@ impl Sink {
     }
 
     /// Writes lines: all by one write(2) into a file of our own. Elsewhere each for itself, for what others write to the same pipe must
-    /// not come in between. On failure tells how many are not there; with a file that is all of them.
+    /// not come in between. On failure tells how many count as missing: with a file all of
+    /// them, for what was written of them is taken off again if that can be done.
     pub(super) fn write_lines(&mut self, batch: &Batch) -> Result<(), (usize, io::Error)> {
         if self.mends {
             return self.write_line(batch.bytes()).map_err(|error| (batch.count(), error));
@@ -110,7 +111,8 @@ impl Sink {
     fn give_up(&mut self, line: &[u8], rest: &[u8], error: io::Error) -> io::Result<()> {
         let written = line.len() - rest.len();
         if written > 0 {
-            self.torn = !self.mends || self.cut(line.get(..written).unwrap_or_default()).is_err();
+            let there = line.get(..written).unwrap_or_default();
+            self.torn = (!self.mends || self.cut(there).is_err()) && !there.ends_with(b"\n");
         }
         Err(error)
     }

@@ -8,6 +8,8 @@ use crate::policy::{Decision, Outcome, PolicyGeneration, Principal};
 
 /// How many answers a connection remembers: more prepared statements than most clients run in turn, and few enough to be looked through.
 const MOST: usize = 16;
+/// Answers to more operations are not remembered: idle connections must not hold them.
+const MOST_OPERATIONS: usize = 64;
 
 /// What the policies said to all operations of one question.
 #[derive(Debug)]
@@ -70,7 +72,7 @@ impl Answers {
 
     /// Remembers an answer in place of the one that has been there for longest.
     pub(super) fn keep(&mut self, answer: &Arc<Answer>) {
-        if answer.said.is_none() {
+        if answer.said.is_none() || answer.operations.len() > MOST_OPERATIONS {
             return;
         }
         if self.kept.len() < MOST {

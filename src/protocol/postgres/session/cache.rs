@@ -1,6 +1,6 @@
 //! Mappings that were made on this thread, so that a text is parsed once and not for each of its runs.
 //!
-//! Decisions are not remembered: they hang on time and policies, and cost less than looking them up would save.
+//! Decisions are not remembered here: they hang on who asks, and are kept by the enforcement point for as long as they last.
 
 use std::borrow::Borrow;
 use std::cell::RefCell;

@@ -35,6 +35,10 @@ impl Session {
         if self.own.is_some() || self.hold_all || self.parting.is_some() {
             return Ok(Taken::Nothing);
         }
+        if self.until_answered && !self.owed.is_empty() {
+            return Ok(Taken::Nothing);
+        }
+        self.until_answered = false;
         if self.held.is_none() && self.copy_data()? {
             return Ok(Taken::Done);
         }

@@ -27,7 +27,9 @@ impl Session {
             return true;
         }
         let (Some(catalog), Some(facts)) = (&self.catalog, &self.facts) else { return false };
-        if self.names_may_have_changed() {
+        // What a name is converted to for another encoding may spell another name.
+        let is_read = body.is_ascii() || (facts.utf8_client && facts.utf8_server);
+        if !is_read || self.names_may_have_changed() {
             return false;
         }
         let Some(told) = told_rows(sqlstate, body) else { return false };
@@ -38,17 +40,17 @@ impl Session {
         })
     }
 
-    /// Whether the server may know other tables by now than the catalogue: since it was read, something has changed names, or an earlier
+    /// Whether the server may know other tables by now than the catalogue: since it was read, something has changed names or settings, or an earlier
     /// statement of the same text may have.
     fn names_may_have_changed(&self) -> bool {
         let earlier = match self.owed.front() {
             Some(Owed::Query(queried)) => {
                 let several = queried.running.front().is_some_and(|running| running.judged.mapped.statements.len() > 1);
-                several && (queried.effects.names || queried.effects.anything)
+                several && queried.effects.any()
             }
             _ => false,
         };
-        earlier || self.stale.names || self.stale.anything
+        earlier || self.stale.any()
     }
 }
 

@@ -7,7 +7,7 @@ use super::deny::Answer;
 use super::judge::{Came, Judged, Look, refusal};
 use super::messages::{self, name, name_part, put_bind, put_execute, put_parse, put_parse_again};
 use super::pipeline::{Executed, Owed, Portal};
-use super::prepared::{Meaning, Weighs as _};
+use super::prepared::Meaning;
 use super::query::not_bounded;
 use super::rows::Limit;
 use super::session::{End, Session};
@@ -85,15 +85,12 @@ impl Session {
         match self.statements.meaning(name_part(statement), self.segment) {
             Meaning::Unknown => Ok(Some(Wait::Answers)),
             Meaning::Is(judged) => {
-                let prepared = Arc::clone(&judged);
                 let judged = match self.judge_bound(judged, name_part(statement))? {
                     Bound::Judged(judged) => judged,
                     Bound::NeedsCatalog => return Ok(Some(Wait::Catalog)),
                     Bound::Denied(answer) => return self.deny_bind(portal, answer),
                 };
-                // One that was judged anew is this portal's own.
-                let own = if Arc::ptr_eq(&prepared, &judged) { 0 } else { judged.weight() };
-                let made = Portal::new(judged, name(statement), frame.as_bytes().len() as u64, own);
+                let made = Portal::new(judged, name(statement), frame.as_bytes().len() as u64);
                 if let Some(full) = self.no_room_for_portal(&key, &made) {
                     let came = Came { protocol: "extended", prepared: statement };
                     return match self.refuse_full(&made.judged.text, &full, came)? {
@@ -154,7 +151,7 @@ impl Session {
             Meaning::Unknown => return Ok(Some(Wait::Answers)),
             Meaning::Is(portal) => portal,
             Meaning::Nothing => match self.cursors.get(key) {
-                Some(declared) => Arc::new(Portal::new(Arc::clone(&declared.judged), Box::default(), 0, 0)),
+                Some(declared) => Arc::new(Portal::new(Arc::clone(&declared.judged), Box::default(), 0)),
                 None => {
                     let words = format!("portal \"{}\" does not exist", String::from_utf8_lossy(portal_name));
                     return self.deny_execute(Answer::of_server("34000", words));

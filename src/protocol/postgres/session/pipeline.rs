@@ -22,19 +22,18 @@ pub(super) struct Portal {
     /// Bytes of the Bind that made it.
     pub(super) bytes_in: u64,
     returned: AtomicU64,
-    /// Bytes of a judgement that is not the prepared statement's.
-    own: usize,
 }
 
 impl Weighs for Portal {
     fn weight(&self) -> usize {
-        ENTRY + self.own
+        // In full, though the prepared statement may have the same: that can go, and the portal stays.
+        ENTRY + self.judged.weight()
     }
 }
 
 impl Portal {
-    pub(super) fn new(judged: Arc<Judged>, statement: Name, bytes_in: u64, own: usize) -> Self {
-        Self { judged, statement, bytes_in, returned: AtomicU64::new(0), own }
+    pub(super) fn new(judged: Arc<Judged>, statement: Name, bytes_in: u64) -> Self {
+        Self { judged, statement, bytes_in, returned: AtomicU64::new(0) }
     }
 
     /// Rows that all Executes have returned so far.

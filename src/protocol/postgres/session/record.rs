@@ -32,22 +32,23 @@ pub(super) struct Running {
 #[derive(Debug)]
 pub(super) struct Unwritten {
     point: Arc<EnforcementPoint>,
-    last: Option<Gathered>,
+    gathered: Option<Gathered>,
     /// How many bytes waited for the client when the first of them came: those behind are not to be sent before it is written.
     sure: usize,
 }
 
 impl Unwritten {
     pub(super) const fn new(point: Arc<EnforcementPoint>) -> Self {
-        Self { point, last: None, sure: 0 }
+        Self { point, gathered: None, sure: 0 }
     }
 
     /// One more; `waiting` bytes for the client come before its end.
     pub(super) fn add(&mut self, gathered: Option<Gathered>, waiting: usize) {
-        if self.last.is_none() {
+        let Some(one) = gathered else { return };
+        if self.gathered.is_none() {
             self.sure = waiting;
         }
-        self.last = self.last.max(gathered);
+        self.gathered = Some(self.gathered.map_or(one, |others| others.and(one)));
     }
 
     /// How many bytes may be sent to the client though they could not be written.
@@ -57,12 +58,12 @@ impl Unwritten {
 
     /// There are none.
     pub(super) const fn is_empty(&self) -> bool {
-        self.last.is_none()
+        self.gathered.is_none()
     }
 
     /// Writes them, unless somebody else's writing has done so.
     pub(super) fn write(&mut self) -> Result<(), AuditError> {
-        self.last.take().map_or(Ok(()), |last| self.point.commit(last))
+        self.gathered.take().map_or(Ok(()), |gathered| self.point.commit(gathered))
     }
 }
 

@@ -75,6 +75,8 @@ impl Session {
     /// Records that something is not kept; none if that is not certain yet, as what is under way may make room.
     pub(super) fn refuse_full(&mut self, text: &str, full: &Full, came: Came<'_>) -> Result<Option<Answer>, End> {
         if !self.owed.is_empty() {
+            // Not looked at again for each answer: the text may be a long one.
+            self.until_answered = true;
             return Ok(None);
         }
         Ok(Some(self.refuse(text.as_bytes(), &full.refused, came)?.hinting(full.hint)))

@@ -54,6 +54,8 @@ pub(super) struct Session {
     pub(super) copying_in: bool,
     /// A replication stream is under way: both sides send data and nothing else.
     pub(super) streaming: bool,
+    /// The held message is looked at again when everything has been answered.
+    pub(super) until_answered: bool,
     /// Nothing at all goes on until an answer is known.
     pub(super) hold_all: bool,
     /// Nothing that has to be judged goes on until an answer is known.
@@ -182,6 +184,7 @@ impl Session {
             skipping: false,
             copying_in: false,
             streaming: false,
+            until_answered: false,
             hold_all: false,
             outcome_pending: false,
             unflushed: false,
