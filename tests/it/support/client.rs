@@ -34,10 +34,17 @@ pub(crate) async fn http1(stream: impl AsyncRead + AsyncWrite + Unpin + Send + '
 
 /// HTTP/2 over `stream`.
 pub(crate) async fn http2(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Client {
+    try_http2(stream).await.expect("the preface can be sent")
+}
+
+/// The same where the peer may be gone already.
+pub(crate) async fn try_http2(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+) -> Result<Client, hyper::Error> {
     let shaken = conn::http2::Builder::new(TokioExecutor::new()).handshake(TokioIo::new(stream)).await;
-    let (sender, connection) = shaken.expect("the preface can be sent");
+    let (sender, connection) = shaken?;
     tokio::spawn(connection);
-    Client::Http2(sender)
+    Ok(Client::Http2(sender))
 }
 
 impl Client {

@@ -23,7 +23,7 @@ mod tls;
 mod warehouse;
 
 pub(crate) use ca::{Ca, Svid, uri};
-pub(crate) use client::{Answer, Client, get, http1, http2, request};
+pub(crate) use client::{Answer, Client, get, http1, http2, request, try_http2};
 pub(crate) use component::{
     GrpcServer, S3Client, S3Server, WebSocketServer, aws, components, curl, grpc, openssl, python, websocket,
 };
