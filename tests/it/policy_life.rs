@@ -476,5 +476,6 @@ async fn sigterm_under_load_fails_no_request_that_was_taken_on() {
     assert!(answered >= 20, "{answered} were answered");
     let recorded = records.requests(answered).await;
     assert_eq!(recorded.len(), answered);
+    assert_eq!(upstream.seen().len(), answered, "what reached the upstream was answered");
     assert!(recorded.iter().all(|record| record["status"] == 200 && record["error"].is_null()), "{recorded:#?}");
 }

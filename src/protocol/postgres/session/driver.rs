@@ -177,13 +177,8 @@ where
                 }
                 return ended;
             }
-            if !self.session.unwritten.is_empty() {
-                if Served::are_several() {
-                    next_turn().await;
-                }
-                if let Err(end) = self.session.write_records() {
-                    return self.end(end).await;
-                }
+            if let Err(end) = self.write_records().await {
+                return self.end(end).await;
             }
             if self.session.has_more {
                 tokio::task::yield_now().await;
@@ -224,6 +219,18 @@ where
         if let (Some(key), Some(upstream)) = (&self.key, &self.upstream) {
             key.cancel(upstream).await;
         }
+    }
+
+    /// Writes the records of statements that have ended, before anything of their answers is sent; with those of other sessions, if there
+    /// are any.
+    async fn write_records(&mut self) -> Result<(), End> {
+        if self.session.unwritten.is_empty() {
+            return Ok(());
+        }
+        if Served::are_several() {
+            next_turn().await;
+        }
+        self.session.write_records()
     }
 
     async fn read_catalog<F>(&mut self, catalog: &impl Fn(bool) -> F, newest: bool) -> Result<(), End>
