@@ -295,7 +295,7 @@ impl Prepared {
 
     fn on_this_thread(&self, config: &Config, source: Arc<dyn X509Source>) -> Listener {
         let listener = &self.config;
-        let options = UpstreamOptions { listener, source: &source, metrics: &self.point.metrics };
+        let options = UpstreamOptions { listener, source: &source, point: &self.point };
         let point = || Arc::clone(&self.point);
         let http = |speaks| {
             Served::Http(Arc::new(HttpListener::new(listener, speaks, point(), Arc::new(Upstream::new(&options)))))

@@ -14,12 +14,12 @@ use tokio::time::timeout;
 use super::connect::{Connector, PeerTls, Wanted};
 use super::http1::{Http1, Idle};
 use super::http2::{Http2, Shared};
+use super::term::Terms;
 use super::{Lease, Progress, RequestBody};
 use crate::config::{ListenerConfig, UpstreamScheme};
-use crate::enforce::Permit;
+use crate::enforce::{EnforcementPoint, Permit};
 use crate::failure::{Failure, with_sources};
 use crate::identity::X509Source;
-use crate::telemetry::ListenerMetrics;
 use crate::tls::ClientTls;
 
 /// How long a kept connection may take to be ready again.
@@ -30,7 +30,8 @@ const READY_WITHIN: Duration = Duration::from_millis(100);
 pub struct Upstream {
     connector: Connector,
     idle: Arc<Idle>,
-    shared: Shared,
+    shared: Arc<Shared>,
+    terms: Arc<Terms>,
     /// Held while an HTTP/2 connection is opened, so that a burst of requests opens one and not many.
     opening: tokio::sync::Mutex<()>,
     /// Whether the next connection is expected to speak HTTP/2: the last one did, or is the first and may.
@@ -44,8 +45,8 @@ pub struct UpstreamOptions<'a> {
     pub listener: &'a ListenerConfig,
     /// Our identity.
     pub source: &'a Arc<dyn X509Source>,
-    /// The listener's counters: handshakes with a peer are counted here.
-    pub metrics: &'a Arc<ListenerMetrics>,
+    /// Where the listener's decisions are recorded, and handshakes with a peer counted.
+    pub point: &'a Arc<EnforcementPoint>,
 }
 
 /// An answer and the connection it comes on.
@@ -65,7 +66,11 @@ impl Upstream {
             let client = |alpn: &[&[u8]]| {
                 ClientTls::new(Arc::clone(options.source), listener.tls_min_version, alpn, peer.clone())
             };
-            PeerTls { any: client(&[b"h2", b"http/1.1"]), http1: client(&[b"http/1.1"]) }
+            PeerTls {
+                any: client(&[b"h2", b"http/1.1"]),
+                http1: client(&[b"http/1.1"]),
+                outlive: listener.limits.unsafe_outlive_certificate,
+            }
         });
         let config = listener.upstream.clone();
         let address = config.to_string();
@@ -75,10 +80,11 @@ impl Upstream {
                 address,
                 tls,
                 limit: listener.limits.connect_timeout,
-                metrics: Arc::clone(options.metrics),
+                metrics: Arc::clone(&options.point.metrics),
             },
             idle: Arc::default(),
-            shared: Shared::default(),
+            shared: Arc::default(),
+            terms: Arc::new(Terms { point: Arc::clone(options.point), grace: listener.limits.grace }),
             opening: tokio::sync::Mutex::default(),
             speaks_http2: AtomicBool::new(listener.upstream.scheme != UpstreamScheme::Http),
         }
@@ -177,10 +183,10 @@ impl Upstream {
             self.speaks_http2.store(http2, Ordering::Relaxed);
         }
         if http2 {
-            let place = self.shared.start(io, generation).await?;
+            let place = self.shared.start(io, generation, &self.terms).await?;
             Ok(Connection::Http2 { place, reused: false })
         } else {
-            let connection = Http1::start(io, generation).await?;
+            let connection = Http1::start(io, generation, &self.terms, &self.idle).await?;
             Ok(Connection::Http1 { connection, reused: false })
         }
     }

@@ -379,7 +379,9 @@ async fn a_connection_is_cut_when_policies_or_trust_no_longer_allow_it() {
     inbound.replace("pipeline.example.pem", &withdrawn.bundle());
     inbound.replace_svid(&withdrawn.issue("/ns/test/sa/service"));
     within("the cut", app.read(&mut [0])).await.expect_err("cut, not ended");
-    inbound.records.find("the end of the connection", |record| record["reason"] == "no-longer-trusted").await;
+    let ended = |kind: &'static str| move |record: &Value| record["reason"] == "chain" && record["kind"] == kind;
+    inbound.records.find("the end of the relay", ended("request")).await;
+    inbound.records.find("the end of the connection", ended("connection")).await;
     inbound.stop().await;
 }
 

@@ -2,12 +2,11 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::timeout;
 
-use super::answer::{NoPacket, decision, fatal, first_packet, malformed, of_drain, of_failure};
+use super::answer::{NoPacket, decision, fatal, first_packet, malformed, of_failure, of_notice};
 use super::asked::asked;
 use super::cancel;
 use super::inbound::deny;
@@ -18,8 +17,7 @@ use super::wire::{CancelRequest, ErrorReply, FirstPacket, StartupPacket};
 use crate::audit::new_decision_id;
 use crate::enforce::{Asker, Permit, Settlement};
 use crate::failure::Failure;
-use crate::mapping::Operations;
-use crate::protocol::{Closed, Downstream, Last};
+use crate::protocol::{Closed, Downstream, Notice};
 use crate::upstream::{OwnPurpose, UpstreamIo};
 
 /// Serves a connection until it ends.
@@ -27,14 +25,13 @@ pub(super) async fn serve(
     client: Downstream,
     listener: Arc<PostgresListener>,
     asker: Arc<Asker>,
-    ending: impl Future<Output = Last>,
-    grace: Duration,
+    ending: impl Future<Output = Notice>,
 ) -> Closed {
     let mut ending = pin!(ending);
     let opening = timeout(listener.config.authentication_timeout, open(client, &listener));
     let opened = tokio::select! {
         opened = opening => opened,
-        _last = ending.as_mut() => return Closed::InOrder,
+        _notice = ending.as_mut() => return Closed::InOrder,
     };
     let (mut client, startup) = match opened {
         Ok(Ok(opened)) => opened,
@@ -44,21 +41,21 @@ pub(super) async fn serve(
             return Closed::Refused { rule: "authentication-timeout", message };
         }
     };
-    let changed = listener.point.policies.changed();
-    let (permit, asks, upstream) = tokio::select! {
+    let (permit, upstream) = tokio::select! {
         connected = connect(&mut client, &listener, &asker, &startup) => match connected {
             Ok(connected) => connected,
             Err(closed) => return closed,
         },
-        _last = ending.as_mut() => {
-            fatal(&mut client, &of_drain()).await;
+        notice = ending.as_mut() => {
+            fatal(&mut client, &of_notice(&notice)).await;
             return Closed::InOrder;
         }
     };
     let idle = listener.limits.idle_timeout;
-    let mut standing = Standing { asks, role: None, changed };
+    let mut standing = Standing { asked: permit.standing(), role: None };
     let lost = pin!(standing.lost(&listener, &asker));
-    Relayed::new(permit).relay(client, upstream, idle, (ending, lost), grace).await
+    let stay = upstream.stay();
+    Relayed::new(permit).relay(client, upstream, idle, ending, (lost, stay)).await
 }
 
 /// Everything up to a startup packet; whatever else it comes to has been answered.
@@ -123,7 +120,7 @@ async fn connect(
     listener: &Arc<PostgresListener>,
     asker: &Arc<Asker>,
     startup: &StartupPacket,
-) -> Result<(Permit, Arc<Operations>, UpstreamIo), Closed> {
+) -> Result<(Permit, UpstreamIo), Closed> {
     let point = &listener.point;
     if !point.records_can_be_written() {
         fatal(client, &of_failure(&Failure::Audit)).await;
@@ -138,8 +135,7 @@ async fn connect(
             return Err(deny(client, denied, ErrorReply::fatal(refusal.sqlstate(), message)).await);
         }
     };
-    let asks = Arc::new(asked.operations);
-    let permit = match point.enforce(point.policies_in_force(), asker, exchange, Arc::clone(&asks)) {
+    let permit = match point.enforce(point.policies_in_force(), asker, exchange, asked.operations) {
         Ok(permit) => permit,
         Err(denied) => {
             let message = format!("access to database \"{}\" is denied", asked.database);
@@ -153,7 +149,7 @@ async fn connect(
                 io.flush().await
             };
             match sent.await {
-                Ok(()) => return Ok((permit, asks, io)),
+                Ok(()) => return Ok((permit, io)),
                 Err(error) => Failure::Closed { cause: error.to_string() },
             }
         }
