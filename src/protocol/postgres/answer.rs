@@ -89,6 +89,9 @@ pub(super) fn of_notice(notice: &Notice) -> ErrorReply<'static> {
     ErrorReply::fatal("57P01", last_words(notice))
 }
 
+/// The words for a session that the policies would not permit any more.
+pub(super) const NOT_PERMITTED: &str = "terminating connection: the policies do not permit this session any more";
+
 /// The words for it: PostgreSQL's own where nothing is wrong with the client.
 pub(super) const fn last_words(notice: &Notice) -> &'static str {
     match notice.last {

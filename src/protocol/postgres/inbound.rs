@@ -170,7 +170,7 @@ async fn replicate(
         server.io.flush().await
     };
     passed.await.map_err(|error: std::io::Error| Closed::Failed { cause: error.to_string() })?;
-    relayed.ahead = (said.len() as u64, server.buffered.len() as u64);
+    relayed.passed(&said, &server.buffered);
     Ok((relayed, server.io))
 }
 

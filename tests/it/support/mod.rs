@@ -10,6 +10,7 @@ mod client;
 mod component;
 mod envoy;
 mod frames;
+mod open_exchange;
 pub(crate) mod pg_wire;
 mod postgres;
 mod process;
@@ -29,6 +30,7 @@ pub(crate) use component::{
 };
 pub(crate) use envoy::Envoy;
 pub(crate) use frames::{Frame, FrameConnection, FrameKind, flags};
+pub(crate) use open_exchange::OpenExchange;
 pub(crate) use pg_wire::{PgError, PgFrame, PgReply, PgWire, decision_id};
 pub(crate) use postgres::{DATABASE, DEBIAN_BIN, PgPlan, PgServer, PgVersion, libpq, psql};
 pub(crate) use process::{DEADLINE, Output, Process, eventually, within};

@@ -11,7 +11,7 @@ use super::setup::Setup;
 use crate::audit::DecisionId;
 use crate::enforce::Asker;
 use crate::mapping::sql::{map, map_replication, safe_key};
-use crate::protocol::postgres::answer::last_words;
+use crate::protocol::postgres::answer::{NOT_PERMITTED, last_words};
 use crate::protocol::postgres::cancel::SessionKey;
 use crate::protocol::postgres::listener::PostgresListener;
 use crate::protocol::postgres::login::LoggedIn;
@@ -70,7 +70,7 @@ pub(in crate::protocol::postgres) async fn run(
             () = start.standing.lost(&listener, &asker) => {
                 let grace = listener.limits.grace;
                 let notice = Notice { last: Last::InFlight, grace, reason: "no-longer-permitted" };
-                (notice, "terminating connection: the policies do not permit this session any more")
+                (notice, NOT_PERMITTED)
             }
         }
     };
