@@ -161,6 +161,11 @@ impl Listener {
         let Some(own) = self.own_id() else { return };
         let asker = Asker::new(Arc::clone(&peer), Some(address));
         let stay = tls.stay(&peer, self.limits.unsafe_outlive_certificate);
+        let stay = match &self.served {
+            // Without ends to wait for, nothing is gained by an earlier one.
+            Served::Tcp(_) => stay,
+            Served::Http(_) | Served::Postgres(_) => stay.told_ahead(),
+        };
         self.serve((Downstream::tls(stream), asker), &own, drain, Some(stay)).await;
     }
 
@@ -208,6 +213,8 @@ impl Listener {
         let (last, grace) = match ending {
             Ending::Drain => (Last::Asked, self.drain_grace()),
             Ending::Aged => (Last::Asked, self.limits.grace),
+            // Its right to be here has not ended yet: it is asked to go in time.
+            Ending::Over(over) if !over.ahead.is_zero() => (Last::Asked, over.ahead + self.limits.grace),
             Ending::Over(_) => (Last::InFlight, self.limits.grace),
         };
         Notice { last, grace, reason: ending.reason() }

@@ -15,6 +15,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(30);
 /// A whole chain is verified again this often, though nothing was changed: the time of an issuer or of a CRL runs out too.
 const VERIFY_EVERY: Duration = Duration::from_secs(300);
 
+/// Who can be asked to go is asked so long before the end, and no longer than a tenth of the stay.
+const AHEAD: Duration = Duration::from_secs(5);
+
 /// A peer's stay on one connection.
 #[derive(Debug, Clone)]
 pub struct Stay {
@@ -25,6 +28,8 @@ pub struct Stay {
     bound: Bound,
     /// How long the connection may outlive the certificates that it began with.
     outlive: Duration,
+    /// How long before its end it is over.
+    ahead: Duration,
     trust: watch::Receiver<u64>,
     look_every: Duration,
 }
@@ -44,6 +49,8 @@ pub struct StayOver {
     pub rule: &'static str,
     /// The rule and the offending value, for people.
     pub message: String,
+    /// How long it could still have stayed: an end that was foreseen is told ahead, so that no request runs into it.
+    pub ahead: Duration,
 }
 
 impl Stay {
@@ -51,7 +58,7 @@ impl Stay {
     pub(super) fn new(peer: Arc<Peer>, source: Arc<dyn X509Source>, clock: &Clock, outlive: Duration) -> Self {
         let bound = Bound { not_after: peer.svid().not_after(), rule: "peer-expired" };
         let trust = source.changed();
-        Self { peer, source, clock: clock.steady(), bound, outlive, trust, look_every: LOOK_EVERY }
+        Self { peer, source, clock: clock.steady(), bound, outlive, ahead: Duration::ZERO, trust, look_every: LOOK_EVERY }
     }
 
     /// The same, but over as well when the time of the certificate that we have shown is.
@@ -60,6 +67,14 @@ impl Stay {
         if not_after < self.bound.not_after {
             self.bound = Bound { not_after, rule: "own-svid-expired" };
         }
+        self
+    }
+
+    /// The same, but over a little before the certificate's time is.
+    #[must_use]
+    pub fn told_ahead(mut self) -> Self {
+        let left = self.left(self.clock.now()).unwrap_or_default();
+        self.ahead = AHEAD.min(left / 10);
         self
     }
 
@@ -101,10 +116,16 @@ impl Stay {
     fn left(&self, now: SystemTime) -> Result<Duration, StayOver> {
         let Bound { not_after, rule } = self.bound;
         let Some(until) = not_after.checked_add(self.outlive) else { return Ok(Duration::MAX) };
-        until.duration_since(now).map_err(|_| {
-            let whose = if rule == "peer-expired" { "peer's certificate" } else { "our own certificate" };
-            let since = now.duration_since(not_after).unwrap_or_default().as_secs();
-            StayOver { rule, message: format!("the {whose} that the connection began with expired {since} s ago") }
+        let whole = until.duration_since(now).ok();
+        let left = whole.and_then(|whole| whole.checked_sub(self.ahead));
+        left.ok_or_else(|| {
+            let whose = if rule == "peer-expired" { "the peer's certificate" } else { "our own certificate" };
+            let when = match now.duration_since(not_after) {
+                Ok(since) => format!("expired {} s ago", since.as_secs()),
+                Err(_before) => "expires".to_owned(),
+            };
+            let message = format!("{whose} that the connection began with {when}");
+            StayOver { rule, message, ahead: whole.unwrap_or_default() }
         })
     }
 
@@ -117,7 +138,7 @@ impl Stay {
 
 impl From<HandshakeRefusal> for StayOver {
     fn from(refusal: HandshakeRefusal) -> Self {
-        Self { rule: refusal.rule, message: refusal.message }
+        Self { rule: refusal.rule, message: refusal.message, ahead: Duration::ZERO }
     }
 }
 
@@ -217,6 +238,20 @@ mod tests {
             over.message.contains("the peer's certificate") && over.message.contains("expired 1800 s ago"),
             "{over}"
         );
+        assert_eq!(over.ahead, Duration::ZERO);
+    }
+
+    #[tokio::test]
+    async fn an_end_that_can_be_foreseen_is_told_ahead() {
+        let world = World::new();
+        let (mut told, mut not_told) = (world.stay(Duration::ZERO).told_ahead(), world.stay(Duration::ZERO));
+        world.set(|now| now + HOUR - Duration::from_secs(8));
+        assert!(stays(&mut told).await);
+        world.set(|now| now + Duration::from_secs(5));
+        let over = over(&mut told).await;
+        assert_eq!(over.rule, "peer-expired");
+        assert!(over.ahead > Duration::from_secs(1) && over.ahead < Duration::from_secs(4), "{over:?}");
+        assert!(stays(&mut not_told).await);
     }
 
     #[tokio::test]

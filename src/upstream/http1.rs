@@ -25,7 +25,8 @@ pub(super) struct Http1 {
     generation: u64,
     idle_since: Instant,
     term: Term,
-    stay: Option<Stay>,
+    /// Boxed, as connections are moved for every request.
+    stay: Option<Box<Stay>>,
 }
 
 impl Http1 {
@@ -48,12 +49,12 @@ impl Http1 {
             let let_go = || idle.upgrade().iter().for_each(|idle| idle.keep(|_| true));
             terms.drive(connection.with_upgrades(), stay, term, let_go).await;
         });
-        Ok(Self { sender, received, generation, idle_since: Instant::now(), term, stay })
+        Ok(Self { sender, received, generation, idle_since: Instant::now(), term, stay: stay.map(Box::new) })
     }
 
     /// How long it may stay: for what it becomes by an upgrade, which nobody drives here.
     pub(super) fn stay(&self) -> Option<Stay> {
-        self.stay.clone()
+        self.stay.as_deref().cloned()
     }
 
     fn is_usable(&self) -> bool {

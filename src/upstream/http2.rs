@@ -1,10 +1,12 @@
 //! HTTP/2 connections: many requests share one.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use hyper::client::conn::http2::{self, SendRequest};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper::rt::Executor;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::task::AbortHandle;
 
 use super::term::{Term, Terms};
 use super::{RequestBody, UpstreamIo};
@@ -31,6 +33,17 @@ pub(super) struct Http2 {
 impl Drop for Http2 {
     fn drop(&mut self) {
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Runs hyper's tasks, and can end the first of them: the one that moves the connection's bytes.
+#[derive(Debug, Clone, Default)]
+struct Spawner(Arc<OnceLock<AbortHandle>>);
+
+impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Spawner {
+    fn execute(&self, future: F) {
+        let task = tokio::spawn(future);
+        self.0.get_or_init(|| task.abort_handle());
     }
 }
 
@@ -63,7 +76,8 @@ impl Shared {
         terms: &Arc<Terms>,
     ) -> Result<Http2, Failure> {
         let (stay, term) = (io.stay(), Term::default());
-        let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+        let spawner = Spawner::default();
+        let (sender, connection) = http2::Builder::new(spawner.clone())
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
@@ -79,7 +93,11 @@ impl Shared {
         tokio::spawn(async move {
             let (terms, shared) = driven;
             let let_go = || shared.upgrade().iter().for_each(|shared| shared.keep(|_| true));
-            terms.drive(connection, stay, term, let_go).await;
+            let cut = terms.drive(connection, stay, term, let_go).await;
+            // hyper drives the bytes by a task of its own.
+            if let (true, Some(task)) = (cut, spawner.0.get()) {
+                task.abort();
+            }
         });
         Ok(place)
     }

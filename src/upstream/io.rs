@@ -23,7 +23,8 @@ pub struct UpstreamIo {
     stream: Stream,
     received: Arc<AtomicU64>,
     reached: Option<Reached>,
-    stay: Option<Stay>,
+    /// Boxed, as it is asked for once.
+    stay: Option<Box<Stay>>,
 }
 
 /// Which of a listener's upstreams a connection goes to, and which address of its host.
@@ -61,13 +62,13 @@ impl UpstreamIo {
 
     /// A connection to a peer that may stay for so long.
     pub(super) fn staying(self, stay: Stay) -> Self {
-        Self { stay: Some(stay), ..self }
+        Self { stay: Some(Box::new(stay)), ..self }
     }
 
     /// How long the connection may stay; none where no peer is at its other end.
     #[must_use]
     pub fn stay(&self) -> Option<Stay> {
-        self.stay.clone()
+        self.stay.as_deref().cloned()
     }
 
     pub(super) fn reached_at(mut self, reached: Reached) -> Self {

@@ -34,16 +34,16 @@ impl Term {
 
 impl Terms {
     /// Drives a connection to its end. When its peer may not stay, `term` is over, `let_go` drops what is kept of it unused, and what is
-    /// in flight has the grace to finish before it is cut.
+    /// in flight has the grace to finish before it is cut; true if it was.
     pub(super) async fn drive(
         &self,
         connection: impl Future<Output = hyper::Result<()>>,
         stay: Option<Stay>,
         term: Term,
         let_go: impl FnOnce(),
-    ) {
+    ) -> bool {
         let mut connection = pin!(connection);
-        let Some(mut stay) = stay else { return ended(connection.await) };
+        let Some(mut stay) = stay.map(Stay::told_ahead) else { return ended(connection.await) };
         let over = {
             let over = pin!(stay.over());
             let mut over = Woken::new(over);
@@ -56,15 +56,20 @@ impl Terms {
         term.0.store(true, Ordering::Relaxed);
         let_go();
         self.point.record_upstream(stay.peer(), over.rule, &over.message);
-        match timeout(self.grace, connection).await {
+        match timeout(over.ahead + self.grace, connection).await {
             Ok(result) => ended(result),
-            Err(_elapsed) => tracing::debug!(rule = over.rule, "upstream connection cut"),
+            Err(_elapsed) => {
+                tracing::debug!(rule = over.rule, "upstream connection cut");
+                true
+            }
         }
     }
 }
 
-fn ended(result: hyper::Result<()>) {
+/// It ended by itself.
+fn ended(result: hyper::Result<()>) -> bool {
     if let Err(error) = result {
         tracing::debug!(error = with_sources(&error), "upstream connection ended");
     }
+    false
 }

@@ -13,7 +13,7 @@ use crate::tcp::{Server, ping};
 
 /// How long it goes on; `make test-long` gives it a minute.
 fn seconds() -> u64 {
-    std::env::var("PORTCULLIS_ROTATION_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(10)
+    std::env::var("PORTCULLIS_ROTATION_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(20)
 }
 
 /// Something that is done again and again until it is told to stop; what fails once fails the test.
