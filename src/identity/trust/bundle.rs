@@ -8,18 +8,20 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, TrustAnchor};
 use thiserror::Error;
 
+use super::{Crls, Denied};
 use crate::identity::svid::certificate::{Certificate, system_time};
 use crate::identity::svid::rules;
 use crate::identity::{SvidError, TrustDomain};
 
 /// The X.509 authorities of one trust domain.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrustBundle {
     trust_domain: TrustDomain,
     anchors: Vec<TrustAnchor<'static>>,
     /// Of each anchor, in the same order: a trust anchor itself has no validity, the certificate that brought it does.
     validity: Vec<RangeInclusive<SystemTime>>,
     skipped: Vec<SkippedAuthority>,
+    crls: Option<Crls>,
 }
 
 /// A certificate in a bundle that is not trusted, and why.
@@ -44,12 +46,40 @@ pub enum BundleError {
     /// Nothing in it that can be trusted.
     #[error("holds no signing certificate that can be trusted; the first is refused: {first}")]
     NoAuthority { first: SvidError },
+    /// A document in a format that is not known.
+    #[error("is not a trust bundle: {detail}")]
+    Document { detail: String },
     /// Two bundles for one trust domain.
     #[error("two bundles for the trust domain `{trust_domain}`")]
     Duplicate { trust_domain: TrustDomain },
 }
 
 impl TrustBundle {
+    /// The bundle in a file's content.
+    ///
+    /// # Errors
+    /// It is broken, or holds nothing that can be trusted.
+    pub fn from_document(trust_domain: TrustDomain, document: &[u8]) -> Result<Self, BundleError> {
+        let is_json = document.trim_ascii_start().starts_with(b"{");
+        if is_json {
+            let detail = "SPIFFE bundle JSON is not supported in this version".to_owned();
+            return Err(BundleError::Document { detail });
+        }
+        Self::from_pem(trust_domain, document)
+    }
+
+    /// One bundle of several documents about the same trust domain, as a directory holds them. A bundle of another trust
+    /// domain adds nothing: bundles are never merged across trust domains.
+    #[must_use]
+    pub fn joined(mut self, other: Self) -> Self {
+        if other.trust_domain == self.trust_domain {
+            self.anchors.extend(other.anchors);
+            self.validity.extend(other.validity);
+            self.skipped.extend(other.skipped);
+        }
+        self
+    }
+
     /// The bundle in a PEM file's content.
     ///
     /// # Errors
@@ -72,7 +102,8 @@ impl TrustBundle {
     /// [`Self::skipped`]; a bundle without any trusts nothing.
     #[must_use]
     pub fn from_certificates(trust_domain: TrustDomain, certificates: &[CertificateDer<'_>]) -> Self {
-        let mut bundle = Self { trust_domain, anchors: Vec::new(), validity: Vec::new(), skipped: Vec::new() };
+        let mut bundle =
+            Self { trust_domain, anchors: Vec::new(), validity: Vec::new(), skipped: Vec::new(), crls: None };
         for (index, certificate) in certificates.iter().enumerate() {
             match authority(certificate) {
                 Ok((anchor, validity)) => {
@@ -83,6 +114,18 @@ impl TrustBundle {
             }
         }
         bundle
+    }
+
+    /// The same, with the revocation lists of its trust domain.
+    #[must_use]
+    pub fn with_crls(self, crls: Crls) -> Self {
+        Self { crls: Some(crls), ..self }
+    }
+
+    /// The revocation lists of its trust domain, if it has any.
+    #[must_use]
+    pub fn crls(&self) -> Option<&Crls> {
+        self.crls.as_ref()
     }
 
     /// Whose authorities they are.
@@ -125,6 +168,7 @@ fn authority(der: &CertificateDer<'_>) -> Result<(TrustAnchor<'static>, RangeInc
 #[derive(Debug, Clone, Default)]
 pub struct TrustBundleSet {
     bundles: BTreeMap<TrustDomain, TrustBundle>,
+    denied: Denied,
 }
 
 impl TrustBundleSet {
@@ -140,6 +184,18 @@ impl TrustBundleSet {
             }
         }
         Ok(set)
+    }
+
+    /// The same, with what is refused whatever a bundle says.
+    #[must_use]
+    pub fn with_denied(self, denied: Denied) -> Self {
+        Self { denied, ..self }
+    }
+
+    /// What is refused whatever a bundle says.
+    #[must_use]
+    pub fn denied(&self) -> &Denied {
+        &self.denied
     }
 
     /// The bundle of a trust domain.
