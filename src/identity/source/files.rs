@@ -179,7 +179,7 @@ impl FileSource {
 fn bundle(trust_domain: &TrustDomain, documents: &Documents) -> Result<TrustBundle, SourceError> {
     let mut all: Option<TrustBundle> = None;
     for (path, content) in documents {
-        let bundle = TrustBundle::from_document(trust_domain.clone(), content).map_err(|source| {
+        let bundle = TrustBundle::from_file_content(trust_domain.clone(), content).map_err(|source| {
             let (path, trust_domain) = (path.clone(), trust_domain.clone());
             SourceError::Bundle { path, trust_domain, source }
         })?;
