@@ -17,6 +17,7 @@ mod schema;
 mod store;
 #[cfg(test)]
 mod tests;
+mod trace;
 
 pub use decision::{Decision, Outcome};
 pub use engine::Principal;
@@ -24,3 +25,4 @@ pub use generation::{LoadedPolicy, PolicyGeneration, PolicySource};
 pub use load::{PolicyErrors, PolicyProblem, Severity, render_problems};
 pub use schema::SHIPPED_SCHEMA;
 pub use store::{PolicyStore, Reloaded};
+pub use trace::{Clause, Part, Placed, Trace, TracedPolicy, Verdict};
