@@ -19,7 +19,7 @@ mod store;
 mod tests;
 mod trace;
 
-pub use decision::{Decision, Outcome};
+pub use decision::{Decision, Outcome, worst};
 pub use engine::Principal;
 pub use generation::{LoadedPolicy, PolicyGeneration, PolicySource};
 pub use load::{PolicyErrors, PolicyProblem, Severity, render_problems};
