@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::{Map, Value as Json};
 
+use super::sql::SqlArgs;
 use super::{Output, SourceArgs};
 use crate::analysis::{Explanation, Question, Recorded, explain, find_record};
 use crate::cli::{DENIED, FAILURE, colour};
@@ -18,7 +19,7 @@ use crate::policy::{Outcome, PolicyGeneration};
 #[command(next_line_help = true)]
 pub(super) struct ExplainArgs {
     /// A decision in the audit file, as the client was told it
-    #[arg(value_name = "DECISION_ID", conflicts_with_all = ["request", "action"])]
+    #[arg(value_name = "DECISION_ID", conflicts_with_all = ["request", "action", "sql"])]
     decision: Option<String>,
     /// Audit files, in place of the configuration's; rotated ones too
     #[arg(long, value_name = "FILE")]
@@ -44,6 +45,8 @@ pub(super) struct ExplainArgs {
     /// The context: a JSON object, or a file with one
     #[arg(long, value_name = "JSON|FILE")]
     context: Option<String>,
+    #[command(flatten)]
+    sql: SqlArgs,
     #[command(flatten)]
     source: SourceArgs,
     /// Every permit that does not match, not only the nearest
@@ -82,7 +85,7 @@ fn explained(arguments: &ExplainArgs) -> Result<(Explanation, Vec<String>), Exit
         Some(id) => {
             Asked::Recorded(find_record(&audit_files(arguments)?, id).map_err(|cause| failed(&cause.to_string()))?)
         }
-        None => Asked::Written(written(arguments).map_err(|cause| failed(&cause))?),
+        None => written(arguments).map_err(|cause| failed(&cause))?,
     };
     let source = arguments.source.source()?;
     let policies = PolicyGeneration::load(&source, 1).map_err(|errors| {
@@ -90,7 +93,12 @@ fn explained(arguments: &ExplainArgs) -> Result<(Explanation, Vec<String>), Exit
         ExitCode::from(super::INVALID_POLICY)
     })?;
     let (principal, questions, notes) = match asked {
-        Asked::Written((principal, question)) => (principal, vec![question], Vec::new()),
+        Asked::Written(principal, question) => (principal, vec![*question], Vec::new()),
+        Asked::Sql(principal, text) => {
+            let config = arguments.source.config()?.ok_or_else(|| failed("`--sql` needs `--config FILE`"))?;
+            let explained = arguments.sql.explain(&text, &config, &policies, &principal);
+            return Ok((explained.map_err(|cause| failed(&cause))?, Vec::new()));
+        }
         Asked::Recorded(recorded) => {
             let notes = notes(&recorded, policies.digest(), &source.directory);
             (recorded.principal, recorded.questions, notes)
@@ -103,7 +111,8 @@ fn explained(arguments: &ExplainArgs) -> Result<(Explanation, Vec<String>), Exit
 
 enum Asked {
     Recorded(Recorded),
-    Written((SpiffeId, Question)),
+    Written(SpiffeId, Box<Question>),
+    Sql(SpiffeId, String),
 }
 
 fn failed(cause: &str) -> ExitCode {
@@ -125,16 +134,19 @@ fn audit_files(arguments: &ExplainArgs) -> Result<Vec<PathBuf>, ExitCode> {
 }
 
 /// The question that the flags ask.
-fn written(arguments: &ExplainArgs) -> Result<(SpiffeId, Question), String> {
+fn written(arguments: &ExplainArgs) -> Result<Asked, String> {
     let principal = arguments.principal.as_deref().ok_or(
-        "what is to be explained? give a DECISION_ID, or `--as SPIFFE_ID` with `--request` or with `--action` and `--resource`",
+        "what is to be explained? give a DECISION_ID, or `--as SPIFFE_ID` with `--request`, `--sql`, or `--action` and `--resource`",
     )?;
     let id = principal.strip_prefix("Workload::\"").and_then(|id| id.strip_suffix('"')).unwrap_or(principal);
     let id = SpiffeId::parse(id).map_err(|cause| format!("`--as {principal}`: {cause}"))?;
+    if let Some(text) = &arguments.sql.sql {
+        return Ok(Asked::Sql(id, text.clone()));
+    }
     let mut question = match (&arguments.request, &arguments.action, &arguments.resource) {
         (Some(request), ..) => Question::of_request(request),
         (None, Some(action), Some(resource)) => Question::of_action(action, resource),
-        _ => return Err("what is asked? give `--request`, or `--action` and `--resource`".to_owned()),
+        _ => return Err("what is asked? give `--request`, `--sql`, or `--action` and `--resource`".to_owned()),
     };
     for header in &arguments.headers {
         let (name, value) =
@@ -148,7 +160,7 @@ fn written(arguments: &ExplainArgs) -> Result<(SpiffeId, Question), String> {
     if let Some(text) = &arguments.context {
         question = question.with_context(context(text)?);
     }
-    Ok((id, question))
+    Ok(Asked::Written(id, Box::new(question)))
 }
 
 fn context(text: &str) -> Result<Map<String, Json>, String> {

@@ -1,6 +1,7 @@
 //! `portcullis policy`: policy directories are validated and tested.
 
 mod explain;
+mod sql;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
