@@ -69,7 +69,7 @@ impl SqlArgs {
             temp_schema: None,
             utf8_client: true,
             utf8_server: true,
-            caps: postgres.caps.clone(),
+            caps: postgres.caps,
         };
         let mapped = match map_by_itself(text, name, &catalog, &facts) {
             Ok(mapped) => mapped,
