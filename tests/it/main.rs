@@ -20,6 +20,7 @@ mod http_heads;
 mod living;
 mod metrics;
 mod mtls;
+mod policy_explain;
 mod policy_life;
 mod postgres_attacks;
 mod postgres_bounds;
