@@ -68,10 +68,10 @@ impl ClientTls {
         prove(connector.connect(server_name(), stream).into_fallible(), version, &built.generation).await
     }
 
-    /// The number of the generation that the next handshake uses; 0 while there is none.
+    /// The number of the generation since which our SVID has been the one that the next handshake shows; 0 while there is none.
     #[must_use]
-    pub fn generation(&self) -> u64 {
-        self.configured.generation().map_or(0, |generation| generation.number)
+    pub fn own_since(&self) -> u64 {
+        self.configured.generation().map_or(0, |generation| generation.own_since)
     }
 
     /// How long the connection to a peer may stay: no longer than either certificate, by which both ends judge it. `outlive` is what

@@ -58,7 +58,16 @@ impl Stay {
     pub(super) fn new(peer: Arc<Peer>, source: Arc<dyn X509Source>, clock: &Clock, outlive: Duration) -> Self {
         let bound = Bound { not_after: peer.svid().not_after(), rule: "peer-expired" };
         let trust = source.changed();
-        Self { peer, source, clock: clock.steady(), bound, outlive, ahead: Duration::ZERO, trust, look_every: LOOK_EVERY }
+        Self {
+            peer,
+            source,
+            clock: clock.steady(),
+            bound,
+            outlive,
+            ahead: Duration::ZERO,
+            trust,
+            look_every: LOOK_EVERY,
+        }
     }
 
     /// The same, but over as well when the time of the certificate that we have shown is.
@@ -98,11 +107,15 @@ impl Stay {
                 Err(over) => return over,
             };
             let in_force = *self.trust.borrow_and_update();
-            if in_force != verified.0 || verified.1.elapsed() >= VERIFY_EVERY {
-                if let Err(over) = self.verify(now) {
-                    return over;
+            let is_due = verified.1.elapsed() >= VERIFY_EVERY;
+            if in_force != verified.0 || is_due {
+                match self.verify(now, if is_due { 0 } else { verified.0 }) {
+                    Ok(generation) => verified.0 = generation,
+                    Err(over) => return over,
                 }
-                verified = (in_force, Instant::now());
+            }
+            if is_due {
+                verified.1 = Instant::now();
             }
             tokio::select! {
                 // A source that is gone changes nothing any more: what remains is the clock.
@@ -129,10 +142,15 @@ impl Stay {
         })
     }
 
-    fn verify(&self, now: SystemTime) -> Result<(), StayOver> {
+    /// Verifies the chain by the generation in force, unless that trusts what generation `known` did. Gives its number.
+    fn verify(&self, now: SystemTime, known: u64) -> Result<u64, StayOver> {
         let generation = self.source.current().ok_or_else(HandshakeRefusal::no_own_svid)?;
-        // A certificate that may be outlived is judged as of its last moment.
-        Ok(self.peer.reverify(&generation.bundles, now.min(self.peer.svid().not_after()))?)
+        // Rotations are frequent and connections many: that costs nothing.
+        if generation.trust_since > known {
+            // A certificate that may be outlived is judged as of its last moment.
+            self.peer.reverify(&generation.bundles, now.min(self.peer.svid().not_after()))?;
+        }
+        Ok(generation.number)
     }
 }
 

@@ -225,7 +225,7 @@ async fn two_workloads_know_each_other_after_the_handshake() {
     assert_eq!(upstream.id().as_str(), "spiffe://prod.test/lake");
     assert_eq!(downstream.tls_version(), Some("TLSv1.3"));
     assert!(!downstream.is_local());
-    assert_eq!((downstream.generation(), client.generation()), (1, 1));
+    assert_eq!((downstream.generation(), client.own_since()), (1, 1));
     assert_eq!(inner.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
     assert_eq!(inner.get_ref().1.server_name(), None);
     outer.write_all(b"hello").await.unwrap();

@@ -58,9 +58,9 @@ impl Connector {
         }
     }
 
-    /// The generation of our SVID that a new connection would show; 0 where there is no TLS.
+    /// Since which generation our SVID has been the one that a new connection would show; 0 where there is no TLS.
     pub(super) fn generation(&self) -> u64 {
-        self.tls.as_ref().map_or(0, |tls| tls.any.generation())
+        self.tls.as_ref().map_or(0, |tls| tls.any.own_since())
     }
 
     /// A connection, and whether it speaks HTTP/2; for a peer, its identity is verified.

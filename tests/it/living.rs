@@ -542,8 +542,7 @@ async fn a_long_exchange_ends_when_the_policies_would_not_permit_it_any_more() {
     stays.lives().await;
 
     // Policies that read what was not looked at when it was let in.
-    let by_header =
-        "@id(\"tenant\")\nforbid (principal, action == Action::\"http:POST\", resource) when { context.headers.hasTag(\"x-tenant\") };\n";
+    let by_header = "@id(\"tenant\")\nforbid (principal, action == Action::\"http:POST\", resource) when { context.headers.hasTag(\"x-tenant\") };\n";
     service.replace("policies/test.cedar", &format!("{ALLOW_ALL}{by_header}"));
     stays.is_cut().await;
     service.records.find("why", |record| record["reason"] == "headers-not-judged").await;
