@@ -306,10 +306,15 @@ impl Prepared {
 
     fn on_this_thread(&self, config: &Config, source: Arc<dyn X509Source>) -> Listener {
         let listener = &self.config;
-        let options = UpstreamOptions { listener, source: &source, point: &self.point };
+        let options = UpstreamOptions { listener, source: &source, metrics: &self.point.metrics };
         let point = || Arc::clone(&self.point);
         let http = |speaks| {
-            Served::Http(Arc::new(HttpListener::new(listener, speaks, point(), Arc::new(Upstream::new(&options)))))
+            Served::Http(Arc::new(HttpListener::new(
+                listener,
+                speaks,
+                point(),
+                Arc::new(Upstream::new(&options, &self.point)),
+            )))
         };
         let (served, alpn): (_, &[&[u8]]) = match &listener.protocol {
             ProtocolConfig::Http(config) => (http(Speaks::Http(config.clone())), &[b"h2", b"http/1.1"]),

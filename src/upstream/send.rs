@@ -20,6 +20,7 @@ use crate::config::{ListenerConfig, UpstreamScheme};
 use crate::enforce::{EnforcementPoint, Permit};
 use crate::failure::{Failure, with_sources};
 use crate::identity::X509Source;
+use crate::telemetry::ListenerMetrics;
 use crate::tls::ClientTls;
 
 /// How long a kept connection may take to be ready again.
@@ -45,8 +46,8 @@ pub struct UpstreamOptions<'a> {
     pub listener: &'a ListenerConfig,
     /// Our identity.
     pub source: &'a Arc<dyn X509Source>,
-    /// Where the listener's decisions are recorded, and handshakes with a peer counted.
-    pub point: &'a Arc<EnforcementPoint>,
+    /// The listener's counters: handshakes with a peer are counted here.
+    pub metrics: &'a Arc<ListenerMetrics>,
 }
 
 /// An answer and the connection it comes on.
@@ -58,9 +59,9 @@ enum Connection {
 }
 
 impl Upstream {
-    /// The upstream of a listener. Nothing is connected yet.
+    /// The upstream of a listener, whose records are written at `point`. Nothing is connected yet.
     #[must_use]
-    pub fn new(options: &UpstreamOptions<'_>) -> Self {
+    pub fn new(options: &UpstreamOptions<'_>, point: &Arc<EnforcementPoint>) -> Self {
         let listener = options.listener;
         let tls = listener.peer.as_ref().map(|peer| {
             let client = |alpn: &[&[u8]]| {
@@ -80,11 +81,11 @@ impl Upstream {
                 address,
                 tls,
                 limit: listener.limits.connect_timeout,
-                metrics: Arc::clone(&options.point.metrics),
+                metrics: Arc::clone(options.metrics),
             },
             idle: Arc::default(),
             shared: Arc::default(),
-            terms: Arc::new(Terms { point: Arc::clone(options.point), grace: listener.limits.grace }),
+            terms: Arc::new(Terms { point: Arc::clone(point), grace: listener.limits.grace }),
             opening: tokio::sync::Mutex::default(),
             speaks_http2: AtomicBool::new(listener.upstream.scheme != UpstreamScheme::Http),
         }

@@ -52,7 +52,7 @@ impl StreamUpstream {
                 PeerTls { any: client(), http1: client(), outlive: listener.limits.unsafe_outlive_certificate }
             }),
             limit: listener.limits.connect_timeout,
-            metrics: Arc::clone(&options.point.metrics),
+            metrics: Arc::clone(options.metrics),
         };
         let public = match &listener.protocol {
             ProtocolConfig::Postgres(postgres) => match &postgres.upstream_tls {

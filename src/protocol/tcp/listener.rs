@@ -197,7 +197,7 @@ impl Cut {
             Self::Lifetime => (Some("lifetime"), None, Some(Closed::Idle)),
             Self::Denied => (Some("no-longer-permitted"), None, Some(Closed::Idle)),
             Self::Told(reason) => (Some(reason), None, Some(Closed::Cut)),
-            Self::Upstream(StayOver { rule, message }) => {
+            Self::Upstream(StayOver { rule, message, .. }) => {
                 (Some(rule), Some(format!("upstream: {message}")), Some(Closed::Cut))
             }
             Self::Audit => {
