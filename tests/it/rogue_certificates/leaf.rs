@@ -94,7 +94,7 @@ async fn a_leaf_signs_handshakes_and_nothing_else() {
             p.custom_extensions = vec![extension(KEY_USAGE, critical, der(3, bits))];
         })
     };
-    let constraints = |is_ca: &IsCa| issue(&|p| p.is_ca = is_ca.clone());
+    let constraints = |is_ca: &IsCa| issue(&|p| p.is_ca = *is_ca);
     let mut intermediate_first = world.ca.intermediate(|_| ()).issue(APP);
     intermediate_first.chain.reverse();
     use ExtendedKeyUsagePurpose as Purpose;
