@@ -39,6 +39,7 @@ mod postgres_replication;
 mod postgres_roles;
 mod proxy;
 mod reload;
+mod rogue_certificates;
 mod s3_attacks;
 mod s3_clients;
 mod smoke;
