@@ -12,6 +12,7 @@ mod svid;
 #[cfg(test)]
 mod tests;
 mod trust;
+pub mod workload_api;
 
 pub use clock::Clock;
 pub use source::{FileSource, FileSourcePaths, GenerationError, Reloaded, SourceError, X509Generation, X509Source};
