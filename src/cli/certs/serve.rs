@@ -30,14 +30,13 @@ const MINT_AGAIN: Duration = Duration::from_secs(5);
 
 /// `portcullis certs serve`.
 #[derive(Debug, Args)]
-#[group(id = "identities", required = true, multiple = false, args = ["ids", "all"])]
 pub(super) struct ServeArgs {
     /// Give every caller an SVID of this workload; may be given several times, the first one is the default identity. With
     /// `HINT=` before it callers can choose it by that hint.
-    #[arg(long = "spiffe-id", value_name = "[HINT=]SPIFFE_ID", value_parser = hinted)]
+    #[arg(long = "spiffe-id", value_name = "[HINT=]SPIFFE_ID", value_parser = hinted, required_unless_present = "all")]
     ids: Vec<Hinted>,
     /// Give every caller an SVID of each workload that FOLDER/identities.toml lists.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "ids")]
     all: bool,
     /// Where the CAs are.
     #[arg(long, env = "PORTCULLIS_CERTS_DIR", default_value = "certs-dev", value_name = "FOLDER")]
