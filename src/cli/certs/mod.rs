@@ -15,7 +15,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand, ValueEnum};
 use thiserror::Error;
 
-use crate::identity::dev_ca::{DevCaError, JwtAuthorityError};
+use crate::identity::dev_ca::{DevCaError, JwtSignerError};
 use crate::identity::{BundleError, SpiffeId, SpiffeIdError, TrustDomain};
 use lifetime::parse_lifetime;
 
@@ -142,9 +142,9 @@ pub(super) enum CertsError {
     /// The CA cannot mint.
     #[error("CA of `{trust_domain}`: {source}")]
     Authority { trust_domain: String, source: DevCaError },
-    /// The JWT authority's key cannot be used.
-    #[error("JWT authority of `{trust_domain}`: {source}")]
-    JwtAuthority { trust_domain: String, source: JwtAuthorityError },
+    /// The key that signs JWT-SVIDs cannot be used.
+    #[error("key for JWT-SVIDs of `{trust_domain}`: {source}")]
+    JwtSigner { trust_domain: String, source: JwtSignerError },
     /// Two SVIDs by one hint.
     #[error("the hint `{hint}` stands for two SVIDs")]
     Hint { hint: String },

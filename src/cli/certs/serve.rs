@@ -18,7 +18,7 @@ use super::lifetime::{moment, parse_lifetime};
 use super::mint::{List, authority};
 use super::{CertsError, trust_domain, workload_id};
 use crate::config::ListenAddress;
-use crate::identity::dev_ca::{DevCa, JwtAuthority};
+use crate::identity::dev_ca::{DevCa, JwtSigner};
 use crate::identity::workload_api::{
     Identities, Offer, WorkloadApiAddress, WorkloadApiServer, X509SvidMessage, X509SvidResponse,
 };
@@ -185,9 +185,9 @@ impl<'a> Agent<'a> {
             let Some(ca) = issuers.get(id.trust_domain()) else { continue };
             x509.svids.push(self.svid(ca, id, hint, &mut expiry)?);
         }
-        let mut jwt_authorities = Vec::new();
+        let mut jwt_signers = Vec::new();
         for trust_domain in issuers.keys() {
-            jwt_authorities.extend(TrustDomain::parse(trust_domain).ok().map(|own| self.jwt_authority(&own)));
+            jwt_signers.extend(TrustDomain::parse(trust_domain).ok().map(|own| self.jwt_signer(&own)));
         }
         for foreign in &self.args.federates_with {
             if issuers.contains_key(foreign.as_str()) {
@@ -195,10 +195,10 @@ impl<'a> Agent<'a> {
             }
             let ca = authority(&self.folder(), foreign.as_str())?;
             x509.federated_bundles.insert(format!("spiffe://{foreign}"), concatenated(&[ca.certificate().clone()]));
-            jwt_authorities.push(self.jwt_authority(foreign));
+            jwt_signers.push(self.jwt_signer(foreign));
         }
-        let jwt_authorities = jwt_authorities.into_iter().collect::<Result<_, _>>()?;
-        let identities = Identities { x509, jwt_authorities, jwt_lifetime: self.args.jwt_lifetime };
+        let jwt_signers = jwt_signers.into_iter().collect::<Result<_, _>>()?;
+        let identities = Identities { x509, jwt_signers, jwt_lifetime: self.args.jwt_lifetime };
         Ok((Offer::Identities(Arc::new(identities)), expiry))
     }
 
@@ -217,14 +217,14 @@ impl<'a> Agent<'a> {
     }
 
     /// The same one after a restart: its key is kept beside the CA's.
-    fn jwt_authority(&self, trust_domain: &TrustDomain) -> Result<JwtAuthority, CertsError> {
-        let failed = |source| CertsError::JwtAuthority { trust_domain: trust_domain.to_string(), source };
+    fn jwt_signer(&self, trust_domain: &TrustDomain) -> Result<JwtSigner, CertsError> {
+        let failed = |source| CertsError::JwtSigner { trust_domain: trust_domain.to_string(), source };
         let place = self.folder().authority(trust_domain.as_str());
         let file = place.join("jwt.key");
         if file.exists() {
-            return JwtAuthority::from_pem(trust_domain, &read(&file)?).map_err(failed);
+            return JwtSigner::from_pem(trust_domain, &read(&file)?).map_err(failed);
         }
-        let made = JwtAuthority::new(trust_domain).map_err(failed)?;
+        let made = JwtSigner::new(trust_domain).map_err(failed)?;
         FileSet::new(place).with("jwt.key", Readers::Owner, made.key_pem()).write(false)?;
         Ok(made)
     }

@@ -17,7 +17,7 @@ use crate::identity::{SpiffeId, SpiffeIdError, TrustDomain};
 const LEEWAY: u64 = 5;
 
 /// Signs the JWT-SVIDs of one trust domain with ES256.
-pub struct JwtAuthority {
+pub struct JwtSigner {
     trust_domain: TrustDomain,
     kid: String,
     key: KeyPair,
@@ -29,7 +29,7 @@ pub struct JwtAuthority {
 
 /// Why there is no token, or why one is not good.
 #[derive(Debug, Error)]
-pub enum JwtAuthorityError {
+pub enum JwtSignerError {
     /// A key that could not be made or read.
     #[error("cannot make or read the key: {0}")]
     Key(#[from] rcgen::Error),
@@ -47,12 +47,12 @@ pub enum JwtAuthorityError {
     Kid,
 }
 
-impl JwtAuthority {
+impl JwtSigner {
     /// A new authority of `trust_domain`.
     ///
     /// # Errors
     /// No key could be made.
-    pub fn new(trust_domain: &TrustDomain) -> Result<Self, JwtAuthorityError> {
+    pub fn new(trust_domain: &TrustDomain) -> Result<Self, JwtSignerError> {
         Self::with_key(trust_domain, KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?)
     }
 
@@ -60,13 +60,13 @@ impl JwtAuthority {
     ///
     /// # Errors
     /// It is no such key.
-    pub fn from_pem(trust_domain: &TrustDomain, key_pem: &str) -> Result<Self, JwtAuthorityError> {
+    pub fn from_pem(trust_domain: &TrustDomain, key_pem: &str) -> Result<Self, JwtSignerError> {
         Self::with_key(trust_domain, KeyPair::from_pem(key_pem)?)
     }
 
-    fn with_key(trust_domain: &TrustDomain, key: KeyPair) -> Result<Self, JwtAuthorityError> {
+    fn with_key(trust_domain: &TrustDomain, key: KeyPair) -> Result<Self, JwtSignerError> {
         // An uncompressed point: 4, then x and y of 32 bytes each (SEC 1, 2.3.3).
-        let Some((4, x, y)) = split_point(key.der_bytes()) else { return Err(JwtAuthorityError::Curve) };
+        let Some((4, x, y)) = split_point(key.der_bytes()) else { return Err(JwtSignerError::Curve) };
         let (x, y) = (URL_SAFE_NO_PAD.encode(x), URL_SAFE_NO_PAD.encode(y));
         let kid = URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, key.der_bytes()));
         Ok(Self {
@@ -108,7 +108,7 @@ impl JwtAuthority {
         audience: &[String],
         lifetime: Duration,
         now: SystemTime,
-    ) -> Result<String, JwtAuthorityError> {
+    ) -> Result<String, JwtSignerError> {
         let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
         let expiry = now.saturating_add(lifetime);
         self.sign(&json!({ "sub": id.as_str(), "aud": audience, "iat": now.as_secs(), "exp": expiry.as_secs() }))
@@ -118,7 +118,7 @@ impl JwtAuthority {
     ///
     /// # Errors
     /// It cannot be signed.
-    pub fn sign(&self, claims: &Value) -> Result<String, JwtAuthorityError> {
+    pub fn sign(&self, claims: &Value) -> Result<String, JwtSignerError> {
         let header = Header { kid: Some(self.kid.clone()), ..Header::new(Algorithm::ES256) };
         Ok(jsonwebtoken::encode(&header, claims, &self.signing)?)
     }
@@ -127,7 +127,7 @@ impl JwtAuthority {
     ///
     /// # Errors
     /// It is no token, or its subject is no SPIFFE ID.
-    pub fn subject_of(token: &str) -> Result<SpiffeId, JwtAuthorityError> {
+    pub fn subject_of(token: &str) -> Result<SpiffeId, JwtSignerError> {
         let claims: Value = jsonwebtoken::dangerous::insecure_decode_claims(token)?;
         Ok(SpiffeId::parse(claims.get("sub").and_then(Value::as_str).unwrap_or_default())?)
     }
@@ -136,9 +136,9 @@ impl JwtAuthority {
     ///
     /// # Errors
     /// The token is not good.
-    pub fn validate(&self, token: &str, audience: &str) -> Result<Map<String, Value>, JwtAuthorityError> {
+    pub fn validate(&self, token: &str, audience: &str) -> Result<Map<String, Value>, JwtSignerError> {
         if jsonwebtoken::decode_header(token)?.kid.as_ref() != Some(&self.kid) {
-            return Err(JwtAuthorityError::Kid);
+            return Err(JwtSignerError::Kid);
         }
         let mut validation = Validation::new(Algorithm::ES256);
         validation.leeway = LEEWAY;
@@ -149,9 +149,9 @@ impl JwtAuthority {
     }
 }
 
-impl fmt::Debug for JwtAuthority {
+impl fmt::Debug for JwtSigner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JwtAuthority")
+        f.debug_struct("JwtSigner")
             .field("trust_domain", &self.trust_domain)
             .field("kid", &self.kid)
             .finish_non_exhaustive()

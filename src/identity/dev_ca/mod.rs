@@ -6,6 +6,6 @@ mod params;
 
 pub use super::der::der;
 pub use authority::{DevCa, DevCaError, Minted};
-pub use jwt::{JwtAuthority, JwtAuthorityError};
+pub use jwt::{JwtSigner, JwtSignerError};
 pub use params::{San, SvidParams};
 pub use rcgen::{ExtendedKeyUsagePurpose, KeyUsagePurpose};

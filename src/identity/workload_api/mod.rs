@@ -3,6 +3,7 @@
 //! The client is `identity/source/workload_api`.
 
 mod address;
+mod authority;
 mod messages;
 mod offer;
 mod server;
@@ -17,3 +18,5 @@ pub use server::WorkloadApiServer;
 pub const SECURITY_HEADER: &str = "workload.spiffe.io";
 /// The path of `FetchX509SVID`.
 pub(in crate::identity) const FETCH_X509_SVID: &str = "/SpiffeWorkloadAPI/FetchX509SVID";
+/// The path of `FetchJWTBundles`.
+pub(in crate::identity) const FETCH_JWT_BUNDLES: &str = "/SpiffeWorkloadAPI/FetchJWTBundles";

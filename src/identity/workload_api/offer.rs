@@ -12,7 +12,7 @@ use super::{
     ValidateJwtSvidResponse, X509BundlesResponse, X509SvidResponse,
 };
 use crate::identity::SpiffeId;
-use crate::identity::dev_ca::JwtAuthority;
+use crate::identity::dev_ca::JwtSigner;
 
 /// What every caller gets at one moment.
 #[derive(Debug, Clone)]
@@ -29,7 +29,7 @@ pub struct Identities {
     /// The X.509-SVIDs, bundles and CRLs, sent as they are.
     pub x509: X509SvidResponse,
     /// Those that sign JWT-SVIDs, one of each trust domain.
-    pub jwt_authorities: Vec<JwtAuthority>,
+    pub jwt_signers: Vec<JwtSigner>,
     /// How long a JWT-SVID is valid.
     pub jwt_lifetime: Duration,
 }
@@ -65,7 +65,7 @@ impl Offer {
 
     pub(super) fn jwt_bundles(&self) -> Result<JwtBundlesResponse, Status> {
         let mut bundles = BTreeMap::new();
-        for authority in &self.identities()?.jwt_authorities {
+        for authority in &self.identities()?.jwt_signers {
             let keys = serde_json::json!({ "keys": [authority.jwk()] });
             bundles.insert(id_of(authority.trust_domain().as_str()), Bytes::from(keys.to_string()));
         }
@@ -93,12 +93,12 @@ impl Offer {
     }
 
     pub(super) fn validate(&self, request: &ValidateJwtSvidRequest) -> Result<ValidateJwtSvidResponse, Status> {
-        let authorities = &self.identities()?.jwt_authorities;
+        let authorities = &self.identities()?.jwt_signers;
         if request.audience.is_empty() || request.svid.is_empty() {
             return Err(Status::invalid_argument("audience and svid must be specified"));
         }
         let refused = |error: &dyn std::error::Error| Status::invalid_argument(error.to_string());
-        let subject = JwtAuthority::subject_of(&request.svid).map_err(|error| refused(&error))?;
+        let subject = JwtSigner::subject_of(&request.svid).map_err(|error| refused(&error))?;
         // The bundle of the subject's own trust domain, and no other (Workload API 6.3).
         let own = authorities.iter().find(|authority| authority.trust_domain().as_str() == subject.trust_domain());
         let own = own.ok_or_else(|| Status::invalid_argument("no JWT bundle for the trust domain of the subject"))?;
@@ -115,8 +115,8 @@ impl Identities {
     fn token(&self, id: &str, audience: &[String], now: SystemTime) -> Result<String, Status> {
         let internal = |error: &dyn std::error::Error| Status::internal(error.to_string());
         let id = SpiffeId::parse(id).map_err(|error| internal(&error))?;
-        let own = |authority: &&JwtAuthority| authority.trust_domain().as_str() == id.trust_domain();
-        let authority = self.jwt_authorities.iter().find(own);
+        let own = |authority: &&JwtSigner| authority.trust_domain().as_str() == id.trust_domain();
+        let authority = self.jwt_signers.iter().find(own);
         let authority = authority.ok_or_else(|| Status::unimplemented("there is no JWT authority"))?;
         authority.issue(&id, audience, self.jwt_lifetime, now).map_err(|error| internal(&error))
     }

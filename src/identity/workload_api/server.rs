@@ -15,6 +15,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::authority::LenientAuthority;
 use super::{Offer, service};
 
 /// More callers than one machine has workloads; the next one waits.
@@ -81,5 +82,5 @@ async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static
     let mut http2 = http2::Builder::new(TokioExecutor::new());
     http2.timer(TokioTimer::new()).max_concurrent_streams(MAX_STREAMS);
     // A caller that breaks off is its own affair.
-    let _ = http2.serve_connection(TokioIo::new(stream), answer).await;
+    let _ = http2.serve_connection(TokioIo::new(LenientAuthority::new(stream)), answer).await;
 }

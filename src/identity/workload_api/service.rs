@@ -15,7 +15,7 @@ use tonic_prost::ProstCodec;
 use workload_prost::Message;
 
 use super::{
-    FETCH_X509_SVID, JwtBundlesRequest, JwtSvidRequest, Offer, SECURITY_HEADER, ValidateJwtSvidRequest,
+    FETCH_JWT_BUNDLES, FETCH_X509_SVID, JwtBundlesRequest, JwtSvidRequest, Offer, SECURITY_HEADER, ValidateJwtSvidRequest,
     X509BundlesRequest, X509SvidRequest,
 };
 
@@ -31,9 +31,7 @@ pub(super) async fn answer(offers: watch::Receiver<Offer>, request: Request<Inco
         "/SpiffeWorkloadAPI/FetchX509Bundles" => {
             pushed::<X509BundlesRequest, _>(offers, request, Offer::x509_bundles).await
         }
-        "/SpiffeWorkloadAPI/FetchJWTBundles" => {
-            pushed::<JwtBundlesRequest, _>(offers, request, Offer::jwt_bundles).await
-        }
+        FETCH_JWT_BUNDLES => pushed::<JwtBundlesRequest, _>(offers, request, Offer::jwt_bundles).await,
         "/SpiffeWorkloadAPI/FetchJWTSVID" => {
             let svids = |offer: &Offer, call: &JwtSvidRequest| offer.jwt_svids(call, SystemTime::now());
             once(offers, request, svids).await
