@@ -47,7 +47,7 @@ impl JwtSource {
         let picked = svids.iter().find(|svid| match &self.choice {
             SvidChoice::First => true,
             SvidChoice::Hint(hint) => svid.hint() == Some(hint),
-            SvidChoice::Id(id) => svid.spiffe_id().to_string() == id.as_str(),
+            SvidChoice::SpiffeId(id) => svid.spiffe_id().to_string() == id.as_str(),
         });
         let offered = || svids.iter().map(|svid| format!("`{}`", svid.spiffe_id())).collect::<Vec<_>>().join(", ");
         let picked = picked.ok_or_else(|| {
@@ -68,7 +68,7 @@ impl JwtSource {
         let client = WorkloadApiClient::new_with_channel(endpoint(&self.address), connection.channel());
         let failed = |error| WorkloadApiError::from_crate(&self.address, &error);
         let wanted = match &self.choice {
-            SvidChoice::Id(id) => Some(spiffe::SpiffeId::new(id.as_str()).map_err(|error| failed(error.into()))?),
+            SvidChoice::SpiffeId(id) => Some(spiffe::SpiffeId::new(id.as_str()).map_err(|error| failed(error.into()))?),
             SvidChoice::First | SvidChoice::Hint(_) => None,
         };
         client.fetch_all_jwt_svids(audience, wanted.as_ref()).await.map_err(failed)

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::{IdentityStore, Part, Reloaded};
+use super::{IdentityStore, Part, Reloaded, X509Source as _};
 use crate::identity::workload_api::WorkloadApiAddress;
 use crate::identity::{JwtAuthority, OnExpiredCrl, SpiffeId, TrustDomain};
 use crate::telemetry::IdentitySourceMetrics;
@@ -42,7 +42,7 @@ pub enum SvidChoice {
     /// The first one with this hint.
     Hint(String),
     /// The one of this ID.
-    Id(SpiffeId),
+    SpiffeId(SpiffeId),
 }
 
 /// What is asked of a Workload API.
@@ -236,7 +236,7 @@ impl WorkloadApiSource {
             return;
         }
         drop(said);
-        match self.store.has_own() {
+        match self.store.current().is_some() {
             true => tracing::error!(%error, reason = error.reason(), "the identity source has a fault; what is held stays in use until it expires"),
             false => tracing::error!(%error, reason = error.reason(), "the identity source has a fault; there is no identity"),
         }

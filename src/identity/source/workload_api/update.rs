@@ -104,7 +104,7 @@ fn pick<'m>(svids: &'m [X509SvidMessage], choice: &SvidChoice) -> Result<&'m X50
         SvidChoice::First => (svids.first(), "at all".to_owned()),
         // Of several with one hint the first (Workload API 5.2.1).
         SvidChoice::Hint(hint) => (svids.iter().find(|svid| svid.hint == *hint), format!("with the hint `{hint}`")),
-        SvidChoice::Id(id) => (svids.iter().find(|svid| svid.spiffe_id == id.as_str()), format!("of `{id}`")),
+        SvidChoice::SpiffeId(id) => (svids.iter().find(|svid| svid.spiffe_id == id.as_str()), format!("of `{id}`")),
     };
     let offered = || svids.iter().map(shown).collect::<Vec<_>>().join(", ");
     picked.ok_or_else(|| UpdateError::NotOffered { wanted, offered: offered() })
