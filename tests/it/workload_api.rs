@@ -12,7 +12,8 @@ use bytes::Bytes;
 use http::StatusCode;
 use portcullis::identity::workload_api::{Offer, WorkloadApiServer, X509SvidResponse};
 use portcullis::identity::{
-    Clock, Denied, IdentityStore, JwtSource, OnExpiredCrl, Part, SvidChoice, WorkloadApiPlan, WorkloadApiSource, X509Source as _,
+    Clock, Denied, IdentityStore, JwtSource, OnExpiredCrl, Part, SvidChoice, WorkloadApiPlan, WorkloadApiSource,
+    X509Source as _,
 };
 use rustls::AlertDescription as Alert;
 use serde_json::{Value, json};
@@ -155,7 +156,10 @@ async fn what_an_agent_gave_is_used_while_it_is_away_and_its_successor_is_found(
     assert!(scene.is_served(&service, &app).await, "what is held is good until it expires");
     assert_eq!(get(service.health(), "/ready").await.status, StatusCode::OK);
     let held = serving(&service, &first).await;
-    assert!(held["identity"]["last_error"].as_str().is_some_and(|error| error.contains("cannot be reached")), "{held:#}");
+    assert!(
+        held["identity"]["last_error"].as_str().is_some_and(|error| error.contains("cannot be reached")),
+        "{held:#}"
+    );
     let said = service.log().iter().filter(|line| line.contains("stays in use until it expires")).count();
     assert_eq!(said, 1, "{:#?}", service.log());
 
@@ -272,10 +276,15 @@ async fn of_several_svids_the_configuration_says_which_one_by_hint_or_id() {
     let scene = Scene::new();
     let ca = &scene.world.ca;
     let [default, internal, twin, other] =
-        ["/ns/test/sa/default", "/ns/test/sa/internal", "/ns/test/sa/twin", "/ns/test/sa/other"].map(|path| ca.issue(path));
+        ["/ns/test/sa/default", "/ns/test/sa/internal", "/ns/test/sa/twin", "/ns/test/sa/other"]
+            .map(|path| ca.issue(path));
     // Two with one hint: the first counts (Workload API 5.2.1).
-    let message =
-        x509([entry(&default, ca, ""), entry(&internal, ca, "internal"), entry(&twin, ca, "internal"), entry(&other, ca, "external")]);
+    let message = x509([
+        entry(&default, ca, ""),
+        entry(&internal, ca, "internal"),
+        entry(&twin, ca, "internal"),
+        entry(&other, ca, "external"),
+    ]);
     let agent = Agent::start(&scene.socket, offer(message));
     for (choice, ours) in [
         ("", &default),
@@ -290,14 +299,21 @@ async fn of_several_svids_the_configuration_says_which_one_by_hint_or_id() {
 
     for (choice, wanted) in [
         ("hint: absent", "no SVID with the hint `absent`"),
-        ("spiffe_id: spiffe://pipeline.example/ns/test/sa/nobody", "no SVID of `spiffe://pipeline.example/ns/test/sa/nobody`"),
+        (
+            "spiffe_id: spiffe://pipeline.example/ns/test/sa/nobody",
+            "no SVID of `spiffe://pipeline.example/ns/test/sa/nobody`",
+        ),
     ] {
         let mut service = scene.plan(choice).spawn();
         service.listening().await;
         until_metric(&service, FAILURES, &["reason=\"not_offered\""], |count| count == 1.0).await;
         let reason = not_ready(&service).await;
         assert!(reason.contains(wanted), "{reason}");
-        for offered in ["`spiffe://pipeline.example/ns/test/sa/default`", "ns/test/sa/internal` (hint `internal`)", "(hint `external`)"] {
+        for offered in [
+            "`spiffe://pipeline.example/ns/test/sa/default`",
+            "ns/test/sa/internal` (hint `internal`)",
+            "(hint `external`)",
+        ] {
             assert!(reason.contains(offered), "{offered}: {reason}");
         }
     }
@@ -324,16 +340,23 @@ async fn federated_trust_domains_come_and_go_with_the_agents_word() {
 
     // A message without it takes it back (Workload API 4.4).
     agent.offer(offer(own()));
-    service.status_with("one trust domain", |status| status["identity"]["trust_domains"] == json!(["pipeline.example"])).await;
+    service
+        .status_with("one trust domain", |status| status["identity"]["trust_domains"] == json!(["pipeline.example"]))
+        .await;
     let alert = TlsClient::with(&guest).refused_by(service.inbound("endpoint")).await;
-    let record = service.records.find("the refusal", |record| record.to_string().contains("unknown-trust-domain")).await;
+    let record =
+        service.records.find("the refusal", |record| record.to_string().contains("unknown-trust-domain")).await;
     assert!(record.to_string().contains("partner.example"), "{alert:?} {record:#}");
 
     // A bundle that is empty trusts nobody, one that is there again trusts again.
     let mut empty = own();
     empty.federated_bundles.insert("spiffe://partner.example".to_owned(), Bytes::new());
     agent.offer(offer(empty));
-    service.status_with("two trust domains", |status| status["identity"]["trust_domains"].as_array().is_some_and(|all| all.len() == 2)).await;
+    service
+        .status_with("two trust domains", |status| {
+            status["identity"]["trust_domains"].as_array().is_some_and(|all| all.len() == 2)
+        })
+        .await;
     TlsClient::with(&guest).refused_by(service.inbound("endpoint")).await;
     agent.offer(offer(federated(own(), &partner)));
     service.status_with("the next generation", |status| status["identity"]["generation"] == 4).await;
@@ -363,12 +386,15 @@ async fn an_update_that_does_not_stand_up_leaves_the_last_good_one() {
     let mut two_bundles = x509([entry(&next, ca, ""), entry(&next, &stranger, "")]);
     two_bundles.svids[1].spiffe_id = "spiffe://pipeline.example/ns/test/sa/second".to_owned();
     let mut own_twice = federated(x509([entry(&next, ca, "")]), &stranger);
-    own_twice.federated_bundles.insert("spiffe://partner.example".to_owned(), Bytes::copy_from_slice(partner.certificate()));
+    own_twice
+        .federated_bundles
+        .insert("spiffe://partner.example".to_owned(), Bytes::copy_from_slice(partner.certificate()));
     let mut other_key = x509([entry(&next, ca, "")]);
     other_key.svids[0].x509_svid_key = Bytes::copy_from_slice(scene.svid().key.secret_der());
     let mut as_another = x509([entry(&foreign, &partner, "")]);
     as_another.svids[0].spiffe_id.clone_from(&next.id);
-    let expired = ca.issue_with(SERVICE, |params| params.not_after = time::OffsetDateTime::now_utc() - time::Duration::minutes(1));
+    let expired = ca
+        .issue_with(SERVICE, |params| params.not_after = time::OffsetDateTime::now_utc() - time::Duration::minutes(1));
     for (said, message) in [
         ("the mandatory field `svids` is empty", X509SvidResponse::default()),
         ("the mandatory field `spiffe_id` is empty", one(|message| message.svids[0].spiffe_id.clear())),
@@ -385,18 +411,30 @@ async fn an_update_that_does_not_stand_up_leaves_the_last_good_one() {
         ("has a certificate of `spiffe://partner.example", as_another),
         ("two different bundles for the trust domain `pipeline.example`", two_bundles),
         ("two different bundles for the trust domain `pipeline.example`", own_twice),
-        ("`Partner.example`", one(|message| drop(message.federated_bundles.insert("Partner.example".to_owned(), Bytes::new())))),
-        ("`federated_bundles` of", one(|message| {
-            message.federated_bundles.insert("spiffe://partner.example".to_owned(), Bytes::from_static(b"?"));
-        })),
+        (
+            "`Partner.example`",
+            one(|message| drop(message.federated_bundles.insert("Partner.example".to_owned(), Bytes::new()))),
+        ),
+        (
+            "`federated_bundles` of",
+            one(|message| {
+                message.federated_bundles.insert("spiffe://partner.example".to_owned(), Bytes::from_static(b"?"));
+            }),
+        ),
         ("revocation list", one(|message| message.crl.push(Bytes::from_static(b"no list")))),
     ] {
         let before = service.metric(FAILURES, &["reason=\"bad_update\""]).await;
         agent.offer(offer(message));
         let status = service
-            .status_with(said, |status| status["identity"]["last_error"].as_str().is_some_and(|error| error.contains(said)))
+            .status_with(said, |status| {
+                status["identity"]["last_error"].as_str().is_some_and(|error| error.contains(said))
+            })
             .await;
-        assert_eq!((&status["identity"]["sha256"], &status["identity"]["generation"]), (&good["sha256"], &good["generation"]), "{said}");
+        assert_eq!(
+            (&status["identity"]["sha256"], &status["identity"]["generation"]),
+            (&good["sha256"], &good["generation"]),
+            "{said}"
+        );
         assert!(service.metric(FAILURES, &["reason=\"bad_update\""]).await > before, "{said}");
         assert_eq!(service.metric(UP, OURS).await, 0.0, "{said}");
         // A good one between them: the stream goes on, and each fault is its own.
@@ -436,7 +474,8 @@ async fn jwt_svids_and_the_keys_of_others_are_fetched() {
     }
     let nobody = JwtSource::new(address.clone(), SvidChoice::Hint("nobody".to_owned())).fetch(&audience).await;
     assert!(nobody.is_err_and(|error| error.reason() == "not_offered"));
-    let stranger = SvidChoice::SpiffeId(portcullis::identity::SpiffeId::parse("spiffe://pipeline.example/x").expect("is one"));
+    let stranger =
+        SvidChoice::SpiffeId(portcullis::identity::SpiffeId::parse("spiffe://pipeline.example/x").expect("is one"));
     let stranger = JwtSource::new(address.clone(), stranger).fetch(&audience).await;
     assert!(stranger.is_err_and(|error| error.reason() == "no_identity"));
     let nowhere = "unix:/nowhere/agent.sock".parse().expect("is one");
@@ -444,7 +483,8 @@ async fn jwt_svids_and_the_keys_of_others_are_fetched() {
     assert!(nowhere.is_err_and(|error| error.reason() == "unavailable"));
 
     let store = Arc::new(IdentityStore::new(Denied::default(), Clock::system()));
-    let plan = WorkloadApiPlan { address, choice: SvidChoice::First, on_expired_crl: OnExpiredCrl::Deny, jwt_bundles: true };
+    let plan =
+        WorkloadApiPlan { address, choice: SvidChoice::First, on_expired_crl: OnExpiredCrl::Deny, jwt_bundles: true };
     let source = Arc::new(WorkloadApiSource::new(plan, Arc::clone(&store)));
     let running = tokio::spawn({
         let source = Arc::clone(&source);
@@ -495,8 +535,14 @@ async fn certs_serve_gives_the_client_of_the_spiffe_project_all_that_it_asks_for
     let (mut agent, address) = certs_serve(
         &folder,
         &[
-            "--spiffe-id", "spiffe://pipeline.example/ns/etl/sa/ingest", "--spiffe-id", "internal=spiffe://pipeline.example/ns/etl/sa/load",
-            "--federates-with", "partner.example", "--lifetime", "10m",
+            "--spiffe-id",
+            "spiffe://pipeline.example/ns/etl/sa/ingest",
+            "--spiffe-id",
+            "internal=spiffe://pipeline.example/ns/etl/sa/load",
+            "--federates-with",
+            "partner.example",
+            "--lifetime",
+            "10m",
         ],
     )
     .await;
@@ -522,9 +568,13 @@ async fn certs_serve_gives_the_client_of_the_spiffe_project_all_that_it_asks_for
         assert_eq!(status, "INVALID_ARGUMENT", "{method} without the security metadata");
     }
 
-    let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(folder.join("workload.sock")).expect("is there").permissions());
+    let mode = std::os::unix::fs::PermissionsExt::mode(
+        &fs::metadata(folder.join("workload.sock")).expect("is there").permissions(),
+    );
     assert_eq!(mode & 0o777, 0o600);
-    let second = Process::run("certs serve", &mut certs(&folder, &["serve", "--spiffe-id", "spiffe://pipeline.example/a"]), "").await;
+    let second =
+        Process::run("certs serve", &mut certs(&folder, &["serve", "--spiffe-id", "spiffe://pipeline.example/a"]), "")
+            .await;
     assert!(second.code() == 1 && second.stderr.contains("listens on"), "{second:#?}");
     agent.signal("TERM");
     assert!(agent.exited().await.success());
@@ -543,7 +593,9 @@ async fn a_sidecar_lives_from_certs_serve_with_nothing_but_the_environment_varia
     let service = plan.start().await;
     assert_eq!(service.status().await["identity"]["spiffe_id"], id);
     // Rotated at half of two seconds, over and over; the whole time is longer than any SVID lived.
-    service.status_with("the fourth SVID", |status| status["identity"]["generation"].as_u64().is_some_and(|n| n >= 4)).await;
+    service
+        .status_with("the fourth SVID", |status| status["identity"]["generation"].as_u64().is_some_and(|n| n >= 4))
+        .await;
     assert_eq!(get(service.health(), "/ready").await.status, StatusCode::OK);
 
     // Killed, and started anew on the socket that it left behind.
@@ -554,7 +606,9 @@ async fn a_sidecar_lives_from_certs_serve_with_nothing_but_the_environment_varia
     until_metric(&service, UP, OURS, |up| up == 1.0).await;
     let before = service.status().await["identity"]["generation"].as_u64();
     agent.signal("HUP");
-    service.status_with("an SVID minted on a signal", |status| status["identity"]["generation"].as_u64() > before).await;
+    service
+        .status_with("an SVID minted on a signal", |status| status["identity"]["generation"].as_u64() > before)
+        .await;
     service.stop().await;
 }
 
@@ -574,7 +628,10 @@ async fn certs_serve_says_what_it_does_not_do() {
         (&["--spiffe-id", own, "--listen", "tcp:0.0.0.0:0"], "is not a loopback address"),
         (&["--spiffe-id", own, "--listen", "/tmp/x.sock"], "begins with neither `unix:` nor `tcp:`"),
         (&["--spiffe-id", own, "--socket-mode", "999"], "is not a mode"),
-        (&["--spiffe-id", "x=spiffe://pipeline.example/a", "--spiffe-id", "x=spiffe://pipeline.example/b"], "the hint `x` stands for two SVIDs"),
+        (
+            &["--spiffe-id", "x=spiffe://pipeline.example/a", "--spiffe-id", "x=spiffe://pipeline.example/b"],
+            "the hint `x` stands for two SVIDs",
+        ),
     ] {
         let output = Process::run("certs serve", certs(&folder, &["serve"]).args(arguments), "").await;
         assert_eq!(output.code(), 1, "{arguments:?}: {output:#?}");

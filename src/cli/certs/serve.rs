@@ -85,7 +85,9 @@ pub(super) fn serve(args: &ServeArgs, out: &mut dyn Write) -> Result<(), CertsEr
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     let served = runtime.block_on(async {
         let mut signals = Signals::new()?;
-        writeln!(out, "SPIFFE_ENDPOINT_SOCKET={address}")?;
+        // As the standard writes it (Workload Endpoint 4), which every client reads.
+        let uri = address.to_string().replacen("unix:/", "unix:///", 1);
+        writeln!(out, "SPIFFE_ENDPOINT_SOCKET={uri}")?;
         agent.report(expiry, out)?;
         let server = WorkloadApiServer::new(offered);
         let serving = async {
@@ -136,7 +138,8 @@ impl<'a> Agent<'a> {
         let identities = if args.all { List::read(&args.dir.join("identities.toml"))?.1 } else { Vec::new() };
         let listed = identities.into_iter().map(|(id, hint)| Hinted { hint, id });
         let identities: Vec<_> = args.ids.iter().cloned().chain(listed).collect();
-        let mut hints: Vec<&str> = identities.iter().map(|of| of.hint.as_str()).filter(|hint| !hint.is_empty()).collect();
+        let mut hints: Vec<&str> =
+            identities.iter().map(|of| of.hint.as_str()).filter(|hint| !hint.is_empty()).collect();
         hints.sort_unstable();
         if let Some([twice, _]) = hints.array_windows().find(|[one, other]| one == other) {
             // Workload API 5.2.1: a hint is unique among the SVIDs.
@@ -152,12 +155,16 @@ impl<'a> Agent<'a> {
     fn bind(&self) -> Result<(WorkloadApiAddress, Bound), CertsError> {
         let failed = |detail: String| CertsError::Listen { detail };
         let address = match &self.args.listen {
-            Some(text) => text.parse().map_err(|error: <WorkloadApiAddress as std::str::FromStr>::Err| failed(error.to_string()))?,
+            Some(text) => text
+                .parse()
+                .map_err(|error: <WorkloadApiAddress as std::str::FromStr>::Err| failed(error.to_string()))?,
             None => WorkloadApiAddress::Unix(std::path::absolute(self.args.dir.join("workload.sock"))?),
         };
         let listen = match &address {
             WorkloadApiAddress::Tcp(address) if !address.ip().is_loopback() => {
-                return Err(failed(format!("`{address}` is not a loopback address, and whoever reaches it gets private keys")));
+                return Err(failed(format!(
+                    "`{address}` is not a loopback address, and whoever reaches it gets private keys"
+                )));
             }
             WorkloadApiAddress::Tcp(address) => ListenAddress::Tcp(*address),
             WorkloadApiAddress::Unix(path) if std::os::unix::net::UnixStream::connect(path).is_ok() => {
@@ -202,7 +209,13 @@ impl<'a> Agent<'a> {
         Ok((Offer::Identities(Arc::new(identities)), expiry))
     }
 
-    fn svid(&self, ca: &DevCa, id: &SpiffeId, hint: &str, expiry: &mut SystemTime) -> Result<X509SvidMessage, CertsError> {
+    fn svid(
+        &self,
+        ca: &DevCa,
+        id: &SpiffeId,
+        hint: &str,
+        expiry: &mut SystemTime,
+    ) -> Result<X509SvidMessage, CertsError> {
         let failed = |source| CertsError::Authority { trust_domain: id.trust_domain().to_owned(), source };
         let params = ca.params_for(id, self.args.lifetime).map_err(failed)?;
         *expiry = params.not_after.min(*expiry);

@@ -59,7 +59,7 @@ impl FromStr for WorkloadApiAddress {
 impl fmt::Display for WorkloadApiAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unix(path) => write!(f, "unix://{}", path.display()),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
             Self::Tcp(address) => write!(f, "tcp://{address}"),
         }
     }
@@ -72,9 +72,9 @@ mod tests {
     #[test]
     fn both_spellings_of_both_schemes_are_read() {
         for (text, shown) in [
-            ("unix:/run/spire/agent/api.sock", "unix:///run/spire/agent/api.sock"),
-            ("unix:///run/spire/agent/api.sock", "unix:///run/spire/agent/api.sock"),
-            ("unix:/run/a b.sock", "unix:///run/a b.sock"),
+            ("unix:/run/spire/agent/api.sock", "unix:/run/spire/agent/api.sock"),
+            ("unix:///run/spire/agent/api.sock", "unix:/run/spire/agent/api.sock"),
+            ("unix:/run/a b.sock", "unix:/run/a b.sock"),
             ("tcp:127.0.0.1:8081", "tcp://127.0.0.1:8081"),
             ("tcp://127.0.0.1:8081", "tcp://127.0.0.1:8081"),
             ("tcp://[::1]:8081", "tcp://[::1]:8081"),

@@ -249,7 +249,9 @@ mod tests {
     #[test]
     fn the_path_of_a_socket_becomes_an_authority_of_the_same_length() {
         let path = literal(0x44, "", "/SpiffeWorkloadAPI/FetchX509SVID");
-        for (sent, readable) in [("tmp%2Fapi.sock", "tmp.2Fapi.sock"), ("/tmp/api.sock", ".tmp.api.sock"), ("localhost", "localhost")] {
+        for (sent, readable) in
+            [("tmp%2Fapi.sock", "tmp.2Fapi.sock"), ("/tmp/api.sock", ".tmp.api.sock"), ("localhost", "localhost")]
+        {
             for (first, name) in [(0x41, ""), (0x40, ":authority"), (0x10, ":authority"), (0x01, "")] {
                 let block = |value: &str| [&[0x83, 0x86][..], &path, &literal(first, name, value), &path].concat();
                 let padded = |value: &str| {

@@ -104,10 +104,7 @@ impl Offer {
         let own = own.ok_or_else(|| Status::invalid_argument("no JWT bundle for the trust domain of the subject"))?;
         let claims = own.validate(&request.svid, &request.audience).map_err(|error| refused(&error))?;
         let fields = claims.iter().map(|(name, value)| (name.clone(), protobuf(value))).collect();
-        Ok(ValidateJwtSvidResponse {
-            spiffe_id: subject.to_string(),
-            claims: Some(prost_types::Struct { fields }),
-        })
+        Ok(ValidateJwtSvidResponse { spiffe_id: subject.to_string(), claims: Some(prost_types::Struct { fields }) })
     }
 }
 

@@ -15,8 +15,8 @@ use tonic_prost::ProstCodec;
 use workload_prost::Message;
 
 use super::{
-    FETCH_JWT_BUNDLES, FETCH_X509_SVID, JwtBundlesRequest, JwtSvidRequest, Offer, SECURITY_HEADER, ValidateJwtSvidRequest,
-    X509BundlesRequest, X509SvidRequest,
+    FETCH_JWT_BUNDLES, FETCH_X509_SVID, JwtBundlesRequest, JwtSvidRequest, Offer, SECURITY_HEADER,
+    ValidateJwtSvidRequest, X509BundlesRequest, X509SvidRequest,
 };
 
 /// Answers one call.
@@ -89,7 +89,9 @@ fn changes<A: PartialEq + Clone>(
             let next = answer(&offers.borrow_and_update());
             match next {
                 Err(status) => return Some((Err(status), None)),
-                Ok(next) if last.as_ref() != Some(&next) => return Some((Ok(next.clone()), Some((offers, Some(next))))),
+                Ok(next) if last.as_ref() != Some(&next) => {
+                    return Some((Ok(next.clone()), Some((offers, Some(next)))));
+                }
                 Ok(_) => offers.changed().await.ok()?,
             }
         }

@@ -35,10 +35,8 @@ pub(super) struct Pushed<M> {
 impl Connection {
     pub(super) async fn to(address: &WorkloadApiAddress) -> Result<Self, WorkloadApiError> {
         let connecting = spiffe::transport::connect(&endpoint(address)).await;
-        let channel = connecting.map_err(|error| WorkloadApiError::Unreachable {
-            address: address.clone(),
-            detail: root_cause(&error),
-        })?;
+        let channel = connecting
+            .map_err(|error| WorkloadApiError::Unreachable { address: address.clone(), detail: root_cause(&error) })?;
         Ok(Self { address: address.clone(), channel })
     }
 
@@ -65,7 +63,8 @@ impl Connection {
         let mut grpc = Grpc::new(channel);
         let calling = async {
             grpc.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
-            grpc.server_streaming(request, http::uri::PathAndQuery::from_static(path), ProstCodec::<Q, A>::default()).await
+            grpc.server_streaming(request, http::uri::PathAndQuery::from_static(path), ProstCodec::<Q, A>::default())
+                .await
         };
         match tokio::time::timeout(ANSWER_WITHIN, calling).await {
             Ok(Ok(answer)) => Ok(Pushed { address, stream: answer.into_inner(), has_begun: false }),

@@ -21,10 +21,14 @@ pub enum WorkloadApiError {
     #[error("the Workload API at `{address}` is not available ({code}): {detail}")]
     Unavailable { address: WorkloadApiAddress, code: String, detail: String },
     /// It knows us, and has nothing for us: gRPC's `PermissionDenied`.
-    #[error("the Workload API at `{address}` issues no identity to this workload (PermissionDenied): {detail}; is there a registration entry that fits it?")]
+    #[error(
+        "the Workload API at `{address}` issues no identity to this workload (PermissionDenied): {detail}; is there a registration entry that fits it?"
+    )]
     NoIdentity { address: WorkloadApiAddress, detail: String },
     /// It will never answer this call: gRPC's `InvalidArgument` or `Unimplemented`.
-    #[error("the Workload API at `{address}` refuses the call ({code}), and is not asked again until it is another one: {detail}")]
+    #[error(
+        "the Workload API at `{address}` refuses the call ({code}), and is not asked again until it is another one: {detail}"
+    )]
     Refused { address: WorkloadApiAddress, code: String, detail: String },
     /// It ended the stream.
     #[error("the Workload API at `{address}` ended the stream")]
@@ -91,7 +95,10 @@ impl WorkloadApiError {
     pub(super) fn from_crate(address: &WorkloadApiAddress, error: &spiffe::WorkloadApiError) -> Self {
         use spiffe::WorkloadApiError as E;
         let (address, detail) = (address.clone(), error.to_string());
-        #[expect(clippy::wildcard_enum_match_arm, reason = "the crate's errors are non_exhaustive; the rest is about what was sent")]
+        #[expect(
+            clippy::wildcard_enum_match_arm,
+            reason = "the crate's errors are non_exhaustive; the rest is about what was sent"
+        )]
         match error {
             E::NoIdentityIssued | E::PermissionDenied(_) => Self::NoIdentity { address, detail },
             E::Transport(TransportError::Status(status)) => {
@@ -110,7 +117,9 @@ impl WorkloadApiError {
     #[must_use]
     pub const fn reason(&self) -> &'static str {
         match self {
-            Self::Unreachable { .. } | Self::Silent { .. } | Self::Unavailable { .. } | Self::Ended { .. } => "unavailable",
+            Self::Unreachable { .. } | Self::Silent { .. } | Self::Unavailable { .. } | Self::Ended { .. } => {
+                "unavailable"
+            }
             Self::NoIdentity { .. } => "no_identity",
             Self::Refused { .. } => "refused",
             Self::Update { source: UpdateError::NotOffered { .. }, .. } => "not_offered",

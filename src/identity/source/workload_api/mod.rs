@@ -237,8 +237,12 @@ impl WorkloadApiSource {
         }
         drop(said);
         match self.store.current().is_some() {
-            true => tracing::error!(%error, reason = error.reason(), "the identity source has a fault; what is held stays in use until it expires"),
-            false => tracing::error!(%error, reason = error.reason(), "the identity source has a fault; there is no identity"),
+            true => {
+                tracing::error!(%error, reason = error.reason(), "the identity source has a fault; what is held stays in use until it expires")
+            }
+            false => {
+                tracing::error!(%error, reason = error.reason(), "the identity source has a fault; there is no identity")
+            }
         }
     }
 
