@@ -38,6 +38,7 @@ mod postgres_replication;
 mod postgres_roles;
 mod proxy;
 mod reload;
+mod rogue_certificates;
 mod s3_attacks;
 mod s3_clients;
 mod smoke;
