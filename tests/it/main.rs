@@ -52,3 +52,4 @@ mod support;
 mod tcp;
 mod upstream_failures;
 mod websocket;
+mod workload_api;
