@@ -18,6 +18,7 @@ pub use source::{FileSource, FileSourcePaths, GenerationError, Reloaded, SourceE
 pub use spiffe_id::{SpiffeId, SpiffeIdError, TrustDomain};
 pub use svid::{CertificateDescription, RuleOutcome, RuleVerdict, SvidError, X509Svid, judge, san_of_refused};
 pub use trust::{
-    BundleDocument, BundleError, ChainError, ChainUsage, DocumentError, IgnoredKey, JwtAuthority, MAX_BUNDLE_BYTES,
-    MAX_BUNDLE_KEYS, MAX_CHAIN, SkippedAuthority, TrustBundle, TrustBundleSet, parse_jwks,
+    BundleDocument, BundleError, ChainError, ChainUsage, Crl, CrlError, CrlFault, Crls, DocumentError, IgnoredKey,
+    JwtAuthority, MAX_BUNDLE_BYTES, MAX_BUNDLE_KEYS, MAX_CHAIN, MAX_CRL_BYTES, OnExpiredCrl, SkippedAuthority,
+    TrustBundle, TrustBundleSet, parse_jwks,
 };

@@ -93,6 +93,9 @@ fn chain_alert(error: &ChainError) -> CertificateError {
         | ChainError::Issuer(_)
         | ChainError::PathLength
         | ChainError::IssuerPurpose => CertificateError::UnknownIssuer,
+        ChainError::Revoked { .. } => CertificateError::Revoked,
+        // unknown_ca on the wire, which is what OpenSSL and BoringSSL send too.
+        ChainError::CrlExpired { .. } => CertificateError::UnknownRevocationStatus,
         ChainError::Length { .. }
         | ChainError::NameConstraints
         | ChainError::SignatureAlgorithm

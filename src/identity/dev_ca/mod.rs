@@ -1,9 +1,11 @@
 //! A certificate authority for development, the demo and tests. Production has a real one.
 
 mod authority;
+mod crl;
 mod params;
 
 pub use super::der::der;
 pub use authority::{DevCa, DevCaError, Minted};
+pub use crl::CrlParams;
 pub use params::{San, SvidParams};
 pub use rcgen::{ExtendedKeyUsagePurpose, KeyUsagePurpose};

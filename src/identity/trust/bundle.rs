@@ -8,7 +8,8 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, TrustAnchor};
 use thiserror::Error;
 
-use super::{BundleDocument, DocumentError, IgnoredKey, JwtAuthority};
+use super::revocation::Revocation;
+use super::{BundleDocument, Crl, CrlFault, Crls, DocumentError, IgnoredKey, JwtAuthority};
 use crate::identity::svid::certificate::{Certificate, system_time};
 use crate::identity::svid::rules;
 use crate::identity::{SvidError, TrustDomain};
@@ -25,6 +26,7 @@ pub struct TrustBundle {
     ignored: Vec<(usize, IgnoredKey)>,
     sequence: Option<u64>,
     refresh_hint: Option<Duration>,
+    revocation: Revocation,
 }
 
 /// A certificate in a bundle that is not trusted, and why.
@@ -123,6 +125,7 @@ impl TrustBundle {
             ignored: Vec::new(),
             sequence: None,
             refresh_hint: None,
+            revocation: Revocation::default(),
         };
         for (index, certificate) in certificates.iter().enumerate() {
             match authority(certificate) {
@@ -188,6 +191,30 @@ impl TrustBundle {
     #[must_use]
     pub fn refresh_hint(&self) -> Option<Duration> {
         self.refresh_hint
+    }
+
+    /// The same, with the revocation lists of its trust domain, when `in_force` was the bundle in force. What of them does not count is
+    /// told by [`Self::crl_faults`].
+    #[must_use]
+    pub fn with_crls(self, crls: &Crls, in_force: Option<&Self>) -> Self {
+        let revocation = Revocation::new(crls, &self, in_force.map(|bundle| &bundle.revocation));
+        Self { revocation, ..self }
+    }
+
+    /// The revocation lists that count.
+    #[must_use]
+    pub fn crls(&self) -> &[Crl] {
+        self.revocation.lists()
+    }
+
+    /// Why others do not.
+    #[must_use]
+    pub fn crl_faults(&self) -> &[CrlFault] {
+        self.revocation.faults()
+    }
+
+    pub(super) const fn revocation(&self) -> &Revocation {
+        &self.revocation
     }
 
     /// Each authority with the time in which it may issue.

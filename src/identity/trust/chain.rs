@@ -65,6 +65,12 @@ pub enum ChainError {
     /// An issuer whose extended key usage excludes this use.
     #[error("an issuer's extended key usage excludes TLS on this side")]
     IssuerPurpose,
+    /// Its issuer, or that of an issuer, has taken it back.
+    #[error("the certificate with the serial number `{serial}` has been revoked by its issuer")]
+    Revoked { serial: String },
+    /// Nobody knows whether it has been taken back.
+    #[error("the revocation list of `{issuer}` expired {seconds} s ago")]
+    CrlExpired { issuer: String, seconds: u64 },
     /// Anything else that path validation refuses.
     #[error("path validation refused the chain: {detail}")]
     Path { detail: String },
@@ -86,6 +92,8 @@ impl ChainError {
             Self::NameConstraints => "name-constraints",
             Self::SignatureAlgorithm => "signature-algorithm",
             Self::IssuerPurpose => "issuer-extended-key-usage",
+            Self::Revoked { .. } => "revoked",
+            Self::CrlExpired { .. } => "crl-expired",
         }
     }
 }
@@ -107,18 +115,36 @@ impl TrustBundleSet {
     ) -> Result<(), ChainError> {
         let trust_domain = svid.id().trust_domain();
         let unknown = || ChainError::UnknownTrustDomain { trust_domain: trust_domain.to_owned() };
-        self.bundle(trust_domain).ok_or_else(unknown)?.verify(svid, chain, usage, now)
+        let bundle = self.bundle(trust_domain).ok_or_else(unknown)?;
+        bundle.verify(svid, chain, usage, now, &|path| bundle.revocation().check(path, now))
+    }
+
+    /// Verifies who issued `chain`, and not whether it has been taken back since.
+    ///
+    /// # Errors
+    /// As [`Self::verify`].
+    pub fn verify_issuers(
+        &self,
+        svid: &X509Svid,
+        chain: &[CertificateDer<'_>],
+        usage: ChainUsage,
+        now: SystemTime,
+    ) -> Result<(), ChainError> {
+        let trust_domain = svid.id().trust_domain();
+        let unknown = || ChainError::UnknownTrustDomain { trust_domain: trust_domain.to_owned() };
+        self.bundle(trust_domain).ok_or_else(unknown)?.verify(svid, chain, usage, now, &|_| Ok(()))
     }
 }
 
 impl TrustBundle {
-    /// Verifies `chain` against this bundle alone.
+    /// Verifies `chain` against this bundle alone. `stands` judges a path that was issued as it should be.
     fn verify(
         &self,
         svid: &X509Svid,
         chain: &[CertificateDer<'_>],
         usage: ChainUsage,
         now: SystemTime,
+        stands: &dyn Fn(&VerifiedPath<'_>) -> Result<(), ChainError>,
     ) -> Result<(), ChainError> {
         if chain.len() > MAX_CHAIN {
             return Err(ChainError::Length { count: chain.len() });
@@ -141,7 +167,7 @@ impl TrustBundle {
         // webpki's own error type has no room for our reasons; the first one stands for the path.
         let refused = RefCell::new(None);
         let verify_path = |path: &VerifiedPath<'_>| {
-            self.check_path(path, now).map_err(|error| {
+            self.check_path(path, now).and_then(|()| stands(path)).map_err(|error| {
                 refused.borrow_mut().get_or_insert(error);
                 PATH_REFUSED
             })

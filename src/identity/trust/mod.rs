@@ -2,13 +2,18 @@
 
 mod bundle;
 mod chain;
+mod crl;
 mod document;
 mod jwk;
+mod revocation;
+mod signed;
 
 #[cfg(test)]
 mod tests;
 
 pub use bundle::{BundleError, SkippedAuthority, TrustBundle, TrustBundleSet};
 pub use chain::{ChainError, ChainUsage, MAX_CHAIN};
+pub use crl::{Crl, CrlError, Crls, MAX_CRL_BYTES, OnExpiredCrl};
 pub use document::{BundleDocument, DocumentError, MAX_BUNDLE_BYTES, MAX_BUNDLE_KEYS, parse_jwks};
 pub use jwk::{IgnoredKey, JwtAuthority};
+pub use revocation::CrlFault;
