@@ -9,11 +9,11 @@ use thiserror::Error;
 
 use super::authority::{AuthorityLimits, authority};
 use super::revocation::Revocation;
-use super::{BundleDocument, Crl, CrlFault, Crls, DocumentError, IgnoredKey, JwtAuthority};
+use super::{BundleDocument, Crl, CrlFault, Crls, Denied, DocumentError, IgnoredKey, JwtAuthority};
 use crate::identity::{SvidError, TrustDomain};
 
 /// What verifies the workloads of one trust domain: its authorities for certificates and for tokens.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrustBundle {
     trust_domain: TrustDomain,
     anchors: Vec<TrustAnchor<'static>>,
@@ -58,6 +58,33 @@ pub enum BundleError {
 }
 
 impl TrustBundle {
+    /// The bundle in a file's content: JSON if it begins with a brace, else PEM.
+    ///
+    /// # Errors
+    /// As [`Self::from_json`] and [`Self::from_pem`].
+    pub fn from_document(trust_domain: TrustDomain, document: &[u8]) -> Result<Self, BundleError> {
+        match document.trim_ascii_start().first() {
+            Some(b'{') => Self::from_json(trust_domain, document),
+            _ => Self::from_pem(trust_domain, document),
+        }
+    }
+
+    /// One bundle of several documents about the same trust domain, as a directory holds them. A bundle of another trust
+    /// domain adds nothing: bundles are never merged across trust domains.
+    #[must_use]
+    pub fn joined(mut self, other: Self) -> Self {
+        if other.trust_domain == self.trust_domain {
+            self.anchors.extend(other.anchors);
+            self.limits.extend(other.limits);
+            self.skipped.extend(other.skipped);
+            self.ignored.extend(other.ignored);
+            self.jwt_authorities = unambiguous(self.jwt_authorities, other.jwt_authorities);
+            self.sequence = self.sequence.max(other.sequence);
+            self.refresh_hint = self.refresh_hint.into_iter().chain(other.refresh_hint).min();
+        }
+        self
+    }
+
     /// The bundle in a PEM file's content.
     ///
     /// # Errors
@@ -89,17 +116,6 @@ impl TrustBundle {
             refresh_hint: document.refresh_hint,
             ..bundle
         })
-    }
-
-    /// The bundle in a file's content: JSON if it begins with a brace, else PEM.
-    ///
-    /// # Errors
-    /// As [`Self::from_json`] and [`Self::from_pem`].
-    pub fn from_file_content(trust_domain: TrustDomain, content: &[u8]) -> Result<Self, BundleError> {
-        match content.trim_ascii_start().first() {
-            Some(b'{') => Self::from_json(trust_domain, content),
-            _ => Self::from_pem(trust_domain, content),
-        }
     }
 
     /// An error if there were certificates and none of them can be trusted: a mistake, and not a publisher's wish.
@@ -221,10 +237,19 @@ impl TrustBundle {
     }
 }
 
+/// All keys, but none of two that differ and have one name: which one a token means could not be told.
+fn unambiguous(one: Vec<JwtAuthority>, other: Vec<JwtAuthority>) -> Vec<JwtAuthority> {
+    let clashes = |key: &JwtAuthority, with: &[JwtAuthority]| with.iter().any(|k| k.kid() == key.kid() && k != key);
+    let kept = one.iter().filter(|key| !clashes(key, &other)).cloned();
+    let more = other.iter().filter(|key| !one.contains(key) && !clashes(key, &one)).cloned();
+    kept.chain(more).collect()
+}
+
 /// The bundles of all trust domains that we know. They are never merged: each is asked only about its own.
 #[derive(Debug, Clone, Default)]
 pub struct TrustBundleSet {
     bundles: BTreeMap<TrustDomain, TrustBundle>,
+    denied: Denied,
 }
 
 impl TrustBundleSet {
@@ -240,6 +265,18 @@ impl TrustBundleSet {
             }
         }
         Ok(set)
+    }
+
+    /// The same, with what is refused whatever a bundle says.
+    #[must_use]
+    pub fn with_denied(self, denied: Denied) -> Self {
+        Self { denied, ..self }
+    }
+
+    /// What is refused whatever a bundle says.
+    #[must_use]
+    pub fn denied(&self) -> &Denied {
+        &self.denied
     }
 
     /// The bundle of a trust domain.
