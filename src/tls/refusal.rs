@@ -96,7 +96,8 @@ fn chain_alert(error: &ChainError) -> CertificateError {
         | ChainError::Issuer(_)
         | ChainError::PathLength
         | ChainError::IssuerPurpose => CertificateError::UnknownIssuer,
-        ChainError::Revoked { .. } => CertificateError::Revoked,
+        ChainError::Revoked { .. } | ChainError::DeniedSerial { .. } => CertificateError::Revoked,
+        ChainError::DeniedId { .. } => CertificateError::ApplicationVerificationFailure,
         // unknown_ca on the wire, which is what OpenSSL and BoringSSL send too.
         ChainError::CrlExpired { .. } => CertificateError::UnknownRevocationStatus,
         ChainError::Length { .. }

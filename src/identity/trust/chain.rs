@@ -11,7 +11,7 @@ use super::constraints::{Masked, Unmasking};
 use super::{TrustBundle, TrustBundleSet};
 use crate::identity::svid::certificate::{Certificate, Purposes};
 use crate::identity::svid::rules;
-use crate::identity::{SvidError, X509Svid};
+use crate::identity::{SpiffeId, SvidError, X509Svid};
 
 /// Most certificates that a peer may send, the leaf included. Path building takes at most 6 intermediates; the rest
 /// would only cost signature checks before anybody is authenticated.
@@ -86,6 +86,12 @@ pub enum ChainError {
     /// Its issuer, or that of an issuer, has taken it back.
     #[error("the certificate with the serial number `{serial}` has been revoked by its issuer")]
     Revoked { serial: String },
+    /// It is on our own emergency list.
+    #[error("the serial number `{serial}` is denied by `deny_serials`")]
+    DeniedSerial { serial: String },
+    /// Whoever has this ID is on our own emergency list.
+    #[error("`{id}` is denied by `{pattern}` in `deny_spiffe_ids`")]
+    DeniedId { id: SpiffeId, pattern: String },
     /// Nobody knows whether it has been taken back.
     #[error("the revocation list of `{issuer}` expired {seconds} s ago")]
     CrlExpired { issuer: String, seconds: u64 },
@@ -115,6 +121,8 @@ impl ChainError {
             Self::IssuerPurpose => "issuer-extended-key-usage",
             Self::Revoked { .. } => "revoked",
             Self::CrlExpired { .. } => "crl-expired",
+            Self::DeniedSerial { .. } => "denied-serial",
+            Self::DeniedId { .. } => "denied-spiffe-id",
             Self::Leaf { .. } => "encoding",
         }
     }
@@ -138,7 +146,11 @@ impl TrustBundleSet {
         let trust_domain = svid.id().trust_domain();
         let unknown = || ChainError::UnknownTrustDomain { trust_domain: trust_domain.to_owned() };
         let bundle = self.bundle(trust_domain).ok_or_else(unknown)?;
-        bundle.verify(svid, chain, usage, now, &|path| bundle.revocation().check(path, now))
+        let stands = |path: &VerifiedPath<'_>| {
+            self.denied().check(svid.id(), path)?;
+            bundle.revocation().check(path, now)
+        };
+        bundle.verify(svid, chain, usage, now, &stands)
     }
 
     /// Verifies who issued `chain`, and not whether it has been taken back since.

@@ -4,8 +4,11 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use thiserror::Error;
+use webpki::VerifiedPath;
 
-use crate::identity::{SpiffeIdError, SpiffeIdPattern, TrustDomain};
+use super::ChainError;
+use crate::identity::svid::text;
+use crate::identity::{SpiffeId, SpiffeIdError, SpiffeIdPattern, TrustDomain};
 
 /// The longest serial number in bytes (RFC 5280, 4.1.2.2).
 const MAX_SERIAL_BYTES: usize = 20;
@@ -41,6 +44,43 @@ pub enum DeniedSerialError {
     /// What stands after the slash.
     #[error("its serial number is not 1 to 20 bytes in hex")]
     Serial,
+}
+
+impl Denied {
+    /// Whether nothing is denied.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.serials.is_empty() && self.ids.is_empty()
+    }
+
+    /// What either of two lists denies.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.serials.extend(other.serials);
+        let more: Vec<_> = other.ids.into_iter().filter(|id| !self.ids.contains(id)).collect();
+        self.ids.extend(more);
+        self
+    }
+
+    /// Judges every certificate of a path by its serial number, and the leaf by its ID.
+    pub(super) fn check(&self, id: &SpiffeId, path: &VerifiedPath<'_>) -> Result<(), ChainError> {
+        if self.is_empty() {
+            return Ok(());
+        }
+        let of_issuers = path.intermediate_certificates().map(|issuer| issuer.serial());
+        for serial in std::iter::once(path.end_entity().serial()).chain(of_issuers) {
+            let serial = text::serial(serial);
+            let is_denied =
+                |one: &DeniedSerial| one.trust_domain.as_str() == id.trust_domain() && one.serial == serial;
+            if self.serials.iter().any(is_denied) {
+                return Err(ChainError::DeniedSerial { serial });
+            }
+        }
+        match self.ids.iter().find(|pattern| pattern.matches(id)) {
+            Some(pattern) => Err(ChainError::DeniedId { id: id.clone(), pattern: pattern.to_string() }),
+            None => Ok(()),
+        }
+    }
 }
 
 impl DeniedSerial {
