@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Shared;
 use crate::config::{Config, IdentitySourceConfig};
 use crate::identity::{
-    Clock, FileSource, FileSourcePaths, IdentityStore, OwnFiles, Reloaded, SourceError, X509Source as _,
+    Clock, FileSource, FileSourcePaths, IdentityStore, OwnFiles, Reloaded, SourceError, X509Generation, X509Source as _,
 };
 use crate::telemetry::Reload;
 
@@ -32,6 +32,7 @@ pub(super) fn paths(config: &Config) -> FileSourcePaths {
         bundles: identity.trust_bundles.clone(),
         crls: identity.crl.files.clone(),
         on_expired_crl: identity.crl.on_expired,
+        denied: identity.deny_file.clone(),
     }
 }
 
@@ -80,7 +81,27 @@ pub(super) fn reload(shared: &Shared) {
     shared.identity.retry();
 }
 
+/// What is wrong with the trust in force, though it is in force.
+pub(super) fn trust_faults(own: &X509Generation) -> Vec<String> {
+    let taken_back =
+        own.taken_back.iter().map(|error| format!("our own certificate is refused by peers like us: {error}"));
+    let of_crls = own.bundles.iter().flat_map(|bundle| {
+        bundle.crl_faults().iter().map(|fault| format!("trust domain `{}`: {fault}", bundle.trust_domain()))
+    });
+    taken_back.chain(of_crls).collect()
+}
+
 impl Shared {
+    /// Says what is wrong with the trust in force, each fault when it comes up.
+    pub(super) fn say_trust_faults(&self, own: &X509Generation) {
+        let faults = trust_faults(own);
+        let mut said = self.faults();
+        for fault in faults.iter().filter(|fault| !said.trust.contains(fault)) {
+            tracing::error!("{fault}");
+        }
+        said.trust = faults;
+    }
+
     /// Says what is in force, if that has changed since it was said last.
     fn announce(&self) {
         let own = self.identity.current();
@@ -94,6 +115,7 @@ impl Shared {
             Some(own) => {
                 self.svid_metrics.rotation(Reload::Swapped);
                 tracing::info!(generation = own.number, spiffe_id = %own.svid.id(), "identity rotated");
+                self.say_trust_faults(&own);
             }
             None => tracing::error!("our identity was withdrawn; nobody is served until there is another one"),
         }

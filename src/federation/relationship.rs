@@ -3,13 +3,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::FetchError;
 use super::fetch::{ALPN, Proof, fetch};
 use super::schedule::pause;
-use super::FetchError;
 use crate::config::{FederationConfig, FederationProfile};
 use crate::identity::{
-    Brought, BundleError, IdentityStore, MAX_BUNDLE_BYTES, Part, Reloaded, SpiffeId, TrustBundle, TrustBundleSet, TrustDomain,
-    X509Source as _,
+    Brought, BundleError, IdentityStore, MAX_BUNDLE_BYTES, Part, Reloaded, SpiffeId, TrustBundle, TrustBundleSet,
+    TrustDomain, X509Source as _,
 };
 use crate::telemetry::{FederationMetrics, Refresh};
 use crate::tls::{EndpointTls, PublicTls};
@@ -35,16 +35,7 @@ impl Relationship {
     #[must_use]
     pub fn new(trust_domain: TrustDomain, config: FederationConfig, store: Arc<IdentityStore>) -> Self {
         let metrics = FederationMetrics::new(trust_domain.as_str());
-        Self {
-            trust_domain,
-            config,
-            store,
-            metrics,
-            held: None,
-            bootstrap: Vec::new(),
-            failures: 0,
-            said: None,
-        }
+        Self { trust_domain, config, store, metrics, held: None, bootstrap: Vec::new(), failures: 0, said: None }
     }
 
     /// Fetches the bundle again and again, and never ends.

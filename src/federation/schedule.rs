@@ -29,7 +29,10 @@ pub(super) fn pause(
     let interval = configured.unwrap_or_else(|| hint.unwrap_or(DEFAULT).clamp(SHORTEST_HINT, LONGEST_HINT));
     let pause = match has_bundle {
         true => interval,
-        false => FIRST_RETRY.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1))).min(LONGEST_RETRY).min(interval),
+        false => FIRST_RETRY
+            .saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1)))
+            .min(LONGEST_RETRY)
+            .min(interval),
     };
     pause.mul_f64(1.0 - JITTER * chance.clamp(0.0, 1.0))
 }

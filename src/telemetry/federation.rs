@@ -125,7 +125,10 @@ mod tests {
         write(&mut text, &[crl("CN=one", 2_000), crl("CN=\"t\\wo", 3_000), crl("CN=one", 1_000)]);
         let name = "portcullis_crl_expiry_timestamp_seconds";
         assert!(text.contains(&format!("{name}{{trust_domain=\"a.test\",issuer=\"CN=one\"}} 1000\n")), "{text}");
-        assert!(text.contains(&format!("{name}{{trust_domain=\"a.test\",issuer=\"CN=\\\"t\\\\wo\"}} 3000\n")), "{text}");
+        assert!(
+            text.contains(&format!("{name}{{trust_domain=\"a.test\",issuer=\"CN=\\\"t\\\\wo\"}} 3000\n")),
+            "{text}"
+        );
         assert_eq!(text.matches("CN=one").count(), 1);
     }
 }

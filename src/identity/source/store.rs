@@ -213,7 +213,8 @@ impl IdentityStore {
             }
         }
         let bundles = TrustBundleSet::new(bundles.into_values().map(|(_, bundle)| bundle))?;
-        Ok(bundles.with_denied(self.denied.clone()))
+        let denied = held.values().map(|brought| brought.denied.clone()).fold(self.denied.clone(), Denied::and);
+        Ok(bundles.with_denied(denied))
     }
 
     fn put_in_force(&self, generation: X509Generation) -> Reloaded {

@@ -59,6 +59,7 @@ impl World {
             audit: None,
             doors: [String::new(), String::new()],
             arguments: Vec::new(),
+            identity_keys: String::new(),
         }
     }
 
@@ -119,6 +120,8 @@ pub(crate) struct SidecarPlan {
     /// Further keys of `health` and of `admin`.
     doors: [String; 2],
     arguments: Vec<String>,
+    /// Further keys of `identity`.
+    identity_keys: String,
 }
 
 #[derive(Debug)]
@@ -190,6 +193,12 @@ impl SidecarPlan {
     /// Further YAML lines of `health` and of `admin`.
     pub(crate) fn doors(mut self, health: &str, admin: &str) -> Self {
         self.doors = [health, admin].map(|yaml| yaml.lines().map(|line| format!("  {line}\n")).collect());
+        self
+    }
+
+    /// Further YAML lines of `identity`.
+    pub(crate) fn identity_keys(mut self, yaml: &str) -> Self {
+        yaml.lines().for_each(|line| self.identity_keys.push_str(&format!("  {line}\n")));
         self
     }
 
@@ -276,6 +285,7 @@ impl SidecarPlan {
         for trust_domain in self.bundles.keys() {
             let _ = writeln!(yaml, "    {trust_domain}: {at}/{trust_domain}.pem");
         }
+        yaml += &self.identity_keys;
         let _ = writeln!(yaml, "policy:\n  directory: {at}/policies");
         for direction in ["inbound", "outbound"] {
             let listeners: Vec<_> = self.listeners.iter().filter(|listener| listener.direction == direction).collect();
