@@ -96,7 +96,7 @@ impl Relationship {
         if read.len() > MAX_BUNDLE_BYTES {
             return Err(unusable(format!("has more than {MAX_BUNDLE_BYTES} bytes")));
         }
-        let bundle = TrustBundle::from_document(self.trust_domain.clone(), &read)
+        let bundle = TrustBundle::from_file_content(self.trust_domain.clone(), &read)
             .map_err(|error: BundleError| unusable(error.to_string()))?;
         self.take(bundle)?;
         self.bootstrap = read;

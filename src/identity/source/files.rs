@@ -108,6 +108,9 @@ impl FileSource {
         let brought = self.brought(&read)?;
         let reloaded = self.store.bring(Part::Files, brought).map_err(|error| self.of_store(error))?;
         *counts = Some(read.digest());
+        if let Some(own) = &self.paths.own {
+            self.warn_of_mode(&own.private_key);
+        }
         Ok(reloaded)
     }
 
@@ -148,7 +151,6 @@ impl FileSource {
             let (expected, found) = (expected.clone(), svid.id().clone());
             return Err(SourceError::OtherId { path: files.certificate.clone(), expected, found });
         }
-        self.warn_of_mode(&files.private_key);
         Ok(Own { chain, key })
     }
 
@@ -187,7 +189,7 @@ impl FileSource {
 fn bundle(trust_domain: &TrustDomain, documents: &Documents) -> Result<TrustBundle, SourceError> {
     let mut all: Option<TrustBundle> = None;
     for (path, content) in documents {
-        let bundle = TrustBundle::from_document(trust_domain.clone(), content).map_err(|source| {
+        let bundle = TrustBundle::from_file_content(trust_domain.clone(), content).map_err(|source| {
             let (path, trust_domain) = (path.clone(), trust_domain.clone());
             SourceError::Bundle { path, trust_domain, source }
         })?;

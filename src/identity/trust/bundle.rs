@@ -62,7 +62,7 @@ impl TrustBundle {
     ///
     /// # Errors
     /// As [`Self::from_json`] and [`Self::from_pem`].
-    pub fn from_document(trust_domain: TrustDomain, document: &[u8]) -> Result<Self, BundleError> {
+    pub fn from_file_content(trust_domain: TrustDomain, document: &[u8]) -> Result<Self, BundleError> {
         match document.trim_ascii_start().first() {
             Some(b'{') => Self::from_json(trust_domain, document),
             _ => Self::from_pem(trust_domain, document),

@@ -12,7 +12,7 @@ fn ca(name: &str) -> DevCa {
 }
 
 fn bundle(ca: &DevCa, name: &str) -> TrustBundle {
-    TrustBundle::from_document(domain(name), ca.certificate_pem().as_bytes()).unwrap()
+    TrustBundle::from_file_content(domain(name), ca.certificate_pem().as_bytes()).unwrap()
 }
 
 fn own(minted: &Minted) -> Option<Own> {

@@ -72,7 +72,7 @@ fn a_bundle_gives_its_authorities_its_number_and_its_hint() {
         "keys": [x509(&one), ec("a"), x509(&two), rsa("b", 2048)],
         "more": {"of": ["whatever", 1.5, null]},
     });
-    let bundle = TrustBundle::from_document(domain("prod.test"), format!("\n {json}").as_bytes()).unwrap();
+    let bundle = TrustBundle::from_file_content(domain("prod.test"), format!("\n {json}").as_bytes()).unwrap();
     assert_eq!((bundle.anchors().len(), bundle.sequence()), (2, Some(12_035_488)));
     assert_eq!(bundle.refresh_hint(), Some(Duration::from_secs(300)));
     assert_eq!(bundle.jwt_authorities().iter().map(JwtAuthority::kid).collect::<Vec<_>>(), ["a", "b"]);
@@ -324,7 +324,7 @@ proptest! {
     #[test]
     fn any_bytes_are_judged_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let trust_domain = TrustDomain::parse("prod.test").unwrap();
-        let _ = TrustBundle::from_document(trust_domain, &bytes);
+        let _ = TrustBundle::from_file_content(trust_domain, &bytes);
         let _ = parse_jwks(&bytes);
     }
 }
