@@ -40,6 +40,7 @@ mod postgres_roles;
 mod proxy;
 mod reload;
 mod revocation;
+mod rogue_certificates;
 mod s3_attacks;
 mod s3_clients;
 mod smoke;
