@@ -20,7 +20,7 @@ use crate::config::{Config, Direction, ListenerConfig, LogFormat, ProtocolConfig
 use crate::drain::{self, DrainTrigger, DrainWatch};
 use crate::enforce::{Denials, EnforcementPoint, Flips};
 use crate::federation::Relationship;
-use crate::identity::{FileSource, IdentityStore, SourceError, X509Source};
+use crate::identity::{FileSource, IdentityStore, SourceError, WorkloadApiSource, X509Source};
 use crate::listener::{BindError, Bound, Listener, Served, Slots, accept};
 use crate::policy::{PolicyErrors, PolicySource, PolicyStore};
 use crate::protocol::http::{HttpListener, Speaks};
@@ -92,6 +92,7 @@ pub struct App {
 struct Shared {
     identity: Arc<IdentityStore>,
     files: FileSource,
+    workload_api: Option<Arc<WorkloadApiSource>>,
     /// The number of the generation that the log has been told of.
     announced: Mutex<Option<u64>>,
     policies: Arc<PolicyStore>,
@@ -148,6 +149,7 @@ impl App {
         let admin = AdminServer::bind(config.health.as_ref(), &config.admin)?;
         let shared = Arc::new(Shared {
             announced: Mutex::new(identity.current().map(|own| own.number)),
+            workload_api: identity::workload_api(&config, &identity),
             identity,
             files,
             policies,
@@ -231,6 +233,7 @@ async fn control(
         federating.spawn(Relationship::new(trust_domain.clone(), relationship.clone(), store).keep());
     }
     let announcing = tokio::spawn(identity::keep_announcing(Arc::clone(shared)));
+    let following = shared.workload_api.clone().map(|source| tokio::spawn(async move { source.run().await }));
     let upkeep = tokio::spawn(metrics.keep_up());
     let cause = tokio::select! {
         _ = terminate.recv() => "SIGTERM",
@@ -248,6 +251,7 @@ async fn control(
     reloading.abort();
     announcing.abort();
     federating.abort_all();
+    following.iter().for_each(tokio::task::JoinHandle::abort);
     upkeep.abort();
     doors.abort();
     Ok(())

@@ -14,4 +14,4 @@ pub use catalogue::{CATALOGUE, Described, Kind};
 pub use federation::{CrlExpiry, FederationMetrics, Refresh, crls_in_force};
 pub use listener::{ConnectionGuard, ListenerMetrics};
 pub use metrics::MetricsHandle;
-pub use service::{AuditMetrics, PolicyMetrics, Reload, SvidMetrics};
+pub use service::{AuditMetrics, IdentitySourceMetrics, PolicyMetrics, Reload, SvidMetrics};

@@ -2,10 +2,12 @@
 
 mod authority;
 mod crl;
+mod jwt;
 mod params;
 
 pub use super::der::der;
 pub use authority::{DevCa, DevCaError, Minted};
 pub use crl::CrlParams;
+pub use jwt::{JwtSigner, JwtSignerError};
 pub use params::{San, SvidParams};
 pub use rcgen::{ExtendedKeyUsagePurpose, KeyUsagePurpose};
