@@ -11,12 +11,16 @@ mod spiffe_id;
 mod svid;
 #[cfg(test)]
 mod tests;
+mod token;
 mod trust;
 
 pub use clock::Clock;
 pub use source::{FileSource, FileSourcePaths, GenerationError, Reloaded, SourceError, X509Generation, X509Source};
 pub use spiffe_id::{SpiffeId, SpiffeIdError, TrustDomain};
 pub use svid::{CertificateDescription, RuleOutcome, RuleVerdict, SvidError, X509Svid, judge, san_of_refused};
+pub use token::{
+    JwksFile, JwksFileError, MAX_TOKEN_BYTES, Token, TokenError, TokenIssuer, TokenRules, TokenVerifier, fuzz as fuzz_token,
+};
 pub use trust::{
     BundleDocument, BundleError, ChainError, ChainUsage, DocumentError, IgnoredKey, JwtAuthority, MAX_BUNDLE_BYTES,
     MAX_BUNDLE_KEYS, MAX_CHAIN, SkippedAuthority, TrustBundle, TrustBundleSet, parse_jwks,
