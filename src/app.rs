@@ -3,7 +3,9 @@
 //! The main thread runs what is not the data path: signals, reloads, health and admin. Each data-path thread has its own
 //! runtime, its own end of every listening socket and its own upstream connections, so requests never cross threads.
 
+use std::collections::BTreeMap;
 use std::io;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -18,10 +20,10 @@ use crate::audit::{Audit, AuditError};
 use crate::config::{Config, Direction, ListenerConfig, LogFormat, ProtocolConfig, RoleConfig};
 use crate::drain::{self, DrainTrigger, DrainWatch};
 use crate::enforce::EnforcementPoint;
-use crate::identity::{Clock, FileSource, FileSourcePaths, SourceError, X509Source};
+use crate::identity::{Clock, FileSource, FileSourcePaths, JwksFileError, SourceError, X509Source};
 use crate::listener::{BindError, Bound, Listener, Served, Slots, accept};
 use crate::policy::{PolicyErrors, PolicySource, PolicyStore};
-use crate::protocol::http::{HttpListener, Speaks};
+use crate::protocol::http::{HttpListener, Speaks, Tokens};
 use crate::protocol::postgres::{CancelKeys, PostgresListener};
 use crate::protocol::tcp::RelayListener;
 use crate::telemetry::logs;
@@ -32,6 +34,7 @@ use crate::upstream::{StreamUpstream, Upstream, UpstreamOptions};
 
 mod reload;
 mod status;
+pub(crate) mod tokens;
 
 /// How often idle upstream connections are looked through.
 const RETIRE_EVERY: Duration = Duration::from_secs(10);
@@ -42,6 +45,9 @@ pub enum StartError {
     /// Our SVID or the trust bundles cannot be used.
     #[error("identity: {0}")]
     Identity(#[from] SourceError),
+    /// The keys of a token issuer cannot be used.
+    #[error("token: {0}")]
+    TokenKeys(#[from] JwksFileError),
     /// The policies cannot be used.
     #[error("policy: {0}")]
     Policy(PolicyErrors),
@@ -87,6 +93,7 @@ pub struct App {
 struct Shared {
     identity: Arc<FileSource>,
     policies: Arc<PolicyStore>,
+    token_keys: Arc<tokens::TokenKeys>,
     audit: Arc<Audit>,
     policy_metrics: PolicyMetrics,
     svid_metrics: SvidMetrics,
@@ -98,6 +105,7 @@ struct Shared {
 struct Faults {
     identity: Option<String>,
     policies: Option<String>,
+    token_keys: BTreeMap<PathBuf, String>,
 }
 
 /// A listener that is bound.
@@ -108,6 +116,7 @@ struct Prepared {
     point: Arc<EnforcementPoint>,
     slots: Arc<Slots>,
     cancels: Arc<CancelKeys>,
+    token_keys: Arc<tokens::TokenKeys>,
 }
 
 impl App {
@@ -125,20 +134,22 @@ impl App {
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         let (identity, missing) = identity(&config)?;
         let policies = Arc::new(PolicyStore::open(policy_source(&config)).map_err(StartError::Policy)?);
+        let token_keys = Arc::new(tokens::TokenKeys::open(&config)?);
         let audit = Arc::new(Audit::open(&config.audit)?);
         let bound = config
             .listeners
             .iter()
-            .map(|listener| Prepared::bind(listener, &config, &policies, &audit).map(Arc::new))
+            .map(|listener| Prepared::bind(listener, &config, (&policies, &token_keys), &audit).map(Arc::new))
             .collect::<Result<Vec<_>, _>>()?;
         let admin = AdminServer::bind(config.health.as_ref(), &config.admin)?;
         let shared = Arc::new(Shared {
             identity,
             policies,
+            token_keys,
             audit,
             policy_metrics: PolicyMetrics::new(),
             svid_metrics: SvidMetrics::new(),
-            faults: Mutex::new(Faults { identity: missing, policies: None }),
+            faults: Mutex::new(Faults { identity: missing, ..Faults::default() }),
         });
         shared.describe();
         Ok(Self { config: Arc::new(config), runtime, shared, bound, admin, metrics, drain: drain::channel() })
@@ -274,7 +285,7 @@ impl Prepared {
     fn bind(
         listener: &ListenerConfig,
         config: &Config,
-        policies: &Arc<PolicyStore>,
+        (policies, token_keys): (&Arc<PolicyStore>, &Arc<tokens::TokenKeys>),
         audit: &Arc<Audit>,
     ) -> Result<Self, StartError> {
         let socket = Bound::bind(&listener.listen)
@@ -290,15 +301,27 @@ impl Prepared {
             metrics: ListenerMetrics::new(&listener.name, listener.direction.as_str()),
         });
         let slots = Slots::new(listener.limits.connections, listener.limits.connections_per_workload);
-        Ok(Self { config: listener.clone(), socket, point, slots, cancels: Arc::default() })
+        Ok(Self {
+            config: listener.clone(),
+            socket,
+            point,
+            slots,
+            cancels: Arc::default(),
+            token_keys: Arc::clone(token_keys),
+        })
     }
 
     fn on_this_thread(&self, config: &Config, source: Arc<dyn X509Source>) -> Listener {
         let listener = &self.config;
         let options = UpstreamOptions { listener, source: &source, metrics: &self.point.metrics };
         let point = || Arc::clone(&self.point);
+        let tokens = || {
+            let config = listener.token.as_ref()?;
+            Some(Tokens::new(config, self.token_keys.rules(config), Arc::clone(&source), Clock::system()))
+        };
         let http = |speaks| {
-            Served::Http(Arc::new(HttpListener::new(listener, speaks, point(), Arc::new(Upstream::new(&options)))))
+            let upstream = Arc::new(Upstream::new(&options));
+            Served::Http(Arc::new(HttpListener::new(listener, speaks, tokens(), point(), upstream)))
         };
         let (served, alpn): (_, &[&[u8]]) = match &listener.protocol {
             ProtocolConfig::Http(config) => (http(Speaks::Http(config.clone())), &[b"h2", b"http/1.1"]),

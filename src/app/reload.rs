@@ -45,6 +45,7 @@ pub(super) async fn keep_reloading(config: Arc<Config>, shared: Arc<Shared>, mut
         let looked = spawn_blocking(move || {
             reload_identity(&reloading);
             reload_policies(&reloading);
+            reload_token_keys(&reloading);
         });
         if let Err(error) = looked.await {
             tracing::error!(%error, "a reload ended by a panic; what was in force stays so");
@@ -101,6 +102,28 @@ fn reload_policies(shared: &Shared) {
                 errors.to_string(),
                 "policies not reloaded; the last good ones stay in force",
             );
+        }
+    }
+}
+
+fn reload_token_keys(shared: &Shared) {
+    for file in shared.token_keys.files() {
+        match file.reload() {
+            Ok(reloaded) => {
+                shared.faults().token_keys.remove(file.path());
+                if let identity::Reloaded::Swapped(number) = reloaded {
+                    tracing::info!(number, file = %file.path().display(), "keys for tokens reloaded");
+                }
+            }
+            Err(error) => {
+                let mut said = shared.faults().token_keys.remove(file.path());
+                say_once(
+                    &mut said,
+                    error.to_string(),
+                    "keys for tokens not reloaded; the last good ones stay in force",
+                );
+                shared.faults().token_keys.extend(said.map(|said| (file.path().to_owned(), said)));
+            }
         }
     }
 }

@@ -34,6 +34,7 @@ pub(super) fn listener<D: Ends>(
     inherited: &Inherited,
 ) -> Option<ListenerConfig> {
     let protocol = protocol(reading, at, &keys, inherited.sql);
+    let token = keys.token.map(|token| super::token::token(reading, &at.key("token"), token, keys.protocol));
     let name = keys.name.and_then(|name| reading.listener_name(D::DIRECTION, &at.key("name"), name));
     let mut inherits = inherited.limits.clone();
     if let Some(idle) = keys.protocol.and_then(idle_timeout).filter(|_| !inherited.names_idle_timeout) {
@@ -50,6 +51,7 @@ pub(super) fn listener<D: Ends>(
         upstream: upstreams.next()?,
         further_upstreams: upstreams.collect(),
         peer: ends.peer?,
+        token: token.map_or(Some(None), |token| token.map(Some))?,
         tls_min_version: keys.tls.and_then(|tls| tls.min_version).unwrap_or(inherited.tls_min_version),
         limits: limits?,
     })
@@ -78,6 +80,7 @@ fn protocol<D: Ends>(
     let speaks = keys.protocol?;
     let own = [
         ("hosts", &[ProtocolKey::Http, ProtocolKey::S3] as &[ProtocolKey], keys.hosts.is_some()),
+        ("token", &[ProtocolKey::Http, ProtocolKey::S3], keys.token.is_some()),
         ("host_suffixes", S3, keys.host_suffixes.is_some()),
         ("unsafe_allow_dot_segments", S3, keys.unsafe_allow_dot_segments.is_some()),
         ("merge_slashes", HTTP, keys.merge_slashes.is_some()),

@@ -18,6 +18,7 @@ mod postgres;
 mod reading;
 mod settings;
 mod tcp;
+mod token;
 mod upstream;
 
 #[cfg(test)]
@@ -37,3 +38,4 @@ pub use settings::{
     ListenAddress, ListenerConfig, LogConfig, LogFormat, OnAuditFailure, PeerMatcher, PeerPattern, PolicyConfig,
     ProtocolConfig, S3Config, TlsVersion, UnknownNames, UpstreamConfig, UpstreamScheme,
 };
+pub use token::{ForwardToken, TokenConfig, TokenIssuerConfig};

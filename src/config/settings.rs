@@ -11,7 +11,7 @@ use http::HeaderName;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Limits, PostgresConfig, TcpConfig};
+use super::{Limits, PostgresConfig, TcpConfig, TokenConfig};
 use crate::identity::{SpiffeId, TrustDomain};
 
 /// Everything `portcullis run` needs.
@@ -110,6 +110,8 @@ pub struct ListenerConfig {
     pub further_upstreams: Vec<UpstreamConfig>,
     /// Who must answer. Outbound listeners have one, inbound ones none.
     pub peer: Option<PeerMatcher>,
+    /// Tokens that count beside the peer's certificate; for `http` and `s3`.
+    pub token: Option<TokenConfig>,
     /// The oldest TLS version accepted.
     pub tls_min_version: TlsVersion,
     /// Limits: the file's `limits`, overridden by the listener's own.

@@ -19,7 +19,8 @@ pub use source::{FileSource, FileSourcePaths, GenerationError, Reloaded, SourceE
 pub use spiffe_id::{SpiffeId, SpiffeIdError, TrustDomain};
 pub use svid::{CertificateDescription, RuleOutcome, RuleVerdict, SvidError, X509Svid, judge, san_of_refused};
 pub use token::{
-    JwksFile, JwksFileError, MAX_TOKEN_BYTES, Token, TokenError, TokenIssuer, TokenRules, TokenVerifier, fuzz as fuzz_token,
+    JwksFile, JwksFileError, MAX_TOKEN_BYTES, Token, TokenError, TokenIssuer, TokenRules, TokenVerifier,
+    fuzz as fuzz_token,
 };
 pub use trust::{
     BundleDocument, BundleError, ChainError, ChainUsage, DocumentError, IgnoredKey, JwtAuthority, MAX_BUNDLE_BYTES,

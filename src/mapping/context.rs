@@ -22,6 +22,8 @@ pub enum Value {
     Record(Vec<(&'static str, Value)>),
     /// The request's headers by lower-case name: a Cedar entity of type `Headers` whose tags are `Set<String>`.
     Headers(Vec<(Box<str>, Vec<Box<str>>)>),
+    /// A token's further claims by name: a Cedar entity of type `Claims` whose tags are `Set<String>`.
+    Claims(Vec<(Box<str>, Vec<Box<str>>)>),
 }
 
 impl From<bool> for Value {
@@ -72,17 +74,18 @@ impl Context {
     }
 }
 
-/// Which request headers the policies in force can see, so that a mapper copies no others.
+/// Which tags of an entity that a request brings (its headers, the claims of its token) the policies in force can see, so that no others
+/// are copied.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum HeadersRead {
-    /// A policy asks for a header whose name is only known when it runs.
+pub enum TagsRead {
+    /// A policy asks for one whose name is only known when it runs.
     All,
-    /// Only these, in lower case.
+    /// Only these; headers in lower case.
     Only(HashSet<Box<str>>),
 }
 
-impl HeadersRead {
-    /// Whether a header of this lower-case name can matter.
+impl TagsRead {
+    /// Whether one of this name can matter.
     #[must_use]
     pub fn reads(&self, name: &str) -> bool {
         match self {

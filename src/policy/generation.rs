@@ -12,7 +12,7 @@ use super::load::{
 };
 use super::schema;
 use crate::identity::SpiffeId;
-use crate::mapping::{Context, HeadersRead, Operation};
+use crate::mapping::{Context, Operation, TagsRead};
 
 /// Where policies come from, and the names that exist outside of them.
 #[derive(Debug, Clone, Default)]
@@ -36,7 +36,8 @@ pub struct PolicyGeneration {
     number: u64,
     digest: String,
     engine: Engine,
-    headers_read: HeadersRead,
+    headers_read: TagsRead,
+    claims_read: TagsRead,
     max_rows: HashMap<Arc<str>, u64>,
     policies: Vec<LoadedPolicy>,
     inactive: Vec<Arc<str>>,
@@ -98,13 +99,15 @@ impl PolicyGeneration {
         let compilable = compilable(&parsed);
         let mut reads = Reads::default();
         compilable.iter().for_each(|policy| reads.add(&policy.reads));
+        let (headers_read, claims_read) = reads.into_tags();
         let engine = Engine::compile(&compilable, &entities, schema)
             .map_err(|cause| PolicyErrors::one(PolicyProblem::error(&files.directory, None, cause)))?;
         Ok(Self {
             number,
             digest: files.digest.clone(),
             engine,
-            headers_read: reads.into_headers(),
+            headers_read,
+            claims_read,
             max_rows: parsed.iter().filter_map(|parsed| Some((Arc::clone(&parsed.id), parsed.max_rows()?))).collect(),
             inactive: inactive.into_iter().filter_map(|n| parsed.get(n)).map(|parsed| Arc::clone(&parsed.id)).collect(),
             policies: parsed
@@ -134,8 +137,14 @@ impl PolicyGeneration {
 
     /// The request headers that some policy can see.
     #[must_use]
-    pub const fn headers_read(&self) -> &HeadersRead {
+    pub const fn headers_read(&self) -> &TagsRead {
         &self.headers_read
+    }
+
+    /// The claims of tokens that some policy can see, beyond those that every token has.
+    #[must_use]
+    pub const fn claims_read(&self) -> &TagsRead {
+        &self.claims_read
     }
 
     /// Whether any policy has `@max_rows`.

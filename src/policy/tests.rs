@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::identity::SpiffeId;
-use crate::mapping::{Action, Context, HeadersRead, Operation, Resource, Value};
+use crate::mapping::{Action, Context, Operation, Resource, TagsRead, Value};
 
 const TRANSFORM: &str = "spiffe://pipeline.example/ns/etl/sa/transform";
 const STRANGER: &str = "spiffe://pipeline.example/ns/web/sa/shop";
@@ -239,7 +239,7 @@ fn headers_are_sets_by_lower_case_name_and_only_those_read_are_asked_for() {
         "@id(\"tenant\") permit (principal in Stage::\"transform\", action == Action::\"http:GET\", resource in HttpPath::\"api/orders\")\n\
          when { context.headers.hasTag(\"x-tenant\") && context.headers.getTag(\"x-tenant\").contains(\"a\") };",
     );
-    assert_eq!(policies.headers_read(), &HeadersRead::Only(["x-tenant".into()].into()));
+    assert_eq!(policies.headers_read(), &TagsRead::Only(["x-tenant".into()].into()));
     let ask = |headers: Option<Vec<Box<str>>>| {
         let mut context = Context::default();
         if let Some(values) = headers {

@@ -10,6 +10,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
 
 use super::database_keys::{DatabaseKeys, InboundDatabaseKeys, OutboundDatabaseKeys};
+use super::token_keys::TokenKeys;
 use crate::config::{LogFormat, OnAuditFailure, SqlInRecords, TlsVersion, UnknownNames, duration};
 
 /// Configuration of portcullis. Unknown keys are refused. Relative paths start at the folder of the configuration file. Durations are a whole number with a unit: `500ms`, `10s`, `5m`, `1h`.
@@ -116,6 +117,8 @@ pub(crate) struct ListenerKeys<D> {
     pub(crate) unsafe_allow_override_headers: Option<Vec<String>>,
     #[serde(flatten)]
     pub(crate) database: DatabaseKeys,
+    /// `http` and `s3`. Tokens (JWT-SVID, OIDC) that a request may bring as a second factor: what they say is in `context.token`. The peer's certificate counts all the same. A bad token is refused (401), none at all is not.
+    pub(crate) token: Option<TokenKeys>,
     /// TLS of this listener.
     pub(crate) tls: Option<TlsKeys>,
     /// Limits of this listener.

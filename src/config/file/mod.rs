@@ -5,6 +5,7 @@ mod database_keys;
 mod keys;
 mod nearest;
 mod schema;
+mod token_keys;
 mod tree;
 mod yaml;
 
@@ -18,5 +19,6 @@ pub(super) use keys::{
 };
 pub use nearest::nearest;
 pub use schema::{schema, schema_text};
+pub(super) use token_keys::{TokenIssuerKeys, TokenKeys};
 pub(super) use tree::{KeyPath, Node, Value};
 pub(super) use yaml::read;

@@ -226,8 +226,11 @@ fn reference() -> String {
     let mut text = String::new();
     while !blocks.is_empty() {
         let (path, block) = blocks.remove(0);
-        // Both directions and the top level have the same limits and the same TLS: said once.
+        // Both directions and the top level have the same limits and the same TLS, both directions the same tokens: said once.
         if path.contains("bound[].") && (path.ends_with(".tls") || path.ends_with(".limits")) {
+            continue;
+        }
+        if path.starts_with("outbound[].token") {
             continue;
         }
         let title = if path.is_empty() { "Top level".into() } else { format!("`{path}`") };

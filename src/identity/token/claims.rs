@@ -51,7 +51,9 @@ impl Token {
         let scopes = match claims.remove("scope") {
             None => None,
             // RFC 8693, 4.2: one string, with spaces between the scopes.
-            Some(Value::String(scope)) => Some(scope.split(' ').filter(|one| !one.is_empty()).map(Into::into).collect()),
+            Some(Value::String(scope)) => {
+                Some(scope.split(' ').filter(|one| !one.is_empty()).map(Into::into).collect())
+            }
             Some(scope) => Some(one_or_many(&scope).ok_or(missing("scope"))?),
         };
         let claims = claims.into_iter().filter(|(name, _)| name != "exp");

@@ -87,7 +87,9 @@ mod tests {
 
     #[test]
     fn a_name_stands_once_however_it_is_written_and_however_deep() {
-        for twice in [r#"{"a":1,"a":1}"#, r#"{"a":1,"b":2,"\u0061":3}"#, r#"{"a":{"b":1,"b":2}}"#, r#"{"a":[{"b":1,"b":2}]}"#] {
+        for twice in
+            [r#"{"a":1,"a":1}"#, r#"{"a":1,"b":2,"\u0061":3}"#, r#"{"a":{"b":1,"b":2}}"#, r#"{"a":[{"b":1,"b":2}]}"#]
+        {
             assert_eq!(object(twice.as_bytes()), Err("has a name twice".to_owned()), "{twice}");
         }
         assert!(object(br#"{"a":1,"A":2,"b":{"a":3}}"#).is_ok());

@@ -97,8 +97,7 @@ impl JwksFile {
 
     fn parse(&self, bytes: &[u8]) -> Result<Vec<JwtAuthority>, JwksFileError> {
         let path = || self.path.clone();
-        let (keys, ignored) =
-            parse_jwks(bytes).map_err(|source| JwksFileError::Content { path: path(), source })?;
+        let (keys, ignored) = parse_jwks(bytes).map_err(|source| JwksFileError::Content { path: path(), source })?;
         if ignored.iter().any(|(_, reason)| *reason == IgnoredKey::Private) {
             return Err(JwksFileError::Private { path: path() });
         }

@@ -154,9 +154,11 @@ impl TokenVerifier {
             Some(Value::String(iss)) => Some(iss.as_str()),
             Some(_) => return Err(TokenError::Claim { name: "iss" }),
         };
-        let oidc = self.rules.issuers.iter().find(
-            |issuer| matches!(issuer, TokenIssuer::Oidc { url, .. } if Some(&**url) == iss),
-        );
+        let oidc = self
+            .rules
+            .issuers
+            .iter()
+            .find(|issuer| matches!(issuer, TokenIssuer::Oidc { url, .. } if Some(&**url) == iss));
         if let Some(oidc) = oidc {
             return Ok(oidc);
         }
@@ -170,9 +172,7 @@ impl TokenVerifier {
             return Err(TokenError::Issuer);
         }
         let subject = SpiffeId::parse(subject).ok().filter(SpiffeId::is_workload).ok_or(TokenError::Subject)?;
-        let is_its = |issuer: &&TokenIssuer| {
-            matches!(issuer, TokenIssuer::TrustDomain(trust_domain) if trust_domain.as_str() == subject.trust_domain())
-        };
+        let is_its = |issuer: &&TokenIssuer| matches!(issuer, TokenIssuer::TrustDomain(trust_domain) if trust_domain.as_str() == subject.trust_domain());
         trust_domains.into_iter().find(is_its).ok_or(TokenError::Subject)
     }
 }

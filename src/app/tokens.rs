@@ -1,0 +1,68 @@
+//! The keys of OIDC issuers: each file is read once, whatever number of listeners name it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::config::{Config, TokenConfig, TokenIssuerConfig};
+use crate::identity::{JwksFile, JwksFileError, TokenIssuer, TokenRules};
+
+/// All key files that the configuration names.
+#[derive(Debug, Default)]
+pub(super) struct TokenKeys(BTreeMap<PathBuf, Arc<JwksFile>>);
+
+impl TokenKeys {
+    /// Reads them. A file that nobody has written yet is waited for: meanwhile no token of its issuer verifies.
+    ///
+    /// # Errors
+    /// One of them cannot be used.
+    pub(super) fn open(config: &Config) -> Result<Self, JwksFileError> {
+        let mut files = BTreeMap::new();
+        for path in key_files(config) {
+            let file = JwksFile::at(path);
+            match file.reload() {
+                Ok(_) => {}
+                Err(missing) if missing.is_missing_file() => {
+                    tracing::warn!(%missing, "there are no keys for tokens yet; waiting");
+                }
+                Err(error) => return Err(error),
+            }
+            files.insert(path.to_owned(), Arc::new(file));
+        }
+        Ok(Self(files))
+    }
+
+    /// Each of them.
+    pub(super) fn files(&self) -> impl Iterator<Item = &Arc<JwksFile>> {
+        self.0.values()
+    }
+
+    /// The rules of a listener.
+    pub(super) fn rules(&self, config: &TokenConfig) -> TokenRules {
+        let issuers = config.issuers.iter().map(|issuer| match issuer {
+            TokenIssuerConfig::TrustDomain(trust_domain) => TokenIssuer::TrustDomain(trust_domain.clone()),
+            TokenIssuerConfig::Oidc { issuer, jwks } => {
+                let known = self.0.get(jwks).map(Arc::clone);
+                TokenIssuer::Oidc {
+                    url: issuer.as_str().into(),
+                    keys: known.unwrap_or_else(|| Arc::new(JwksFile::at(jwks))),
+                }
+            }
+        });
+        TokenRules {
+            audiences: config.audiences.iter().map(|audience| audience.as_str().into()).collect(),
+            issuers: issuers.collect(),
+            leeway: config.leeway,
+        }
+    }
+}
+
+/// The key files that a configuration names, each once.
+pub(crate) fn key_files(config: &Config) -> std::collections::BTreeSet<&Path> {
+    let tokens = config.listeners.iter().filter_map(|listener| listener.token.as_ref());
+    let files = tokens.flat_map(|token| &token.issuers).filter_map(|issuer| match issuer {
+        TokenIssuerConfig::Oidc { jwks, .. } => Some(jwks.as_path()),
+        TokenIssuerConfig::TrustDomain(_) => None,
+    });
+    files.collect()
+}
