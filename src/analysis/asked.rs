@@ -15,7 +15,7 @@ use crate::mapping::s3::{self, Asked};
 use crate::mapping::{Action, Context, Operation, Operations, Resource, TagsRead, Value, http as http_mapping, sql};
 
 /// The context attributes that all questions share.
-const FACTS: [&str; 4] = ["now", "sourceIp", "direction", "tls"];
+const FACTS: [&str; 5] = ["now", "sourceIp", "direction", "tls", "token"];
 /// The others.
 const OWN: [&str; 28] = [
     "host",
@@ -266,12 +266,8 @@ fn value(name: &str, json: &Json) -> Option<Value> {
             ("version", json.get("version")?.as_str()?.into()),
             ("certificateExpiry", Value::Datetime(millis(json.get("certificateExpiry")?)?)),
         ]),
-        "headers" => Value::Headers(
-            json.as_object()?
-                .iter()
-                .map(|(name, values)| Some((name.as_str().into(), strings(values)?)))
-                .collect::<Option<_>>()?,
-        ),
+        "headers" => Value::Headers(tags(json)?),
+        "token" => token(json.as_object()?)?,
         "columns" | "base" | "options" | "publication" => Value::Strings(strings(json)?),
         _ => match json {
             Json::Bool(value) => Value::Bool(*value),
@@ -281,6 +277,32 @@ fn value(name: &str, json: &Json) -> Option<Value> {
         },
     })
 }
+
+fn tags(json: &Json) -> Option<Vec<(Box<str>, Vec<Box<str>>)>> {
+    let tags = json.as_object()?.iter();
+    tags.map(|(name, values)| Some((name.as_str().into(), strings(values)?))).collect()
+}
+
+/// A token, of which a case says at least `iss` and `sub`: a listener has verified it.
+fn token(json: &Map<String, Json>) -> Option<Value> {
+    const FIELDS: [&str; 7] = ["iss", "sub", "aud", "amr", "scope", "expires", "claims"];
+    if json.keys().any(|name| !FIELDS.contains(&name.as_str())) {
+        return None;
+    }
+    let mut fields = vec![("iss", json.get("iss")?.as_str()?.into()), ("sub", json.get("sub")?.as_str()?.into())];
+    fields.push(("aud", Value::Strings(json.get("aud").map_or(Some(Vec::new()), strings)?)));
+    for name in ["amr", "scope"] {
+        if let Some(values) = json.get(name) {
+            fields.push((name, Value::Strings(strings(values)?)));
+        }
+    }
+    fields.push(("expires", Value::Datetime(json.get("expires").map_or(Some(NEVER), millis)?)));
+    fields.push(("claims", Value::Claims(json.get("claims").map_or(Some(Vec::new()), tags)?)));
+    Some(Value::Record(fields))
+}
+
+/// 9999-12-31T23:59:59Z: a case that says nothing of a token's end is not about it.
+const NEVER: i64 = 253_402_300_799_000;
 
 fn strings(json: &Json) -> Option<Vec<Box<str>>> {
     json.as_array()?.iter().map(|value| value.as_str().map(Into::into)).collect()

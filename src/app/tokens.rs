@@ -1,6 +1,6 @@
 //! The keys of OIDC issuers: each file is read once, whatever number of listeners name it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,7 +18,10 @@ impl TokenKeys {
     /// One of them cannot be used.
     pub(super) fn open(config: &Config) -> Result<Self, JwksFileError> {
         let mut files = BTreeMap::new();
-        for path in key_files(config) {
+        for (_, path) in key_files(config) {
+            if files.contains_key(path) {
+                continue;
+            }
             let file = JwksFile::at(path);
             match file.reload() {
                 Ok(_) => {}
@@ -57,11 +60,11 @@ impl TokenKeys {
     }
 }
 
-/// The key files that a configuration names, each once.
-pub(crate) fn key_files(config: &Config) -> std::collections::BTreeSet<&Path> {
+/// The issuers whose keys are in files, and these files, each pair once.
+pub(crate) fn key_files(config: &Config) -> BTreeSet<(&str, &Path)> {
     let tokens = config.listeners.iter().filter_map(|listener| listener.token.as_ref());
     let files = tokens.flat_map(|token| &token.issuers).filter_map(|issuer| match issuer {
-        TokenIssuerConfig::Oidc { jwks, .. } => Some(jwks.as_path()),
+        TokenIssuerConfig::Oidc { issuer, jwks } => Some((issuer.as_str(), jwks.as_path())),
         TokenIssuerConfig::TrustDomain(_) => None,
     });
     files.collect()

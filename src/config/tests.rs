@@ -12,6 +12,7 @@ mod bad_files;
 mod bad_values;
 mod databases;
 mod published;
+mod tokens;
 
 /// A file that has what most have. The tables below change one thing each.
 pub(super) const GOOD: &str = "\

@@ -56,7 +56,8 @@ impl Token {
             }
             Some(scope) => Some(one_or_many(&scope).ok_or(missing("scope"))?),
         };
-        let claims = claims.into_iter().filter(|(name, _)| name != "exp");
+        // What a JWT-SVID has for `iss` is nobody's word: who vouches for it is known otherwise.
+        let claims = claims.into_iter().filter(|(name, _)| name != "exp" && name != "iss");
         Ok(Self {
             issuer,
             subject,

@@ -27,8 +27,8 @@ pub enum JwksFileError {
     #[error("cannot read `{}`: {source}", path.display())]
     Unreadable { path: PathBuf, source: io::Error },
     /// It is no JWK set.
-    #[error("`{}` {source}", path.display())]
-    Content { path: PathBuf, source: DocumentError },
+    #[error("`{}` is no JWK set: {cause}", path.display())]
+    Content { path: PathBuf, cause: String },
     /// No key in it can be used.
     #[error("`{}` has no key that tokens can be verified with; the first: {first}", path.display())]
     Useless { path: PathBuf, first: IgnoredKey },
@@ -97,7 +97,8 @@ impl JwksFile {
 
     fn parse(&self, bytes: &[u8]) -> Result<Vec<JwtAuthority>, JwksFileError> {
         let path = || self.path.clone();
-        let (keys, ignored) = parse_jwks(bytes).map_err(|source| JwksFileError::Content { path: path(), source })?;
+        let (keys, ignored) =
+            parse_jwks(bytes).map_err(|error| JwksFileError::Content { path: path(), cause: cause(error) })?;
         if ignored.iter().any(|(_, reason)| *reason == IgnoredKey::Private) {
             return Err(JwksFileError::Private { path: path() });
         }
@@ -113,5 +114,13 @@ impl JwksFile {
         let mut bytes = Vec::new();
         fs::File::open(&self.path)?.take(MAX_BUNDLE_BYTES as u64 + 1).read_to_end(&mut bytes)?;
         Ok(bytes)
+    }
+}
+
+/// In words that do not take it for a SPIFFE bundle.
+fn cause(error: DocumentError) -> String {
+    match error {
+        DocumentError::Json { detail } => detail,
+        other => format!("it {other}"),
     }
 }

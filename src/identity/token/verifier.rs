@@ -52,7 +52,7 @@ pub struct TokenVerifier {
 
 /// Tokens that were good by keys of one state.
 struct Known {
-    /// Grows whenever any key changes.
+    /// Another one whenever any key changes.
     keys: (u64, u64),
     tokens: LruCache<Box<[u8]>, Arc<Token>, ahash::RandomState>,
 }
@@ -89,11 +89,14 @@ impl TokenVerifier {
             return Ok(known);
         }
         let verified = Arc::new(self.verify_anew(token, identity, now)?);
-        let mut known = self.known(keys);
-        if known.keys == keys {
-            known.tokens.put(token.into(), Arc::clone(&verified));
-        }
+        self.known(keys).tokens.put(token.into(), Arc::clone(&verified));
         Ok(verified)
+    }
+
+    /// Forgets every token: for measurements.
+    #[cfg(test)]
+    pub(super) fn forget(&self) {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).tokens.clear();
     }
 
     /// Numbers of generations only grow, so their sum is another after every change.
@@ -108,7 +111,7 @@ impl TokenVerifier {
     /// What is remembered of the present keys.
     fn known(&self, keys: (u64, u64)) -> MutexGuard<'_, Known> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.keys < keys {
+        if known.keys != keys {
             known.keys = keys;
             known.tokens.clear();
         }
