@@ -282,9 +282,11 @@ async fn a_stripped_token_goes_no_further_and_a_kept_one_only_as_the_header_that
         assert_eq!(desk.record(&answer).await["reason"], "header-spelling");
 
         // Others add trailers to the head (CVE-2013-5704).
+        let admin = desk.issuer.token(&but(ada(), json!({"groups": ["admins"]})));
         let mut raw = Raw::over(desk.tls().await);
-        let head = "GET /open HTTP/1.1\r\nhost: api\r\nte: trailers\r\ntrailer: x-id-token, x-sum\r\ntransfer-encoding: chunked\r\n\r\n";
-        raw.write(format!("{head}1\r\na\r\n0\r\nx-id-token: forged\r\nX_Id-Token: forged\r\nx-sum: 1\r\n\r\n")).await;
+        raw.write(format!("POST /data/a HTTP/1.1\r\nhost: api\r\nx-id-token: {admin}\r\nte: trailers\r\n")).await;
+        raw.write("trailer: x-id-token, x_id-token, x-sum\r\ntransfer-encoding: chunked\r\n\r\n").await;
+        raw.write("1\r\na\r\n0\r\nx-id-token: forged\r\nX_Id-Token: forged\r\nx-sum: 1\r\n\r\n").await;
         assert_eq!(raw.answer().await.expect("an answer").status(), 200);
         let seen = desk.upstream.complete(2).await;
         let names: Vec<&str> = seen[1].trailers.keys().map(http::HeaderName::as_str).collect();
