@@ -20,7 +20,7 @@ use crate::audit::{Audit, AuditError};
 use crate::config::{Config, Direction, ListenerConfig, LogFormat, ProtocolConfig, RoleConfig};
 use crate::drain::{self, DrainTrigger, DrainWatch};
 use crate::enforce::EnforcementPoint;
-use crate::identity::{Clock, FileSource, FileSourcePaths, JwksFileError, SourceError, X509Source};
+use crate::identity::{Clock, FileSource, IdentityStore, JwksFileError, SourceError, X509Source};
 use crate::listener::{BindError, Bound, Listener, Served, Slots, accept};
 use crate::policy::{PolicyErrors, PolicySource, PolicyStore};
 use crate::protocol::http::{HttpListener, Speaks, Tokens};
@@ -32,9 +32,13 @@ use crate::telemetry::{ListenerMetrics, PolicyMetrics, SvidMetrics};
 use crate::tls::ServerTls;
 use crate::upstream::{StreamUpstream, Upstream, UpstreamOptions};
 
+mod identity;
 mod reload;
 mod status;
 pub(crate) mod tokens;
+
+pub(crate) use identity::identity_store;
+use tokens::TokenKeys;
 
 /// How often idle upstream connections are looked through.
 const RETIRE_EVERY: Duration = Duration::from_secs(10);
@@ -91,9 +95,12 @@ pub struct App {
 /// What all threads share.
 #[derive(Debug)]
 struct Shared {
-    identity: Arc<FileSource>,
+    identity: Arc<IdentityStore>,
+    files: FileSource,
+    /// The number of the generation that the log has been told of.
+    announced: Mutex<Option<u64>>,
     policies: Arc<PolicyStore>,
-    token_keys: Arc<tokens::TokenKeys>,
+    token_keys: Arc<TokenKeys>,
     audit: Arc<Audit>,
     policy_metrics: PolicyMetrics,
     svid_metrics: SvidMetrics,
@@ -116,7 +123,7 @@ struct Prepared {
     point: Arc<EnforcementPoint>,
     slots: Arc<Slots>,
     cancels: Arc<CancelKeys>,
-    token_keys: Arc<tokens::TokenKeys>,
+    token_keys: Arc<TokenKeys>,
 }
 
 impl App {
@@ -132,9 +139,10 @@ impl App {
         logs::init(format, &config.log.filter)?;
         let metrics = metrics::install()?;
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-        let (identity, missing) = identity(&config)?;
+        let (identity, files) = identity_store(&config);
+        let missing = identity::start(&files)?;
         let policies = Arc::new(PolicyStore::open(policy_source(&config)).map_err(StartError::Policy)?);
-        let token_keys = Arc::new(tokens::TokenKeys::open(&config)?);
+        let token_keys = Arc::new(TokenKeys::open(&config)?);
         let audit = Arc::new(Audit::open(&config.audit)?);
         let bound = config
             .listeners
@@ -143,7 +151,9 @@ impl App {
             .collect::<Result<Vec<_>, _>>()?;
         let admin = AdminServer::bind(config.health.as_ref(), &config.admin)?;
         let shared = Arc::new(Shared {
+            announced: Mutex::new(identity.current().map(|own| own.number)),
             identity,
+            files,
             policies,
             token_keys,
             audit,
@@ -217,6 +227,7 @@ async fn control(
     };
     let doors = tokio::spawn(admin.serve(Arc::new(state), metrics.clone()));
     let reloading = tokio::spawn(reload::keep_reloading(Arc::clone(config), Arc::clone(shared), hangup));
+    let announcing = tokio::spawn(identity::keep_announcing(Arc::clone(shared)));
     let upkeep = tokio::spawn(metrics.keep_up());
     let cause = tokio::select! {
         _ = terminate.recv() => "SIGTERM",
@@ -232,6 +243,7 @@ async fn control(
     };
     tracing::info!(left = drained.left, "drained");
     reloading.abort();
+    announcing.abort();
     upkeep.abort();
     doors.abort();
     Ok(())
@@ -259,7 +271,7 @@ fn data_path(
                     continue;
                 }
             };
-            let source: Arc<dyn X509Source> = Arc::<FileSource>::clone(&shared.identity);
+            let source: Arc<dyn X509Source> = Arc::<IdentityStore>::clone(&shared.identity);
             let listener = Arc::new(prepared.on_this_thread(config, source));
             if let Served::Http(http) = &listener.served {
                 https.push(Arc::clone(http));
@@ -285,7 +297,7 @@ impl Prepared {
     fn bind(
         listener: &ListenerConfig,
         config: &Config,
-        (policies, token_keys): (&Arc<PolicyStore>, &Arc<tokens::TokenKeys>),
+        (policies, token_keys): (&Arc<PolicyStore>, &Arc<TokenKeys>),
         audit: &Arc<Audit>,
     ) -> Result<Self, StartError> {
         let socket = Bound::bind(&listener.listen)
@@ -301,14 +313,8 @@ impl Prepared {
             metrics: ListenerMetrics::new(&listener.name, listener.direction.as_str()),
         });
         let slots = Slots::new(listener.limits.connections, listener.limits.connections_per_workload);
-        Ok(Self {
-            config: listener.clone(),
-            socket,
-            point,
-            slots,
-            cancels: Arc::default(),
-            token_keys: Arc::clone(token_keys),
-        })
+        let token_keys = Arc::clone(token_keys);
+        Ok(Self { config: listener.clone(), socket, point, slots, cancels: Arc::default(), token_keys })
     }
 
     fn on_this_thread(&self, config: &Config, source: Arc<dyn X509Source>) -> Listener {
@@ -316,7 +322,7 @@ impl Prepared {
         let options = UpstreamOptions { listener, source: &source, metrics: &self.point.metrics };
         let point = || Arc::clone(&self.point);
         let tokens = || {
-            let config = listener.token.as_ref()?;
+            let config = listener.protocol.token()?;
             Some(Tokens::new(config, self.token_keys.rules(config), Arc::clone(&source), Clock::system()))
         };
         let http = |speaks| {
@@ -361,29 +367,6 @@ impl Shared {
         if let Some(own) = self.identity.current() {
             self.svid_metrics.in_force(own.number, own.svid.not_before(), own.svid.not_after());
         }
-    }
-}
-
-/// Our identity from its files. Files that nobody has written yet are waited for, with the reason; everything else that is wrong with
-/// them would not go away by waiting.
-fn identity(config: &Config) -> Result<(Arc<FileSource>, Option<String>), SourceError> {
-    let source = FileSource::waiting(identity_paths(config), Clock::system());
-    match source.reload() {
-        Ok(_) => Ok((Arc::new(source), None)),
-        Err(missing) if missing.is_missing_file() => {
-            tracing::warn!(%missing, "there is no identity yet; waiting");
-            Ok((Arc::new(source), Some(missing.to_string())))
-        }
-        Err(error) => Err(error),
-    }
-}
-
-/// The files that a configuration names.
-pub(crate) fn identity_paths(config: &Config) -> FileSourcePaths {
-    FileSourcePaths {
-        certificate: config.identity.certificate.clone(),
-        private_key: config.identity.private_key.clone(),
-        bundles: config.identity.trust_bundles.clone(),
     }
 }
 

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::{Shared, reload};
 use crate::config::{Config, TokenConfig, TokenIssuerConfig};
-use crate::identity::{JwksFile, JwksFileError, TokenIssuer, TokenRules};
+use crate::identity::{JwksFile, JwksFileError, Reloaded, TokenIssuer, TokenRules};
 
 /// All key files that the configuration names.
 #[derive(Debug, Default)]
@@ -35,11 +36,6 @@ impl TokenKeys {
         Ok(Self(files))
     }
 
-    /// Each of them.
-    pub(super) fn files(&self) -> impl Iterator<Item = &Arc<JwksFile>> {
-        self.0.values()
-    }
-
     /// The rules of a listener.
     pub(super) fn rules(&self, config: &TokenConfig) -> TokenRules {
         let issuers = config.issuers.iter().map(|issuer| match issuer {
@@ -60,9 +56,30 @@ impl TokenKeys {
     }
 }
 
+/// Looks at the files again.
+pub(super) fn reload(shared: &Shared) {
+    for file in shared.token_keys.0.values() {
+        let at = file.path().display();
+        match file.reload() {
+            Ok(reloaded) => {
+                shared.faults().token_keys.remove(file.path());
+                if let Reloaded::Swapped(number) = reloaded {
+                    tracing::info!(number, file = %at, "keys for tokens reloaded");
+                }
+            }
+            Err(error) => {
+                let mut said = shared.faults().token_keys.remove(file.path());
+                let what = "keys for tokens not reloaded; the last good ones stay in force";
+                reload::say_once(&mut said, error.to_string(), what);
+                shared.faults().token_keys.extend(said.map(|said| (file.path().to_owned(), said)));
+            }
+        }
+    }
+}
+
 /// The issuers whose keys are in files, and these files, each pair once.
 pub(crate) fn key_files(config: &Config) -> BTreeSet<(&str, &Path)> {
-    let tokens = config.listeners.iter().filter_map(|listener| listener.token.as_ref());
+    let tokens = config.listeners.iter().filter_map(|listener| listener.protocol.token());
     let files = tokens.flat_map(|token| &token.issuers).filter_map(|issuer| match issuer {
         TokenIssuerConfig::Oidc { issuer, jwks } => Some((issuer.as_str(), jwks.as_path())),
         TokenIssuerConfig::TrustDomain(_) => None,

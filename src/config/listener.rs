@@ -11,6 +11,7 @@ use super::ends::Ends;
 use super::errors::Advice;
 use super::file::{KeyPath, LimitKeys, ListenerKeys, ProtocolKey};
 use super::reading::Reading;
+use super::token::token;
 use super::upstream::{parse_host, parse_known_host};
 use super::{
     HttpConfig, Limits, ListenerConfig, PostgresConfig, ProtocolConfig, S3Config, SqlInRecords, TlsVersion, address,
@@ -34,7 +35,6 @@ pub(super) fn listener<D: Ends>(
     inherited: &Inherited,
 ) -> Option<ListenerConfig> {
     let protocol = protocol(reading, at, &keys, inherited.sql);
-    let token = keys.token.map(|token| super::token::token(reading, &at.key("token"), token, keys.protocol));
     let name = keys.name.and_then(|name| reading.listener_name(D::DIRECTION, &at.key("name"), name));
     let mut inherits = inherited.limits.clone();
     if let Some(idle) = keys.protocol.and_then(idle_timeout).filter(|_| !inherited.names_idle_timeout) {
@@ -51,7 +51,6 @@ pub(super) fn listener<D: Ends>(
         upstream: upstreams.next()?,
         further_upstreams: upstreams.collect(),
         peer: ends.peer?,
-        token: token.map_or(Some(None), |token| token.map(Some))?,
         tls_min_version: keys.tls.and_then(|tls| tls.min_version).unwrap_or(inherited.tls_min_version),
         limits: limits?,
     })
@@ -80,11 +79,11 @@ fn protocol<D: Ends>(
     let speaks = keys.protocol?;
     let own = [
         ("hosts", &[ProtocolKey::Http, ProtocolKey::S3] as &[ProtocolKey], keys.hosts.is_some()),
-        ("token", &[ProtocolKey::Http, ProtocolKey::S3], keys.token.is_some()),
         ("host_suffixes", S3, keys.host_suffixes.is_some()),
         ("unsafe_allow_dot_segments", S3, keys.unsafe_allow_dot_segments.is_some()),
         ("merge_slashes", HTTP, keys.merge_slashes.is_some()),
         ("unsafe_allow_override_headers", HTTP, keys.unsafe_allow_override_headers.is_some()),
+        ("token", &[ProtocolKey::Http, ProtocolKey::S3], keys.token.is_some()),
         ("lifetime", &[ProtocolKey::Tcp], keys.database.lifetime.is_some()),
         ("authentication_timeout", &[ProtocolKey::Postgres], keys.database.authentication_timeout.is_some()),
     ];
@@ -96,6 +95,7 @@ fn protocol<D: Ends>(
         }
     }
     let hosts = each(reading, &at.key("hosts"), keys.hosts.as_deref(), parse_known_host);
+    let token = token(reading, &at.key("token"), keys.token.as_ref(), speaks);
     match speaks {
         ProtocolKey::Http => {
             let path = at.key("unsafe_allow_override_headers");
@@ -104,6 +104,7 @@ fn protocol<D: Ends>(
                 hosts: hosts?,
                 merge_slashes: keys.merge_slashes.unwrap_or(false),
                 unsafe_allow_override_headers: headers?,
+                token: token?,
             }))
         }
         ProtocolKey::S3 => {
@@ -114,6 +115,7 @@ fn protocol<D: Ends>(
                 hosts: hosts?,
                 host_suffixes: suffixes?,
                 unsafe_allow_dot_segments: keys.unsafe_allow_dot_segments.unwrap_or(false),
+                token: token?,
             }))
         }
         ProtocolKey::Tcp => keys.direction.tcp(reading, at, &keys.database).map(ProtocolConfig::Tcp),

@@ -55,16 +55,17 @@ pub enum ForwardToken {
 /// The clocks of well-kept machines are within seconds of each other; JWT-SVIDs live for minutes.
 const LEEWAY: Duration = Duration::from_secs(30);
 
-/// Reads `token`; none if something about it is wrong, which is then reported.
+/// Reads it, if it is there; none if something about it is wrong, which is then reported.
 pub(super) fn token(
     reading: &mut Reading<'_>,
     at: &KeyPath,
-    keys: TokenKeys,
-    protocol: Option<ProtocolKey>,
-) -> Option<TokenConfig> {
-    let header = match (keys.header, protocol) {
+    keys: Option<&TokenKeys>,
+    protocol: ProtocolKey,
+) -> Option<Option<TokenConfig>> {
+    let Some(keys) = keys else { return Some(None) };
+    let header = match (&keys.header, protocol) {
         (Some(name), protocol) => reading.report.check(&at.key("header"), parse_header(name, protocol)),
-        (None, Some(ProtocolKey::S3)) => {
+        (None, ProtocolKey::S3) => {
             let error = TokenConfigError::HeaderForS3;
             reading.report.key(at, error.to_string(), error.advice());
             None
@@ -72,7 +73,7 @@ pub(super) fn token(
         (None, _) => Some(header::AUTHORIZATION),
     };
     let mut issuers: Vec<Option<TokenIssuerConfig>> = Vec::new();
-    for (index, keys) in keys.issuers?.into_iter().enumerate() {
+    for (index, keys) in keys.issuers.as_ref()?.iter().enumerate() {
         let path = at.key("issuers").index(index);
         let read = issuer(reading, &path, keys);
         let again = read.as_ref().and_then(|read| issuers.iter().flatten().find(|other| is_same(other, read)));
@@ -81,33 +82,36 @@ pub(super) fn token(
             None => issuers.push(read),
         }
     }
-    Some(TokenConfig {
+    Some(Some(TokenConfig {
         header: header?,
-        audiences: keys.audiences?,
+        audiences: keys.audiences.clone()?,
         issuers: issuers.into_iter().collect::<Option<_>>()?,
         leeway: keys.leeway.map_or(LEEWAY, |key| key.0),
         forward: keys.forward.unwrap_or(ForwardToken::Keep),
-    })
+    }))
 }
 
-fn issuer(reading: &mut Reading<'_>, at: &KeyPath, keys: TokenIssuerKeys) -> Option<TokenIssuerConfig> {
-    match (keys.trust_domain, keys.issuer, keys.jwks) {
+fn issuer(reading: &mut Reading<'_>, at: &KeyPath, keys: &TokenIssuerKeys) -> Option<TokenIssuerConfig> {
+    match (&keys.trust_domain, &keys.issuer, &keys.jwks) {
         (Some(name), None, None) => trust_domain(reading, &at.key("trust_domain"), name),
         (None, Some(issuer), Some(jwks)) => {
             let issuer = reading.report.check(&at.key("issuer"), parse_issuer(issuer));
-            Some(TokenIssuerConfig::Oidc { issuer: issuer?, jwks: reading.path(&jwks) })
+            Some(TokenIssuerConfig::Oidc { issuer: issuer?, jwks: reading.path(jwks) })
         }
+        // What is wrong with a key inside has been said already.
+        _ if reading.report.is_wrong(at) => None,
         _ => reading.refuse(at, TokenConfigError::Issuer),
     }
 }
 
-fn trust_domain(reading: &mut Reading<'_>, path: &KeyPath, name: String) -> Option<TokenIssuerConfig> {
-    let parsed = TrustDomain::parse(&name).map_err(|error| TokenConfigError::TrustDomain { name: name.clone(), error });
+fn trust_domain(reading: &mut Reading<'_>, path: &KeyPath, name: &str) -> Option<TokenIssuerConfig> {
+    let parsed =
+        TrustDomain::parse(name).map_err(|error| TokenConfigError::TrustDomain { name: name.to_owned(), error });
     let trust_domain = reading.report.check(path, parsed)?;
     match &reading.trust_domains {
-        Some(known) if !known.contains(&name) => {
-            let near = nearest(&name, known.iter().map(String::as_str)).map(str::to_owned);
-            reading.refuse(path, TokenConfigError::NoBundle { name, near })
+        Some(known) if !known.iter().any(|one| one == name) => {
+            let near = nearest(name, known.iter().map(String::as_str)).map(str::to_owned);
+            reading.refuse(path, TokenConfigError::NoBundle { name: name.to_owned(), near })
         }
         _ => Some(TokenIssuerConfig::TrustDomain(trust_domain)),
     }
@@ -121,11 +125,12 @@ fn is_same(one: &TokenIssuerConfig, other: &TokenIssuerConfig) -> bool {
 }
 
 /// A header that says nothing else.
-fn parse_header(name: String, protocol: Option<ProtocolKey>) -> Result<HeaderName, TokenConfigError> {
-    let Ok(header) = HeaderName::try_from(&name) else { return Err(TokenConfigError::Header { name }) };
+fn parse_header(name: &str, protocol: ProtocolKey) -> Result<HeaderName, TokenConfigError> {
+    let owned = || name.to_owned();
+    let header = HeaderName::try_from(name).map_err(|_| TokenConfigError::Header { name: owned() })?;
     let text = header.as_str();
-    if protocol == Some(ProtocolKey::S3) && (header == header::AUTHORIZATION || text.starts_with("x-amz-")) {
-        return Err(TokenConfigError::OfS3 { name });
+    if protocol == ProtocolKey::S3 && (header == header::AUTHORIZATION || text.starts_with("x-amz-")) {
+        return Err(TokenConfigError::OfS3 { name: owned() });
     }
     const PREFIXES: [&str; 7] = ["content-", "if-", "proxy-", "sec-", "x-portcullis-", "client-cert", "x-forwarded-"];
     let means_more = PREFIXES.iter().any(|prefix| text.starts_with(prefix))
@@ -150,18 +155,18 @@ fn parse_header(name: String, protocol: Option<ProtocolKey>) -> Result<HeaderNam
                 | "via"
                 | "x-request-id"
         );
-    if means_more { Err(TokenConfigError::Taken { name }) } else { Ok(header) }
+    if means_more { Err(TokenConfigError::Taken { name: owned() }) } else { Ok(header) }
 }
 
 /// What can stand in `iss`: a URL with a scheme of the web (OpenID Connect Core, 2).
-fn parse_issuer(issuer: String) -> Result<String, TokenConfigError> {
+fn parse_issuer(issuer: &str) -> Result<String, TokenConfigError> {
     let is_url = issuer
         .parse::<Uri>()
         .is_ok_and(|uri| matches!(uri.scheme_str(), Some("https" | "http")) && uri.host().is_some());
     match (is_url, issuer.strip_prefix("spiffe://")) {
-        (true, _) => Ok(issuer),
-        (false, Some(name)) => Err(TokenConfigError::SpiffeIssuer { name: name.to_owned(), issuer }),
-        (false, None) => Err(TokenConfigError::IssuerUrl { issuer }),
+        (true, _) => Ok(issuer.to_owned()),
+        (false, Some(name)) => Err(TokenConfigError::SpiffeIssuer { name: name.to_owned(), issuer: issuer.to_owned() }),
+        (false, None) => Err(TokenConfigError::IssuerUrl { issuer: issuer.to_owned() }),
     }
 }
 

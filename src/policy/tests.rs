@@ -431,7 +431,7 @@ fn entities_give_only_parents_and_tags() {
         (r#"[{"uid": {"type": "Group", "id": "a"}, "parents": [{"type": "Group", "id": "a"}]}]"#, "is in itself"),
         (r#"[{"uid": {"type": "Stage", "id": "s"}, "parent": []}]"#, "unknown key `parent`"),
         (r#"[{"uid": {"type": "Stages", "id": "s"}}]"#, "Stages"),
-        (r#"[{"uid": {"type": "Action", "id": "read"}}]"#, "is an Action"),
+        (r#"[{"uid": {"type": "Action", "id": "read"}}]"#, "is of type Action"),
         ("[{\"uid\": {\"type\": \"Stage\", \"id\": \"s\"}},\n  oops]", "not a JSON list"),
         (r#"{"uid": {"type": "Stage", "id": "s"}}"#, "not a JSON list"),
     ] {

@@ -445,3 +445,63 @@ async fn keys_that_are_not_there_yet_are_waited_for_and_broken_ones_are_not() {
     let ended = plan("broken").run_to_end().await;
     assert!(ended.code() == 1 && ended.stderr.contains("jwks.json` is no JWK set: missing field `keys`"), "{ended:?}");
 }
+
+/// A SPIFFE bundle in JSON: the CA's certificate, and a key for tokens.
+fn bundle(ca: &Ca, issuer: &TokenIssuer) -> String {
+    let pem = ca.bundle();
+    let certificate: String = pem.lines().filter(|line| !line.starts_with("-----")).collect();
+    let x509 = json!({"kty": "EC", "use": "x509-svid", "x5c": [certificate]});
+    json!({"keys": [x509, issuer.jwk("jwt-svid")]}).to_string()
+}
+
+#[tokio::test]
+async fn a_jwt_svid_is_verified_by_the_bundle_of_its_own_trust_domain_as_it_is_now() {
+    const POLICIES: &str = r#"
+@id("the-scheduler-reads")
+permit (principal, action in Action::"read", resource in Endpoint::"endpoint")
+when { context has token && context.token.iss == "spiffe://pipeline.example" && context.token.sub == "spiffe://pipeline.example/ns/jobs/sa/scheduler" };
+"#;
+    let (world, upstream, partner_ca) = (World::new(), Recorder::start(), Ca::new("partner.example"));
+    let (own, partner) = (TokenIssuer::new("own"), TokenIssuer::new("partner"));
+    let options = options(HEADER, "{trust_domain: pipeline.example}", "");
+    let service = world.sidecar("service").policies(POLICIES).yaml("reload_interval: 100ms");
+    let service = service
+        .trust("pipeline.example", &bundle(&world.ca, &own))
+        .trust("partner.example", &bundle(&partner_ca, &partner))
+        .inbound("endpoint", "http", &upstream.url(), &options)
+        .start()
+        .await;
+    let peer = TlsClient::with(&world.ca.issue("/ns/test/sa/peer"));
+    let ask = async |token: &str| {
+        let stream = peer.connect(service.inbound("endpoint")).await.expect("the handshake succeeds");
+        let token = bearer(token);
+        let answer = http1(stream).await.send(request("GET", "api", "/a", &[(HEADER, &token)], "")).await;
+        match answer.status {
+            StatusCode::OK => (200, Value::Null),
+            status => (status.as_u16(), service.records.of_decision(answer.decision()).await["reason"].clone()),
+        }
+    };
+    let scheduler = json!({"sub": "spiffe://pipeline.example/ns/jobs/sa/scheduler", "aud": ["lake"]});
+    let claims = |sub: &str| json!({"sub": sub, "aud": ["lake"]});
+    let valid = own.token(&scheduler);
+    for (token, expected) in [
+        (valid.clone(), (200, Value::Null)),
+        (own.token(&claims("spiffe://pipeline.example/ns/jobs/sa/other")), (403, Value::Null)),
+        (own.token(&claims("spiffe://partner.example/ns/jobs/sa/scheduler")), (401, json!("token-subject"))),
+        (own.token(&claims("scheduler")), (401, json!("token-issuer"))),
+        (own.token(&but(scheduler.clone(), json!({"iss": "https://login.example"}))), (200, Value::Null)),
+        (partner.token(&scheduler), (401, json!("token-key-id"))),
+        (partner.token(&claims("spiffe://partner.example/ns/jobs/sa/scheduler")), (401, json!("token-subject"))),
+        (TokenIssuer::new("own").token(&scheduler), (401, json!("token-signature"))),
+    ] {
+        assert_eq!(ask(&token).await, expected, "{token}");
+    }
+
+    // The domain rotates its key: what was known by the old one ends with it.
+    let next = TokenIssuer::new("next");
+    service.replace("pipeline.example.pem", &bundle(&world.ca, &next));
+    service.status_with("the next generation", |status| status["identity"]["generation"] == 2).await;
+    assert_eq!(ask(&valid).await, (401, json!("token-key-id")));
+    assert_eq!(ask(&next.token(&scheduler)).await, (200, Value::Null));
+    service.stop().await;
+}

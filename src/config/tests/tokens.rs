@@ -20,9 +20,9 @@ fn outbound(token: &str) -> &'static str {
 
 #[test]
 fn a_token_is_read_with_its_defaults() {
-    assert!(super::parse(GOOD).unwrap().listeners.iter().all(|listener| listener.token.is_none()));
+    assert!(super::parse(GOOD).unwrap().listeners.iter().all(|listener| listener.protocol.token().is_none()));
     let config = accepted(HTTP, outbound("{audiences: [a], issuers: [{trust_domain: pipeline.example}]}"));
-    let token = config.listeners[1].token.clone().unwrap();
+    let token = config.listeners[1].protocol.token().unwrap();
     assert_eq!((token.header.as_str(), token.audiences.as_slice()), ("authorization", ["a".to_owned()].as_slice()));
     assert_eq!((token.leeway, token.forward), (Duration::from_secs(30), ForwardToken::Keep));
     let [TokenIssuerConfig::TrustDomain(trust_domain)] = token.issuers.as_slice() else { panic!("{token:?}") };
@@ -30,7 +30,7 @@ fn a_token_is_read_with_its_defaults() {
 
     let all = "{header: X-Id-Token, audiences: [a, b], leeway: 0s, forward: strip, \
         issuers: [{issuer: 'https://login.example', jwks: keys/a.json}, {issuer: 'http://127.0.0.1:8080/realms/x', jwks: /b.json}]}";
-    let token = accepted(S3, inbound(all)).listeners[0].token.clone().unwrap();
+    let token = accepted(S3, inbound(all)).listeners[0].protocol.token().cloned().unwrap();
     assert_eq!(
         (token.header.as_str(), token.leeway, token.forward),
         ("x-id-token", Duration::ZERO, ForwardToken::Strip)
@@ -97,35 +97,35 @@ fn a_token_that_cannot_be_meant_is_refused() {
         (
             HTTP,
             of_issuer("{trust_domain: pipeline.exmaple}"),
-            (18, 58, "outbound[0].token.issuers[0].trust_domain"),
+            (18, 54, "outbound[0].token.issuers[0].trust_domain"),
             "trust domain `pipeline.exmaple` has no bundle: no token of it can be verified",
             "did you mean `pipeline.example`?",
         ),
         (
             HTTP,
             of_issuer("{trust_domain: pipeline.example}, {trust_domain: pipeline.example}"),
-            (18, 77, "outbound[0].token.issuers[1]"),
+            (18, 73, "outbound[0].token.issuers[1]"),
             "the issuer stands here twice",
             "remove one of the two; several keys of one issuer stand in one file",
         ),
         (
             HTTP,
             of_issuer("{issuer: 'https://login.example'}"),
-            (18, 43, "outbound[0].token.issuers[0]"),
+            (18, 39, "outbound[0].token.issuers[0]"),
             "an issuer is either a `trust_domain`, or an `issuer` with its `jwks`",
             "write `trust_domain: pipeline.example`, or `issuer: https://login.example` and `jwks: FILE`",
         ),
         (
             HTTP,
             of_issuer("{issuer: 'spiffe://pipeline.example', jwks: a}"),
-            (18, 52, "outbound[0].token.issuers[0].issuer"),
+            (18, 48, "outbound[0].token.issuers[0].issuer"),
             "`spiffe://pipeline.example` is a trust domain",
             "write `trust_domain: pipeline.example`",
         ),
         (
             HTTP,
             of_issuer("{issuer: login.example, jwks: a}"),
-            (18, 52, "outbound[0].token.issuers[0].issuer"),
+            (18, 48, "outbound[0].token.issuers[0].issuer"),
             "`login.example` is not the URL of an issuer",
             "write it as `iss` has it, for example `https://login.example`",
         ),

@@ -1,30 +1,29 @@
 //! Trust bundles: the authorities of a trust domain, and of no other.
 
 use std::collections::BTreeMap;
-use std::ops::RangeInclusive;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, TrustAnchor};
 use thiserror::Error;
 
-use super::{BundleDocument, DocumentError, IgnoredKey, JwtAuthority};
-use crate::identity::svid::certificate::{Certificate, system_time};
-use crate::identity::svid::rules;
+use super::authority::{AuthorityLimits, authority};
+use super::{BundleDocument, Crls, Denied, DocumentError, IgnoredKey, JwtAuthority};
 use crate::identity::{SvidError, TrustDomain};
 
 /// What verifies the workloads of one trust domain: its authorities for certificates and for tokens.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrustBundle {
     trust_domain: TrustDomain,
     anchors: Vec<TrustAnchor<'static>>,
-    /// Of each anchor, in the same order: a trust anchor itself has no validity, the certificate that brought it does.
-    validity: Vec<RangeInclusive<SystemTime>>,
+    /// Of each anchor, in the same order.
+    limits: Vec<AuthorityLimits>,
     skipped: Vec<SkippedAuthority>,
     jwt_authorities: Vec<JwtAuthority>,
     ignored: Vec<(usize, IgnoredKey)>,
     sequence: Option<u64>,
     refresh_hint: Option<Duration>,
+    crls: Option<Crls>,
 }
 
 /// A certificate in a bundle that is not trusted, and why.
@@ -58,6 +57,20 @@ pub enum BundleError {
 }
 
 impl TrustBundle {
+    /// One bundle of several documents about the same trust domain, as a directory holds them. A bundle of another trust
+    /// domain adds nothing: bundles are never merged across trust domains.
+    #[must_use]
+    pub fn joined(mut self, other: Self) -> Self {
+        if other.trust_domain == self.trust_domain {
+            self.anchors.extend(other.anchors);
+            self.limits.extend(other.limits);
+            self.skipped.extend(other.skipped);
+            self.jwt_authorities.extend(other.jwt_authorities);
+            self.ignored.extend(other.ignored);
+        }
+        self
+    }
+
     /// The bundle in a PEM file's content.
     ///
     /// # Errors
@@ -117,23 +130,36 @@ impl TrustBundle {
         let mut bundle = Self {
             trust_domain,
             anchors: Vec::new(),
-            validity: Vec::new(),
+            limits: Vec::new(),
             skipped: Vec::new(),
             jwt_authorities: Vec::new(),
             ignored: Vec::new(),
             sequence: None,
             refresh_hint: None,
+            crls: None,
         };
         for (index, certificate) in certificates.iter().enumerate() {
             match authority(certificate) {
-                Ok((anchor, validity)) => {
+                Ok((anchor, limits)) => {
                     bundle.anchors.push(anchor);
-                    bundle.validity.push(validity);
+                    bundle.limits.push(limits);
                 }
                 Err(error) => bundle.skipped.push(SkippedAuthority { index, error }),
             }
         }
         bundle
+    }
+
+    /// The same, with the revocation lists of its trust domain.
+    #[must_use]
+    pub fn with_crls(self, crls: Crls) -> Self {
+        Self { crls: Some(crls), ..self }
+    }
+
+    /// The revocation lists of its trust domain, if it has any.
+    #[must_use]
+    pub fn crls(&self) -> Option<&Crls> {
+        self.crls.as_ref()
     }
 
     /// Whose authorities they are.
@@ -190,28 +216,17 @@ impl TrustBundle {
         self.refresh_hint
     }
 
-    /// Each authority with the time in which it may issue.
-    pub(in crate::identity) fn authorities(
-        &self,
-    ) -> impl Iterator<Item = (&TrustAnchor<'static>, &RangeInclusive<SystemTime>)> {
-        self.anchors.iter().zip(&self.validity)
+    /// Each authority with what limits it.
+    pub(in crate::identity) fn authorities(&self) -> impl Iterator<Item = (&TrustAnchor<'static>, &AuthorityLimits)> {
+        self.anchors.iter().zip(&self.limits)
     }
-}
-
-fn authority(der: &CertificateDer<'_>) -> Result<(TrustAnchor<'static>, RangeInclusive<SystemTime>), SvidError> {
-    let certificate = Certificate::parse(der)?;
-    rules::check_signing(&certificate)?;
-    let anchor = webpki::anchor_from_trusted_cert(der)
-        .map_err(|error| SvidError::Encoding { detail: format!("{error:?}") })?
-        .to_owned();
-    let validity = certificate.x509.validity();
-    Ok((anchor, system_time(validity.not_before)..=system_time(validity.not_after)))
 }
 
 /// The bundles of all trust domains that we know. They are never merged: each is asked only about its own.
 #[derive(Debug, Clone, Default)]
 pub struct TrustBundleSet {
     bundles: BTreeMap<TrustDomain, TrustBundle>,
+    denied: Denied,
 }
 
 impl TrustBundleSet {
@@ -227,6 +242,18 @@ impl TrustBundleSet {
             }
         }
         Ok(set)
+    }
+
+    /// The same, with what is refused whatever a bundle says.
+    #[must_use]
+    pub fn with_denied(self, denied: Denied) -> Self {
+        Self { denied, ..self }
+    }
+
+    /// What is refused whatever a bundle says.
+    #[must_use]
+    pub fn denied(&self) -> &Denied {
+        &self.denied
     }
 
     /// The bundle of a trust domain.
