@@ -12,7 +12,9 @@ use super::question::{Question, Texts};
 use crate::config::{HttpConfig, Limits, S3Config, nearest};
 use crate::mapping::head::{HeadRules, judge};
 use crate::mapping::s3::{self, Asked};
-use crate::mapping::{Action, Context, Operation, Operations, Resource, TagsRead, Value, http as http_mapping, sql};
+use crate::mapping::{
+    Action, Context, Operation, Operations, Resource, Tags, TagsRead, Value, http as http_mapping, sql,
+};
 
 /// The context attributes that all questions share.
 const FACTS: [&str; 5] = ["now", "sourceIp", "direction", "tls", "token"];
@@ -325,7 +327,7 @@ fn value(name: &str, json: &Json) -> Option<Value> {
     })
 }
 
-fn tags(json: &Json) -> Option<Vec<(Box<str>, Vec<Box<str>>)>> {
+fn tags(json: &Json) -> Option<Tags> {
     let tags = json.as_object()?.iter();
     tags.map(|(name, values)| Some((name.as_str().into(), strings(values)?))).collect()
 }

@@ -7,6 +7,9 @@ use std::net::IpAddr;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+/// Names with their values: tags of a Cedar entity, each a `Set<String>`.
+pub type Tags = Vec<(Box<str>, Vec<Box<str>>)>;
+
 /// A value of the context. The decision point makes Cedar values of these, the record JSON.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
@@ -25,9 +28,9 @@ pub enum Value {
     /// Cedar record.
     Record(Vec<(&'static str, Value)>),
     /// The request's headers by lower-case name: a Cedar entity of type `Headers` whose tags are `Set<String>`.
-    Headers(Vec<(Box<str>, Vec<Box<str>>)>),
+    Headers(Tags),
     /// A token's further claims by name: a Cedar entity of type `Claims` whose tags are `Set<String>`.
-    Claims(Vec<(Box<str>, Vec<Box<str>>)>),
+    Claims(Tags),
 }
 
 /// For people: as policies write it, but for datetimes, which are as RFC 3339 has them.

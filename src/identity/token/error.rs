@@ -53,6 +53,9 @@ pub enum TokenError {
     /// Not a workload of the trust domain that signs for it.
     #[error("token has a subject that its issuer cannot speak for")]
     Subject,
+    /// A workload that is on the emergency list.
+    #[error("token has a subject that is denied here")]
+    Denied,
     /// Not for us.
     #[error("token is meant for another audience")]
     Audience,
@@ -85,6 +88,7 @@ impl TokenError {
             Self::Signature => "token-signature",
             Self::Issuer => "token-issuer",
             Self::Subject => "token-subject",
+            Self::Denied => "token-denied",
             Self::Audience => "token-audience",
             Self::Expired { .. } => "token-expired",
             Self::NotYetValid { .. } => "token-not-yet-valid",

@@ -18,7 +18,7 @@ use serde_json::{Map, Value, json};
 use super::*;
 use crate::identity::dev_ca::DevCa;
 use crate::identity::tests::domain;
-use crate::identity::{SpiffeId, TrustBundle, TrustBundleSet, X509Generation, parse_jwks};
+use crate::identity::{Denied, SpiffeId, SpiffeIdPattern, TrustBundle, TrustBundleSet, X509Generation, parse_jwks};
 
 const NOW: u64 = 1_800_000_000;
 const ISSUER: &str = "https://login.example";
@@ -163,7 +163,8 @@ fn generation(number: u64, keys: &[(&str, &Key)]) -> X509Generation {
         TrustBundle::from_certificates(domain(name), &[ca.certificate().clone()])
             .with_jwt_authorities(parse_jwks(set.as_bytes()).unwrap().0)
     });
-    let bundles = TrustBundleSet::new(bundles).unwrap();
+    let denied = Denied { ids: vec![SpiffeIdPattern::parse("spiffe://prod.test/old/*").unwrap()], ..Denied::default() };
+    let bundles = TrustBundleSet::new(bundles).unwrap().with_denied(denied);
     X509Generation::new(number, minted.chain.clone(), minted.key().unwrap(), bundles, SystemTime::now()).unwrap()
 }
 
@@ -210,6 +211,10 @@ fn with(mut value: Value, changes: Value) -> Value {
         };
     }
     value
+}
+
+fn cut(text: &str, length: usize) -> &str {
+    text.get(..length).unwrap()
 }
 
 #[test]
@@ -310,6 +315,8 @@ fn claims_with_one_thing_changed_are_refused_by_their_rule() {
         (json!({"aud": "spiffe://prod.test/ns/data/sa"}), Err("token-audience")),
         (json!({"sub": null}), Err("token-claim")),
         (json!({"sub": 7}), Err("token-claim")),
+        (json!({"sub": "spiffe://prod.test/old/shop"}), Err("token-denied")),
+        (json!({"sub": "spiffe://prod.test/old"}), Ok(())),
         (json!({"sub": "ada"}), Err("token-issuer")),
         (json!({"sub": "spiffe://prod.test"}), Err("token-subject")),
         (json!({"sub": "spiffe://prod.test/"}), Err("token-subject")),
@@ -436,14 +443,14 @@ fn a_token_that_is_not_what_was_signed_is_refused() {
     // The last character of 64 bytes has four bits that count for nothing: another spelling of the same signature.
     let alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let last = alphabet.find(signature.chars().last().unwrap()).unwrap();
-    let respelt = format!("{}{}", &signature[..signature.len() - 1], alphabet.chars().nth(last + 1).unwrap());
+    let respelt = format!("{}{}", cut(signature, signature.len() - 1), alphabet.chars().nth(last + 1).unwrap());
     for (forged, rule) in [
         (valid.clone(), Ok(())),
         (format!("{header}.{other}.{signature}"), Err("token-signature")),
         (format!("{header}.{claims}.{flipped}"), Err("token-signature")),
         (format!("{header}.{claims}.{zeros}"), Err("token-signature")),
         (format!("{header}.{claims}.{der}"), Err("token-signature")),
-        (format!("{header}.{claims}.{}", &signature[..40]), Err("token-signature")),
+        (format!("{header}.{claims}.{}", cut(signature, 40)), Err("token-signature")),
         (format!("{header}.{claims}.{signature}AAAA"), Err("token-signature")),
         (format!("{header}.{claims}.{respelt}"), Err("token-encoding")),
         (format!("{header}.{claims}.{signature}="), Err("token-encoding")),
@@ -476,8 +483,8 @@ fn a_token_that_is_not_what_was_signed_is_refused() {
             "{forged}"
         );
     }
-    for cut in 1..valid.len() {
-        assert!(world.verify(&valid[..cut]).is_err(), "cut at {cut}");
+    for length in 1..valid.len() {
+        assert!(world.verify(cut(&valid, length)).is_err(), "cut at {length}");
     }
 }
 
@@ -486,7 +493,7 @@ fn json_that_parsers_read_differently_is_refused() {
     let world = &*WORLD;
     let claims = svid_claims().to_string();
     let header = svid_header().to_string();
-    let more = |text: &str, extra: &str| format!("{},{extra}}}", &text[..text.len() - 1]);
+    let more = |text: &str, extra: &str| format!("{},{extra}}}", cut(text, text.len() - 1));
     for (header, claims) in [
         (header.clone(), more(&claims, "\"sub\":\"spiffe://prod.test/admin\"")),
         (header.clone(), more(&claims, "\"s\\u0075b\":\"spiffe://prod.test/admin\"")),

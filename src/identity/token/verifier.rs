@@ -138,9 +138,15 @@ impl TokenVerifier {
                 if compact.header.algorithm == Algorithm::EdDSA {
                     return Err(TokenError::Algorithm);
                 }
-                let bundle = identity.and_then(|identity| identity.bundles.bundle(trust_domain.as_str()));
-                signed(&compact, bundle.ok_or(TokenError::NoKeys)?.jwt_authorities())?;
-                Token::read(format!("spiffe://{trust_domain}").into(), compact.claims)?
+                let bundles = &identity.ok_or(TokenError::NoKeys)?.bundles;
+                let bundle = bundles.bundle(trust_domain.as_str()).ok_or(TokenError::NoKeys)?;
+                signed(&compact, bundle.jwt_authorities())?;
+                let token = Token::read(format!("spiffe://{trust_domain}").into(), compact.claims)?;
+                let subject = SpiffeId::parse(token.subject()).map_err(|_| TokenError::Subject)?;
+                if bundles.denied().ids.iter().any(|pattern| pattern.matches(&subject)) {
+                    return Err(TokenError::Denied);
+                }
+                token
             }
         };
         if !token.audiences().iter().any(|audience| self.rules.audiences.contains(audience)) {

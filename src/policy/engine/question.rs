@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use super::builder::Conditional;
 use super::compiled::{Engine, Located};
 use super::principal::Principal;
-use crate::mapping::{Context, Operation, Value};
+use crate::mapping::{Context, Operation, Tags, Value};
 use crate::policy::schema::ActionForm;
 
 /// What Cedar's authorizer takes.
@@ -100,10 +100,10 @@ fn claims_uid(engine: &Engine) -> EntityUid {
 }
 
 /// The claims in a token.
-fn claims_of(value: &Value) -> Option<&[(Box<str>, Vec<Box<str>>)]> {
+fn claims_of(value: &Value) -> Option<&Tags> {
     let Value::Record(fields) = value else { return None };
     fields.iter().find_map(|(_, field)| match field {
-        Value::Claims(claims) => Some(claims.as_slice()),
+        Value::Claims(claims) => Some(claims),
         _ => None,
     })
 }
