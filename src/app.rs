@@ -19,7 +19,7 @@ use crate::admin::{AdminError, AdminServer};
 use crate::audit::{Audit, AuditError};
 use crate::config::{Config, Direction, ListenerConfig, LogFormat, ProtocolConfig, RoleConfig};
 use crate::drain::{self, DrainTrigger, DrainWatch};
-use crate::enforce::EnforcementPoint;
+use crate::enforce::{Denials, EnforcementPoint, Flips};
 use crate::identity::{Clock, FileSource, IdentityStore, JwksFileError, SourceError, X509Source};
 use crate::listener::{BindError, Bound, Listener, Served, Slots, accept};
 use crate::policy::{PolicyErrors, PolicySource, PolicyStore};
@@ -102,6 +102,8 @@ struct Shared {
     policies: Arc<PolicyStore>,
     token_keys: Arc<TokenKeys>,
     audit: Arc<Audit>,
+    flips: Arc<Flips>,
+    denials: Arc<Denials>,
     policy_metrics: PolicyMetrics,
     svid_metrics: SvidMetrics,
     faults: Mutex<Faults>,
@@ -144,10 +146,11 @@ impl App {
         let policies = Arc::new(PolicyStore::open(policy_source(&config)).map_err(StartError::Policy)?);
         let token_keys = Arc::new(TokenKeys::open(&config)?);
         let audit = Arc::new(Audit::open(&config.audit)?);
+        let told = <(Arc<Flips>, Arc<Denials>)>::default();
         let bound = config
             .listeners
             .iter()
-            .map(|listener| Prepared::bind(listener, &config, (&policies, &token_keys), &audit).map(Arc::new))
+            .map(|listener| Prepared::bind(listener, &config, (&policies, &token_keys), &audit, &told).map(Arc::new))
             .collect::<Result<Vec<_>, _>>()?;
         let admin = AdminServer::bind(config.health.as_ref(), &config.admin)?;
         let shared = Arc::new(Shared {
@@ -157,6 +160,8 @@ impl App {
             policies,
             token_keys,
             audit,
+            flips: told.0,
+            denials: told.1,
             policy_metrics: PolicyMetrics::new(),
             svid_metrics: SvidMetrics::new(),
             faults: Mutex::new(Faults { identity: missing, ..Faults::default() }),
@@ -299,6 +304,7 @@ impl Prepared {
         config: &Config,
         (policies, token_keys): (&Arc<PolicyStore>, &Arc<TokenKeys>),
         audit: &Arc<Audit>,
+        told: &(Arc<Flips>, Arc<Denials>),
     ) -> Result<Self, StartError> {
         let socket = Bound::bind(&listener.listen)
             .map_err(|source| StartError::Bind { listener: Arc::clone(&listener.name), source })?;
@@ -311,6 +317,8 @@ impl Prepared {
             audit: Arc::clone(audit),
             on_audit_failure: config.audit.on_failure,
             metrics: ListenerMetrics::new(&listener.name, listener.direction.as_str()),
+            flips: Arc::clone(&told.0),
+            denials: Arc::clone(&told.1),
         });
         let slots = Slots::new(listener.limits.connections, listener.limits.connections_per_workload);
         let token_keys = Arc::clone(token_keys);
@@ -392,5 +400,6 @@ pub(crate) fn policy_source(config: &Config) -> PolicySource {
         stages,
         known_endpoints: config.policy.known_endpoints.clone(),
         refuse_unknown_names: config.policy.unknown_names == crate::config::UnknownNames::Refuse,
+        shadow: config.policy.shadow.clone(),
     }
 }

@@ -137,6 +137,14 @@ pub enum TagsRead {
 }
 
 impl TagsRead {
+    /// What others can see besides.
+    pub fn add(&mut self, other: &Self) {
+        match (&mut *self, other) {
+            (Self::Only(names), Self::Only(more)) => names.extend(more.iter().cloned()),
+            _ => *self = Self::All,
+        }
+    }
+
     /// Whether one of this name can matter.
     #[must_use]
     pub fn reads(&self, name: &str) -> bool {

@@ -52,12 +52,8 @@ impl Reads {
             (Some(context), Some(more)) => context.extend(more.iter().cloned()),
             (context, _) => *context = None,
         }
-        for (tags, more) in [(&mut self.headers, &other.headers), (&mut self.claims, &other.claims)] {
-            match (&mut *tags, more) {
-                (TagsRead::Only(names), TagsRead::Only(more)) => names.extend(more.iter().cloned()),
-                _ => *tags = TagsRead::All,
-            }
-        }
+        self.headers.add(&other.headers);
+        self.claims.add(&other.claims);
     }
 
     /// Whether the attribute can matter.
