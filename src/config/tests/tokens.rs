@@ -104,14 +104,14 @@ fn a_token_that_cannot_be_meant_is_refused() {
         (
             HTTP,
             of_issuer("{trust_domain: pipeline.example}, {trust_domain: pipeline.example}"),
-            (18, 73, "outbound[0].token.issuers[1]"),
+            (18, 74, "outbound[0].token.issuers[1]"),
             "the issuer stands here twice",
             "remove one of the two; several keys of one issuer stand in one file",
         ),
         (
             HTTP,
             of_issuer("{issuer: 'https://login.example'}"),
-            (18, 39, "outbound[0].token.issuers[0]"),
+            (18, 40, "outbound[0].token.issuers[0]"),
             "an issuer is either a `trust_domain`, or an `issuer` with its `jwks`",
             "write `trust_domain: pipeline.example`, or `issuer: https://login.example` and `jwks: FILE`",
         ),
