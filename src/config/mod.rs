@@ -32,10 +32,7 @@ pub use database::{
 pub use document::list_of_document;
 pub use errors::{ConfigErrors, ConfigProblem, Place};
 pub use file::{nearest, schema, schema_text};
-pub use identity::{
-    CrlConfig, FederationConfig, FederationProfile, IdentityConfig, IdentitySourceConfig, SvidChoice,
-    WorkloadApiAddress,
-};
+pub use identity::{CrlConfig, FederationConfig, FederationProfile, IdentityConfig, IdentitySourceConfig};
 pub use limits::Limits;
 pub use load::Overrides;
 pub use settings::{

@@ -7,7 +7,4 @@ mod read;
 mod settings;
 
 pub(super) use read::identity;
-pub use settings::{
-    CrlConfig, FederationConfig, FederationProfile, IdentityConfig, IdentitySourceConfig, SvidChoice,
-    WorkloadApiAddress,
-};
+pub use settings::{CrlConfig, FederationConfig, FederationProfile, IdentityConfig, IdentitySourceConfig};
