@@ -9,6 +9,7 @@ mod answer;
 mod denials;
 mod exchange;
 mod flips;
+mod token;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,6 +20,7 @@ use crate::audit::{
     Audit, AuditError, DecisionId, Gathered, Kind, OperationRecord, Record, SqlRecord, TrialRecord, new_decision_id,
 };
 use crate::config::{Direction, OnAuditFailure};
+use crate::identity::Token;
 use crate::mapping::{Context, Operations, Value};
 use crate::policy::{Outcome, PolicyGeneration, PolicyStore, Principal, Trial, worst};
 use crate::telemetry::ListenerMetrics;
@@ -132,7 +134,7 @@ impl EnforcementPoint {
     ) -> Result<Permit, Denied> {
         let deciding = Instant::now();
         let time = SystemTime::now();
-        let answer = Arc::new(self.ask(generation, asker, operations.into(), time));
+        let answer = Arc::new(self.ask(generation, asker, operations.into(), time, exchange.token.as_deref()));
         self.entered(asker, exchange, answer, time, deciding.elapsed())
     }
 
@@ -148,13 +150,17 @@ impl EnforcementPoint {
         exchange: Exchange,
         operations: &Arc<Operations>,
     ) -> Result<Permit, Denied> {
+        if exchange.token.is_some() {
+            // Answers are remembered by what is asked, and the token is a part of that.
+            return self.enforce(generation, asker, exchange, Arc::clone(operations));
+        }
         let time = SystemTime::now();
         let known = asker.answers().find(operations, &generation).map(Arc::clone);
         if let Some(answer) = known {
             return self.entered(asker, exchange, answer, time, Duration::ZERO);
         }
         let deciding = Instant::now();
-        let answer = Arc::new(self.ask(generation, asker, Arc::clone(operations), time));
+        let answer = Arc::new(self.ask(generation, asker, Arc::clone(operations), time, None));
         asker.answers().keep(&answer);
         self.entered(asker, exchange, answer, time, deciding.elapsed())
     }
@@ -165,9 +171,14 @@ impl EnforcementPoint {
         asker: &Asker,
         operations: Arc<Operations>,
         time: SystemTime,
+        token: Option<&Token>,
     ) -> Answer {
         let principal = asker.principal(&generation);
-        Answer::of(generation, &principal, operations, self.facts(asker, time))
+        let mut facts = self.facts(asker, time);
+        if let Some(token) = token {
+            facts.set("token", token::value(token, generation.claims_read()));
+        }
+        Answer::of(generation, &principal, operations, facts)
     }
 
     fn entered(
@@ -498,6 +509,8 @@ impl Entry {
             shadow: &trials,
             peer_certificate_sha256: Some(svid.sha256()),
             peer_certificate_serial: Some(svid.serial()),
+            token_issuer: self.exchange.token.as_deref().map(Token::issuer),
+            token_subject: self.exchange.token.as_deref().map(Token::subject),
             peer_address: self.asker.address_text.as_deref().or(Some("unix")),
             action: deciding.map(|(operation, _)| operation.action.as_str()),
             resource: deciding.map(|(operation, _)| &operation.resource),

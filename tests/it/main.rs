@@ -53,6 +53,7 @@ mod streaming;
 #[allow(dead_code, unused_imports, reason = "a harness offers more than the tests of one feature set use")]
 mod support;
 mod tcp;
+mod tokens;
 mod upstream_failures;
 mod websocket;
 mod workload_api;
