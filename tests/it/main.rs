@@ -35,6 +35,7 @@ mod postgres_pressure;
 mod postgres_regression;
 mod postgres_replication;
 mod postgres_roles;
+mod postgres_timeouts;
 mod proxy;
 mod reload;
 mod s3_attacks;

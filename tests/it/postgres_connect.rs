@@ -542,54 +542,6 @@ async fn what_the_startup_packet_sets_is_judged_as_set() {
     house.stop().await;
 }
 
-#[tokio::test]
-async fn statement_timeout_begins_at_its_cap() {
-    let world = World::new();
-    let house = world.warehouse(ALLOW_ALL, "statement_timeout: 2s\n").await;
-    let mut wire = house.session().await;
-    assert_eq!(wire.query("SHOW statement_timeout").await.value(), "2s");
-    wire.query("SET statement_timeout = '300ms'").await.ok();
-    assert_eq!(wire.query("SELECT pg_sleep(20)").await.error().sqlstate(), "57014");
-    wire.query("RESET ALL").await.ok();
-    assert_eq!(wire.query("SHOW statement_timeout").await.value(), "2s");
-    wire.terminate().await;
-    house.stop().await;
-}
-
-#[tokio::test]
-async fn statement_timeout_cannot_be_raised_above_its_cap() {
-    let world = World::new();
-    let house = world.warehouse(ALLOW_ALL, "statement_timeout: 2s\n").await;
-    let mut wire = house.session().await;
-    for sql in [
-        "SET statement_timeout = '1h'",
-        "SET statement_timeout = 0",
-        "SELECT set_config('statement_timeout', '1h', false)",
-        "SELECT 1; SET LOCAL statement_timeout = 2001",
-        "SET SESSION statement_timeout TO '0.001s'",
-    ] {
-        for reply in [wire.query(sql).await, wire.extended(sql, &[]).await] {
-            let expected = if sql.contains(';') { &["42501", "42601"][..] } else { &["42501"] };
-            assert!(expected.contains(&reply.error().sqlstate()), "{sql}: {reply:#?}");
-        }
-        assert_eq!(wire.query("SHOW statement_timeout").await.value(), "2s", "{sql}");
-    }
-    let by_parameter = wire.extended("SELECT set_config('statement_timeout', $1, false)", &["1h"]).await;
-    assert!(by_parameter.error().message().contains("2000 ms"), "{by_parameter:#?}");
-    for sql in ["SET statement_timeout = DEFAULT", "RESET statement_timeout", "RESET ALL", "DISCARD ALL"] {
-        wire.query("SET statement_timeout = '1s'").await.ok();
-        assert_eq!(wire.query("SHOW statement_timeout").await.value(), "1s");
-        wire.query(sql).await.ok();
-        assert_eq!(wire.query("SHOW statement_timeout").await.value(), "2s", "{sql}");
-    }
-    let mut asking = PgWire::plain(house.address()).await;
-    asking.login(&[LOGIN[0], LOGIN[1], ("options", "-c statement_timeout=0")]).await.expect("is permitted");
-    assert_eq!(asking.query("SHOW statement_timeout").await.value(), "2s");
-    asking.terminate().await;
-    wire.terminate().await;
-    house.stop().await;
-}
-
 // ----------------------------------------------------------------------------------------------------------------- cancelling
 
 #[tokio::test]
