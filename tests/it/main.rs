@@ -36,6 +36,7 @@ mod postgres_regression;
 mod postgres_replication;
 mod postgres_roles;
 mod postgres_timeouts;
+mod postgres_upstreams;
 mod proxy;
 mod reload;
 mod s3_attacks;

@@ -653,18 +653,6 @@ async fn a_drain_ends_idle_sessions_and_lets_statements_finish() {
 // ------------------------------------------------------------------------------------------------------------------- upstreams
 
 #[tokio::test]
-async fn upstreams_are_tried_in_order() {
-    let world = World::new();
-    let server = PgServer::start().await;
-    let nobody =
-        std::net::TcpListener::bind("127.0.0.1:0").and_then(|bound| bound.local_addr()).expect("a port is free");
-    let upstream = format!("[\"{nobody}\", \"{}\"]", server.url());
-    let house = world.warehouse_before(server, &upstream, ALLOW_ALL, AS_ADMIN).await;
-    assert_eq!(role_of(&house, "whoever").await, "admin_role");
-    house.stop().await;
-}
-
-#[tokio::test]
 async fn a_server_that_is_down_is_said_to_be_so_at_once() {
     let world = World::new();
     let mut house = world.warehouse(ALLOW_ALL, "").await;
