@@ -19,6 +19,7 @@ mod http_attacks;
 mod http_heads;
 mod metrics;
 mod mtls;
+mod policy_explain;
 mod policy_life;
 mod postgres_attacks;
 mod postgres_bounds;

@@ -1,25 +1,29 @@
 //! Trust bundles: the authorities of a trust domain, and of no other.
 
 use std::collections::BTreeMap;
-use std::ops::RangeInclusive;
-use std::time::SystemTime;
+use std::time::Duration;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, TrustAnchor};
 use thiserror::Error;
 
-use crate::identity::svid::certificate::{Certificate, system_time};
-use crate::identity::svid::rules;
+use super::authority::{AuthorityLimits, authority};
+use super::{BundleDocument, Crls, Denied, DocumentError, IgnoredKey, JwtAuthority};
 use crate::identity::{SvidError, TrustDomain};
 
-/// The X.509 authorities of one trust domain.
-#[derive(Debug, Clone)]
+/// What verifies the workloads of one trust domain: its authorities for certificates and for tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrustBundle {
     trust_domain: TrustDomain,
     anchors: Vec<TrustAnchor<'static>>,
-    /// Of each anchor, in the same order: a trust anchor itself has no validity, the certificate that brought it does.
-    validity: Vec<RangeInclusive<SystemTime>>,
+    /// Of each anchor, in the same order.
+    limits: Vec<AuthorityLimits>,
     skipped: Vec<SkippedAuthority>,
+    jwt_authorities: Vec<JwtAuthority>,
+    ignored: Vec<(usize, IgnoredKey)>,
+    sequence: Option<u64>,
+    refresh_hint: Option<Duration>,
+    crls: Option<Crls>,
 }
 
 /// A certificate in a bundle that is not trusted, and why.
@@ -38,6 +42,9 @@ pub enum BundleError {
     /// Broken PEM: a half-written file.
     #[error("not PEM: {detail}")]
     Pem { detail: String },
+    /// Not a SPIFFE bundle in JSON.
+    #[error(transparent)]
+    Document(#[from] DocumentError),
     /// Nothing in it.
     #[error("holds no certificate")]
     Empty,
@@ -50,6 +57,20 @@ pub enum BundleError {
 }
 
 impl TrustBundle {
+    /// One bundle of several documents about the same trust domain, as a directory holds them. A bundle of another trust
+    /// domain adds nothing: bundles are never merged across trust domains.
+    #[must_use]
+    pub fn joined(mut self, other: Self) -> Self {
+        if other.trust_domain == self.trust_domain {
+            self.anchors.extend(other.anchors);
+            self.limits.extend(other.limits);
+            self.skipped.extend(other.skipped);
+            self.jwt_authorities.extend(other.jwt_authorities);
+            self.ignored.extend(other.ignored);
+        }
+        self
+    }
+
     /// The bundle in a PEM file's content.
     ///
     /// # Errors
@@ -61,10 +82,44 @@ impl TrustBundle {
         if certificates.is_empty() {
             return Err(BundleError::Empty);
         }
-        let bundle = Self::from_certificates(trust_domain, &certificates);
-        match (bundle.anchors.is_empty(), bundle.skipped.first()) {
+        Self::from_certificates(trust_domain, &certificates).with_some_authority()
+    }
+
+    /// The bundle in a SPIFFE bundle document, JSON. One without keys is a bundle: its trust domain is trusted in nothing.
+    ///
+    /// # Errors
+    /// It is no such document, or it has certificates and none of them can be trusted.
+    ///
+    /// # Source
+    /// SPIFFE Trust Domain and Bundle 4.1.3, X509-SVID 6.2.
+    pub fn from_json(trust_domain: TrustDomain, json: &[u8]) -> Result<Self, BundleError> {
+        let document = BundleDocument::parse(json)?;
+        let bundle = Self::from_certificates(trust_domain, &document.certificates).with_some_authority()?;
+        Ok(Self {
+            jwt_authorities: document.jwt_authorities,
+            ignored: document.ignored,
+            sequence: document.sequence,
+            refresh_hint: document.refresh_hint,
+            ..bundle
+        })
+    }
+
+    /// The bundle in a file's content: JSON if it begins with a brace, else PEM.
+    ///
+    /// # Errors
+    /// As [`Self::from_json`] and [`Self::from_pem`].
+    pub fn from_file_content(trust_domain: TrustDomain, content: &[u8]) -> Result<Self, BundleError> {
+        match content.trim_ascii_start().first() {
+            Some(b'{') => Self::from_json(trust_domain, content),
+            _ => Self::from_pem(trust_domain, content),
+        }
+    }
+
+    /// An error if there were certificates and none of them can be trusted: a mistake, and not a publisher's wish.
+    fn with_some_authority(self) -> Result<Self, BundleError> {
+        match (self.anchors.is_empty(), self.skipped.first()) {
             (true, Some(skipped)) => Err(BundleError::NoAuthority { first: skipped.error.clone() }),
-            _ => Ok(bundle),
+            _ => Ok(self),
         }
     }
 
@@ -72,17 +127,39 @@ impl TrustBundle {
     /// [`Self::skipped`]; a bundle without any trusts nothing.
     #[must_use]
     pub fn from_certificates(trust_domain: TrustDomain, certificates: &[CertificateDer<'_>]) -> Self {
-        let mut bundle = Self { trust_domain, anchors: Vec::new(), validity: Vec::new(), skipped: Vec::new() };
+        let mut bundle = Self {
+            trust_domain,
+            anchors: Vec::new(),
+            limits: Vec::new(),
+            skipped: Vec::new(),
+            jwt_authorities: Vec::new(),
+            ignored: Vec::new(),
+            sequence: None,
+            refresh_hint: None,
+            crls: None,
+        };
         for (index, certificate) in certificates.iter().enumerate() {
             match authority(certificate) {
-                Ok((anchor, validity)) => {
+                Ok((anchor, limits)) => {
                     bundle.anchors.push(anchor);
-                    bundle.validity.push(validity);
+                    bundle.limits.push(limits);
                 }
                 Err(error) => bundle.skipped.push(SkippedAuthority { index, error }),
             }
         }
         bundle
+    }
+
+    /// The same, with the revocation lists of its trust domain.
+    #[must_use]
+    pub fn with_crls(self, crls: Crls) -> Self {
+        Self { crls: Some(crls), ..self }
+    }
+
+    /// The revocation lists of its trust domain, if it has any.
+    #[must_use]
+    pub fn crls(&self) -> Option<&Crls> {
+        self.crls.as_ref()
     }
 
     /// Whose authorities they are.
@@ -103,28 +180,53 @@ impl TrustBundle {
         &self.skipped
     }
 
-    /// Each authority with the time in which it may issue.
-    pub(in crate::identity) fn authorities(
-        &self,
-    ) -> impl Iterator<Item = (&TrustAnchor<'static>, &RangeInclusive<SystemTime>)> {
-        self.anchors.iter().zip(&self.validity)
+    /// The same bundle with these authorities for tokens in place of those that it has.
+    #[must_use]
+    pub fn with_jwt_authorities(self, jwt_authorities: Vec<JwtAuthority>) -> Self {
+        Self { jwt_authorities, ..self }
     }
-}
 
-fn authority(der: &CertificateDer<'_>) -> Result<(TrustAnchor<'static>, RangeInclusive<SystemTime>), SvidError> {
-    let certificate = Certificate::parse(der)?;
-    rules::check_signing(&certificate)?;
-    let anchor = webpki::anchor_from_trusted_cert(der)
-        .map_err(|error| SvidError::Encoding { detail: format!("{error:?}") })?
-        .to_owned();
-    let validity = certificate.x509.validity();
-    Ok((anchor, system_time(validity.not_before)..=system_time(validity.not_after)))
+    /// The authorities for tokens.
+    #[must_use]
+    pub fn jwt_authorities(&self) -> &[JwtAuthority] {
+        &self.jwt_authorities
+    }
+
+    /// The authority for tokens of this name.
+    #[must_use]
+    pub fn jwt_authority(&self, kid: &str) -> Option<&JwtAuthority> {
+        self.jwt_authorities.iter().find(|authority| authority.kid() == kid)
+    }
+
+    /// The keys of its JSON that are not used: place, from 0, and reason.
+    #[must_use]
+    pub fn ignored(&self) -> &[(usize, IgnoredKey)] {
+        &self.ignored
+    }
+
+    /// The sequence number, if it came with one: a greater one is newer.
+    #[must_use]
+    pub fn sequence(&self) -> Option<u64> {
+        self.sequence
+    }
+
+    /// How often its publisher thinks that one should look for a newer one, if it came with that.
+    #[must_use]
+    pub fn refresh_hint(&self) -> Option<Duration> {
+        self.refresh_hint
+    }
+
+    /// Each authority with what limits it.
+    pub(in crate::identity) fn authorities(&self) -> impl Iterator<Item = (&TrustAnchor<'static>, &AuthorityLimits)> {
+        self.anchors.iter().zip(&self.limits)
+    }
 }
 
 /// The bundles of all trust domains that we know. They are never merged: each is asked only about its own.
 #[derive(Debug, Clone, Default)]
 pub struct TrustBundleSet {
     bundles: BTreeMap<TrustDomain, TrustBundle>,
+    denied: Denied,
 }
 
 impl TrustBundleSet {
@@ -140,6 +242,18 @@ impl TrustBundleSet {
             }
         }
         Ok(set)
+    }
+
+    /// The same, with what is refused whatever a bundle says.
+    #[must_use]
+    pub fn with_denied(self, denied: Denied) -> Self {
+        Self { denied, ..self }
+    }
+
+    /// What is refused whatever a bundle says.
+    #[must_use]
+    pub fn denied(&self) -> &Denied {
+        &self.denied
     }
 
     /// The bundle of a trust domain.

@@ -1,7 +1,20 @@
 //! Whom we trust: bundles by trust domain, and path validation against exactly one of them.
 
+mod authority;
 mod bundle;
 mod chain;
+mod constraints;
+mod crl;
+mod denied;
+mod document;
+mod jwk;
+
+#[cfg(test)]
+mod tests;
 
 pub use bundle::{BundleError, SkippedAuthority, TrustBundle, TrustBundleSet};
 pub use chain::{ChainError, ChainUsage, MAX_CHAIN};
+pub use crl::{CrlError, Crls, OnExpiredCrl};
+pub use denied::{Denied, DeniedSerial, DeniedSerialError};
+pub use document::{BundleDocument, DocumentError, MAX_BUNDLE_BYTES, MAX_BUNDLE_KEYS, parse_jwks};
+pub use jwk::{IgnoredKey, JwtAuthority};
