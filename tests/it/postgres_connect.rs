@@ -564,7 +564,19 @@ async fn a_cancel_reaches_its_own_session_and_no_other() {
     *wrong.last_mut().expect("has bytes") ^= 1;
     PgWire::plain(house.address()).await.cancel(&wrong).await;
     house.server.runs("pg_sleep").await;
+    let cancels = |house: &Warehouse| {
+        let all = house.outbound.records.all().into_iter();
+        all.filter(|record| record["kind"] == "connection" && record["reason"] == "cancel").collect::<Vec<_>>()
+    };
+    assert_eq!(cancels(&house).len(), 3, "whether they strike the outbound side cannot know");
     PgWire::plain(house.address()).await.cancel(&own).await;
+    let recorded = cancels(&house);
+    assert_eq!(recorded.len(), 4);
+    for record in recorded {
+        assert_eq!((&record["outcome"], &record["direction"]), (&json!("allowed"), &json!("outbound")), "{record:#}");
+        assert_eq!(record["principal"], world.id("app"), "{record:#}");
+        assert!(record["upstream"].is_string() && record["peer_address"].is_string(), "{record:#}");
+    }
     let reply = first.reply().await;
     assert_eq!((reply.error().sqlstate(), reply.status), ("57014", 'I'), "{reply:#?}");
     assert_eq!(first.query("SELECT 1").await.value(), "1");

@@ -36,7 +36,7 @@ pub(super) async fn serve(
     grace: Duration,
 ) -> Closed {
     let mut ending = pin!(ending);
-    let opening = timeout(listener.config.authentication_timeout, open(client, &listener));
+    let opening = timeout(listener.config.authentication_timeout, open(client, &listener, &asker));
     let opened = tokio::select! {
         opened = opening => opened,
         _last = ending.as_mut() => return Closed::InOrder,
@@ -50,7 +50,7 @@ pub(super) async fn serve(
         }
     };
     let changed = listener.point.policies.changed();
-    let (permit, asks, (upstream, answer)) = tokio::select! {
+    let Connected { permit, asks, upstream, answer } = tokio::select! {
         connected = connect(&mut client, &listener, &asker, &startup) => match connected {
             Ok(connected) => connected,
             Err(closed) => return closed,
@@ -76,13 +76,17 @@ pub(super) async fn serve(
 }
 
 /// Everything up to a startup packet; whatever else it comes to has been answered.
-async fn open(mut client: Downstream, listener: &Arc<PostgresListener>) -> Result<(Downstream, StartupPacket), Closed> {
+async fn open(
+    mut client: Downstream,
+    listener: &Arc<PostgresListener>,
+    asker: &Asker,
+) -> Result<(Downstream, StartupPacket), Closed> {
     loop {
         let (packet, has_tls) = (first_packet(&mut client).await, client.is_tls());
         match packet {
             Ok(FirstPacket::Startup(startup)) => return Ok((client, startup)),
             Ok(FirstPacket::Cancel(request)) => {
-                forward_cancel(&request, listener).await;
+                forward_cancel(&request, listener, asker).await;
                 let _ = client.shutdown().await;
                 return Err(Closed::InOrder);
             }
@@ -120,7 +124,13 @@ async fn local_tls(mut client: Downstream, listener: &PostgresListener) -> Resul
 }
 
 /// A cancel goes to every upstream: which of them has the session only its own sidecar knows, and the others drop it.
-async fn forward_cancel(request: &CancelRequest, listener: &PostgresListener) {
+///
+/// Without a record it is not passed on.
+async fn forward_cancel(request: &CancelRequest, listener: &PostgresListener, asker: &Asker) {
+    if let Err(error) = listener.point.record_cancel(asker) {
+        tracing::error!(listener = %listener.endpoint, %error, "a cancel has no record: it is not forwarded");
+        return;
+    }
     for position in 0..listener.upstream.count() {
         match listener.upstream.connect_to(position, OwnPurpose::Cancel).await {
             Ok(io) => {
@@ -131,13 +141,22 @@ async fn forward_cancel(request: &CancelRequest, listener: &PostgresListener) {
     }
 }
 
+/// A session that is permitted and asked for.
+struct Connected {
+    permit: Permit,
+    asks: Arc<Operations>,
+    upstream: UpstreamIo,
+    /// What has been read of the answer.
+    answer: BytesMut,
+}
+
 /// The decision, and the connection to the sidecar before the database; what was judged is what is sent.
 async fn connect(
     client: &mut Downstream,
     listener: &Arc<PostgresListener>,
     asker: &Arc<Asker>,
     startup: &StartupPacket,
-) -> Result<(Permit, Arc<Operations>, (UpstreamIo, BytesMut)), Closed> {
+) -> Result<Connected, Closed> {
     let point = &listener.point;
     if !point.records_can_be_written() {
         fatal(client, &of_failure(&Failure::Audit)).await;
@@ -161,7 +180,7 @@ async fn connect(
         }
     };
     let failure = match ask(listener, &permit, startup).await {
-        Ok(answered) => return Ok((permit, asks, answered)),
+        Ok((upstream, answer)) => return Ok(Connected { permit, asks, upstream, answer }),
         Err(failure) => failure,
     };
     point.metrics.upstream_failure(failure.stage());
