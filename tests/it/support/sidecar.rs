@@ -57,6 +57,7 @@ impl World {
             listeners: Vec::new(),
             yaml: String::new(),
             audit: None,
+            policy: String::new(),
             doors: [String::new(), String::new()],
             arguments: Vec::new(),
         }
@@ -116,6 +117,8 @@ pub(crate) struct SidecarPlan {
     listeners: Vec<Listener>,
     yaml: String,
     audit: Option<String>,
+    /// Further keys of `policy`.
+    policy: String,
     /// Further keys of `health` and of `admin`.
     doors: [String; 2],
     arguments: Vec<String>,
@@ -184,6 +187,12 @@ impl SidecarPlan {
     /// The `audit` section, in place of a file in the sidecar's folder.
     pub(crate) fn audit(mut self, yaml: &str) -> Self {
         self.audit = Some(yaml.to_owned());
+        self
+    }
+
+    /// Further YAML lines of `policy`.
+    pub(crate) fn policy_yaml(mut self, yaml: &str) -> Self {
+        self.policy.extend(yaml.lines().map(|line| format!("  {line}\n")));
         self
     }
 
@@ -276,7 +285,7 @@ impl SidecarPlan {
         for trust_domain in self.bundles.keys() {
             let _ = writeln!(yaml, "    {trust_domain}: {at}/{trust_domain}.pem");
         }
-        let _ = writeln!(yaml, "policy:\n  directory: {at}/policies");
+        let _ = write!(yaml, "policy:\n  directory: {at}/policies\n{}", self.policy);
         for direction in ["inbound", "outbound"] {
             let listeners: Vec<_> = self.listeners.iter().filter(|listener| listener.direction == direction).collect();
             if !listeners.is_empty() {
