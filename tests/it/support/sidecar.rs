@@ -60,6 +60,7 @@ impl World {
             policy: String::new(),
             doors: [String::new(), String::new()],
             arguments: Vec::new(),
+            identity_keys: String::new(),
             identity: None,
             environment: Vec::new(),
         }
@@ -124,6 +125,8 @@ pub(crate) struct SidecarPlan {
     /// Further keys of `health` and of `admin`.
     doors: [String; 2],
     arguments: Vec<String>,
+    /// Further keys of `identity`.
+    identity_keys: String,
     /// In place of the files.
     identity: Option<String>,
     environment: Vec<(String, String)>,
@@ -204,6 +207,12 @@ impl SidecarPlan {
     /// Further YAML lines of `health` and of `admin`.
     pub(crate) fn doors(mut self, health: &str, admin: &str) -> Self {
         self.doors = [health, admin].map(|yaml| yaml.lines().map(|line| format!("  {line}\n")).collect());
+        self
+    }
+
+    /// Further YAML lines of `identity`.
+    pub(crate) fn identity_keys(mut self, yaml: &str) -> Self {
+        yaml.lines().for_each(|line| self.identity_keys.push_str(&format!("  {line}\n")));
         self
     }
 
@@ -312,6 +321,7 @@ impl SidecarPlan {
                 }
             }
         }
+        yaml += &self.identity_keys;
         let _ = write!(yaml, "policy:\n  directory: {at}/policies\n{}", self.policy);
         for direction in ["inbound", "outbound"] {
             let listeners: Vec<_> = self.listeners.iter().filter(|listener| listener.direction == direction).collect();
