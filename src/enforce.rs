@@ -309,8 +309,25 @@ impl EnforcementPoint {
     /// Records that a peer broke the protocol on its connection in a way that no request can be told from: there is nobody to
     /// answer, and nothing that was decided.
     pub fn record_broken(&self, asker: &Asker, rule: &'static str, message: &str) {
+        let record = self.connection_record(asker, Outcome::Refused, rule);
+        if let Err(error) = self.audit.write(&Record { error: Some(message), ..record }) {
+            tracing::error!(%error, rule, "a broken request has no record");
+        }
+    }
+
+    /// Records that a connection came to cancel a statement and is passed on: which session it is for, and whether that may be, only its other
+    /// end can tell.
+    ///
+    /// # Errors
+    /// The record could not be written.
+    pub fn record_cancel(&self, asker: &Asker) -> Result<(), AuditError> {
+        let record = self.connection_record(asker, Outcome::Allowed, "cancel");
+        self.bearable(self.audit.write(&Record { upstream: Some(&self.upstream), ..record }))
+    }
+
+    fn connection_record<'a>(&'a self, asker: &'a Asker, outcome: Outcome, rule: &'static str) -> Record<'a> {
         let svid = asker.peer.svid();
-        let written = self.audit.write(&Record {
+        Record {
             direction: self.direction.as_str(),
             protocol: self.protocol,
             listener: &self.listener,
@@ -319,11 +336,7 @@ impl EnforcementPoint {
             peer_certificate_serial: Some(svid.serial()),
             peer_address: asker.address_text.as_deref().or(Some("unix")),
             reason: Some(rule),
-            error: Some(message),
-            ..Record::new(Kind::Connection, new_decision_id(), Outcome::Refused.as_str())
-        });
-        if let Err(error) = written {
-            tracing::error!(%error, rule, "a broken request has no record");
+            ..Record::new(Kind::Connection, new_decision_id(), outcome.as_str())
         }
     }
 

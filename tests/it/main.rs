@@ -40,6 +40,8 @@ mod postgres_pressure;
 mod postgres_regression;
 mod postgres_replication;
 mod postgres_roles;
+mod postgres_timeouts;
+mod postgres_upstreams;
 mod proxy;
 mod reload;
 mod revocation;
