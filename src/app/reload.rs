@@ -7,7 +7,7 @@ use tokio::signal::unix::Signal;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
-use super::{Faults, Shared, identity};
+use super::{Faults, Shared, identity, tokens};
 use crate::config::Config;
 use crate::identity::X509Source as _;
 use crate::policy::{self, PolicyGeneration};
@@ -48,6 +48,7 @@ pub(super) async fn keep_reloading(config: Arc<Config>, shared: Arc<Shared>, mut
         let looked = spawn_blocking(move || {
             identity::reload(&reloading);
             reload_policies(&reloading);
+            tokens::reload(&reloading);
         });
         if let Err(error) = looked.await {
             tracing::error!(%error, "a reload ended by a panic; what was in force stays so");

@@ -63,7 +63,7 @@ impl Standing {
             if let Some((rule, message)) = unfit(&generation) {
                 return point.refuse(asker, exchange(), rule, message);
             }
-            match point.stands(generation, asker, &exchange, &self.asks) {
+            match point.stands(generation, asker, (None, &exchange), &self.asks) {
                 Ok(lasts) => self.lasts = lasts,
                 Err(denied) => return denied,
             }
@@ -108,7 +108,8 @@ impl Permit {
         if let Some((rule, message)) = unfit(&generation) {
             return Err(entry.point.refuse(&entry.asker, entry.exchange.clone(), rule, message));
         }
-        asked.lasts = entry.point.stands(generation, &entry.asker, || entry.exchange.clone(), &answer.operations)?;
+        let exchange = (entry.exchange.token.as_deref(), || entry.exchange.clone());
+        asked.lasts = entry.point.stands(generation, &entry.asker, exchange, &answer.operations)?;
         Ok(())
     }
 }

@@ -14,8 +14,10 @@ mod serve;
 mod service;
 mod standing;
 mod timing;
+mod token;
 mod upgrade;
 mod xfcc;
 
 pub use serve::serve;
 pub use service::{HttpConnection, HttpListener, Speaks};
+pub use token::Tokens;
