@@ -33,6 +33,7 @@ use crate::upstream::{StreamUpstream, Upstream, UpstreamOptions};
 mod identity;
 mod reload;
 mod status;
+mod watch;
 
 pub(crate) use identity::identity_store;
 

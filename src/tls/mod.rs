@@ -10,6 +10,7 @@ mod local;
 mod peer;
 mod public;
 mod refusal;
+mod reread;
 mod server;
 mod verifier;
 
