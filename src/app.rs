@@ -104,6 +104,8 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Faults {
     identity: Option<String>,
+    /// Identity files were no good at one look. Somebody may be in the middle of writing them.
+    is_identity_suspect: bool,
     policies: Option<String>,
 }
 
@@ -148,7 +150,7 @@ impl App {
             audit,
             policy_metrics: PolicyMetrics::new(),
             svid_metrics: SvidMetrics::new(),
-            faults: Mutex::new(Faults { identity: missing, policies: None }),
+            faults: Mutex::new(Faults { identity: missing, ..Faults::default() }),
         });
         shared.describe();
         Ok(Self { config: Arc::new(config), runtime, shared, bound, admin, metrics, drain: drain::channel() })

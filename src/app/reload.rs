@@ -32,9 +32,12 @@ pub(super) async fn keep_reloading(config: Arc<Config>, shared: Arc<Shared>, mut
     let watch = Arc::new(Mutex::new(watch));
     let mut pause = FIRST_PAUSE;
     loop {
-        look(&shared, &watch).await;
-        let has_identity = shared.identity.current().is_some();
-        let wait = if has_identity { config.reload_interval } else { pause.min(config.reload_interval) };
+        let is_unsettled = look(&shared, &watch).await;
+        let wait = match shared.identity.current() {
+            _ if is_unsettled => SETTLE,
+            Some(_) => config.reload_interval,
+            None => pause.min(config.reload_interval),
+        };
         pause = LONGEST_PAUSE.min(pause * 2);
         let is_signalled = tokio::select! {
             () = sleep(wait) => false,
@@ -64,18 +67,20 @@ fn watched(config: &Config, shared: &Shared) -> Vec<PathBuf> {
     identity.chain([config.policy.directory.clone()]).collect()
 }
 
-/// Watches anew first: what changes from then on is told of, what has changed before is found.
-async fn look(shared: &Arc<Shared>, watch: &Arc<Mutex<Watch>>) {
+/// Watches anew first: what changes from then on is told of, what has changed before is found. Whether to look once more soon.
+async fn look(shared: &Arc<Shared>, watch: &Arc<Mutex<Watch>>) -> bool {
     let (looking, watch) = (Arc::clone(shared), Arc::clone(watch));
     // Many policies take a while to compile, and this thread answers probes.
     let looked = spawn_blocking(move || {
         watch.lock().unwrap_or_else(PoisonError::into_inner).renew();
-        identity::reload(&looking);
+        let is_unsettled = identity::reload(&looking);
         reload_policies(&looking);
+        is_unsettled
     });
-    if let Err(error) = looked.await {
+    looked.await.unwrap_or_else(|error| {
         tracing::error!(%error, "a reload ended by a panic; what was in force stays so");
-    }
+        false
+    })
 }
 
 /// Says what is odd about policies that are in force.

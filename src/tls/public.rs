@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn another_authority_in_the_file_is_trusted_soon_and_a_broken_file_changes_nothing() {
+    async fn another_authority_in_the_file_is_trusted_soon_and_the_old_one_no_more() {
         let (first, file, _) = server();
         let client = PublicTls::new(UpstreamCa::File(file.path().into()), &[]);
         assert!(connect(&client, first.clone(), "db.example").await.is_ok());
@@ -193,11 +193,6 @@ mod tests {
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         }
         assert!(connect(&client, first, "db.example").await.is_err(), "the old one is not trusted any more");
-        std::fs::write(file.path(), "-----BEGIN CERTIFICATE-----\n").unwrap();
-        let until = std::time::Instant::now() + std::time::Duration::from_millis(1_200);
-        while std::time::Instant::now() < until {
-            assert!(connect(&client, second.clone(), "db.example").await.is_ok(), "the last good one stays in force");
-        }
     }
 
     #[tokio::test]

@@ -136,7 +136,7 @@ async fn policies_that_do_not_load_leave_the_last_good_ones_in_force() {
 #[tokio::test]
 async fn sighup_puts_changed_policies_in_force_at_once() {
     let (world, upstream) = (World::new(), Recorder::start());
-    let service = world.sidecar("service").policies(&permit("old", "read")).yaml(ON_SIGNAL);
+    let service = world.sidecar("service").policies(&permit("old", "read")).yaml(ON_SIGNAL).without_file_events();
     let service = service.inbound("endpoint", "http", &upstream.url(), "").start().await;
     service.replace("policies/test.cedar", &permit("new", "read"));
     assert_eq!(service.status().await["policy"]["generation"], 1, "nobody has said so yet");

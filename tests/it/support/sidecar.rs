@@ -56,7 +56,9 @@ impl World {
             policies: BTreeMap::new(),
             listeners: Vec::new(),
             yaml: String::new(),
+            identity: None,
             audit: None,
+            is_deaf: false,
             doors: [String::new(), String::new()],
             arguments: Vec::new(),
         }
@@ -115,7 +117,10 @@ pub(crate) struct SidecarPlan {
     policies: BTreeMap<String, String>,
     listeners: Vec<Listener>,
     yaml: String,
+    identity: Option<String>,
     audit: Option<String>,
+    /// Runs it without file events.
+    is_deaf: bool,
     /// Further keys of `health` and of `admin`.
     doors: [String; 2],
     arguments: Vec<String>,
@@ -187,6 +192,18 @@ impl SidecarPlan {
         self
     }
 
+    /// The `identity` section, in place of the files in the sidecar's folder. `DIR` stands for the folder.
+    pub(crate) fn identity(mut self, yaml: &str) -> Self {
+        self.identity = Some(yaml.to_owned());
+        self
+    }
+
+    /// Runs it where the system grants no watch for file events, as if others had used them up.
+    pub(crate) fn without_file_events(mut self) -> Self {
+        self.is_deaf = true;
+        self
+    }
+
     /// Further YAML lines of `health` and of `admin`.
     pub(crate) fn doors(mut self, health: &str, admin: &str) -> Self {
         self.doors = [health, admin].map(|yaml| yaml.lines().map(|line| format!("  {line}\n")).collect());
@@ -246,7 +263,7 @@ impl SidecarPlan {
     }
 
     fn command(&self, subcommand: &str) -> Command {
-        let mut command = portcullis();
+        let mut command = if self.is_deaf { deaf_portcullis() } else { portcullis() };
         command.current_dir(&self.directory).args([subcommand, "--config", "portcullis.yaml"]).args(&self.arguments);
         command
     }
@@ -270,12 +287,17 @@ impl SidecarPlan {
     /// The configuration file.
     pub(crate) fn config(&self) -> String {
         let at = self.directory.display();
-        let mut yaml = format!(
-            "identity:\n  source: files\n  certificate: {at}/svid.pem\n  private_key: {at}/svid.key\n  trust_bundles:\n"
-        );
-        for trust_domain in self.bundles.keys() {
-            let _ = writeln!(yaml, "    {trust_domain}: {at}/{trust_domain}.pem");
-        }
+        let mut yaml = match &self.identity {
+            Some(lines) => lines.replace("DIR", &at.to_string()).lines().map(|line| format!("  {line}\n")).collect(),
+            None => {
+                let bundles = self.bundles.keys().map(|name| format!("    {name}: {at}/{name}.pem\n"));
+                format!(
+                    "  source: files\n  certificate: {at}/svid.pem\n  private_key: {at}/svid.key\n  trust_bundles:\n{}",
+                    bundles.collect::<String>()
+                )
+            }
+        };
+        yaml.insert_str(0, "identity:\n");
         let _ = writeln!(yaml, "policy:\n  directory: {at}/policies");
         for direction in ["inbound", "outbound"] {
             let listeners: Vec<_> = self.listeners.iter().filter(|listener| listener.direction == direction).collect();
@@ -441,6 +463,21 @@ pub(crate) fn portcullis() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("PORTCULLIS_")) {
         command.env_remove(name);
+    }
+    command
+}
+
+/// The same in a user namespace of its own, which grants no inotify instance.
+fn deaf_portcullis() -> Command {
+    let script = "echo 0 > /proc/sys/user/max_inotify_instances && exec \"$@\"";
+    let mut command = Command::new("unshare");
+    let program = portcullis();
+    command.args(["--user", "--map-root-user", "sh", "-c", script, "sh"]).arg(program.get_program());
+    for (name, value) in program.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
     }
     command
 }
