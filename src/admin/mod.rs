@@ -10,7 +10,7 @@ mod server;
 mod socket;
 mod status;
 
-pub use probe::{ProbeError, ProbeTarget, probe_ready};
+pub use probe::{ProbeError, ProbeTarget, probe_ready, read_from};
 pub use server::{Addresses, AdminError, AdminServer};
 pub use status::{
     AdminState, AuditStatus, FaultStatus, IdentityStatus, ListenerStatus, NotReady, PartStatus, PolicyStatus, Status,

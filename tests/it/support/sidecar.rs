@@ -59,6 +59,7 @@ impl World {
             identity: None,
             audit: None,
             is_deaf: false,
+            policy: String::new(),
             doors: [String::new(), String::new()],
             arguments: Vec::new(),
         }
@@ -121,6 +122,8 @@ pub(crate) struct SidecarPlan {
     audit: Option<String>,
     /// Runs it without file events.
     is_deaf: bool,
+    /// Further keys of `policy`.
+    policy: String,
     /// Further keys of `health` and of `admin`.
     doors: [String; 2],
     arguments: Vec<String>,
@@ -201,6 +204,12 @@ impl SidecarPlan {
     /// Runs it where the system grants no watch for file events, as if others had used them up.
     pub(crate) fn without_file_events(mut self) -> Self {
         self.is_deaf = true;
+        self
+    }
+
+    /// Further YAML lines of `policy`.
+    pub(crate) fn policy_yaml(mut self, yaml: &str) -> Self {
+        self.policy.extend(yaml.lines().map(|line| format!("  {line}\n")));
         self
     }
 
@@ -298,7 +307,7 @@ impl SidecarPlan {
             }
         };
         yaml.insert_str(0, "identity:\n");
-        let _ = writeln!(yaml, "policy:\n  directory: {at}/policies");
+        let _ = write!(yaml, "policy:\n  directory: {at}/policies\n{}", self.policy);
         for direction in ["inbound", "outbound"] {
             let listeners: Vec<_> = self.listeners.iter().filter(|listener| listener.direction == direction).collect();
             if !listeners.is_empty() {
