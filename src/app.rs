@@ -18,7 +18,7 @@ use crate::audit::{Audit, AuditError};
 use crate::config::{Config, Direction, ListenerConfig, LogFormat, ProtocolConfig, RoleConfig};
 use crate::drain::{self, DrainTrigger, DrainWatch};
 use crate::enforce::{Denials, EnforcementPoint, Flips};
-use crate::identity::{FileSource, IdentityStore, SourceError, X509Source};
+use crate::identity::{FileSource, IdentityStore, SourceError, WorkloadApiSource, X509Source};
 use crate::listener::{BindError, Bound, Listener, Served, Slots, accept};
 use crate::policy::{PolicyErrors, PolicySource, PolicyStore};
 use crate::protocol::http::{HttpListener, Speaks};
@@ -91,6 +91,7 @@ pub struct App {
 struct Shared {
     identity: Arc<IdentityStore>,
     files: FileSource,
+    workload_api: Option<Arc<WorkloadApiSource>>,
     /// The number of the generation that the log has been told of.
     announced: Mutex<Option<u64>>,
     policies: Arc<PolicyStore>,
@@ -147,6 +148,7 @@ impl App {
         let admin = AdminServer::bind(config.health.as_ref(), &config.admin)?;
         let shared = Arc::new(Shared {
             announced: Mutex::new(identity.current().map(|own| own.number)),
+            workload_api: identity::workload_api(&config, &identity),
             identity,
             files,
             policies,
@@ -224,6 +226,7 @@ async fn control(
     let doors = tokio::spawn(admin.serve(Arc::new(state), metrics.clone()));
     let reloading = tokio::spawn(reload::keep_reloading(Arc::clone(config), Arc::clone(shared), hangup));
     let announcing = tokio::spawn(identity::keep_announcing(Arc::clone(shared)));
+    let following = shared.workload_api.clone().map(|source| tokio::spawn(async move { source.run().await }));
     let upkeep = tokio::spawn(metrics.keep_up());
     let cause = tokio::select! {
         _ = terminate.recv() => "SIGTERM",
@@ -240,6 +243,7 @@ async fn control(
     tracing::info!(left = drained.left, "drained");
     reloading.abort();
     announcing.abort();
+    following.iter().for_each(tokio::task::JoinHandle::abort);
     upkeep.abort();
     doors.abort();
     Ok(())

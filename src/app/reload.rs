@@ -50,6 +50,9 @@ pub(super) async fn keep_reloading(config: Arc<Config>, shared: Arc<Shared>, mut
         let reopened = match is_signalled {
             true => {
                 *shared.faults() = Faults::default();
+                if let Some(source) = &shared.workload_api {
+                    source.look_again();
+                }
                 shared.audit.reopen()
             }
             // A rotation that sends no signal.

@@ -129,7 +129,7 @@ pub(crate) fn recorded(test: impl FnOnce()) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::{AuditMetrics, ListenerMetrics, PolicyMetrics, Reload, SvidMetrics};
+    use crate::telemetry::{AuditMetrics, IdentitySourceMetrics, ListenerMetrics, PolicyMetrics, Reload, SvidMetrics};
 
     fn everything() -> String {
         recorded(|| {
@@ -145,6 +145,7 @@ mod tests {
             let policy = PolicyMetrics::new();
             policy.in_force(3, "sha256:abc");
             policy.reload(Reload::Swapped);
+            IdentitySourceMetrics::new("workload_api").failed("unavailable");
             let svid = SvidMetrics::new();
             let now = SystemTime::now();
             svid.in_force(2, now, now + Duration::from_secs(3_600));

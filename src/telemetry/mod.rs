@@ -12,4 +12,4 @@ mod service;
 pub use catalogue::{CATALOGUE, Described, Kind};
 pub use listener::{ConnectionGuard, ListenerMetrics};
 pub use metrics::MetricsHandle;
-pub use service::{AuditMetrics, PolicyMetrics, Reload, SvidMetrics};
+pub use service::{AuditMetrics, IdentitySourceMetrics, PolicyMetrics, Reload, SvidMetrics};

@@ -62,6 +62,7 @@ impl World {
             policy: String::new(),
             doors: [String::new(), String::new()],
             arguments: Vec::new(),
+            environment: Vec::new(),
         }
     }
 
@@ -127,6 +128,8 @@ pub(crate) struct SidecarPlan {
     /// Further keys of `health` and of `admin`.
     doors: [String; 2],
     arguments: Vec<String>,
+    /// In place of the files.
+    environment: Vec<(String, String)>,
 }
 
 #[derive(Debug)]
@@ -219,6 +222,12 @@ impl SidecarPlan {
         self
     }
 
+    /// A variable of the process' environment.
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     /// Further arguments of `portcullis run`.
     pub(crate) fn arguments(mut self, arguments: &[&str]) -> Self {
         self.arguments.extend(arguments.iter().map(|argument| (*argument).to_owned()));
@@ -274,6 +283,7 @@ impl SidecarPlan {
     fn command(&self, subcommand: &str) -> Command {
         let mut command = if self.is_deaf { deaf_portcullis() } else { portcullis() };
         command.current_dir(&self.directory).args([subcommand, "--config", "portcullis.yaml"]).args(&self.arguments);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 
@@ -296,17 +306,21 @@ impl SidecarPlan {
     /// The configuration file.
     pub(crate) fn config(&self) -> String {
         let at = self.directory.display();
-        let mut yaml = match &self.identity {
-            Some(lines) => lines.replace("DIR", &at.to_string()).lines().map(|line| format!("  {line}\n")).collect(),
-            None => {
-                let bundles = self.bundles.keys().map(|name| format!("    {name}: {at}/{name}.pem\n"));
-                format!(
-                    "  source: files\n  certificate: {at}/svid.pem\n  private_key: {at}/svid.key\n  trust_bundles:\n{}",
-                    bundles.collect::<String>()
-                )
+        let mut yaml = String::from("identity:\n");
+        match &self.identity {
+            Some(identity) => {
+                for line in identity.replace("DIR", &at.to_string()).lines() {
+                    let _ = writeln!(yaml, "  {line}");
+                }
             }
-        };
-        yaml.insert_str(0, "identity:\n");
+            None => {
+                let own = format!("  source: files\n  certificate: {at}/svid.pem\n  private_key: {at}/svid.key\n");
+                yaml += &(own + "  trust_bundles:\n");
+                for trust_domain in self.bundles.keys() {
+                    let _ = writeln!(yaml, "    {trust_domain}: {at}/{trust_domain}.pem");
+                }
+            }
+        }
         let _ = write!(yaml, "policy:\n  directory: {at}/policies\n{}", self.policy);
         for direction in ["inbound", "outbound"] {
             let listeners: Vec<_> = self.listeners.iter().filter(|listener| listener.direction == direction).collect();
@@ -473,6 +487,7 @@ pub(crate) fn portcullis() -> Command {
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("PORTCULLIS_")) {
         command.env_remove(name);
     }
+    command.env_remove("SPIFFE_ENDPOINT_SOCKET");
     command
 }
 
