@@ -12,12 +12,14 @@ use thiserror::Error;
 use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, oneshot};
+use tokio::task::JoinSet;
 
 use crate::admin::{AdminError, AdminServer};
 use crate::audit::{Audit, AuditError};
 use crate::config::{Config, Direction, ListenerConfig, LogFormat, ProtocolConfig, RoleConfig};
 use crate::drain::{self, DrainTrigger, DrainWatch};
 use crate::enforce::{Denials, EnforcementPoint, Flips};
+use crate::federation::Relationship;
 use crate::identity::{FileSource, IdentityStore, SourceError, WorkloadApiSource, X509Source};
 use crate::listener::{BindError, Bound, Listener, Served, Slots, accept};
 use crate::policy::{PolicyErrors, PolicySource, PolicyStore};
@@ -26,7 +28,7 @@ use crate::protocol::postgres::{CancelKeys, PostgresListener};
 use crate::protocol::tcp::RelayListener;
 use crate::telemetry::logs;
 use crate::telemetry::metrics::{self, MetricsHandle};
-use crate::telemetry::{ListenerMetrics, PolicyMetrics, SvidMetrics};
+use crate::telemetry::{CrlExpiry, ListenerMetrics, PolicyMetrics, SvidMetrics, crls_in_force};
 use crate::tls::ServerTls;
 use crate::upstream::{StreamUpstream, Upstream, UpstreamOptions};
 
@@ -110,6 +112,8 @@ struct Faults {
     /// Identity files were no good at one look. Somebody may be in the middle of writing them.
     is_identity_suspect: bool,
     policies: Option<String>,
+    /// What is wrong with the trust in force.
+    trust: Vec<String>,
 }
 
 /// A listener that is bound.
@@ -174,6 +178,7 @@ impl App {
         reload::say_warnings(&policies);
         if let Some(own) = shared.identity.current() {
             tracing::info!(spiffe_id = %own.svid.id(), serial = own.svid.serial(), "identity loaded");
+            shared.say_trust_faults(&own);
         }
         for prepared in &bound {
             tracing::info!(listener = %prepared.config.name, direction = prepared.config.direction.as_str(), protocol = prepared.config.protocol.as_str(), address = prepared.socket.address(), "listening");
@@ -225,6 +230,11 @@ async fn control(
     };
     let doors = tokio::spawn(admin.serve(Arc::new(state), metrics.clone()));
     let reloading = tokio::spawn(reload::keep_reloading(Arc::clone(config), Arc::clone(shared), hangup));
+    let mut federating = JoinSet::new();
+    for (trust_domain, relationship) in &config.identity.federation {
+        let store = Arc::clone(&shared.identity);
+        federating.spawn(Relationship::new(trust_domain.clone(), relationship.clone(), store).keep());
+    }
     let announcing = tokio::spawn(identity::keep_announcing(Arc::clone(shared)));
     let following = shared.workload_api.clone().map(|source| tokio::spawn(async move { source.run().await }));
     let upkeep = tokio::spawn(metrics.keep_up());
@@ -243,6 +253,7 @@ async fn control(
     tracing::info!(left = drained.left, "drained");
     reloading.abort();
     announcing.abort();
+    federating.abort_all();
     following.iter().for_each(tokio::task::JoinHandle::abort);
     upkeep.abort();
     doors.abort();
@@ -363,6 +374,14 @@ impl Shared {
         self.policy_metrics.in_force(policies.number(), policies.digest());
         if let Some(own) = self.identity.current() {
             self.svid_metrics.in_force(own.number, own.svid.not_before(), own.svid.not_after());
+            let crls = own.bundles.iter().flat_map(|bundle| {
+                bundle.crls().iter().map(|crl| CrlExpiry {
+                    trust_domain: bundle.trust_domain().to_string(),
+                    issuer: crl.issuer().to_owned(),
+                    next_update: crl.next_update(),
+                })
+            });
+            crls_in_force(crls.collect());
         }
     }
 }

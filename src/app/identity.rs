@@ -6,7 +6,7 @@ use super::Shared;
 use crate::config::{Config, IdentitySourceConfig, ListenerConfig, ProtocolConfig, TokenIssuer};
 use crate::identity::{
     Clock, FileSource, FileSourcePaths, IdentityStore, OwnFiles, Reloaded, SourceError, WorkloadApiPlan,
-    WorkloadApiSource, X509Source as _,
+    WorkloadApiSource, X509Generation, X509Source as _,
 };
 use crate::telemetry::Reload;
 
@@ -55,6 +55,7 @@ pub(super) fn paths(config: &Config) -> FileSourcePaths {
         bundles: identity.trust_bundles.clone(),
         crls: identity.crl.files.clone(),
         on_expired_crl: identity.crl.on_expired,
+        denied: identity.deny_file.clone(),
     }
 }
 
@@ -111,6 +112,16 @@ pub(super) fn reload(shared: &Shared) -> bool {
 }
 
 impl Shared {
+    /// Says what is wrong with the trust in force, each fault when it comes up.
+    pub(super) fn say_trust_faults(&self, own: &X509Generation) {
+        let faults = own.trust_faults();
+        let mut said = self.faults();
+        for fault in faults.iter().filter(|fault| !said.trust.contains(fault)) {
+            tracing::error!("{fault}");
+        }
+        said.trust = faults;
+    }
+
     /// Says what is in force, if that has changed since it was said last.
     fn announce(&self) {
         let own = self.identity.current();
@@ -124,6 +135,7 @@ impl Shared {
             Some(own) => {
                 self.svid_metrics.rotation(Reload::Swapped);
                 tracing::info!(generation = own.number, spiffe_id = %own.svid.id(), "identity rotated");
+                self.say_trust_faults(&own);
             }
             None => tracing::error!("our identity was withdrawn; nobody is served until there is another one"),
         }

@@ -51,6 +51,9 @@ pub(super) const SVID_NOT_BEFORE: &str = "portcullis_svid_not_before_timestamp_s
 pub(super) const SVID_EXPIRY: &str = "portcullis_svid_expiry_timestamp_seconds";
 pub(super) const SVID_OVERDUE: &str = "portcullis_svid_rotation_overdue";
 pub(super) const SVID_ROTATION: &str = "portcullis_svid_rotation_total";
+pub(super) const CRL_EXPIRY: &str = "portcullis_crl_expiry_timestamp_seconds";
+pub(super) const FEDERATION_REFRESH: &str = "portcullis_federation_refresh_total";
+pub(super) const FEDERATION_LAST_REFRESH: &str = "portcullis_federation_last_refresh_timestamp_seconds";
 pub(super) const IDENTITY_SOURCE_UP: &str = "portcullis_identity_source_up";
 pub(super) const IDENTITY_SOURCE_FAILURES: &str = "portcullis_identity_source_failures_total";
 pub(super) const CONNECTIONS: &str = "portcullis_connections";
@@ -104,6 +107,24 @@ pub const CATALOGUE: &[Described] = &[
         &["result"],
         None,
         "Changed SVIDs or bundles: put in force, or refused with the last good ones kept.",
+    ),
+    gauge(
+        CRL_EXPIRY,
+        &["trust_domain", "issuer"],
+        Some(Unit::Seconds),
+        "When the next revocation list of an issuer is due.",
+    ),
+    counter(
+        FEDERATION_REFRESH,
+        &["trust_domain", "result"],
+        None,
+        "Bundle endpoints asked, by what came of it; after a failure the last good bundle is kept.",
+    ),
+    gauge(
+        FEDERATION_LAST_REFRESH,
+        &["trust_domain"],
+        Some(Unit::Seconds),
+        "When a bundle endpoint last answered with a good bundle.",
     ),
     gauge(
         IDENTITY_SOURCE_UP,

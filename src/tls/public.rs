@@ -52,9 +52,7 @@ impl PublicTls {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let config = self.configured()?;
-        let host = host.strip_suffix('.').unwrap_or(host);
-        let name = ServerName::try_from(host.to_owned())
-            .map_err(|_| refusal("host-name", format!("`{host}` is no name that a certificate could have")))?;
+        let name = server_name(host)?;
         let connected = TlsConnector::from(config).connect(name, stream).await;
         connected.map_err(|error| match error.get_ref().and_then(|cause| cause.downcast_ref()) {
             Some(TlsError::InvalidCertificate(cause)) => {
@@ -93,6 +91,13 @@ impl PublicTls {
             Ok(config)
         })
     }
+}
+
+/// A host's name or address as certificates have it.
+pub(super) fn server_name(host: &str) -> Result<ServerName<'static>, HandshakeRefusal> {
+    let host = host.strip_suffix('.').unwrap_or(host);
+    ServerName::try_from(host.to_owned())
+        .map_err(|_| refusal("host-name", format!("`{host}` is no name that a certificate could have")))
 }
 
 fn refusal(rule: &'static str, message: String) -> HandshakeRefusal {

@@ -100,11 +100,12 @@ impl IdentityStore {
                 let settled = self.take_refused(&mut parts);
                 Ok(settled.unwrap_or(reloaded))
             }
-            Err((brought, error)) => {
+            Err(refused) => {
+                let (brought, error) = *refused;
                 self.health_of(&mut parts, &part).failed(self.clock.now(), error.rule(), error.to_string());
                 // Files are read again anyway, and may hold something else by then.
                 if part != Part::Files {
-                    parts.refused.insert(part, *brought);
+                    parts.refused.insert(part, brought);
                 }
                 Err(error)
             }
@@ -169,7 +170,7 @@ impl IdentityStore {
     }
 
     /// Hands back what does not stand up.
-    fn take(&self, parts: &mut Parts, part: Part, brought: Brought) -> Result<Reloaded, (Box<Brought>, StoreError)> {
+    fn take(&self, parts: &mut Parts, part: Part, brought: Brought) -> Result<Reloaded, Box<(Brought, StoreError)>> {
         let before = parts.held.insert(part.clone(), brought);
         match self.generation(&parts.held) {
             Ok(generation) => {
@@ -182,7 +183,7 @@ impl IdentityStore {
                     Some(before) => parts.held.insert(part.clone(), before),
                     None => parts.held.remove(&part),
                 };
-                Err((Box::new(refused.unwrap_or_default()), error))
+                Err(Box::new((refused.unwrap_or_default(), error)))
             }
         }
     }
@@ -196,7 +197,7 @@ impl IdentityStore {
             match self.take(parts, part.clone(), brought) {
                 Ok(reloaded) => last = Some(reloaded),
                 // Nothing new: it has been said when it was brought.
-                Err((brought, _)) => _ = parts.refused.insert(part, *brought),
+                Err(refused) => _ = parts.refused.insert(part, refused.0),
             }
         }
         last
@@ -212,11 +213,15 @@ impl IdentityStore {
     fn bundles(&self, held: &BTreeMap<Part, Brought>) -> Result<TrustBundleSet, StoreError> {
         let mut crls: BTreeMap<_, _> = held.values().flat_map(|brought| &brought.crls).collect();
         let mut bundles: BTreeMap<&TrustDomain, (&Part, TrustBundle)> = BTreeMap::new();
+        let current = self.current.load();
         for (part, brought) in held {
             for bundle in &brought.bundles {
                 let trust_domain = bundle.trust_domain();
                 let complete = match crls.remove(trust_domain) {
-                    Some(crls) => bundle.clone().with_crls(crls.clone()),
+                    Some(crls) => {
+                        let in_force = current.as_ref().and_then(|own| own.bundles.bundle(trust_domain.as_str()));
+                        bundle.clone().with_crls(crls, in_force)
+                    }
                     None => bundle.clone(),
                 };
                 if let Some((first, _)) = bundles.insert(trust_domain, (part, complete)) {
@@ -226,7 +231,8 @@ impl IdentityStore {
             }
         }
         let bundles = TrustBundleSet::new(bundles.into_values().map(|(_, bundle)| bundle))?;
-        Ok(bundles.with_denied(self.denied.clone()))
+        let denied = held.values().map(|brought| brought.denied.clone()).fold(self.denied.clone(), Denied::and);
+        Ok(bundles.with_denied(denied))
     }
 
     fn put_in_force(&self, generation: X509Generation) -> Reloaded {

@@ -62,6 +62,7 @@ impl World {
             policy: String::new(),
             doors: [String::new(), String::new()],
             arguments: Vec::new(),
+            identity_keys: String::new(),
             environment: Vec::new(),
         }
     }
@@ -128,7 +129,9 @@ pub(crate) struct SidecarPlan {
     /// Further keys of `health` and of `admin`.
     doors: [String; 2],
     arguments: Vec<String>,
-    /// In place of the files.
+    /// Further keys of `identity`.
+    identity_keys: String,
+    /// Variables of the environment.
     environment: Vec<(String, String)>,
 }
 
@@ -219,6 +222,12 @@ impl SidecarPlan {
     /// Further YAML lines of `health` and of `admin`.
     pub(crate) fn doors(mut self, health: &str, admin: &str) -> Self {
         self.doors = [health, admin].map(|yaml| yaml.lines().map(|line| format!("  {line}\n")).collect());
+        self
+    }
+
+    /// Further YAML lines of `identity`.
+    pub(crate) fn identity_keys(mut self, yaml: &str) -> Self {
+        yaml.lines().for_each(|line| self.identity_keys.push_str(&format!("  {line}\n")));
         self
     }
 
@@ -321,6 +330,7 @@ impl SidecarPlan {
                 }
             }
         }
+        yaml += &self.identity_keys;
         let _ = write!(yaml, "policy:\n  directory: {at}/policies\n{}", self.policy);
         for direction in ["inbound", "outbound"] {
             let listeners: Vec<_> = self.listeners.iter().filter(|listener| listener.direction == direction).collect();
