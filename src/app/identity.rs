@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Shared;
-use crate::config::{Config, IdentitySourceConfig, ListenerConfig, ProtocolConfig, TokenIssuer};
+use crate::config::{Config, IdentitySourceConfig, ListenerConfig, TokenIssuerConfig};
 use crate::identity::{
     Clock, FileSource, FileSourcePaths, IdentityStore, OwnFiles, Reloaded, SourceError, WorkloadApiPlan,
     WorkloadApiSource, X509Generation, X509Source as _,
@@ -31,12 +31,8 @@ pub(super) fn workload_api(config: &Config, store: &Arc<IdentityStore>) -> Optio
 
 /// Whether a listener checks JWT-SVIDs, and so needs the keys that sign them.
 fn takes_jwt_svids(listener: &ListenerConfig) -> bool {
-    let token = match &listener.protocol {
-        ProtocolConfig::Http(http) => http.token.as_ref(),
-        ProtocolConfig::S3(s3) => s3.token.as_ref(),
-        ProtocolConfig::Tcp(_) | ProtocolConfig::Postgres(_) => None,
-    };
-    token.is_some_and(|token| token.issuers.iter().any(|issuer| matches!(issuer, TokenIssuer::TrustDomain(_))))
+    let of_domain = |issuer: &TokenIssuerConfig| matches!(issuer, TokenIssuerConfig::TrustDomain(_));
+    listener.protocol.token().is_some_and(|token| token.issuers.iter().any(of_domain))
 }
 
 /// The files that a configuration names.

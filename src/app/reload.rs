@@ -9,7 +9,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 use super::watch::Watch;
-use super::{Faults, Shared, identity};
+use super::{Faults, Shared, identity, tokens};
 use crate::config::Config;
 use crate::identity::X509Source as _;
 use crate::policy::{self, PolicyGeneration};
@@ -67,7 +67,8 @@ pub(super) async fn keep_reloading(config: Arc<Config>, shared: Arc<Shared>, mut
 /// The files and directories whose changes are acted on.
 fn watched(config: &Config, shared: &Shared) -> Vec<PathBuf> {
     let identity = shared.files.paths().all().map(Path::to_owned);
-    identity.chain([config.policy.directory.clone()]).collect()
+    let token_keys = tokens::key_files(config).into_iter().map(|(_, path)| path.to_owned());
+    identity.chain([config.policy.directory.clone()]).chain(token_keys).collect()
 }
 
 /// Watches anew first: what changes from then on is told of, what has changed before is found. Whether to look once more soon.
@@ -78,6 +79,7 @@ async fn look(shared: &Arc<Shared>, watch: &Arc<Mutex<Watch>>) -> bool {
         watch.lock().unwrap_or_else(PoisonError::into_inner).renew();
         let is_unsettled = identity::reload(&looking);
         reload_policies(&looking);
+        tokens::reload(&looking);
         is_unsettled
     });
     looked.await.unwrap_or_else(|error| {

@@ -41,6 +41,8 @@ mod postgres_pressure;
 mod postgres_regression;
 mod postgres_replication;
 mod postgres_roles;
+mod postgres_timeouts;
+mod postgres_upstreams;
 mod proxy;
 mod reload;
 mod revocation;
@@ -54,6 +56,7 @@ mod streaming;
 #[allow(dead_code, unused_imports, reason = "a harness offers more than the tests of one feature set use")]
 mod support;
 mod tcp;
+mod tokens;
 mod upstream_failures;
 mod websocket;
 mod workload_api;
