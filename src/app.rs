@@ -38,6 +38,7 @@ mod identity;
 mod reload;
 mod status;
 pub(crate) mod tokens;
+mod watch;
 
 pub(crate) use identity::identity_store;
 use tokens::TokenKeys;
@@ -116,6 +117,8 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Faults {
     identity: Option<String>,
+    /// Identity files were no good at one look. Somebody may be in the middle of writing them.
+    is_identity_suspect: bool,
     policies: Option<String>,
     token_keys: BTreeMap<PathBuf, String>,
     /// What is wrong with the trust in force.

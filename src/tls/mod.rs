@@ -11,6 +11,7 @@ mod local;
 mod peer;
 mod public;
 mod refusal;
+mod reread;
 mod server;
 mod stay;
 mod verifier;
