@@ -5,14 +5,16 @@ use std::sync::Arc;
 use super::Shared;
 use crate::config::{Config, IdentitySourceConfig, ListenerConfig, TokenIssuerConfig};
 use crate::identity::{
-    Clock, FileSource, FileSourcePaths, IdentityStore, OwnFiles, Reloaded, SourceError, WorkloadApiPlan,
+    Clock, FileSource, FileSourcePaths, IdentityStore, OwnFiles, Part, Reloaded, SourceError, WorkloadApiPlan,
     WorkloadApiSource, X509Generation, X509Source as _,
 };
 use crate::telemetry::Reload;
 
 /// The store that joins what all sources bring, and the files that bring something to it.
 pub(crate) fn identity_store(config: &Config) -> (Arc<IdentityStore>, FileSource) {
-    let store = Arc::new(IdentityStore::new(config.identity.denied.clone(), Clock::system()));
+    // Also where an agent gives us our SVID: the files may bring revocation lists and the emergency lists.
+    let store = IdentityStore::new(config.identity.denied.clone(), Clock::system()).awaiting(Part::Files);
+    let store = Arc::new(store);
     let files = FileSource::new(paths(config), Arc::clone(&store));
     (store, files)
 }
