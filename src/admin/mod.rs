@@ -10,6 +10,6 @@ mod server;
 mod socket;
 mod status;
 
-pub use probe::{ProbeError, ProbeTarget, probe_ready};
+pub use probe::{ProbeError, ProbeTarget, probe_ready, probe_status};
 pub use server::{Addresses, AdminError, AdminServer};
 pub use status::{AdminState, AuditStatus, IdentityStatus, ListenerStatus, NotReady, PolicyStatus, Status};

@@ -1,4 +1,4 @@
-//! Asks a running sidecar whether it is ready: what an exec probe does in a container without a shell.
+//! Asks a running sidecar how it is: what an exec probe does in a container without a shell, and `portcullis doctor`.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -11,7 +11,8 @@ use thiserror::Error;
 
 use crate::config::{AdminConfig, HealthConfig};
 
-const QUESTION: &[u8] = b"GET /ready HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+const READY: &[u8] = b"GET /ready HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+const STATUS: &[u8] = b"GET /status HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
 /// More than any answer has.
 const MOST_ANSWER_BYTES: usize = 64 * 1024;
 
@@ -52,7 +53,7 @@ impl fmt::Display for ProbeTarget {
 /// It is not ready, or did not say so within `timeout`.
 pub fn probe_ready(target: &ProbeTarget, timeout: Duration) -> Result<(), ProbeError> {
     let deadline = Instant::now() + timeout;
-    let answer = ask(target, deadline).map_err(|source| ProbeError::Unreachable { target: target.clone(), source })?;
+    let answer = ask(target, READY, deadline).map_err(|source| ProbeError::Unreachable { target: target.clone(), source })?;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
     match head.split_ascii_whitespace().nth(1) {
         Some("200") => Ok(()),
@@ -62,6 +63,14 @@ pub fn probe_ready(target: &ProbeTarget, timeout: Duration) -> Result<(), ProbeE
             Err(ProbeError::Foreign { target: target.clone(), answer })
         }
     }
+}
+
+/// What `/status` of `target` says; none if it does not tell: the health listener does not.
+#[must_use]
+pub fn probe_status(target: &ProbeTarget, timeout: Duration) -> Option<serde_json::Value> {
+    let answer = ask(target, STATUS, Instant::now() + timeout).ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    (head.split_ascii_whitespace().nth(1) == Some("200")).then(|| serde_json::from_str(body).ok()).flatten()
 }
 
 /// Why a sidecar does not count as ready.
@@ -93,26 +102,27 @@ pub enum ProbeError {
     },
 }
 
-fn ask(target: &ProbeTarget, deadline: Instant) -> io::Result<String> {
+fn ask(target: &ProbeTarget, question: &[u8], deadline: Instant) -> io::Result<String> {
     match target {
         ProbeTarget::Tcp(address) => {
             let stream = TcpStream::connect_timeout(address, left(deadline)?)?;
             stream.set_write_timeout(Some(left(deadline)?))?;
-            exchange(&stream, || stream.set_read_timeout(Some(left(deadline)?)))
+            exchange(&stream, question, || stream.set_read_timeout(Some(left(deadline)?)))
         }
         ProbeTarget::Unix(path) => {
             let stream = UnixStream::connect(path)?;
             stream.set_write_timeout(Some(left(deadline)?))?;
-            exchange(&stream, || stream.set_read_timeout(Some(left(deadline)?)))
+            exchange(&stream, question, || stream.set_read_timeout(Some(left(deadline)?)))
         }
     }
 }
 
 fn exchange<S: Copy + Read + Write>(
     mut stream: S,
+    question: &[u8],
     mut before_read: impl FnMut() -> io::Result<()>,
 ) -> io::Result<String> {
-    stream.write_all(QUESTION)?;
+    stream.write_all(question)?;
     let mut answer = Vec::new();
     let mut some = [0; 4_096];
     while answer.len() < MOST_ANSWER_BYTES {
@@ -186,7 +196,7 @@ mod tests {
         let target = ProbeTarget::Tcp(listener.local_addr().unwrap());
         let other = std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
-            stream.read_exact(&mut vec![0; QUESTION.len()]).unwrap();
+            stream.read_exact(&mut vec![0; READY.len()]).unwrap();
             stream.write_all(b"SSH-2.0-\x1b[31mOther\r\n").unwrap();
         });
         let error = probe_ready(&target, Duration::from_secs(30)).unwrap_err();

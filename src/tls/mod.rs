@@ -6,6 +6,7 @@
 
 mod client;
 mod handshake;
+mod inspect;
 mod local;
 mod peer;
 mod public;
@@ -17,8 +18,10 @@ mod verifier;
 mod tests;
 
 pub use client::ClientTls;
+pub use inspect::{Inspection, inspect};
 pub use local::LocalTls;
 pub use peer::Peer;
 pub use public::{PublicTls, server_end_point};
 pub use refusal::HandshakeRefusal;
 pub use server::ServerTls;
+pub use verifier::is_expected;

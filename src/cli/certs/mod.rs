@@ -1,7 +1,7 @@
 //! `portcullis certs`: a development CA, SVIDs from it, and what the rules say of any certificate.
 
 mod folder;
-mod lifetime;
+pub(super) mod lifetime;
 mod mint;
 mod show;
 #[cfg(test)]

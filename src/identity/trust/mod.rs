@@ -2,6 +2,7 @@
 
 mod bundle;
 mod chain;
+mod expiry;
 
 pub use bundle::{BundleError, SkippedAuthority, TrustBundle, TrustBundleSet};
 pub use chain::{ChainError, ChainUsage, MAX_CHAIN};

@@ -1,0 +1,49 @@
+//! Our own SVID, and where it comes from.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::files::look;
+use super::report::Report;
+use crate::app::identity_paths;
+use crate::cli::certs::lifetime::roughly;
+use crate::cli::rules::advice;
+use crate::config::Config;
+use crate::identity::{Clock, FileSource, X509Generation, X509Source as _};
+
+/// Reads our identity as a start would; none if it is no good.
+pub(super) fn identity(report: &mut Report, config: &Config, now: SystemTime) -> Option<Arc<X509Generation>> {
+    look(report, "certificate", &config.identity.certificate, false);
+    look(report, "private key", &config.identity.private_key, true);
+    for (trust_domain, path) in &config.identity.trust_bundles {
+        look(report, &format!("bundle of {trust_domain}"), path, false);
+    }
+    let source = FileSource::waiting(identity_paths(config), Clock::system());
+    if let Err(error) = source.reload() {
+        report.bad("identity", format!("`{}`: {error}", error.rule()), advice(error.rule()));
+        return None;
+    }
+    let own = source.current()?;
+    svid(report, &own, now);
+    Some(own)
+}
+
+/// Who we are and for how long. Whoever hands out SVIDs renews them at half their lifetime: a third left means that it was missed.
+fn svid(report: &mut Report, own: &X509Generation, now: SystemTime) {
+    let svid = &own.svid;
+    let lifetime = svid.not_after().duration_since(svid.not_before()).unwrap_or_default();
+    let shown = format!("{}, serial {}", svid.id(), svid.serial());
+    match svid.not_after().duration_since(now) {
+        Err(past) => {
+            report.bad("identity", format!("{shown}, expired {} ago", roughly(past.duration())), advice("expired"));
+        }
+        Ok(left) => {
+            let message = format!("{shown}, expires in {} of {}", roughly(left), roughly(lifetime));
+            if left < lifetime / 3 {
+                report.warn("identity", message, "rotation is overdue: see who renews it (SPIRE agent, cert-manager, a job)");
+            } else {
+                report.good("identity", message);
+            }
+        }
+    }
+}
