@@ -17,4 +17,7 @@ pub use clock::Clock;
 pub use source::{FileSource, FileSourcePaths, GenerationError, Reloaded, SourceError, X509Generation, X509Source};
 pub use spiffe_id::{SpiffeId, SpiffeIdError, TrustDomain};
 pub use svid::{CertificateDescription, RuleOutcome, RuleVerdict, SvidError, X509Svid, judge, san_of_refused};
-pub use trust::{BundleError, ChainError, ChainUsage, MAX_CHAIN, SkippedAuthority, TrustBundle, TrustBundleSet};
+pub use trust::{
+    BundleDocument, BundleError, ChainError, ChainUsage, DocumentError, IgnoredKey, JwtAuthority, MAX_BUNDLE_BYTES,
+    MAX_BUNDLE_KEYS, MAX_CHAIN, SkippedAuthority, TrustBundle, TrustBundleSet, parse_jwks,
+};

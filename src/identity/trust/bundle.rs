@@ -2,17 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, TrustAnchor};
 use thiserror::Error;
 
+use super::{BundleDocument, DocumentError, IgnoredKey, JwtAuthority};
 use crate::identity::svid::certificate::{Certificate, system_time};
 use crate::identity::svid::rules;
 use crate::identity::{SvidError, TrustDomain};
 
-/// The X.509 authorities of one trust domain.
+/// What verifies the workloads of one trust domain: its authorities for certificates and for tokens.
 #[derive(Debug, Clone)]
 pub struct TrustBundle {
     trust_domain: TrustDomain,
@@ -20,6 +21,10 @@ pub struct TrustBundle {
     /// Of each anchor, in the same order: a trust anchor itself has no validity, the certificate that brought it does.
     validity: Vec<RangeInclusive<SystemTime>>,
     skipped: Vec<SkippedAuthority>,
+    jwt_authorities: Vec<JwtAuthority>,
+    ignored: Vec<(usize, IgnoredKey)>,
+    sequence: Option<u64>,
+    refresh_hint: Option<Duration>,
 }
 
 /// A certificate in a bundle that is not trusted, and why.
@@ -38,6 +43,9 @@ pub enum BundleError {
     /// Broken PEM: a half-written file.
     #[error("not PEM: {detail}")]
     Pem { detail: String },
+    /// Not a SPIFFE bundle in JSON.
+    #[error(transparent)]
+    Document(#[from] DocumentError),
     /// Nothing in it.
     #[error("holds no certificate")]
     Empty,
@@ -61,10 +69,44 @@ impl TrustBundle {
         if certificates.is_empty() {
             return Err(BundleError::Empty);
         }
-        let bundle = Self::from_certificates(trust_domain, &certificates);
-        match (bundle.anchors.is_empty(), bundle.skipped.first()) {
+        Self::from_certificates(trust_domain, &certificates).with_some_authority()
+    }
+
+    /// The bundle in a SPIFFE bundle document, JSON. One without keys is a bundle: its trust domain is trusted in nothing.
+    ///
+    /// # Errors
+    /// It is no such document, or it has certificates and none of them can be trusted.
+    ///
+    /// # Source
+    /// SPIFFE Trust Domain and Bundle 4.1.3, X509-SVID 6.2.
+    pub fn from_json(trust_domain: TrustDomain, json: &[u8]) -> Result<Self, BundleError> {
+        let document = BundleDocument::parse(json)?;
+        let bundle = Self::from_certificates(trust_domain, &document.certificates).with_some_authority()?;
+        Ok(Self {
+            jwt_authorities: document.jwt_authorities,
+            ignored: document.ignored,
+            sequence: document.sequence,
+            refresh_hint: document.refresh_hint,
+            ..bundle
+        })
+    }
+
+    /// The bundle in a file's content: JSON if it begins with a brace, else PEM.
+    ///
+    /// # Errors
+    /// As [`Self::from_json`] and [`Self::from_pem`].
+    pub fn from_file_content(trust_domain: TrustDomain, content: &[u8]) -> Result<Self, BundleError> {
+        match content.trim_ascii_start().first() {
+            Some(b'{') => Self::from_json(trust_domain, content),
+            _ => Self::from_pem(trust_domain, content),
+        }
+    }
+
+    /// An error if there were certificates and none of them can be trusted: a mistake, and not a publisher's wish.
+    fn with_some_authority(self) -> Result<Self, BundleError> {
+        match (self.anchors.is_empty(), self.skipped.first()) {
             (true, Some(skipped)) => Err(BundleError::NoAuthority { first: skipped.error.clone() }),
-            _ => Ok(bundle),
+            _ => Ok(self),
         }
     }
 
@@ -72,7 +114,16 @@ impl TrustBundle {
     /// [`Self::skipped`]; a bundle without any trusts nothing.
     #[must_use]
     pub fn from_certificates(trust_domain: TrustDomain, certificates: &[CertificateDer<'_>]) -> Self {
-        let mut bundle = Self { trust_domain, anchors: Vec::new(), validity: Vec::new(), skipped: Vec::new() };
+        let mut bundle = Self {
+            trust_domain,
+            anchors: Vec::new(),
+            validity: Vec::new(),
+            skipped: Vec::new(),
+            jwt_authorities: Vec::new(),
+            ignored: Vec::new(),
+            sequence: None,
+            refresh_hint: None,
+        };
         for (index, certificate) in certificates.iter().enumerate() {
             match authority(certificate) {
                 Ok((anchor, validity)) => {
@@ -101,6 +152,42 @@ impl TrustBundle {
     #[must_use]
     pub fn skipped(&self) -> &[SkippedAuthority] {
         &self.skipped
+    }
+
+    /// The same bundle with these authorities for tokens in place of those that it has.
+    #[must_use]
+    pub fn with_jwt_authorities(self, jwt_authorities: Vec<JwtAuthority>) -> Self {
+        Self { jwt_authorities, ..self }
+    }
+
+    /// The authorities for tokens.
+    #[must_use]
+    pub fn jwt_authorities(&self) -> &[JwtAuthority] {
+        &self.jwt_authorities
+    }
+
+    /// The authority for tokens of this name.
+    #[must_use]
+    pub fn jwt_authority(&self, kid: &str) -> Option<&JwtAuthority> {
+        self.jwt_authorities.iter().find(|authority| authority.kid() == kid)
+    }
+
+    /// The keys of its JSON that are not used: place, from 0, and reason.
+    #[must_use]
+    pub fn ignored(&self) -> &[(usize, IgnoredKey)] {
+        &self.ignored
+    }
+
+    /// The sequence number, if it came with one: a greater one is newer.
+    #[must_use]
+    pub fn sequence(&self) -> Option<u64> {
+        self.sequence
+    }
+
+    /// How often its publisher thinks that one should look for a newer one, if it came with that.
+    #[must_use]
+    pub fn refresh_hint(&self) -> Option<Duration> {
+        self.refresh_hint
     }
 
     /// Each authority with the time in which it may issue.

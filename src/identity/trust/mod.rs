@@ -3,6 +3,13 @@
 mod bundle;
 mod chain;
 mod expiry;
+mod document;
+mod jwk;
+
+#[cfg(test)]
+mod tests;
 
 pub use bundle::{BundleError, SkippedAuthority, TrustBundle, TrustBundleSet};
 pub use chain::{ChainError, ChainUsage, MAX_CHAIN};
+pub use document::{BundleDocument, DocumentError, MAX_BUNDLE_BYTES, MAX_BUNDLE_KEYS, parse_jwks};
+pub use jwk::{IgnoredKey, JwtAuthority};
