@@ -53,7 +53,8 @@ impl fmt::Display for ProbeTarget {
 /// It is not ready, or did not say so within `timeout`.
 pub fn probe_ready(target: &ProbeTarget, timeout: Duration) -> Result<(), ProbeError> {
     let deadline = Instant::now() + timeout;
-    let answer = ask(target, READY, deadline).map_err(|source| ProbeError::Unreachable { target: target.clone(), source })?;
+    let answer =
+        ask(target, READY, deadline).map_err(|source| ProbeError::Unreachable { target: target.clone(), source })?;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
     match head.split_ascii_whitespace().nth(1) {
         Some("200") => Ok(()),

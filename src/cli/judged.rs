@@ -7,6 +7,7 @@ use rustls::pki_types::CertificateDer;
 use serde::Serialize;
 
 use super::certs::lifetime::{moment, roughly};
+use super::rules::advice;
 use crate::identity::{
     CertificateDescription, ChainUsage, RuleOutcome, RuleVerdict, SvidError, TrustBundleSet, X509Svid, judge,
 };
@@ -103,6 +104,7 @@ impl JudgedCertificate {
             writeln!(out, "  {result:<4}  {rule:<rule_width$}  {section:<section_width$}  {requirement}")?;
             if let Some(reason) = reason {
                 writeln!(out, "        {reason}")?;
+                writeln!(out, "        do: {}", advice(rule))?;
             }
         }
         writeln!(out)
@@ -130,7 +132,8 @@ impl JudgedRule {
         usages: &[ChainUsage],
         now: SystemTime,
     ) -> Self {
-        let row = |rule, reason| Self::of(rule, "X509-SVID 5.1", "the chain leads to an authority of the bundle", reason);
+        let row =
+            |rule, reason| Self::of(rule, "X509-SVID 5.1", "the chain leads to an authority of the bundle", reason);
         let Some(Ok(svid)) = chain.first().map(|leaf| X509Svid::parse(leaf)) else {
             return Self { result: "-", ..row("chain", None) };
         };

@@ -8,8 +8,10 @@ pub mod logs;
 pub mod metrics;
 mod process;
 mod service;
+mod trust;
 
 pub use catalogue::{CATALOGUE, Described, Kind};
 pub use listener::{ConnectionGuard, ListenerMetrics};
 pub use metrics::MetricsHandle;
 pub use service::{AuditMetrics, PolicyMetrics, Reload, SvidMetrics};
+pub use trust::{BundleExpiry, bundles_in_force};

@@ -9,6 +9,7 @@ mod cli;
 mod connections;
 mod demo;
 mod docs;
+mod doctor;
 mod envoy_peer;
 mod examples;
 mod grpc;

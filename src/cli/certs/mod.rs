@@ -33,8 +33,8 @@ enum CertsCommand {
     Issue(IssueArgs),
     /// Make every CA and SVID that a file lists; what exists is kept.
     Mint(MintArgs),
-    /// Judge certificates by every rule of the X.509-SVID standard.
-    Show(ShowArgs),
+    /// Judge certificates by every rule of the X.509-SVID standard: those of files, folders and servers.
+    Show(show::ShowArgs),
 }
 
 #[derive(Debug, Args)]
@@ -94,19 +94,6 @@ struct MintArgs {
     output: Output,
 }
 
-#[derive(Debug, Args)]
-struct ShowArgs {
-    /// A chain, a certificate or a bundle, PEM or DER.
-    #[arg(value_name = "FILE")]
-    file: PathBuf,
-    /// Verify the chain against this trust bundle of its own trust domain as well.
-    #[arg(long, value_name = "FILE")]
-    bundle: Option<PathBuf>,
-    /// How to report.
-    #[arg(long, value_enum, default_value_t)]
-    output: Output,
-}
-
 /// How a command reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 enum Output {
@@ -141,6 +128,12 @@ pub(super) enum CertsError {
     /// Nothing in the file to judge.
     #[error("`{}` holds no certificate, neither PEM nor DER: {detail}", path.display())]
     NoCertificate { path: PathBuf, detail: String },
+    /// A server presented nothing.
+    #[error("`{target}`: {detail}")]
+    Server { target: String, detail: String },
+    /// Our own certificate cannot be presented.
+    #[error("our own certificate: {detail}")]
+    Own { detail: String },
     /// The bundle to verify against cannot be used.
     #[error("trust bundle `{}` {source}", path.display())]
     Bundle { path: PathBuf, source: BundleError },

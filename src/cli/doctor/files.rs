@@ -24,7 +24,8 @@ pub(super) fn look(report: &mut Report, what: &str, path: &Path, is_secret: bool
     match opened {
         Err(error) => {
             let own = fs::metadata("/proc/self").map(|own| own.uid().to_string()).unwrap_or_default();
-            let advice = format!("let uid {own}, as which this runs, read it: its owner, its mode, and each folder above");
+            let advice =
+                format!("let uid {own}, as which this runs, read it: its owner, its mode, and each folder above");
             report.bad("source", format!("{shown}: {error}"), &advice);
         }
         Ok(()) if is_secret && mode & 0o007 != 0 => {

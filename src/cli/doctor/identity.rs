@@ -40,7 +40,11 @@ fn svid(report: &mut Report, own: &X509Generation, now: SystemTime) {
         Ok(left) => {
             let message = format!("{shown}, expires in {} of {}", roughly(left), roughly(lifetime));
             if left < lifetime / 3 {
-                report.warn("identity", message, "rotation is overdue: see who renews it (SPIRE agent, cert-manager, a job)");
+                report.warn(
+                    "identity",
+                    message,
+                    "rotation is overdue: see who renews it (SPIRE agent, cert-manager, a job)",
+                );
             } else {
                 report.good("identity", message);
             }

@@ -56,7 +56,11 @@ pub(super) fn run(arguments: &DoctorArgs) -> ExitCode {
         Ok(config) => look(&mut report, &config, arguments.timeout),
         Err(errors) => {
             eprint!("{}", errors.render(colour()));
-            report.bad("configuration", format!("{} cannot be used", path.display()), "correct what is said of each line");
+            report.bad(
+                "configuration",
+                format!("{} cannot be used", path.display()),
+                "correct what is said of each line",
+            );
         }
     }
     if report.finish() { ExitCode::SUCCESS } else { ExitCode::from(FAILURE) }
@@ -67,7 +71,11 @@ fn look(report: &mut Report, config: &Config, limit: Duration) {
     let mut clock = Clock::new(now);
     report.good("configuration", format!("{} listeners", config.listeners.len()));
     for option in &config.unsafe_options {
-        report.note("configuration", format!("`{option}` takes a protection away"), "leave it out where it can be spared");
+        report.note(
+            "configuration",
+            format!("`{option}` takes a protection away"),
+            "leave it out where it can be spared",
+        );
     }
     let own = identity::identity(report, config, now);
     if let Some(own) = &own {

@@ -13,7 +13,11 @@ use crate::identity::X509Generation;
 pub(super) fn running(report: &mut Report, config: &Config, own: Option<&X509Generation>, limit: Duration) {
     let Some(target) = ProbeTarget::of(config.health.as_ref(), &config.admin) else {
         let advice = "name `health.listen` or `admin.socket` with a fixed port, for probes as well";
-        return report.note("sidecar", "whether one runs cannot be asked: there is no health and no admin endpoint", advice);
+        return report.note(
+            "sidecar",
+            "whether one runs cannot be asked: there is no health and no admin endpoint",
+            advice,
+        );
     };
     match probe_ready(&target, limit) {
         Ok(()) => report.good("sidecar", format!("runs and is ready, says {target}")),
@@ -23,7 +27,11 @@ pub(super) fn running(report: &mut Report, config: &Config, own: Option<&X509Gen
             return report.note("sidecar", format!("none runs: {target}: {source}"), advice);
         }
         Err(error @ ProbeError::Foreign { .. }) => {
-            return report.bad("sidecar", error.to_string(), "end what listens there, or let the sidecar listen elsewhere");
+            return report.bad(
+                "sidecar",
+                error.to_string(),
+                "end what listens there, or let the sidecar listen elsewhere",
+            );
         }
     }
     let Some(status) = probe_status(&target, limit) else { return };
@@ -34,7 +42,11 @@ pub(super) fn running(report: &mut Report, config: &Config, own: Option<&X509Gen
         }
     }
     if let Some(failure) = text(&status, "audit", "failure") {
-        report.bad("sidecar", format!("cannot write records: {failure}"), "make room, or correct the owner of the file");
+        report.bad(
+            "sidecar",
+            format!("cannot write records: {failure}"),
+            "make room, or correct the owner of the file",
+        );
     }
     if let (Some(own), Some(serves)) = (own, text(&status, "identity", "serial"))
         && own.svid.serial() != serves

@@ -37,7 +37,10 @@ fn tcp(report: &mut Report, name: &str, address: SocketAddr) {
         Ok(()) => report.good("listener", format!("{name} on {address}: free")),
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => match holder_of_port(address.port()) {
             Some(holder) if holder.is_portcullis() => {
-                report.good("listener", format!("{name} on {address}: held by the portcullis that runs (pid {})", holder.pid));
+                report.good(
+                    "listener",
+                    format!("{name} on {address}: held by the portcullis that runs (pid {})", holder.pid),
+                );
             }
             Some(Holder { pid, name: program }) => {
                 let advice = format!("end `{program}` (pid {pid}), or listen elsewhere");
@@ -70,7 +73,11 @@ fn free(address: SocketAddr) -> io::Result<()> {
 fn unix(report: &mut Report, name: &str, path: &Path) {
     let shown = format!("{name} on unix:{}", path.display());
     let Some(folder) = path.parent().filter(|folder| folder.is_dir()) else {
-        return report.bad("listener", format!("{shown}: its folder is not there"), "make the folder, or mount the volume");
+        return report.bad(
+            "listener",
+            format!("{shown}: its folder is not there"),
+            "make the folder, or mount the volume",
+        );
     };
     if fs::symlink_metadata(path).is_ok_and(|found| !found.file_type().is_socket()) {
         return report.bad("listener", format!("{shown}: a file that is no socket is there"), "remove it");

@@ -119,12 +119,23 @@ impl Look<'_> {
     }
 
     /// TLS to a server that is no sidecar. `asks`: by SSLRequest.
-    async fn public(&self, report: &mut Report, at: &str, mut stream: TcpStream, host: &str, (ca, asks): (&UpstreamCa, bool)) {
+    async fn public(
+        &self,
+        report: &mut Report,
+        at: &str,
+        mut stream: TcpStream,
+        host: &str,
+        (ca, asks): (&UpstreamCa, bool),
+    ) {
         if asks {
             match self.within(ssl_request(&mut stream)).await {
                 Ok(b'S') => {}
                 Ok(b'N') => {
-                    return report.bad(CHECK, format!("{at}: `no-tls`: the server does not accept TLS"), advice("no-tls"));
+                    return report.bad(
+                        CHECK,
+                        format!("{at}: `no-tls`: the server does not accept TLS"),
+                        advice("no-tls"),
+                    );
                 }
                 answered => return report.bad(CHECK, format!("{at}: {}", no_postgres(answered)), NO_POSTGRES),
             }
@@ -140,7 +151,12 @@ impl Look<'_> {
     }
 
     /// The local service: it is enough that it takes connections; PostgreSQL is asked whether it is one, which leaves no line in its log.
-    async fn plain<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin>(&self, report: &mut Report, at: &str, mut stream: S) {
+    async fn plain<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin>(
+        &self,
+        report: &mut Report,
+        at: &str,
+        mut stream: S,
+    ) {
         if !matches!(self.listener.protocol, ProtocolConfig::Postgres(_)) {
             return;
         }

@@ -2,8 +2,8 @@
 
 mod bundle;
 mod chain;
-mod expiry;
 mod document;
+mod expiry;
 mod jwk;
 
 #[cfg(test)]
