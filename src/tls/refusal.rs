@@ -75,6 +75,9 @@ fn svid_alert(error: &SvidError) -> CertificateError {
         | SvidError::SpiffeId { .. }
         | SvidError::NoPath { .. }
         | SvidError::SanCritical
+        // Of MD5 and SHA-1 RFC 8446, 4.4.2.4, says so.
+        | SvidError::SignatureAlgorithm { .. }
+        | SvidError::SignatureAlgorithms { .. }
         | SvidError::SigningCaFlag
         | SvidError::SigningKeyCertSign
         | SvidError::SigningSpiffeId { .. } => CertificateError::BadEncoding,
@@ -96,6 +99,7 @@ fn chain_alert(error: &ChainError) -> CertificateError {
         ChainError::Length { .. }
         | ChainError::NameConstraints
         | ChainError::SignatureAlgorithm
+        | ChainError::Leaf { .. }
         | ChainError::Path { .. } => CertificateError::BadEncoding,
     }
 }

@@ -7,7 +7,7 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::{KeyUsage, ParsedExtension, X509Extension};
 use x509_parser::oid_registry::{
     OID_X509_EXT_BASIC_CONSTRAINTS, OID_X509_EXT_EXTENDED_KEY_USAGE, OID_X509_EXT_KEY_USAGE,
-    OID_X509_EXT_SUBJECT_ALT_NAME,
+    OID_X509_EXT_NAME_CONSTRAINTS, OID_X509_EXT_SUBJECT_ALT_NAME,
 };
 use x509_parser::time::ASN1Time;
 
@@ -28,6 +28,10 @@ pub(in crate::identity) struct Certificate<'a> {
     pub(in crate::identity) key_usage: Option<Usage>,
     pub(in crate::identity) extended_key_usage: Option<Purposes>,
     pub(in crate::identity) is_ca: bool,
+    /// How many issuers may stand between it and a leaf, if it says so.
+    pub(in crate::identity) path_length: Option<u32>,
+    /// The content of the name constraints extension.
+    pub(in crate::identity) name_constraints: Option<&'a [u8]>,
     /// The first extension that the rules read and whose content is not what its type says.
     pub(in crate::identity) malformed_extension: Option<String>,
     /// The SPIFFE ID, if there is exactly one URI name.
@@ -68,6 +72,8 @@ impl<'a> Certificate<'a> {
             key_usage: None,
             extended_key_usage: None,
             is_ca: false,
+            path_length: None,
+            name_constraints: None,
             malformed_extension: None,
             id: None,
             x509,
@@ -93,7 +99,10 @@ impl<'a> Certificate<'a> {
                 let purposes = Purposes { server_auth: usage.server_auth, client_auth: usage.client_auth };
                 self.extended_key_usage = Some(purposes);
             }
-            ParsedExtension::BasicConstraints(constraints) => self.is_ca |= constraints.ca,
+            ParsedExtension::BasicConstraints(constraints) => {
+                self.is_ca |= constraints.ca;
+                self.path_length = constraints.path_len_constraint;
+            }
             ParsedExtension::SubjectAlternativeName(_) => {
                 self.san_critical = extension.critical;
                 return self.take_names(extension.value);
@@ -105,6 +114,7 @@ impl<'a> Certificate<'a> {
             {
                 return None;
             }
+            _ if *oid == OID_X509_EXT_NAME_CONSTRAINTS => self.name_constraints = Some(extension.value),
             _ => {}
         }
         Some(())

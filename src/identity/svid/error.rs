@@ -66,6 +66,16 @@ pub enum SvidError {
     /// A key that is too weak or of a kind that we do not take.
     #[error("public key is {key}: ECDSA P-256, P-384 or P-521, Ed25519, or RSA with 2048 to 8192 bits is accepted")]
     KeyStrength { key: String },
+    /// A signature that is too weak or of a kind that we do not take.
+    #[error(
+        "certificate is signed with `{algorithm}`: ECDSA, RSA or RSA-PSS over SHA-256 or more, or Ed25519 is accepted"
+    )]
+    SignatureAlgorithm { algorithm: String },
+    /// The signed part and what is around it name two algorithms.
+    #[error(
+        "certificate says that it is signed with `{algorithm}`, and around that with `{other}` or other parameters"
+    )]
+    SignatureAlgorithms { algorithm: String, other: String },
     /// An issuer without the CA flag.
     #[error("signing certificate does not have the CA flag set")]
     SigningCaFlag,
@@ -110,6 +120,7 @@ impl SvidError {
             Self::NoPath { .. } => "spiffe-id-has-path",
             Self::SanCritical => "san-critical",
             Self::KeyStrength { .. } => "key-strength",
+            Self::SignatureAlgorithm { .. } | Self::SignatureAlgorithms { .. } => "signature-algorithm",
             Self::SigningCaFlag => "signing-ca-flag",
             Self::SigningKeyCertSign => "signing-key-cert-sign",
             Self::SigningSpiffeId { .. } => "signing-spiffe-id",

@@ -7,6 +7,7 @@
 
 use x509_parser::oid_registry::{OID_KEY_TYPE_EC_PUBLIC_KEY, OID_PKCS1_RSAENCRYPTION, OID_SIG_ED25519};
 use x509_parser::public_key::PublicKey;
+use x509_parser::signature_algorithm::SignatureAlgorithm;
 use x509_parser::x509::{SubjectPublicKeyInfo, X509Version};
 
 use super::SvidError;
@@ -78,6 +79,17 @@ pub(in crate::identity) fn check_leaf(certificate: &Certificate<'_>) -> Result<(
 /// The first rule for signing certificates that `certificate` breaks.
 pub(in crate::identity) fn check_signing(certificate: &Certificate<'_>) -> Result<(), SvidError> {
     check(SIGNING, certificate)
+}
+
+/// Whether `certificate` has only critical extensions that are known here. Of an issuer in between path building asks
+/// it too, of an authority nobody: what it may do is said by whoever put it into the bundle.
+pub(in crate::identity) fn check_critical_extensions(certificate: &Certificate<'_>) -> Result<(), SvidError> {
+    critical_extension(certificate).unwrap_or(Ok(()))
+}
+
+/// Whether the key of `certificate` is strong enough for its signatures to count.
+pub(in crate::identity) fn check_key_strength(certificate: &Certificate<'_>) -> Result<(), SvidError> {
+    key_strength(certificate).unwrap_or(Ok(()))
 }
 
 /// Where the rule called `name` stands.
@@ -161,6 +173,7 @@ const LEAF: &[Rule] = &[
         Some(not(subject_is_empty && !c.san_critical, SvidError::SanCritical))
     }),
     rule("key-strength", "RFC 9325 4.5", "a public key that is strong enough", key_strength),
+    rule("signature-algorithm", SIGNATURE_SECTION, SIGNATURE_REQUIREMENT, signature_algorithm),
 ];
 
 /// Rules for the certificates that issue.
@@ -169,6 +182,10 @@ const SIGNING: &[Rule] = &[
     rule("version", "RFC 5280 4.1.2.1", "X.509 version 3", version),
     rule("duplicate-extension", "RFC 5280 4.2", "no extension occurs twice", duplicate_extension),
     rule("extension-encoding", "RFC 5280 4.2", "key usages, constraints and names are well-formed", extension_encoding),
+    Rule {
+        binding: false,
+        ..rule("critical-extension", "RFC 5280 4.2", "no critical extension that is not known here", critical_extension)
+    },
     rule("validity-order", "RFC 5280 4.1.2.5", "validity does not end before it begins", validity_order),
     rule("signing-ca-flag", "X509-SVID 4.1", "a signing certificate is a CA", |c| {
         Some(not(!c.is_ca, SvidError::SigningCaFlag))
@@ -192,7 +209,12 @@ const SIGNING: &[Rule] = &[
         Some(not(!names_trust_domain, SvidError::SigningSpiffeId { uri: printable(uri) }))
     }),
     rule("key-strength", "RFC 9325 4.5", "a public key that is strong enough", key_strength),
+    rule("signature-algorithm", SIGNATURE_SECTION, SIGNATURE_REQUIREMENT, signature_algorithm),
 ];
+
+const SIGNATURE_SECTION: &str = "RFC 5280 4.1.1.2, RFC 9325 4.5";
+const SIGNATURE_REQUIREMENT: &str =
+    "signed with ECDSA, RSA or RSA-PSS over SHA-256, SHA-384 or SHA-512, or with Ed25519";
 
 fn not(broken: bool, error: SvidError) -> Result<(), SvidError> {
     if broken { Err(error) } else { Ok(()) }
@@ -290,3 +312,30 @@ fn bits(modulus: &[u8]) -> u32 {
     let first = significant.clone().next().map_or(0, |byte| byte.leading_zeros());
     u32::try_from(significant.count()).unwrap_or(u32::MAX / 8).saturating_mul(8).saturating_sub(first)
 }
+
+fn signature_algorithm(certificate: &Certificate<'_>) -> Option<Result<(), SvidError>> {
+    /// ECDSA (RFC 5758, 3.2) and PKCS #1 (RFC 4055, 5), each with SHA-256, SHA-384 and SHA-512; Ed25519 (RFC 8410, 3).
+    const ACCEPTED: [&str; 7] = [
+        "1.2.840.10045.4.3.2",
+        "1.2.840.10045.4.3.3",
+        "1.2.840.10045.4.3.4",
+        "1.2.840.113549.1.1.11",
+        "1.2.840.113549.1.1.12",
+        "1.2.840.113549.1.1.13",
+        "1.3.101.112",
+    ];
+    let (signed, around) = (&certificate.x509.tbs_certificate.signature, &certificate.x509.signature_algorithm);
+    let algorithm = signed.algorithm.to_id_string();
+    let accepted = match SignatureAlgorithm::try_from(signed) {
+        Ok(SignatureAlgorithm::RSASSA_PSS(pss)) => SHA2.contains(&pss.hash_algorithm_oid().to_id_string().as_str()),
+        _ => ACCEPTED.contains(&algorithm.as_str()),
+    };
+    Some(match signed == around {
+        _ if !accepted => Err(SvidError::SignatureAlgorithm { algorithm }),
+        true => Ok(()),
+        false => Err(SvidError::SignatureAlgorithms { algorithm, other: around.algorithm.to_id_string() }),
+    })
+}
+
+/// SHA-256, SHA-384, SHA-512 (RFC 4055, 2.1)
+const SHA2: [&str; 3] = ["2.16.840.1.101.3.4.2.1", "2.16.840.1.101.3.4.2.2", "2.16.840.1.101.3.4.2.3"];

@@ -1,16 +1,14 @@
 //! Trust bundles: the authorities of a trust domain, and of no other.
 
 use std::collections::BTreeMap;
-use std::ops::RangeInclusive;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, TrustAnchor};
 use thiserror::Error;
 
+use super::authority::{AuthorityLimits, authority};
 use super::{BundleDocument, DocumentError, IgnoredKey, JwtAuthority};
-use crate::identity::svid::certificate::{Certificate, system_time};
-use crate::identity::svid::rules;
 use crate::identity::{SvidError, TrustDomain};
 
 /// What verifies the workloads of one trust domain: its authorities for certificates and for tokens.
@@ -18,8 +16,8 @@ use crate::identity::{SvidError, TrustDomain};
 pub struct TrustBundle {
     trust_domain: TrustDomain,
     anchors: Vec<TrustAnchor<'static>>,
-    /// Of each anchor, in the same order: a trust anchor itself has no validity, the certificate that brought it does.
-    validity: Vec<RangeInclusive<SystemTime>>,
+    /// Of each anchor, in the same order.
+    limits: Vec<AuthorityLimits>,
     skipped: Vec<SkippedAuthority>,
     jwt_authorities: Vec<JwtAuthority>,
     ignored: Vec<(usize, IgnoredKey)>,
@@ -117,7 +115,7 @@ impl TrustBundle {
         let mut bundle = Self {
             trust_domain,
             anchors: Vec::new(),
-            validity: Vec::new(),
+            limits: Vec::new(),
             skipped: Vec::new(),
             jwt_authorities: Vec::new(),
             ignored: Vec::new(),
@@ -126,9 +124,9 @@ impl TrustBundle {
         };
         for (index, certificate) in certificates.iter().enumerate() {
             match authority(certificate) {
-                Ok((anchor, validity)) => {
+                Ok((anchor, limits)) => {
                     bundle.anchors.push(anchor);
-                    bundle.validity.push(validity);
+                    bundle.limits.push(limits);
                 }
                 Err(error) => bundle.skipped.push(SkippedAuthority { index, error }),
             }
@@ -190,22 +188,10 @@ impl TrustBundle {
         self.refresh_hint
     }
 
-    /// Each authority with the time in which it may issue.
-    pub(in crate::identity) fn authorities(
-        &self,
-    ) -> impl Iterator<Item = (&TrustAnchor<'static>, &RangeInclusive<SystemTime>)> {
-        self.anchors.iter().zip(&self.validity)
+    /// Each authority with what limits it.
+    pub(in crate::identity) fn authorities(&self) -> impl Iterator<Item = (&TrustAnchor<'static>, &AuthorityLimits)> {
+        self.anchors.iter().zip(&self.limits)
     }
-}
-
-fn authority(der: &CertificateDer<'_>) -> Result<(TrustAnchor<'static>, RangeInclusive<SystemTime>), SvidError> {
-    let certificate = Certificate::parse(der)?;
-    rules::check_signing(&certificate)?;
-    let anchor = webpki::anchor_from_trusted_cert(der)
-        .map_err(|error| SvidError::Encoding { detail: format!("{error:?}") })?
-        .to_owned();
-    let validity = certificate.x509.validity();
-    Ok((anchor, system_time(validity.not_before)..=system_time(validity.not_after)))
 }
 
 /// The bundles of all trust domains that we know. They are never merged: each is asked only about its own.

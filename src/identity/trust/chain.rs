@@ -3,12 +3,13 @@
 use std::cell::RefCell;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::pki_types::{CertificateDer, SignatureVerificationAlgorithm, UnixTime};
 use thiserror::Error;
 use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
 
+use super::constraints::{Masked, Unmasking};
 use super::{TrustBundle, TrustBundleSet};
-use crate::identity::svid::certificate::Certificate;
+use crate::identity::svid::certificate::{Certificate, Purposes};
 use crate::identity::svid::rules;
 use crate::identity::{SvidError, X509Svid};
 
@@ -23,6 +24,23 @@ pub enum ChainUsage {
     Client,
     /// The server.
     Server,
+}
+
+impl ChainUsage {
+    /// Whether an extended key usage allows it.
+    pub(super) const fn is_among(self, purposes: Purposes) -> bool {
+        match self {
+            Self::Client => purposes.client_auth,
+            Self::Server => purposes.server_auth,
+        }
+    }
+
+    const fn key_usage(self) -> KeyUsage {
+        match self {
+            Self::Client => KeyUsage::client_auth(),
+            Self::Server => KeyUsage::server_auth(),
+        }
+    }
 }
 
 /// Why a chain does not prove its leaf.
@@ -56,8 +74,8 @@ pub enum ChainError {
     /// A path longer than an issuer allows.
     #[error("the chain is longer than an issuer's path length constraint allows")]
     PathLength,
-    /// A name outside an issuer's constraints. URI constraints are not evaluated: any of them refuses.
-    #[error("a name is outside an issuer's name constraints, or they constrain URIs, which is not supported")]
+    /// A name outside an issuer's constraints, or constraints that are malformed or of directory names.
+    #[error("a name is outside an issuer's name constraints, or they are malformed or constrain directory names")]
     NameConstraints,
     /// A signature by an algorithm or key that is too weak or not known.
     #[error("a certificate is signed with an algorithm or key that is not accepted")]
@@ -65,6 +83,9 @@ pub enum ChainError {
     /// An issuer whose extended key usage excludes this use.
     #[error("an issuer's extended key usage excludes TLS on this side")]
     IssuerPurpose,
+    /// A leaf that the rules can read and path validation cannot.
+    #[error("path validation cannot read the certificate: {detail}")]
+    Leaf { detail: String },
     /// Anything else that path validation refuses.
     #[error("path validation refused the chain: {detail}")]
     Path { detail: String },
@@ -86,6 +107,7 @@ impl ChainError {
             Self::NameConstraints => "name-constraints",
             Self::SignatureAlgorithm => "signature-algorithm",
             Self::IssuerPurpose => "issuer-extended-key-usage",
+            Self::Leaf { .. } => "encoding",
         }
     }
 }
@@ -135,55 +157,93 @@ impl TrustBundle {
         }
         let (leaf, intermediates) =
             chain.split_first().ok_or_else(|| ChainError::Path { detail: "no certificate".to_owned() })?;
-        let path_error = |error: webpki::Error| self.chain_error(error);
-        let leaf = EndEntityCert::try_from(leaf).map_err(path_error)?;
+        let leaf = EndEntityCert::try_from(leaf).map_err(leaf_error)?;
+        let (mut masked, mut shown) = (Vec::new(), Vec::new());
+        for der in intermediates {
+            let issuer = Masked::of(der);
+            shown.push(Masked::shown(issuer.as_ref(), der));
+            masked.extend(issuer);
+        }
+        let algorithms = webpki::ALL_VERIFICATION_ALGS.iter();
+        let algorithms: Vec<_> =
+            algorithms.map(|algorithm| Unmasking { algorithm: *algorithm, masked: &masked }).collect();
+        let algorithms: Vec<&dyn SignatureVerificationAlgorithm> = algorithms.iter().map(|one| one as _).collect();
 
         // webpki's own error type has no room for our reasons; the first one stands for the path.
         let refused = RefCell::new(None);
         let verify_path = |path: &VerifiedPath<'_>| {
-            self.check_path(path, now).map_err(|error| {
+            self.check_path(path, svid, &masked, usage, now).map_err(|error| {
                 refused.borrow_mut().get_or_insert(error);
                 PATH_REFUSED
             })
         };
-        let usage = match usage {
-            ChainUsage::Client => KeyUsage::client_auth(),
-            ChainUsage::Server => KeyUsage::server_auth(),
-        };
         let result = leaf.verify_for_usage(
-            webpki::ALL_VERIFICATION_ALGS,
+            &algorithms,
             self.anchors(),
-            intermediates,
+            &shown,
             unix_time(now),
-            usage,
+            usage.key_usage(),
             None,
             Some(&verify_path),
         );
         match (result, refused.into_inner()) {
             (Ok(_), _) => Ok(()),
             (Err(PATH_REFUSED), Some(error)) => Err(error),
-            (Err(error), _) => Err(path_error(error)),
+            (Err(error), _) => Err(self.chain_error(error, intermediates)),
         }
     }
 
-    /// What stock path building leaves out: whether each issuer is a signing certificate as SPIFFE defines it, and
-    /// whether the authority's own time has not run out.
-    fn check_path(&self, path: &VerifiedPath<'_>, now: SystemTime) -> Result<(), ChainError> {
+    /// What stock path building leaves out: whether each issuer is a signing certificate as SPIFFE defines it, whether
+    /// it may name this trust domain, and the limits of the authority itself.
+    fn check_path(
+        &self,
+        path: &VerifiedPath<'_>,
+        svid: &X509Svid,
+        masked: &[Masked],
+        usage: ChainUsage,
+        now: SystemTime,
+    ) -> Result<(), ChainError> {
+        // Of the URIs below the issuer that is looked at, from the leaf up.
+        let mut hosts = vec![svid.id().trust_domain().to_owned()];
         for issuer in path.intermediate_certificates() {
             let der = issuer.der();
             let certificate = Certificate::parse(&der).map_err(ChainError::Issuer)?;
             rules::check_signing(&certificate).map_err(ChainError::Issuer)?;
+            let tbs = certificate.x509.tbs_certificate.as_ref();
+            let mut constraints = masked.iter().filter_map(|masked| masked.binding(tbs));
+            if !constraints.all(|constraints| hosts.iter().all(|host| constraints.permit(host))) {
+                return Err(ChainError::NameConstraints);
+            }
+            // INVARIANT: a signing certificate that keeps the rules has no URI, or a SPIFFE ID as the only one.
+            hosts.extend(certificate.id.and_then(Result::ok).map(|id| id.trust_domain().to_owned()));
         }
-        let in_time = self.authorities().any(|(anchor, validity)| anchor == path.anchor() && validity.contains(&now));
-        if in_time { Ok(()) } else { Err(ChainError::IssuerValidity) }
+        // Several certificates may bring one name and key; it takes one of them to vouch for the path.
+        let same = self.authorities().filter(|(anchor, _)| *anchor == path.anchor());
+        let mut verdict = Err(ChainError::IssuerValidity);
+        for (_, limits) in same {
+            verdict = limits.admit(path, &hosts, usage, now);
+            if verdict.is_ok() {
+                break;
+            }
+        }
+        verdict
     }
 
-    fn chain_error(&self, error: webpki::Error) -> ChainError {
+    fn chain_error(&self, error: webpki::Error, intermediates: &[CertificateDer<'_>]) -> ChainError {
         use webpki::Error as E;
         let trust_domain = || self.trust_domain().to_string();
         #[expect(clippy::wildcard_enum_match_arm, reason = "webpki's error is non_exhaustive; the rest is refused too")]
         match error {
             E::UnknownIssuer => ChainError::UnknownIssuer { trust_domain: trust_domain() },
+            // A signature by a key that is too weak is not found good, for whatever it is worth.
+            E::InvalidSignatureForPublicKey
+            | E::UnsupportedSignatureAlgorithmContext(_)
+            | E::UnsupportedSignatureAlgorithmForPublicKeyContext(_)
+            | E::SignatureAlgorithmMismatch
+                if let Some(weakness) = intermediates.iter().find_map(weakness) =>
+            {
+                ChainError::Issuer(weakness)
+            }
             E::InvalidSignatureForPublicKey => ChainError::Signature { trust_domain: trust_domain() },
             // The leaf's own validity has been judged before, by the clock that webpki was given.
             E::CertExpired { .. } | E::CertNotValidYet { .. } | E::InvalidCertValidity => ChainError::IssuerValidity,
@@ -196,9 +256,32 @@ impl TrustBundle {
             | E::UnsupportedSignatureAlgorithmForPublicKeyContext(_)
             | E::SignatureAlgorithmMismatch => ChainError::SignatureAlgorithm,
             E::RequiredEkuNotFoundContext(_) | E::EmptyEkuExtension => ChainError::IssuerPurpose,
-            other => ChainError::Path { detail: format!("{other:?}") },
+            // An issuer that cannot be used as it is: ours is the better word for what is wrong with it.
+            other => match intermediates.iter().find_map(defect) {
+                Some(defect) => ChainError::Issuer(defect),
+                None => ChainError::Path { detail: format!("{other:?}") },
+            },
         }
     }
+}
+
+/// That its key is too weak for what it signs to count.
+fn weakness(der: &CertificateDer<'_>) -> Option<SvidError> {
+    Certificate::parse(der).and_then(|certificate| rules::check_key_strength(&certificate)).err()
+}
+
+/// What makes a certificate unfit to issue anything.
+fn defect(der: &CertificateDer<'_>) -> Option<SvidError> {
+    let certificate = Certificate::parse(der);
+    let judged = certificate.and_then(|certificate| {
+        rules::check_signing(&certificate)?;
+        rules::check_critical_extensions(&certificate)
+    });
+    judged.err()
+}
+
+fn leaf_error(error: webpki::Error) -> ChainError {
+    ChainError::Leaf { detail: format!("{error:?}") }
 }
 
 /// Nothing else in webpki says this as long as no key is listed as distrusted, and none is.

@@ -1,7 +1,9 @@
 //! Whom we trust: bundles by trust domain, and path validation against exactly one of them.
 
+mod authority;
 mod bundle;
 mod chain;
+mod constraints;
 mod document;
 mod expiry;
 mod jwk;
