@@ -18,7 +18,7 @@ use crate::audit::{Audit, AuditError};
 use crate::config::{Config, Direction, ListenerConfig, LogFormat, ProtocolConfig, RoleConfig};
 use crate::drain::{self, DrainTrigger, DrainWatch};
 use crate::enforce::EnforcementPoint;
-use crate::identity::{Clock, FileSource, FileSourcePaths, SourceError, X509Source};
+use crate::identity::{FileSource, IdentityStore, SourceError, X509Source};
 use crate::listener::{BindError, Bound, Listener, Served, Slots, accept};
 use crate::policy::{PolicyErrors, PolicySource, PolicyStore};
 use crate::protocol::http::{HttpListener, Speaks};
@@ -30,8 +30,11 @@ use crate::telemetry::{ListenerMetrics, PolicyMetrics, SvidMetrics};
 use crate::tls::ServerTls;
 use crate::upstream::{StreamUpstream, Upstream, UpstreamOptions};
 
+mod identity;
 mod reload;
 mod status;
+
+pub(crate) use identity::identity_store;
 
 /// How often idle upstream connections are looked through.
 const RETIRE_EVERY: Duration = Duration::from_secs(10);
@@ -85,7 +88,10 @@ pub struct App {
 /// What all threads share.
 #[derive(Debug)]
 struct Shared {
-    identity: Arc<FileSource>,
+    identity: Arc<IdentityStore>,
+    files: FileSource,
+    /// The number of the generation that the log has been told of.
+    announced: Mutex<Option<u64>>,
     policies: Arc<PolicyStore>,
     audit: Arc<Audit>,
     policy_metrics: PolicyMetrics,
@@ -123,7 +129,8 @@ impl App {
         logs::init(format, &config.log.filter)?;
         let metrics = metrics::install()?;
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-        let (identity, missing) = identity(&config)?;
+        let (identity, files) = identity_store(&config);
+        let missing = identity::start(&files)?;
         let policies = Arc::new(PolicyStore::open(policy_source(&config)).map_err(StartError::Policy)?);
         let audit = Arc::new(Audit::open(&config.audit)?);
         let bound = config
@@ -133,7 +140,9 @@ impl App {
             .collect::<Result<Vec<_>, _>>()?;
         let admin = AdminServer::bind(config.health.as_ref(), &config.admin)?;
         let shared = Arc::new(Shared {
+            announced: Mutex::new(identity.current().map(|own| own.number)),
             identity,
+            files,
             policies,
             audit,
             policy_metrics: PolicyMetrics::new(),
@@ -206,6 +215,7 @@ async fn control(
     };
     let doors = tokio::spawn(admin.serve(Arc::new(state), metrics.clone()));
     let reloading = tokio::spawn(reload::keep_reloading(Arc::clone(config), Arc::clone(shared), hangup));
+    let announcing = tokio::spawn(identity::keep_announcing(Arc::clone(shared)));
     let upkeep = tokio::spawn(metrics.keep_up());
     let cause = tokio::select! {
         _ = terminate.recv() => "SIGTERM",
@@ -221,6 +231,7 @@ async fn control(
     };
     tracing::info!(left = drained.left, "drained");
     reloading.abort();
+    announcing.abort();
     upkeep.abort();
     doors.abort();
     Ok(())
@@ -248,7 +259,7 @@ fn data_path(
                     continue;
                 }
             };
-            let source: Arc<dyn X509Source> = Arc::<FileSource>::clone(&shared.identity);
+            let source: Arc<dyn X509Source> = Arc::<IdentityStore>::clone(&shared.identity);
             let listener = Arc::new(prepared.on_this_thread(config, source));
             if let Served::Http(http) = &listener.served {
                 https.push(Arc::clone(http));
@@ -338,29 +349,6 @@ impl Shared {
         if let Some(own) = self.identity.current() {
             self.svid_metrics.in_force(own.number, own.svid.not_before(), own.svid.not_after());
         }
-    }
-}
-
-/// Our identity from its files. Files that nobody has written yet are waited for, with the reason; everything else that is wrong with
-/// them would not go away by waiting.
-fn identity(config: &Config) -> Result<(Arc<FileSource>, Option<String>), SourceError> {
-    let source = FileSource::waiting(identity_paths(config), Clock::system());
-    match source.reload() {
-        Ok(_) => Ok((Arc::new(source), None)),
-        Err(missing) if missing.is_missing_file() => {
-            tracing::warn!(%missing, "there is no identity yet; waiting");
-            Ok((Arc::new(source), Some(missing.to_string())))
-        }
-        Err(error) => Err(error),
-    }
-}
-
-/// The files that a configuration names.
-pub(crate) fn identity_paths(config: &Config) -> FileSourcePaths {
-    FileSourcePaths {
-        certificate: config.identity.certificate.clone(),
-        private_key: config.identity.private_key.clone(),
-        bundles: config.identity.trust_bundles.clone(),
     }
 }
 

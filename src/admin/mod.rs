@@ -12,4 +12,6 @@ mod status;
 
 pub use probe::{ProbeError, ProbeTarget, probe_ready, probe_status};
 pub use server::{Addresses, AdminError, AdminServer};
-pub use status::{AdminState, AuditStatus, IdentityStatus, ListenerStatus, NotReady, PolicyStatus, Status};
+pub use status::{
+    AdminState, AuditStatus, FaultStatus, IdentityStatus, ListenerStatus, NotReady, PartStatus, PolicyStatus, Status,
+};

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use serde::{Serialize, Serializer};
 
 use crate::audit::Rfc3339;
+use crate::identity::PartHealth;
 
 /// The app as the doors see it. Every call is answered at once, from what is in memory.
 pub trait AdminState: Debug + Send + Sync {
@@ -66,6 +67,50 @@ pub struct IdentityStatus {
     pub trust_domains: Vec<String>,
     /// Why the last change could not be put in force, until one could.
     pub last_error: Option<String>,
+    /// Each source of SVID and bundles.
+    pub parts: Vec<PartStatus>,
+}
+
+/// How a source of our identity fares.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PartStatus {
+    /// `files`, `workload_api`, `federation of …`.
+    pub part: String,
+    /// When it last had something that can be used, or nothing new.
+    #[serde(serialize_with = "rfc3339")]
+    pub last_success: Option<SystemTime>,
+    /// What went wrong last.
+    pub last_error: Option<FaultStatus>,
+}
+
+/// What went wrong with a source.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct FaultStatus {
+    /// Whether it is still so.
+    pub standing: bool,
+    /// Since when it has been so, or was.
+    #[serde(serialize_with = "rfc3339")]
+    pub since: Option<SystemTime>,
+    /// When it was seen last.
+    #[serde(serialize_with = "rfc3339")]
+    pub at: Option<SystemTime>,
+    /// The cause's name, as metrics have it.
+    pub rule: &'static str,
+    /// The cause.
+    pub message: String,
+}
+
+impl From<PartHealth> for PartStatus {
+    fn from(health: PartHealth) -> Self {
+        let last_error = health.last_error.map(|fault| FaultStatus {
+            standing: fault.is_standing,
+            since: Some(fault.since),
+            at: Some(fault.at),
+            rule: fault.rule,
+            message: fault.message,
+        });
+        Self { part: health.part.to_string(), last_success: health.last_success, last_error }
+    }
 }
 
 /// What decides.

@@ -7,9 +7,9 @@ use tokio::signal::unix::Signal;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
-use super::{Faults, Shared};
+use super::{Faults, Shared, identity};
 use crate::config::Config;
-use crate::identity::{self, X509Source as _};
+use crate::identity::X509Source as _;
 use crate::policy::{self, PolicyGeneration};
 use crate::telemetry::Reload;
 
@@ -43,35 +43,11 @@ pub(super) async fn keep_reloading(config: Arc<Config>, shared: Arc<Shared>, mut
         // Many policies take a while to compile, and this thread answers probes.
         let reloading = Arc::clone(&shared);
         let looked = spawn_blocking(move || {
-            reload_identity(&reloading);
+            identity::reload(&reloading);
             reload_policies(&reloading);
         });
         if let Err(error) = looked.await {
             tracing::error!(%error, "a reload ended by a panic; what was in force stays so");
-        }
-    }
-}
-
-fn reload_identity(shared: &Shared) {
-    match shared.identity.reload() {
-        Ok(identity::Reloaded::Unchanged) => shared.faults().identity = None,
-        Ok(identity::Reloaded::Swapped(generation)) => {
-            shared.faults().identity = None;
-            shared.svid_metrics.rotation(Reload::Swapped);
-            shared.describe();
-            if let Some(own) = shared.identity.current() {
-                tracing::info!(generation, spiffe_id = %own.svid.id(), "identity rotated");
-            }
-        }
-        Err(error) => {
-            // Until the first one came, nothing that was good is being kept: we wait.
-            let what = if shared.identity.current().is_some() {
-                shared.svid_metrics.rotation(Reload::Failed);
-                "identity not reloaded; the last good one stays in force"
-            } else {
-                "there is no identity yet; waiting"
-            };
-            say_once(&mut shared.faults().identity, error.to_string(), what);
         }
     }
 }
@@ -105,7 +81,7 @@ fn reload_policies(shared: &Shared) {
     }
 }
 
-fn say_once(said: &mut Option<String>, error: String, what: &'static str) {
+pub(super) fn say_once(said: &mut Option<String>, error: String, what: &'static str) {
     if said.as_ref() != Some(&error) {
         tracing::error!(%error, "{what}");
         *said = Some(error);

@@ -6,7 +6,9 @@ use std::time::SystemTime;
 use tokio::sync::Notify;
 
 use super::{Prepared, Shared};
-use crate::admin::{AdminState, AuditStatus, IdentityStatus, ListenerStatus, NotReady, PolicyStatus, Status};
+use crate::admin::{
+    AdminState, AuditStatus, IdentityStatus, ListenerStatus, NotReady, PartStatus, PolicyStatus, Status,
+};
 use crate::config::{AuditSinkConfig, Config};
 use crate::drain::DrainWatch;
 use crate::identity::X509Source as _;
@@ -33,9 +35,9 @@ impl AdminState for State {
         match self.shared.identity.current() {
             None => because(
                 "identity",
-                match &self.shared.faults().identity {
-                    Some(fault) => format!("there is no SVID yet: {fault}"),
-                    None => "there is no SVID yet".into(),
+                match self.standing_faults() {
+                    faults if faults.is_empty() => "there is no SVID yet".into(),
+                    faults => format!("there is no SVID yet: {}", faults.join("; ")),
                 },
             ),
             Some(own) if own.expired(SystemTime::now()) => because("identity", "our own SVID has expired".into()),
@@ -69,17 +71,22 @@ impl AdminState for State {
 }
 
 impl State {
+    /// What is wrong with the sources of our identity now.
+    fn standing_faults(&self) -> Vec<String> {
+        let health = self.shared.identity.health();
+        health.iter().filter_map(|part| Some(format!("{}: {}", part.part, part.standing()?.message))).collect()
+    }
+
     fn identity(&self) -> IdentityStatus {
-        let faults = self.shared.faults();
+        let faults = self.standing_faults();
+        let last_error = (!faults.is_empty()).then(|| faults.join("; "));
+        let source = self.config.identity.source.as_str();
+        let parts = self.shared.identity.health().into_iter().map(PartStatus::from).collect();
         let Some(own) = self.shared.identity.current() else {
-            return IdentityStatus {
-                source: "files",
-                last_error: faults.identity.clone(),
-                ..IdentityStatus::default()
-            };
+            return IdentityStatus { source, last_error, parts, ..IdentityStatus::default() };
         };
         IdentityStatus {
-            source: "files",
+            source,
             spiffe_id: Some(own.svid.id().to_string()),
             not_before: Some(own.svid.not_before()),
             not_after: Some(own.svid.not_after()),
@@ -87,7 +94,8 @@ impl State {
             sha256: Some(own.svid.sha256().to_owned()),
             generation: Some(own.number),
             trust_domains: own.bundles.iter().map(|bundle| bundle.trust_domain().to_string()).collect(),
-            last_error: faults.identity.clone(),
+            last_error,
+            parts,
         }
     }
 

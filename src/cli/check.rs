@@ -12,11 +12,12 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use super::overrides::ConfigArgs;
 use super::{FAILURE, colour};
 use crate::admin::AdminServer;
-use crate::app::{identity_paths, policy_source};
+use crate::app::{identity_store, policy_source};
 use crate::config::{
-    AuditSinkConfig, Config, Direction, PasswordSource, ProtocolConfig, RoleConfig, UpstreamCa, UpstreamTls,
+    AuditSinkConfig, Config, Direction, IdentitySourceConfig, PasswordSource, ProtocolConfig, RoleConfig, UpstreamCa,
+    UpstreamTls,
 };
-use crate::identity::{FileSource, X509Source as _};
+use crate::identity::X509Source as _;
 use crate::listener::Bound;
 use crate::policy::PolicyGeneration;
 
@@ -75,14 +76,18 @@ impl Report {
 }
 
 fn identity(config: &Config, report: &mut Report) {
-    let source = match FileSource::open(identity_paths(config)) {
-        Ok(source) => source,
+    let (store, files) = identity_store(config);
+    match files.reload() {
+        Ok(_) => {}
         Err(error) if error.is_missing_file() => {
             return report.bad("identity", &format!("{error}: `portcullis run` would wait for it"));
         }
         Err(error) => return report.bad("identity", &error.to_string()),
-    };
-    let Some(own) = source.current() else { return report.bad("identity", "nothing was loaded") };
+    }
+    if let IdentitySourceConfig::WorkloadApi { address, .. } = &config.identity.source {
+        return report.notice("identity", &format!("comes from the Workload API at `{address}`, which is not asked"));
+    }
+    let Some(own) = store.current() else { return report.bad("identity", "nothing was loaded") };
     match own.svid.not_after().duration_since(SystemTime::now()) {
         Ok(left) => report.good("identity", &format!("{} expires in {}", own.svid.id(), roughly(left.as_secs()))),
         Err(_past) => report.bad("identity", &format!("{} has expired", own.svid.id())),

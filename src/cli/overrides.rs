@@ -50,6 +50,8 @@ impl ConfigArgs {
             shutdown_timeout: self.shutdown_timeout,
             reload_interval: self.reload_interval,
             connect_timeout: self.connect_timeout,
+            // SPIFFE Workload Endpoint, section 4: clients look here unless told otherwise.
+            spiffe_endpoint_socket: std::env::var("SPIFFE_ENDPOINT_SOCKET").ok().filter(|text| !text.is_empty()),
         }
     }
 }

@@ -99,7 +99,7 @@ impl RoleConfig {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RoleOf {
     /// The workload with this SPIFFE ID, or those below it (`…/*`).
-    Workload(super::PeerPattern),
+    Workload(crate::identity::SpiffeIdPattern),
     /// The members of this stage.
     Stage(Box<str>),
 }

@@ -8,9 +8,10 @@ use super::listener::{ListenerError, parse_mode};
 use super::reading::Reading;
 use super::upstream::{parse_mtls, parse_plain, parse_postgres, parse_stream};
 use super::{
-    Direction, ListenAddress, PeerMatcher, PeerPattern, PostgresConfig, TcpConfig, UpstreamConfig, UpstreamScheme,
-    address, peer, postgres, tcp,
+    Direction, ListenAddress, PeerMatcher, PostgresConfig, TcpConfig, UpstreamConfig, UpstreamScheme, address, peer,
+    postgres, tcp,
 };
+use crate::identity::SpiffeIdPattern;
 
 /// What differs between the directions.
 pub(super) trait Ends {
@@ -190,7 +191,7 @@ fn peers(reading: &mut Reading<'_>, path: &KeyPath, keys: &OneOrMany) -> Option<
         OneOrMany::One(text) if text == "any" => Some(PeerMatcher::AnyInOwnTrustDomain),
         OneOrMany::One(text) => one_peer(reading, path, text).map(|pattern| PeerMatcher::OneOf(vec![pattern])),
         OneOrMany::Many(texts) => {
-            let patterns: Vec<Option<PeerPattern>> =
+            let patterns: Vec<Option<SpiffeIdPattern>> =
                 texts.iter().enumerate().map(|(index, text)| one_peer(reading, &path.index(index), text)).collect();
             patterns.into_iter().collect::<Option<_>>().map(PeerMatcher::OneOf)
         }
@@ -198,7 +199,7 @@ fn peers(reading: &mut Reading<'_>, path: &KeyPath, keys: &OneOrMany) -> Option<
 }
 
 /// A SPIFFE ID, or those below it, of a trust domain that has a bundle.
-pub(super) fn one_peer(reading: &mut Reading<'_>, path: &KeyPath, text: &str) -> Option<PeerPattern> {
+pub(super) fn one_peer(reading: &mut Reading<'_>, path: &KeyPath, text: &str) -> Option<SpiffeIdPattern> {
     let pattern = reading.report.check(path, peer::parse(text))?;
     let trust_domain = pattern.id().trust_domain();
     match &reading.trust_domains {

@@ -10,6 +10,7 @@ use thiserror::Error;
 use super::ends::Ends;
 use super::errors::Advice;
 use super::file::{KeyPath, LimitKeys, ListenerKeys, ProtocolKey};
+use super::identity::token;
 use super::reading::Reading;
 use super::upstream::{parse_host, parse_known_host};
 use super::{
@@ -82,6 +83,7 @@ fn protocol<D: Ends>(
         ("unsafe_allow_dot_segments", S3, keys.unsafe_allow_dot_segments.is_some()),
         ("merge_slashes", HTTP, keys.merge_slashes.is_some()),
         ("unsafe_allow_override_headers", HTTP, keys.unsafe_allow_override_headers.is_some()),
+        ("token", &[ProtocolKey::Http, ProtocolKey::S3], keys.token.is_some()),
         ("lifetime", &[ProtocolKey::Tcp], keys.database.lifetime.is_some()),
         ("authentication_timeout", &[ProtocolKey::Postgres], keys.database.authentication_timeout.is_some()),
     ];
@@ -93,6 +95,7 @@ fn protocol<D: Ends>(
         }
     }
     let hosts = each(reading, &at.key("hosts"), keys.hosts.as_deref(), parse_known_host);
+    let token = token(reading, &at.key("token"), keys.token.as_ref());
     match speaks {
         ProtocolKey::Http => {
             let path = at.key("unsafe_allow_override_headers");
@@ -101,6 +104,7 @@ fn protocol<D: Ends>(
                 hosts: hosts?,
                 merge_slashes: keys.merge_slashes.unwrap_or(false),
                 unsafe_allow_override_headers: headers?,
+                token: token?,
             }))
         }
         ProtocolKey::S3 => {
@@ -111,6 +115,7 @@ fn protocol<D: Ends>(
                 hosts: hosts?,
                 host_suffixes: suffixes?,
                 unsafe_allow_dot_segments: keys.unsafe_allow_dot_segments.unwrap_or(false),
+                token: token?,
             }))
         }
         ProtocolKey::Tcp => keys.direction.tcp(reading, at, &keys.database).map(ProtocolConfig::Tcp),

@@ -1,6 +1,5 @@
 //! From the text of a file to a [`Config`], every problem collected on the way.
 
-use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::time::Duration;
@@ -10,16 +9,16 @@ use tracing_subscriber::EnvFilter;
 
 use super::errors::{Advice, ConfigErrors, Finding, Report, errors};
 use super::file::{
-    AdminKeys, AuditKeys, AuditSinkKey, ConfigFile, DurationKey, HealthKeys, IdentityKeys, IdentitySource, KeyPath,
-    LogKeys, Node, PolicyKeys, Value, conform, conform_override, nearest, read,
+    AdminKeys, AuditKeys, AuditSinkKey, ConfigFile, DurationKey, HealthKeys, KeyPath, LogKeys, Node, PolicyKeys, Value,
+    conform, conform_override, nearest, read,
 };
+use super::identity::identity;
 use super::listener::{Inherited, limits, listener};
 use super::reading::{Reading, endpoint_name};
 use super::{
-    AdminConfig, AuditConfig, AuditSinkConfig, Config, HealthConfig, IdentityConfig, Limits, ListenerConfig, LogConfig,
-    LogFormat, OnAuditFailure, PolicyConfig, TlsVersion, UnknownNames, address, duration,
+    AdminConfig, AuditConfig, AuditSinkConfig, Config, HealthConfig, Limits, ListenerConfig, LogConfig, LogFormat,
+    OnAuditFailure, PolicyConfig, TlsVersion, UnknownNames, address, duration,
 };
-use crate::identity::{SpiffeIdError, TrustDomain};
 
 /// What flags and environment variables say in place of the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -34,6 +33,8 @@ pub struct Overrides {
     pub shutdown_timeout: Option<Duration>,
     /// `--reload-interval`.
     pub reload_interval: Option<Duration>,
+    /// `SPIFFE_ENDPOINT_SOCKET`: where the Workload API is if the file does not say it.
+    pub spiffe_endpoint_socket: Option<String>,
     /// `--connect-timeout`: for every listener.
     pub connect_timeout: Option<Duration>,
 }
@@ -126,7 +127,9 @@ impl Overrides {
 
 fn config(reading: &mut Reading<'_>, file: ConfigFile, overrides: &Overrides) -> Option<Config> {
     let root = KeyPath::root();
-    let identity = file.identity.and_then(|keys| identity(reading, &root.key("identity"), keys));
+    let identity = file
+        .identity
+        .and_then(|keys| identity(reading, &root.key("identity"), keys, overrides.spiffe_endpoint_socket.as_deref()));
     let policy = file.policy.and_then(|keys| policy(reading, &root.key("policy"), keys));
     let limits = limits(reading, &root.key("limits"), file.limits.as_ref(), &Limits::default());
     let inherited = Inherited {
@@ -175,45 +178,6 @@ fn config(reading: &mut Reading<'_>, file: ConfigFile, overrides: &Overrides) ->
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 /// A rotation is to be in force within about a second.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(1);
-
-fn identity(reading: &mut Reading<'_>, at: &KeyPath, keys: IdentityKeys) -> Option<IdentityConfig> {
-    if keys.source == Some(IdentitySource::WorkloadApi) {
-        reading.refuse::<()>(&at.key("source"), FileError::WorkloadApi);
-    }
-    let trust_bundles =
-        keys.trust_bundles.and_then(|bundles| trust_bundles(reading, &at.key("trust_bundles"), bundles));
-    reading.trust_domains = trust_bundles.as_ref().map(|bundles| bundles.keys().map(ToString::to_string).collect());
-    Some(IdentityConfig {
-        certificate: reading.path(&keys.certificate?),
-        private_key: reading.path(&keys.private_key?),
-        trust_bundles: trust_bundles?,
-    })
-}
-
-fn trust_bundles(
-    reading: &mut Reading<'_>,
-    at: &KeyPath,
-    keys: BTreeMap<String, String>,
-) -> Option<BTreeMap<TrustDomain, std::path::PathBuf>> {
-    let mut bundles = Some(BTreeMap::new());
-    for (name, path) in keys {
-        match TrustDomain::parse(&name) {
-            Ok(trust_domain) => {
-                let path = reading.path(&path);
-                bundles = bundles.map(|mut bundles| {
-                    bundles.insert(trust_domain, path);
-                    bundles
-                });
-            }
-            Err(error) => {
-                let error = FileError::TrustDomain { name: name.clone(), error };
-                reading.report.key(&at.key(&name), error.to_string(), error.advice());
-                bundles = None;
-            }
-        }
-    }
-    bundles
-}
 
 fn policy(reading: &mut Reading<'_>, at: &KeyPath, keys: PolicyKeys) -> Option<PolicyConfig> {
     for (index, name) in keys.known_endpoints.iter().enumerate() {
@@ -311,10 +275,6 @@ fn unsafe_options(tree: &Node) -> Vec<String> {
 enum FileError {
     #[error("the file has no listener")]
     NoListener,
-    #[error("`source: workload_api` comes in a later version")]
-    WorkloadApi,
-    #[error("`{name}` is not a trust domain: {error}")]
-    TrustDomain { name: String, error: SpiffeIdError },
     #[error("`admin` has neither `listen` nor `socket`")]
     EmptyAdmin,
     #[error("`{address}` is not on loopback: who reaches it can stop this sidecar")]
@@ -331,11 +291,6 @@ impl Advice for FileError {
     fn advice(&self) -> Option<String> {
         Some(match self {
             Self::NoListener => "add an entry to `inbound` or `outbound`".into(),
-            Self::WorkloadApi => "write `source: files` and let a helper keep the files fresh".into(),
-            Self::TrustDomain { name, .. } => match name.strip_prefix("spiffe://") {
-                Some(bare) => format!("write `{}`", bare.split('/').next().unwrap_or(bare)),
-                None => "write a name, for example `pipeline.example`".into(),
-            },
             Self::EmptyAdmin => "name one of the two, or remove `admin`".into(),
             Self::AdminOffLoopback { address } => {
                 format!(

@@ -10,6 +10,7 @@ pub mod duration;
 mod ends;
 mod errors;
 mod file;
+mod identity;
 mod limits;
 mod listener;
 mod load;
@@ -30,10 +31,14 @@ pub use database::{
 pub use document::list_of_document;
 pub use errors::{ConfigErrors, ConfigProblem, Place};
 pub use file::{nearest, schema, schema_text};
+pub use identity::{
+    CrlConfig, FederationConfig, FederationProfile, IdentityConfig, IdentitySourceConfig, SvidChoice, TokenConfig,
+    TokenIssuer, WorkloadApiAddress,
+};
 pub use limits::Limits;
 pub use load::Overrides;
 pub use settings::{
-    AdminConfig, AuditConfig, AuditSinkConfig, Config, Direction, HealthConfig, HttpConfig, IdentityConfig,
-    ListenAddress, ListenerConfig, LogConfig, LogFormat, OnAuditFailure, PeerMatcher, PeerPattern, PolicyConfig,
-    ProtocolConfig, S3Config, TlsVersion, UnknownNames, UpstreamConfig, UpstreamScheme,
+    AdminConfig, AuditConfig, AuditSinkConfig, Config, Direction, HealthConfig, HttpConfig, ListenAddress,
+    ListenerConfig, LogConfig, LogFormat, OnAuditFailure, PeerMatcher, PolicyConfig, ProtocolConfig, S3Config,
+    TlsVersion, UnknownNames, UpstreamConfig, UpstreamScheme,
 };

@@ -2,48 +2,20 @@
 
 use thiserror::Error;
 
+use super::PeerMatcher;
 use super::errors::Advice;
-use super::{PeerMatcher, PeerPattern};
-use crate::identity::{SpiffeId, SpiffeIdError, TrustDomain};
+use crate::identity::{PatternError, SpiffeId, SpiffeIdError, SpiffeIdPattern, TrustDomain};
 
 /// Reads one SPIFFE ID, or `spiffe://TRUST-DOMAIN/PATH/*`.
-pub(super) fn parse(text: &str) -> Result<PeerPattern, PeerError> {
+pub(super) fn parse(text: &str) -> Result<SpiffeIdPattern, PeerError> {
     if text == "any" {
         return Err(PeerError::AnyInList);
     }
-    let (id, below) = match text.strip_suffix("/*") {
-        Some(id) => (id, true),
-        None => (text, false),
-    };
-    if id.contains('*') {
-        return Err(PeerError::Wildcard { text: text.into() });
-    }
-    let id = SpiffeId::parse(id).map_err(|error| PeerError::Id { text: text.into(), error })?;
-    match below {
-        true => Ok(PeerPattern::Below(id)),
-        false if id.is_workload() => Ok(PeerPattern::Exactly(id)),
-        false => Err(PeerError::TrustDomain { text: text.into() }),
-    }
-}
-
-impl PeerPattern {
-    /// The ID, or what stands before `/*`.
-    #[must_use]
-    pub const fn id(&self) -> &SpiffeId {
-        match self {
-            Self::Exactly(id) | Self::Below(id) => id,
-        }
-    }
-
-    /// Whether a workload with this ID may answer.
-    #[must_use]
-    pub fn matches(&self, id: &SpiffeId) -> bool {
-        match self {
-            Self::Exactly(expected) => expected == id,
-            // An ID has no empty segments and no trailing slash: what follows the slash is at least one segment.
-            Self::Below(above) => id.as_str().strip_prefix(above.as_str()).is_some_and(|rest| rest.starts_with('/')),
-        }
-    }
+    SpiffeIdPattern::parse(text).map_err(|error| match error {
+        PatternError::Wildcard => PeerError::Wildcard { text: text.into() },
+        PatternError::TrustDomain => PeerError::TrustDomain { text: text.into() },
+        PatternError::Id(error) => PeerError::Id { text: text.into(), error },
+    })
 }
 
 impl PeerMatcher {
@@ -89,28 +61,6 @@ mod tests {
 
     fn id(text: &str) -> SpiffeId {
         SpiffeId::parse(text).unwrap()
-    }
-
-    #[test]
-    fn an_id_matches_itself_only() {
-        let pattern = parse("spiffe://td/ns/a").unwrap();
-        assert!(pattern.matches(&id("spiffe://td/ns/a")));
-        assert!(!pattern.matches(&id("spiffe://td/ns/a/b")));
-        assert!(!pattern.matches(&id("spiffe://td/ns/ab")));
-        assert!(!pattern.matches(&id("spiffe://other/ns/a")));
-    }
-
-    #[test]
-    fn a_star_matches_one_or_more_segments() {
-        let pattern = parse("spiffe://td/ns/*").unwrap();
-        assert!(pattern.matches(&id("spiffe://td/ns/a")));
-        assert!(pattern.matches(&id("spiffe://td/ns/a/b")));
-        assert!(!pattern.matches(&id("spiffe://td/ns")));
-        assert!(!pattern.matches(&id("spiffe://td/nsx/a")));
-        let whole = parse("spiffe://td/*").unwrap();
-        assert!(whole.matches(&id("spiffe://td/a")));
-        assert!(!whole.matches(&id("spiffe://td")));
-        assert!(!whole.matches(&id("spiffe://td.example/a")));
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! The checked configuration that the rest of the program sees.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -11,13 +10,13 @@ use http::HeaderName;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Limits, PostgresConfig, TcpConfig};
-use crate::identity::{SpiffeId, TrustDomain};
+use super::{IdentityConfig, Limits, PostgresConfig, TcpConfig, TokenConfig};
+use crate::identity::SpiffeIdPattern;
 
 /// Everything `portcullis run` needs.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where our own SVID and the trust bundles come from.
+    /// Who we are and whom we trust.
     pub identity: IdentityConfig,
     /// Which policies decide.
     pub policy: PolicyConfig,
@@ -39,17 +38,6 @@ pub struct Config {
     pub reload_interval: Duration,
     /// Key paths of the `unsafe_…` options that the file switches on, for the log at start.
     pub unsafe_options: Vec<String>,
-}
-
-/// `identity`: files, all read together as one generation.
-#[derive(Debug, Clone)]
-pub struct IdentityConfig {
-    /// The chain, leaf first, PEM.
-    pub certificate: PathBuf,
-    /// The leaf's key, PEM.
-    pub private_key: PathBuf,
-    /// A bundle for each trust domain.
-    pub trust_bundles: BTreeMap<TrustDomain, PathBuf>,
 }
 
 /// `policy`.
@@ -167,6 +155,8 @@ pub struct HttpConfig {
     pub merge_slashes: bool,
     /// Method- and URL-override headers that are let through though they are refused otherwise.
     pub unsafe_allow_override_headers: Vec<HeaderName>,
+    /// Tokens that say more about who asks.
+    pub token: Option<TokenConfig>,
 }
 
 /// Options of `protocol: s3`.
@@ -178,6 +168,8 @@ pub struct S3Config {
     pub host_suffixes: Vec<String>,
     /// Keys may have `.`, `..` and empty segments. Only for stores that never resolve them.
     pub unsafe_allow_dot_segments: bool,
+    /// Tokens that say more about who asks.
+    pub token: Option<TokenConfig>,
 }
 
 /// Where permitted requests go.
@@ -212,16 +204,7 @@ pub enum PeerMatcher {
     /// Any workload of our own trust domain.
     AnyInOwnTrustDomain,
     /// Any of these.
-    OneOf(Vec<PeerPattern>),
-}
-
-/// One SPIFFE ID, or all below a path.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PeerPattern {
-    /// Exactly this ID.
-    Exactly(SpiffeId),
-    /// `spiffe://td/path/*`: one or more further segments below this ID.
-    Below(SpiffeId),
+    OneOf(Vec<SpiffeIdPattern>),
 }
 
 /// TLS versions that can be asked for as the oldest.

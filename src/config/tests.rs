@@ -7,10 +7,12 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
+use crate::identity::SpiffeIdPattern;
 
 mod bad_files;
 mod bad_values;
 mod databases;
+mod identities;
 mod published;
 
 /// A file that has what most have. The tables below change one thing each.
@@ -100,7 +102,12 @@ fn the_file_of_the_bench_is_read() {
 #[test]
 fn relative_paths_start_at_the_folder_of_the_file() {
     let config = Config::parse(GOOD, "deploy/portcullis.yaml", &Overrides::default()).unwrap();
-    assert_eq!(config.identity.certificate, Path::new("deploy/svid.pem"));
+    let expected = IdentitySourceConfig::Files {
+        certificate: "deploy/svid.pem".into(),
+        private_key: "deploy/svid.key".into(),
+        spiffe_id: None,
+    };
+    assert_eq!(config.identity.source, expected);
     assert_eq!(config.policy.directory, Path::new("deploy/policies"));
     let bundle = config.identity.trust_bundles.values().next().unwrap();
     assert_eq!(bundle, Path::new("deploy/bundle.pem"));
@@ -177,8 +184,8 @@ fn peers_are_one_id_a_list_a_path_or_any() {
     assert_eq!(
         peer("[spiffe://pipeline.example/a, 'spiffe://pipeline.example/b/*']"),
         PeerMatcher::OneOf(vec![
-            PeerPattern::Exactly(id("spiffe://pipeline.example/a")),
-            PeerPattern::Below(id("spiffe://pipeline.example/b")),
+            SpiffeIdPattern::Exactly(id("spiffe://pipeline.example/a")),
+            SpiffeIdPattern::Below(id("spiffe://pipeline.example/b")),
         ])
     );
 }
@@ -208,6 +215,7 @@ fn flags_win_over_the_file() {
         shutdown_timeout: Some(Duration::from_secs(3)),
         reload_interval: Some(Duration::from_millis(250)),
         connect_timeout: Some(Duration::from_millis(700)),
+        spiffe_endpoint_socket: None,
     };
     let config = Config::parse(GOOD, "portcullis.yaml", &overrides).unwrap();
     assert_eq!(config.workers.get(), 4);

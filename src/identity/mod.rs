@@ -6,6 +6,7 @@
 mod clock;
 mod der;
 pub mod dev_ca;
+mod pattern;
 mod source;
 mod spiffe_id;
 mod svid;
@@ -14,10 +15,15 @@ mod tests;
 mod trust;
 
 pub use clock::Clock;
-pub use source::{FileSource, FileSourcePaths, GenerationError, Reloaded, SourceError, X509Generation, X509Source};
+pub use pattern::{PatternError, SpiffeIdPattern};
+pub use source::{
+    Brought, Fault, FileSource, FileSourcePaths, GenerationError, IdentityStore, Own, OwnFiles, Part, PartHealth,
+    Reloaded, SourceError, StoreError, X509Generation, X509Source,
+};
 pub use spiffe_id::{SpiffeId, SpiffeIdError, TrustDomain};
 pub use svid::{CertificateDescription, RuleOutcome, RuleVerdict, SvidError, X509Svid, judge, san_of_refused};
 pub use trust::{
-    BundleDocument, BundleError, ChainError, ChainUsage, DocumentError, IgnoredKey, JwtAuthority, MAX_BUNDLE_BYTES,
-    MAX_BUNDLE_KEYS, MAX_CHAIN, SkippedAuthority, TrustBundle, TrustBundleSet, parse_jwks,
+    BundleDocument, BundleError, ChainError, ChainUsage, CrlError, Crls, Denied, DeniedSerial, DeniedSerialError,
+    DocumentError, IgnoredKey, JwtAuthority, MAX_BUNDLE_BYTES, MAX_BUNDLE_KEYS, MAX_CHAIN, OnExpiredCrl,
+    SkippedAuthority, TrustBundle, TrustBundleSet, parse_jwks,
 };

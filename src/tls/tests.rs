@@ -17,10 +17,10 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 use super::handshake::versions;
 use super::verifier::PROVIDER;
 use super::*;
-use crate::config::{PeerMatcher, PeerPattern, TlsVersion};
+use crate::config::{PeerMatcher, TlsVersion};
 use crate::identity::dev_ca::{DevCa, ExtendedKeyUsagePurpose, KeyUsagePurpose, Minted, San, SvidParams};
 use crate::identity::{
-    Clock, SpiffeId, TrustBundle, TrustBundleSet, TrustDomain, X509Generation, X509Source, X509Svid,
+    Clock, SpiffeId, SpiffeIdPattern, TrustBundle, TrustBundleSet, TrustDomain, X509Generation, X509Source, X509Svid,
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -108,7 +108,7 @@ impl World {
 }
 
 fn exactly(uri: &str) -> PeerMatcher {
-    PeerMatcher::OneOf(vec![PeerPattern::Exactly(id(uri))])
+    PeerMatcher::OneOf(vec![SpiffeIdPattern::Exactly(id(uri))])
 }
 
 /// A peer that is not ours: shows whatever certificate it is given and believes everybody.
@@ -463,7 +463,7 @@ async fn refused_server(client: &ClientTls, config: ServerConfig) -> (Option<Ale
 #[tokio::test]
 async fn a_server_must_be_one_that_is_expected() {
     let world = World::new();
-    let below = |uri: &str| PeerMatcher::OneOf(vec![PeerPattern::Below(id(uri))]);
+    let below = |uri: &str| PeerMatcher::OneOf(vec![SpiffeIdPattern::Below(id(uri))]);
     let lake = "spiffe://prod.test/ns/data/sa/lake";
     let source = world.source(lake);
     let server = ServerTls::new(source, TlsVersion::V1_3, ALPN);
@@ -473,7 +473,10 @@ async fn a_server_must_be_one_that_is_expected() {
         (below("spiffe://prod.test"), true),
         (PeerMatcher::AnyInOwnTrustDomain, true),
         (
-            PeerMatcher::OneOf(vec![PeerPattern::Exactly(id("spiffe://prod.test/x")), PeerPattern::Exactly(id(lake))]),
+            PeerMatcher::OneOf(vec![
+                SpiffeIdPattern::Exactly(id("spiffe://prod.test/x")),
+                SpiffeIdPattern::Exactly(id(lake)),
+            ]),
             true,
         ),
         (exactly("spiffe://prod.test/ns/data/sa/lake2"), false),

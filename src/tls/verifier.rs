@@ -17,7 +17,7 @@ use super::HandshakeRefusal;
 use super::handshake::report;
 use super::peer::Verified;
 use super::refusal::CertificateRefusal;
-use crate::config::{PeerMatcher, PeerPattern};
+use crate::config::PeerMatcher;
 use crate::identity::{ChainUsage, Clock, SpiffeId, X509Generation, X509Svid, san_of_refused};
 
 /// The one source of cryptography; with the feature `post-quantum` it prefers X25519MLKEM768.
@@ -94,14 +94,7 @@ impl SvidVerifier {
 pub fn is_expected(expected: &PeerMatcher, id: &SpiffeId, own: &SpiffeId) -> bool {
     match expected {
         PeerMatcher::AnyInOwnTrustDomain => id.trust_domain() == own.trust_domain(),
-        PeerMatcher::OneOf(patterns) => patterns.iter().any(|pattern| match pattern {
-            PeerPattern::Exactly(one) => one == id,
-            // A path begins with its slash, so what is left after the prefix begins a new segment or nothing does.
-            PeerPattern::Below(parent) => {
-                parent.trust_domain() == id.trust_domain()
-                    && id.path().strip_prefix(parent.path()).is_some_and(|rest| rest.starts_with('/'))
-            }
-        }),
+        PeerMatcher::OneOf(patterns) => patterns.iter().any(|pattern| pattern.matches(id)),
     }
 }
 

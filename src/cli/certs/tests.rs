@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::identity::dev_ca::{DevCa, San, SvidParams};
-use crate::identity::{FileSource, FileSourcePaths, X509Source as _};
+use crate::identity::{FileSource, FileSourcePaths, OwnFiles, X509Source as _};
 
 #[derive(Debug, Parser)]
 struct Line {
@@ -49,12 +49,13 @@ fn what_init_and_issue_make_is_a_working_identity() {
     assert_eq!(mode(&folder.path().join("pipeline.example/ca.key")), 0o600);
     assert_eq!(mode(&svid.join("svid.pem")), 0o644);
     let bundle = |name: &str| (TrustDomain::parse(name).unwrap(), folder.path().join(name).join("bundle.pem"));
-    let source = FileSource::open(FileSourcePaths {
-        certificate: svid.join("svid.pem"),
-        private_key: svid.join("svid.key"),
+    let (certificate, private_key) = (svid.join("svid.pem"), svid.join("svid.key"));
+    let store = FileSource::load(FileSourcePaths {
+        own: Some(OwnFiles { certificate, private_key, spiffe_id: None }),
         bundles: [bundle("pipeline.example"), bundle("partner.example")].into(),
+        ..FileSourcePaths::default()
     });
-    let generation = source.unwrap().current().unwrap();
+    let generation = store.unwrap().current().unwrap();
     let left = generation.svid.not_after().duration_since(SystemTime::now()).unwrap();
     assert!(left <= Duration::from_secs(7200) && left > Duration::from_secs(7100), "{left:?}");
     assert_eq!(generation.svid.id().as_str(), "spiffe://pipeline.example/ns/etl/sa/load");

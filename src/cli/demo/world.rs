@@ -13,7 +13,7 @@ use super::postgres::Postgres;
 use super::sidecar::Sidecar;
 use super::store;
 use crate::identity::dev_ca::DevCa;
-use crate::identity::{FileSource, FileSourcePaths, SpiffeId, TrustDomain, X509Source};
+use crate::identity::{FileSource, FileSourcePaths, OwnFiles, SpiffeId, TrustDomain, X509Source};
 
 const TRUST_DOMAIN: &str = "pipeline.example";
 const LIFETIME: Duration = Duration::from_secs(24 * 3_600);
@@ -134,8 +134,9 @@ fn stranger(root: &Path, trust_domain: &TrustDomain, bundle: &str) -> Result<Arc
     fs::write(&both, format!("{bundle}{}", impostor.certificate_pem())).map_err(|error| error.to_string())?;
     let (certificate, private_key) = mint(root, &impostor, &stage_id("transform")?, "stranger")?;
     let bundles = BTreeMap::from([(trust_domain.clone(), both)]);
-    let source = FileSource::open(FileSourcePaths { certificate, private_key, bundles });
-    Ok(Arc::new(source.map_err(|error| error.to_string())?))
+    let own = Some(OwnFiles { certificate, private_key, spiffe_id: None });
+    let store = FileSource::load(FileSourcePaths { own, bundles, ..FileSourcePaths::default() });
+    Ok(store.map_err(|error| error.to_string())?)
 }
 
 fn inbound(root: &Path, ca: &DevCa, store: SocketAddr) -> Result<Sidecar, String> {

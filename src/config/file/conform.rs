@@ -81,8 +81,10 @@ impl Checker<'_> {
         Some(Json::Object(kept))
     }
 
-    fn missing_keys(&mut self, found: Found<'_>, entries: &[Entry], schema: &Json, path: &KeyPath) {
-        let required = schema.get("required").and_then(Json::as_array).into_iter().flatten().filter_map(Json::as_str);
+    fn missing_keys<'s>(&mut self, found: Found<'_>, entries: &[Entry], schema: &'s Json, path: &KeyPath) {
+        let required = |schema: &'s Json| schema.get("required").and_then(Json::as_array).into_iter().flatten();
+        let required = required(schema).chain(conditional(entries, schema).into_iter().flat_map(required));
+        let required = required.filter_map(Json::as_str);
         for name in required.filter(|name| !entries.iter().any(|entry| entry.key == *name || stands_for(entry, name))) {
             let key = schema.get("properties").and_then(|p| p.get(name)).unwrap_or(&Json::Null);
             let path = path.key(name);
@@ -238,6 +240,16 @@ fn branch<'s>(node: &Node, schema: &'s Json) -> &'s Json {
     branches.into_iter().flatten().find(|branch| text_of(branch, "type") == wanted).unwrap_or(schema)
 }
 
+/// The `then` or `else` of a schema, whichever holds for these keys. Its `if` compares keys that have to be there with constants.
+fn conditional<'s>(entries: &[Entry], schema: &'s Json) -> Option<&'s Json> {
+    let constants = schema.get("if")?.get("properties")?.as_object()?;
+    let holds = constants.iter().all(|(name, wanted)| {
+        let value = entries.iter().find(|entry| entry.key == *name).map(|entry| &entry.node.value);
+        matches!(value, Some(Value::Text(text)) if wanted.get("const").and_then(Json::as_str) == Some(text))
+    });
+    schema.get(if holds { "then" } else { "else" })
+}
+
 /// Whether an unknown key is this one misspelt, which is said where it stands.
 fn stands_for(entry: &Entry, name: &str) -> bool {
     nearest(&entry.key, [name]).is_some()
@@ -315,6 +327,9 @@ fn homes_of(key: &str, schema: &Json, path: String, homes: &mut Vec<String>) {
     }
     if let Some(items) = schema.get("items") {
         homes_of(key, items, format!("{path}[]"), homes);
+    }
+    if let Some(entries) = schema.get("additionalProperties").filter(|entries| entries.is_object()) {
+        homes_of(key, entries, format!("{path}.*"), homes);
     }
 }
 

@@ -3,19 +3,19 @@
 //! The comments here are what people read: they become the JSON Schema's descriptions, which editors show and from which
 //! `docs/configuration.md` lists every key. Ranges and defaults stand beside the key; a test compares them with what is in force.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
 
 use super::database_keys::{DatabaseKeys, InboundDatabaseKeys, OutboundDatabaseKeys};
+use super::identity_keys::{IdentityKeys, TokenKeys};
 use crate::config::{LogFormat, OnAuditFailure, SqlInRecords, TlsVersion, UnknownNames, duration};
 
 /// Configuration of portcullis. Unknown keys are refused. Relative paths start at the folder of the configuration file. Durations are a whole number with a unit: `500ms`, `10s`, `5m`, `1h`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 pub(crate) struct ConfigFile {
-    /// Who this sidecar is, and whom it trusts. All files are read together as one generation.
+    /// Who this sidecar is, and whom it trusts. All of it is checked and put in force together.
     #[schemars(required)]
     pub(crate) identity: Option<IdentityKeys>,
     /// The policies that decide.
@@ -48,31 +48,6 @@ pub(crate) struct ConfigFile {
     /// How often the files of `identity` and `policy` are compared with what is in force.
     #[schemars(extend("default" = "1s", "x-minimum" = "100ms", "x-maximum" = "1h"))]
     pub(crate) reload_interval: Option<DurationKey>,
-}
-
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-pub(crate) struct IdentityKeys {
-    /// Where the certificate, the key and the bundles come from.
-    #[schemars(extend("default" = "files"))]
-    pub(crate) source: Option<IdentitySource>,
-    /// PEM file with our certificate chain, leaf first.
-    #[schemars(required, length(min = 1), extend("examples" = ["/run/svid/svid.pem"]))]
-    pub(crate) certificate: Option<String>,
-    /// PEM file with the private key of the leaf.
-    #[schemars(required, length(min = 1), extend("examples" = ["/run/svid/svid.key"]))]
-    pub(crate) private_key: Option<String>,
-    /// For each trust domain the PEM file with its certificate authorities. A bundle is trusted for its own trust domain only.
-    #[schemars(required, extend("minProperties" = 1, "x-entries" = "trust domain: file", "examples" = [{"pipeline.example": "/run/svid/bundle.pem"}]))]
-    pub(crate) trust_bundles: Option<BTreeMap<String, String>>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum IdentitySource {
-    /// The files that the other keys name.
-    Files,
-    /// A SPIFFE agent. Not in this version.
-    WorkloadApi,
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -114,6 +89,8 @@ pub(crate) struct ListenerKeys<D> {
     /// `http` only. Method- and URL-override headers (`X-HTTP-Method-Override`, `X-Original-URL` …) that are let through. An upstream that obeys them does something else than what was judged.
     #[schemars(length(min = 1), extend("examples" = [["x-http-method-override"]]))]
     pub(crate) unsafe_allow_override_headers: Option<Vec<String>>,
+    /// `http`, `s3`. Tokens (JWT-SVIDs, OIDC) that say more about who asks: their claims are `context.token` in policies. They never stand in for mutual TLS. A request without one is judged without; one with a bad one is answered with 401.
+    pub(crate) token: Option<TokenKeys>,
     #[serde(flatten)]
     pub(crate) database: DatabaseKeys,
     /// TLS of this listener.

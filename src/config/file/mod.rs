@@ -2,6 +2,7 @@
 
 mod conform;
 mod database_keys;
+mod identity_keys;
 mod keys;
 mod nearest;
 mod schema;
@@ -12,9 +13,13 @@ pub(super) use conform::{conform, conform_override};
 pub(super) use database_keys::{
     CatalogKeys, DatabaseKeys, InboundDatabaseKeys, OutboundDatabaseKeys, Pairs, UpstreamTlsKey,
 };
+pub(super) use identity_keys::{
+    CrlKeys, FederationKeys, FederationProfileKey, IdentityKeys, IdentitySource, OnExpiredKey, TokenIssuerKeys,
+    TokenKeys,
+};
 pub(super) use keys::{
-    AdminKeys, AuditKeys, AuditSinkKey, ConfigFile, DurationKey, HealthKeys, IdentityKeys, IdentitySource, InboundKeys,
-    LimitKeys, ListenerKeys, LogKeys, OneOrMany, OutboundKeys, PolicyKeys, ProtocolKey,
+    AdminKeys, AuditKeys, AuditSinkKey, ConfigFile, DurationKey, HealthKeys, InboundKeys, LimitKeys, ListenerKeys,
+    LogKeys, OneOrMany, OutboundKeys, PolicyKeys, ProtocolKey,
 };
 pub use nearest::nearest;
 pub use schema::{schema, schema_text};

@@ -240,13 +240,6 @@ fn values_of_the_wrong_kind_are_refused_with_what_to_write() {
 fn identity_and_policy_say_what_they_cannot_be() {
     assert_rows(&[
         (
-            "  certificate: svid.pem",
-            "  source: workload_api\n  certificate: svid.pem",
-            (2, 11, "identity.source"),
-            "`source: workload_api` comes in a later version",
-            "write `source: files` and let a helper keep the files fresh",
-        ),
-        (
             "directory: policies",
             "directory: policies\n  known_endpoints: [lake, Other]",
             (8, 27, "policy.known_endpoints[1]"),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::bad_files::{Row, assert_rows};
 use super::{GOOD, parse};
 use crate::config::*;
-use crate::identity::SpiffeId;
+use crate::identity::{SpiffeId, SpiffeIdPattern};
 
 const INBOUND: &str = "    protocol: s3\n    upstream: http://127.0.0.1:9000\n    host_suffixes: [s3.example]";
 const OUTBOUND: &str = "    protocol: http\n    upstream: lake.data.svc:8443";
@@ -137,8 +137,8 @@ fn roles_are_tried_in_the_order_of_the_file() {
     .role;
     let id = |text| SpiffeId::parse(text).unwrap();
     let expected = RoleConfig::ByIdentity(vec![
-        (RoleOf::Workload(PeerPattern::Exactly(id("spiffe://pipeline.example/ns/z"))), "one".into()),
-        (RoleOf::Workload(PeerPattern::Below(id("spiffe://pipeline.example/ns"))), "two".into()),
+        (RoleOf::Workload(SpiffeIdPattern::Exactly(id("spiffe://pipeline.example/ns/z"))), "one".into()),
+        (RoleOf::Workload(SpiffeIdPattern::Below(id("spiffe://pipeline.example/ns"))), "two".into()),
         (RoleOf::Stage("analyst".into()), "three".into()),
         (RoleOf::Stage("load".into()), "fo ur".into()),
     ]);

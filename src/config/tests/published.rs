@@ -148,7 +148,7 @@ fn fill(value: &mut Value, schema: &Value) {
 
 #[test]
 fn the_schema_says_nothing_that_the_check_does_not_know() {
-    const KNOWN: [&str; 21] = [
+    const KNOWN: [&str; 24] = [
         "$schema",
         "title",
         "description",
@@ -170,6 +170,9 @@ fn the_schema_says_nothing_that_the_check_does_not_know() {
         "x-entries",
         "anyOf",
         "minLength",
+        "if",
+        "then",
+        "else",
     ];
     // Held by the conversion, with a better message: name, mode and duration.
     const ELSEWHERE: [&str; 2] = ["pattern", "maxLength"];
@@ -226,8 +229,9 @@ fn reference() -> String {
     let mut text = String::new();
     while !blocks.is_empty() {
         let (path, block) = blocks.remove(0);
-        // Both directions and the top level have the same limits and the same TLS: said once.
-        if path.contains("bound[].") && (path.ends_with(".tls") || path.ends_with(".limits")) {
+        // Both directions and the top level have the same limits and the same TLS: said once. So are tokens.
+        let is_of_all = path.ends_with(".tls") || path.ends_with(".limits");
+        if path.contains("bound[].") && is_of_all || path.starts_with("outbound[].token") {
             continue;
         }
         let title = if path.is_empty() { "Top level".into() } else { format!("`{path}`") };
@@ -239,6 +243,8 @@ fn reference() -> String {
                 blocks.push((inner, key));
             } else if key["items"]["properties"].is_object() {
                 blocks.push((format!("{inner}[]"), &key["items"]));
+            } else if key["additionalProperties"]["properties"].is_object() {
+                blocks.push((format!("{inner}.*"), &key["additionalProperties"]));
             }
         }
         text.push('\n');

@@ -1,126 +1,79 @@
-//! SVID and bundles from files.
+//! SVID, bundles and revocation lists from files.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arc_swap::ArcSwapOption;
 use aws_lc_rs::digest;
 use rustls::pki_types::pem::{Error as PemError, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use thiserror::Error;
-use tokio::sync::watch;
 
-use super::{GenerationError, X509Generation, X509Source};
-use crate::identity::{BundleError, Clock, TrustBundle, TrustBundleSet, TrustDomain};
-
-/// Files that change at every one of so many looks are taken as the last one found them.
-const MAX_LOOKS: usize = 8;
+use super::documents::{Documents, Read};
+use super::{Brought, IdentityStore, Own, Part, Reloaded, SourceError, StoreError};
+use crate::identity::{BundleError, Clock, Crls, Denied, OnExpiredCrl, SpiffeId, TrustBundle, TrustDomain, X509Svid};
 
 /// The files of one identity.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct FileSourcePaths {
+    /// Our own SVID; none if it comes from elsewhere.
+    pub own: Option<OwnFiles>,
+    /// For each trust domain the file with its bundle, or a directory of such files.
+    pub bundles: BTreeMap<TrustDomain, PathBuf>,
+    /// For each trust domain the file with its revocation lists, or a directory of such files.
+    pub crls: BTreeMap<TrustDomain, PathBuf>,
+    /// What becomes of certificates whose issuer's revocation list has expired.
+    pub on_expired_crl: OnExpiredCrl,
+}
+
+/// The files of our own SVID.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnFiles {
     /// The chain, leaf first, PEM.
     pub certificate: PathBuf,
     /// The leaf's key, PEM: PKCS#8, SEC1 or PKCS#1.
     pub private_key: PathBuf,
-    /// The bundle of each trust domain, PEM.
-    pub bundles: BTreeMap<TrustDomain, PathBuf>,
+    /// Whose certificate it must be.
+    pub spiffe_id: Option<SpiffeId>,
 }
 
-/// An [`X509Source`] that reads files when told to.
+impl FileSourcePaths {
+    /// All files and directories.
+    pub fn all(&self) -> impl Iterator<Item = &Path> {
+        let own = self.own.iter().flat_map(|own| [&own.certificate, &own.private_key]);
+        own.chain(self.bundles.values()).chain(self.crls.values()).map(PathBuf::as_path)
+    }
+}
+
+/// Reads files when told to, and brings what they hold to an [`IdentityStore`].
 ///
 /// All files are one generation: read together, checked together, put in force together. A set that fails a check
 /// leaves the last good one in force.
 #[derive(Debug)]
 pub struct FileSource {
     paths: FileSourcePaths,
-    clock: Clock,
-    current: ArcSwapOption<X509Generation>,
-    changed: watch::Sender<u64>,
-    /// What was in the files that are in force. Held during a reload, so that two of them do not interleave.
-    in_force: Mutex<Option<digest::Digest>>,
-}
-
-/// What a reload did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reloaded {
-    /// The files hold what is in force already.
-    Unchanged,
-    /// A new generation, of this number, is in force.
-    Swapped(u64),
-}
-
-/// Why the files do not make a generation.
-#[derive(Debug, Error)]
-#[expect(missing_docs, reason = "the fields are what the message shows")]
-pub enum SourceError {
-    /// A file cannot be read.
-    #[error("cannot read `{}`: {source}", path.display())]
-    Read { path: PathBuf, source: io::Error },
-    /// Broken PEM: a half-written file.
-    #[error("`{}` is not PEM: {detail}", path.display())]
-    Pem { path: PathBuf, detail: String },
-    /// No key in the key's file.
-    #[error("`{}` holds no private key (PKCS#8, SEC1 or PKCS#1, not encrypted)", path.display())]
-    NoKey { path: PathBuf },
-    /// A bundle cannot be used.
-    #[error("trust bundle `{}` of `{trust_domain}` {source}", path.display())]
-    Bundle { path: PathBuf, trust_domain: TrustDomain, source: BundleError },
-    /// The parts do not belong together.
-    #[error("`{}`: {source}", path.display())]
-    Generation { path: PathBuf, source: GenerationError },
-}
-
-impl SourceError {
-    /// Whether a file is not there (yet).
-    #[must_use]
-    pub fn is_missing_file(&self) -> bool {
-        matches!(self, Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound)
-    }
-
-    /// The cause's stable name, as metrics have it.
-    #[must_use]
-    pub const fn rule(&self) -> &'static str {
-        match self {
-            Self::Read { .. } => "unreadable-file",
-            Self::Pem { .. } => "pem",
-            Self::NoKey { .. } => "private-key",
-            Self::Bundle { .. } => "trust-bundle",
-            Self::Generation { source, .. } => source.rule(),
-        }
-    }
-
-    /// The file that is to blame.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        match self {
-            Self::Read { path, .. }
-            | Self::Pem { path, .. }
-            | Self::NoKey { path }
-            | Self::Bundle { path, .. }
-            | Self::Generation { path, .. } => path,
-        }
-    }
+    store: Arc<IdentityStore>,
+    /// What was in the files that count. Held during a reload, so that two of them do not interleave.
+    counts: Mutex<Option<digest::Digest>>,
+    has_warned_of_mode: AtomicBool,
 }
 
 impl FileSource {
-    /// A source whose files are good now.
+    /// A source of these files for `store`. It reads nothing until [`Self::reload`].
+    #[must_use]
+    pub fn new(paths: FileSourcePaths, store: Arc<IdentityStore>) -> Self {
+        Self { paths, store, counts: Mutex::new(None), has_warned_of_mode: AtomicBool::new(false) }
+    }
+
+    /// The identity in files that are good now, and that nobody reads again.
     ///
     /// # Errors
     /// They are not.
-    pub fn open(paths: FileSourcePaths) -> Result<Self, SourceError> {
-        let source = Self::waiting(paths, Clock::system());
-        source.reload()?;
-        Ok(source)
-    }
-
-    /// A source that has nothing until a [`Self::reload`] succeeds, and that judges validity by `clock`.
-    #[must_use]
-    pub fn waiting(paths: FileSourcePaths, clock: Clock) -> Self {
-        let (changed, _) = watch::channel(0);
-        Self { paths, clock, current: ArcSwapOption::empty(), changed, in_force: Mutex::new(None) }
+    pub fn load(paths: FileSourcePaths) -> Result<Arc<IdentityStore>, SourceError> {
+        let store = Arc::new(IdentityStore::new(Denied::default(), Clock::system()));
+        Self::new(paths, Arc::clone(&store)).reload()?;
+        Ok(store)
     }
 
     /// Reads the files again and puts them in force if they changed and are good.
@@ -128,30 +81,12 @@ impl FileSource {
     /// # Errors
     /// What is wrong with them. The last good generation stays in force.
     pub fn reload(&self) -> Result<Reloaded, SourceError> {
-        let mut in_force = self.in_force.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = in_force.as_ref().map(|digest| digest.as_ref().to_vec());
-        let unchanged = |files: &Files| known.as_deref() == Some(files.digest().as_ref());
-        if Files::read(&self.paths).is_ok_and(|files| unchanged(&files)) {
-            return Ok(Reloaded::Unchanged);
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let reloaded = self.read_and_bring(&mut counts);
+        if let Err(error) = &reloaded {
+            self.store.failed(&Part::Files, error.rule(), error.to_string());
         }
-        let files = Files::read_settled(&self.paths)?;
-        if unchanged(&files) {
-            return Ok(Reloaded::Unchanged);
-        }
-        let number = self.changed.borrow().saturating_add(1);
-        let generation = self.generation(number, &files)?;
-        for bundle in generation.bundles.iter() {
-            for skipped in bundle.skipped() {
-                tracing::warn!(
-                    trust_domain = %bundle.trust_domain(), index = skipped.index, rule = skipped.error.rule(),
-                    "certificate in a trust bundle is not trusted: {}", skipped.error
-                );
-            }
-        }
-        self.current.store(Some(Arc::new(generation)));
-        *in_force = Some(files.digest());
-        self.changed.send_replace(number);
-        Ok(Reloaded::Swapped(number))
+        reloaded
     }
 
     /// The files.
@@ -160,91 +95,110 @@ impl FileSource {
         &self.paths
     }
 
-    fn generation(&self, number: u64, files: &Files) -> Result<X509Generation, SourceError> {
-        let certificate = || self.paths.certificate.clone();
-        let chain = CertificateDer::pem_slice_iter(&files.certificate)
+    fn read_and_bring(&self, counts: &mut Option<digest::Digest>) -> Result<Reloaded, SourceError> {
+        let known = counts.as_ref().map(|digest| digest.as_ref().to_vec());
+        let is_known = |read: &Read| known.as_deref() == Some(read.digest().as_ref());
+        if Read::once(&self.paths).is_ok_and(|read| is_known(&read)) {
+            self.store.confirm(&Part::Files);
+            return Ok(Reloaded::Unchanged);
+        }
+        let read = Read::settled(&self.paths)?;
+        let brought = self.brought(&read)?;
+        let reloaded = self.store.bring(Part::Files, brought).map_err(|error| self.of_store(error))?;
+        *counts = Some(read.digest());
+        Ok(reloaded)
+    }
+
+    fn brought(&self, read: &Read) -> Result<Brought, SourceError> {
+        let own = match (&self.paths.own, &read.own) {
+            (Some(files), Some(content)) => Some(self.own(files, &content.certificate, &content.private_key)?),
+            _ => None,
+        };
+        let bundles = read.bundles.iter().map(|(trust_domain, documents)| bundle(trust_domain, documents));
+        let crls = read.crls.iter().map(|(of, documents)| Ok((of.clone(), self.crls(of, documents)?)));
+        Ok(Brought {
+            own,
+            bundles: bundles.collect::<Result<_, _>>()?,
+            crls: crls.collect::<Result<_, SourceError>>()?,
+        })
+    }
+
+    fn own(&self, files: &OwnFiles, certificate: &[u8], private_key: &[u8]) -> Result<Own, SourceError> {
+        let pem = |path: &Path, error: &PemError| SourceError::Pem { path: path.into(), detail: error.to_string() };
+        let chain = CertificateDer::pem_slice_iter(certificate)
             .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| SourceError::Pem { path: certificate(), detail: error.to_string() })?;
-        let key = PrivateKeyDer::from_pem_slice(&files.private_key).map_err(|error| {
-            let path = self.paths.private_key.clone();
-            match error {
-                PemError::NoItemsFound => SourceError::NoKey { path },
-                error => SourceError::Pem { path, detail: error.to_string() },
-            }
+            .map_err(|error| pem(&files.certificate, &error))?;
+        let key = PrivateKeyDer::from_pem_slice(private_key).map_err(|error| match error {
+            PemError::NoItemsFound => SourceError::NoKey { path: files.private_key.clone() },
+            error => pem(&files.private_key, &error),
         })?;
-        let mut bundles = Vec::with_capacity(files.bundles.len());
-        for (trust_domain, pem) in &files.bundles {
-            bundles.push(
-                TrustBundle::from_pem(trust_domain.clone(), pem)
-                    .map_err(|source| self.bundle_error(trust_domain, source))?,
+        if let (Some(expected), Some(leaf)) = (&files.spiffe_id, chain.first())
+            // A leaf that breaks a rule is refused with that rule, by the store.
+            && let Ok(svid) = X509Svid::parse(leaf)
+            && svid.id() != expected
+        {
+            let (expected, found) = (expected.clone(), svid.id().clone());
+            return Err(SourceError::OtherId { path: files.certificate.clone(), expected, found });
+        }
+        self.warn_of_mode(&files.private_key);
+        Ok(Own { chain, key })
+    }
+
+    /// Says once that a key may be read by everybody. Whoever reads it is this workload.
+    fn warn_of_mode(&self, path: &Path) {
+        const OTHERS_READ: u32 = 0o004;
+        let mode = std::fs::metadata(path).map(|metadata| metadata.permissions().mode()).unwrap_or_default();
+        if mode & OTHERS_READ != 0 && !self.has_warned_of_mode.swap(true, Ordering::Relaxed) {
+            let mode = format!("{:04o}", mode & 0o7777);
+            tracing::warn!(path = %path.display(), mode, "everybody on this machine may read the private key");
+        }
+    }
+
+    fn crls(&self, trust_domain: &TrustDomain, documents: &Documents) -> Result<Crls, SourceError> {
+        let mut crls = Crls::new(self.paths.on_expired_crl);
+        for (path, content) in documents {
+            crls.add(content).map_err(|source| {
+                let (path, trust_domain) = (path.clone(), trust_domain.clone());
+                SourceError::Crl { path, trust_domain, source }
+            })?;
+        }
+        Ok(crls)
+    }
+
+    fn of_store(&self, source: StoreError) -> SourceError {
+        match (&self.paths.own, source) {
+            (Some(files), StoreError::Generation(source)) => {
+                SourceError::Generation { path: files.certificate.clone(), source }
+            }
+            (_, source) => SourceError::Store { source },
+        }
+    }
+}
+
+/// The bundle in all documents of one trust domain.
+fn bundle(trust_domain: &TrustDomain, documents: &Documents) -> Result<TrustBundle, SourceError> {
+    let mut all: Option<TrustBundle> = None;
+    for (path, content) in documents {
+        let bundle = TrustBundle::from_file_content(trust_domain.clone(), content).map_err(|source| {
+            let (path, trust_domain) = (path.clone(), trust_domain.clone());
+            SourceError::Bundle { path, trust_domain, source }
+        })?;
+        for skipped in bundle.skipped() {
+            tracing::warn!(
+                %trust_domain, path = %path.display(), index = skipped.index, rule = skipped.error.rule(),
+                "certificate in a trust bundle is not trusted: {}", skipped.error
             );
         }
-        let bundles = TrustBundleSet::new(bundles).map_err(|error| match error {
-            BundleError::Duplicate { ref trust_domain } => self.bundle_error(&trust_domain.clone(), error),
-            error => SourceError::Pem { path: certificate(), detail: error.to_string() },
-        })?;
-        X509Generation::new(number, chain, key, bundles, self.clock.now())
-            .map_err(|source| SourceError::Generation { path: certificate(), source })
+        all = Some(match all {
+            Some(others) => others.joined(bundle),
+            None => bundle,
+        });
     }
-
-    fn bundle_error(&self, trust_domain: &TrustDomain, source: BundleError) -> SourceError {
-        let path = self.paths.bundles.get(trust_domain).cloned().unwrap_or_default();
+    // A directory without documents has been refused when it was read.
+    all.ok_or_else(|| {
+        let (path, source) = (PathBuf::new(), BundleError::Empty);
         SourceError::Bundle { path, trust_domain: trust_domain.clone(), source }
-    }
-}
-
-impl X509Source for FileSource {
-    fn current(&self) -> Option<Arc<X509Generation>> {
-        self.current.load_full()
-    }
-
-    fn changed(&self) -> watch::Receiver<u64> {
-        self.changed.subscribe()
-    }
-}
-
-/// What is in the files at one moment.
-struct Files {
-    certificate: Vec<u8>,
-    private_key: Vec<u8>,
-    bundles: BTreeMap<TrustDomain, Vec<u8>>,
-}
-
-impl Files {
-    /// Reads until two looks in a row find the same. Kubernetes swaps all files of a mount at once; a look that falls into the
-    /// swap finds some old and some new ones.
-    fn read_settled(paths: &FileSourcePaths) -> Result<Self, SourceError> {
-        let mut last = Self::read(paths);
-        for _ in 0..MAX_LOOKS {
-            let next = Self::read(paths);
-            match (last, next) {
-                (Ok(last), Ok(next)) if last.digest().as_ref() == next.digest().as_ref() => return Ok(next),
-                (_, next) => last = next,
-            }
-        }
-        last
-    }
-
-    fn read(paths: &FileSourcePaths) -> Result<Self, SourceError> {
-        let read =
-            |path: &PathBuf| std::fs::read(path).map_err(|source| SourceError::Read { path: path.clone(), source });
-        let mut bundles = BTreeMap::new();
-        for (trust_domain, path) in &paths.bundles {
-            bundles.insert(trust_domain.clone(), read(path)?);
-        }
-        Ok(Self { certificate: read(&paths.certificate)?, private_key: read(&paths.private_key)?, bundles })
-    }
-
-    /// A digest rather than the content: the key is not kept twice.
-    fn digest(&self) -> digest::Digest {
-        let mut context = digest::Context::new(&digest::SHA256);
-        for part in [&self.certificate, &self.private_key].into_iter().chain(self.bundles.values()) {
-            // The length keeps a byte that moves from one file's end to the next file's start from going unnoticed.
-            context.update(&part.len().to_be_bytes());
-            context.update(part);
-        }
-        context.finish()
-    }
+    })
 }
 
 #[cfg(test)]
@@ -254,6 +208,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
+    use crate::identity::X509Source as _;
     use crate::identity::dev_ca::{DevCa, Minted, SvidParams};
     use crate::identity::tests::{domain, spiffe_id};
 
@@ -292,23 +247,43 @@ mod tests {
 
         fn paths(&self) -> FileSourcePaths {
             FileSourcePaths {
-                certificate: self.path("svid.pem"),
-                private_key: self.path("svid.key"),
+                own: Some(OwnFiles {
+                    certificate: self.path("svid.pem"),
+                    private_key: self.path("svid.key"),
+                    spiffe_id: None,
+                }),
                 bundles: BTreeMap::from([(domain("prod.test"), self.path("bundle.pem"))]),
+                ..FileSourcePaths::default()
             }
+        }
+
+        /// A source that has read nothing yet.
+        fn source(&self) -> FileSource {
+            source(self.paths())
+        }
+
+        /// A source whose files are in force.
+        fn open(&self) -> FileSource {
+            let source = self.source();
+            assert_eq!(source.reload().unwrap(), Reloaded::Swapped(1));
+            source
         }
     }
 
+    fn source(paths: FileSourcePaths) -> FileSource {
+        FileSource::new(paths, Arc::new(IdentityStore::new(Denied::default(), Clock::system())))
+    }
+
     fn in_force(source: &FileSource) -> (u64, String) {
-        let generation = source.current().unwrap();
+        let generation = source.store.current().unwrap();
         (generation.number, generation.svid.id().to_string())
     }
 
     #[test]
     fn new_files_become_the_next_generation_and_are_announced() {
         let fixture = Fixture::new();
-        let source = FileSource::open(fixture.paths()).unwrap();
-        let changed = source.changed();
+        let source = fixture.open();
+        let changed = source.store.changed();
         assert_eq!((in_force(&source), *changed.borrow()), ((1, "spiffe://prod.test/a".into()), 1));
         assert_eq!(source.reload().unwrap(), Reloaded::Unchanged);
         fixture.write_svid(&fixture.mint("spiffe://prod.test/b"));
@@ -319,17 +294,17 @@ mod tests {
     #[test]
     fn a_bundle_alone_that_changes_is_a_new_generation_too() {
         let fixture = Fixture::new();
-        let source = FileSource::open(fixture.paths()).unwrap();
+        let source = fixture.open();
         let second = DevCa::new(&domain("prod.test"), HOUR).unwrap();
         fixture.write("bundle.pem", &(fixture.ca.certificate_pem() + &second.certificate_pem()));
         assert_eq!(source.reload().unwrap(), Reloaded::Swapped(2));
-        assert_eq!(source.current().unwrap().bundles.anchors("prod.test").unwrap().len(), 2);
+        assert_eq!(source.store.current().unwrap().bundles.anchors("prod.test").unwrap().len(), 2);
     }
 
     #[test]
     fn a_set_that_is_half_written_mismatched_or_wrong_leaves_the_last_good_one() {
         let fixture = Fixture::new();
-        let source = FileSource::open(fixture.paths()).unwrap();
+        let source = fixture.open();
         let next = fixture.mint("spiffe://prod.test/b");
         let stranger = DevCa::new(&domain("prod.test"), HOUR).unwrap();
         let cut = |pem: &str| pem.split_at(pem.len() / 2).0.to_owned();
@@ -372,10 +347,9 @@ mod tests {
         let fixture = Fixture::new();
         let key = std::fs::read_to_string(fixture.path("svid.key")).unwrap();
         std::fs::remove_file(fixture.path("svid.key")).unwrap();
-        assert!(FileSource::open(fixture.paths()).is_err());
-        let source = FileSource::waiting(fixture.paths(), Clock::system());
-        assert!(source.reload().is_err());
-        assert!(source.current().is_none());
+        let source = fixture.source();
+        assert!(source.reload().unwrap_err().is_missing_file());
+        assert!(source.store.current().is_none());
         fixture.write("svid.key", &key);
         assert_eq!(source.reload().unwrap(), Reloaded::Swapped(1));
     }
@@ -390,12 +364,13 @@ mod tests {
             fixture.write(&format!("{folder}/svid.key"), &minted.key_pem);
         }
         std::os::unix::fs::symlink("..1", fixture.path("..data")).unwrap();
-        let paths = FileSourcePaths {
+        let own = OwnFiles {
             certificate: fixture.path("..data/svid.pem"),
             private_key: fixture.path("..data/svid.key"),
-            ..fixture.paths()
+            spiffe_id: None,
         };
-        let source = FileSource::open(paths).unwrap();
+        let source = source(FileSourcePaths { own: Some(own), ..fixture.paths() });
+        assert_eq!(source.reload().unwrap(), Reloaded::Swapped(1));
         std::os::unix::fs::symlink("..2", fixture.path("..data_tmp")).unwrap();
         std::fs::rename(fixture.path("..data_tmp"), fixture.path("..data")).unwrap();
         assert_eq!(source.reload().unwrap(), Reloaded::Swapped(2));
@@ -405,8 +380,10 @@ mod tests {
     #[test]
     fn keys_in_pkcs8_and_sec1_are_read() {
         let fixture = Fixture::new();
-        let source = FileSource::open(fixture.paths()).unwrap();
-        let PrivateKeyDer::Pkcs8(pkcs8) = source.current().unwrap().key.clone_key() else { panic!("minted as PKCS#8") };
+        let source = fixture.open();
+        let PrivateKeyDer::Pkcs8(pkcs8) = source.store.current().unwrap().key.clone_key() else {
+            panic!("minted as PKCS#8")
+        };
         // PKCS#8 ends with the SEC1 form: SEQUENCE { INTEGER 1, OCTET STRING of 32 bytes, … } (RFC 5915).
         let der = pkcs8.secret_pkcs8_der();
         let version_and_key = [2, 1, 1, 4, 32];
@@ -415,7 +392,7 @@ mod tests {
         let pem = pem_of("EC PRIVATE KEY", sec1);
         fixture.write("svid.key", &pem);
         assert_eq!(source.reload().unwrap(), Reloaded::Swapped(2));
-        assert!(matches!(source.current().unwrap().key, PrivateKeyDer::Sec1(_)));
+        assert!(matches!(source.store.current().unwrap().key, PrivateKeyDer::Sec1(_)));
     }
 
     fn pem_of(kind: &str, der: &[u8]) -> String {
@@ -427,9 +404,11 @@ mod tests {
     #[test]
     fn the_key_is_never_shown() {
         let fixture = Fixture::new();
-        let source = FileSource::open(fixture.paths()).unwrap();
-        let PrivateKeyDer::Pkcs8(key) = source.current().unwrap().key.clone_key() else { panic!("minted as PKCS#8") };
-        let shown = format!("{source:?}{:?}", source.current());
+        let source = fixture.open();
+        let PrivateKeyDer::Pkcs8(key) = source.store.current().unwrap().key.clone_key() else {
+            panic!("minted as PKCS#8")
+        };
+        let shown = format!("{source:?}{:?}", source.store.current());
         assert!(!shown.contains(&format!("{:?}", &key.secret_pkcs8_der()[..8])));
         assert!(shown.contains("elided"));
     }

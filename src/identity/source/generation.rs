@@ -14,10 +14,10 @@ use crate::identity::{ChainError, ChainUsage, SvidError, TrustBundleSet, X509Svi
 
 /// Something that hands out our identity and may change it at any time.
 pub trait X509Source: Send + Sync + fmt::Debug {
-    /// The generation in force; `None` while there has never been one.
+    /// The generation in force; `None` while there is none: there has never been one, or it was withdrawn.
     fn current(&self) -> Option<Arc<X509Generation>>;
 
-    /// Tells the number of the generation in force, 0 while there is none, whenever it changes.
+    /// Tells the number of the last change: that of the generation in force, if there is one. 0 before the first.
     fn changed(&self) -> watch::Receiver<u64>;
 }
 

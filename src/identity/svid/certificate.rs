@@ -48,7 +48,7 @@ pub(in crate::identity) struct Usage {
 }
 
 /// The extended key usage extension, as far as TLS cares.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::identity) struct Purposes {
     pub(in crate::identity) server_auth: bool,
     pub(in crate::identity) client_auth: bool,

@@ -14,7 +14,7 @@ use crate::identity::svid::rules;
 
 /// The limits within which an authority may issue. RFC 5280, 6.2, leaves it to us whether the certificate that brings
 /// an anchor limits it, and a limit that somebody wrote down is meant.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::identity) struct AuthorityLimits {
     validity: RangeInclusive<SystemTime>,
     path_length: Option<u32>,

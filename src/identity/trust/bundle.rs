@@ -8,11 +8,11 @@ use rustls::pki_types::{CertificateDer, TrustAnchor};
 use thiserror::Error;
 
 use super::authority::{AuthorityLimits, authority};
-use super::{BundleDocument, DocumentError, IgnoredKey, JwtAuthority};
+use super::{BundleDocument, Crls, Denied, DocumentError, IgnoredKey, JwtAuthority};
 use crate::identity::{SvidError, TrustDomain};
 
 /// What verifies the workloads of one trust domain: its authorities for certificates and for tokens.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrustBundle {
     trust_domain: TrustDomain,
     anchors: Vec<TrustAnchor<'static>>,
@@ -23,6 +23,7 @@ pub struct TrustBundle {
     ignored: Vec<(usize, IgnoredKey)>,
     sequence: Option<u64>,
     refresh_hint: Option<Duration>,
+    crls: Option<Crls>,
 }
 
 /// A certificate in a bundle that is not trusted, and why.
@@ -56,6 +57,20 @@ pub enum BundleError {
 }
 
 impl TrustBundle {
+    /// One bundle of several documents about the same trust domain, as a directory holds them. A bundle of another trust
+    /// domain adds nothing: bundles are never merged across trust domains.
+    #[must_use]
+    pub fn joined(mut self, other: Self) -> Self {
+        if other.trust_domain == self.trust_domain {
+            self.anchors.extend(other.anchors);
+            self.limits.extend(other.limits);
+            self.skipped.extend(other.skipped);
+            self.jwt_authorities.extend(other.jwt_authorities);
+            self.ignored.extend(other.ignored);
+        }
+        self
+    }
+
     /// The bundle in a PEM file's content.
     ///
     /// # Errors
@@ -121,6 +136,7 @@ impl TrustBundle {
             ignored: Vec::new(),
             sequence: None,
             refresh_hint: None,
+            crls: None,
         };
         for (index, certificate) in certificates.iter().enumerate() {
             match authority(certificate) {
@@ -132,6 +148,18 @@ impl TrustBundle {
             }
         }
         bundle
+    }
+
+    /// The same, with the revocation lists of its trust domain.
+    #[must_use]
+    pub fn with_crls(self, crls: Crls) -> Self {
+        Self { crls: Some(crls), ..self }
+    }
+
+    /// The revocation lists of its trust domain, if it has any.
+    #[must_use]
+    pub fn crls(&self) -> Option<&Crls> {
+        self.crls.as_ref()
     }
 
     /// Whose authorities they are.
@@ -198,6 +226,7 @@ impl TrustBundle {
 #[derive(Debug, Clone, Default)]
 pub struct TrustBundleSet {
     bundles: BTreeMap<TrustDomain, TrustBundle>,
+    denied: Denied,
 }
 
 impl TrustBundleSet {
@@ -213,6 +242,18 @@ impl TrustBundleSet {
             }
         }
         Ok(set)
+    }
+
+    /// The same, with what is refused whatever a bundle says.
+    #[must_use]
+    pub fn with_denied(self, denied: Denied) -> Self {
+        Self { denied, ..self }
+    }
+
+    /// What is refused whatever a bundle says.
+    #[must_use]
+    pub fn denied(&self) -> &Denied {
+        &self.denied
     }
 
     /// The bundle of a trust domain.

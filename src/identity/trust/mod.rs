@@ -4,6 +4,8 @@ mod authority;
 mod bundle;
 mod chain;
 mod constraints;
+mod crl;
+mod denied;
 mod document;
 mod expiry;
 mod jwk;
@@ -13,5 +15,7 @@ mod tests;
 
 pub use bundle::{BundleError, SkippedAuthority, TrustBundle, TrustBundleSet};
 pub use chain::{ChainError, ChainUsage, MAX_CHAIN};
+pub use crl::{CrlError, Crls, OnExpiredCrl};
+pub use denied::{Denied, DeniedSerial, DeniedSerialError};
 pub use document::{BundleDocument, DocumentError, MAX_BUNDLE_BYTES, MAX_BUNDLE_KEYS, parse_jwks};
 pub use jwk::{IgnoredKey, JwtAuthority};

@@ -198,7 +198,7 @@ mod tests {
         S3Config {
             hosts: vec!["minio.data.svc".to_owned()],
             host_suffixes: vec!["example".to_owned(), "s3.example".to_owned()],
-            unsafe_allow_dot_segments: false,
+            ..S3Config::default()
         }
     }
 

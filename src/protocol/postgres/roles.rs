@@ -32,7 +32,7 @@ pub(super) fn role<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::PeerPattern;
+    use crate::identity::SpiffeIdPattern;
     use crate::policy::PolicySource;
 
     fn id(path: &str) -> SpiffeId {
@@ -52,9 +52,9 @@ mod tests {
     #[test]
     fn the_first_entry_that_fits_names_the_role_and_nobody_else_has_one() {
         let table = RoleConfig::ByIdentity(vec![
-            (RoleOf::Workload(PeerPattern::Exactly(id("ns/admin"))), "adm".into()),
+            (RoleOf::Workload(SpiffeIdPattern::Exactly(id("ns/admin"))), "adm".into()),
             (RoleOf::Stage("load".into()), "loader".into()),
-            (RoleOf::Workload(PeerPattern::Below(id("ns"))), "reader".into()),
+            (RoleOf::Workload(SpiffeIdPattern::Below(id("ns"))), "reader".into()),
         ]);
         let generation = generation();
         for (asker, expected) in [

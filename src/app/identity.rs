@@ -1,0 +1,102 @@
+//! Where our identity comes from, as the configuration says, and what is said when it changes.
+
+use std::sync::Arc;
+
+use super::Shared;
+use crate::config::{Config, IdentitySourceConfig};
+use crate::identity::{
+    Clock, FileSource, FileSourcePaths, IdentityStore, OwnFiles, Reloaded, SourceError, X509Source as _,
+};
+use crate::telemetry::Reload;
+
+/// The store that joins what all sources bring, and the files that bring something to it.
+pub(crate) fn identity_store(config: &Config) -> (Arc<IdentityStore>, FileSource) {
+    let store = Arc::new(IdentityStore::new(config.identity.denied.clone(), Clock::system()));
+    let files = FileSource::new(paths(config), Arc::clone(&store));
+    (store, files)
+}
+
+/// The files that a configuration names.
+pub(super) fn paths(config: &Config) -> FileSourcePaths {
+    let identity = &config.identity;
+    let own = match &identity.source {
+        IdentitySourceConfig::Files { certificate, private_key, spiffe_id } => Some(OwnFiles {
+            certificate: certificate.clone(),
+            private_key: private_key.clone(),
+            spiffe_id: spiffe_id.clone(),
+        }),
+        IdentitySourceConfig::WorkloadApi { .. } => None,
+    };
+    FileSourcePaths {
+        own,
+        bundles: identity.trust_bundles.clone(),
+        crls: identity.crl.files.clone(),
+        on_expired_crl: identity.crl.on_expired,
+    }
+}
+
+/// Reads the files at start. Files that nobody has written yet are waited for, with the reason; everything else that is wrong
+/// with them would not go away by waiting.
+pub(super) fn start(files: &FileSource) -> Result<Option<String>, SourceError> {
+    match files.reload() {
+        Ok(_) => Ok(None),
+        Err(missing) if missing.is_missing_file() => {
+            tracing::warn!(%missing, "there is no identity yet; waiting");
+            Ok(Some(missing.to_string()))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Says what is in force whenever that has changed, whoever changed it.
+pub(super) async fn keep_announcing(shared: Arc<Shared>) {
+    let mut changed = shared.identity.changed();
+    while changed.changed().await.is_ok() {
+        shared.announce();
+    }
+}
+
+/// Looks at the files again.
+pub(super) fn reload(shared: &Shared) {
+    match shared.files.reload() {
+        Ok(reloaded) => {
+            shared.faults().identity = None;
+            if matches!(reloaded, Reloaded::Swapped(_)) {
+                shared.announce();
+            }
+        }
+        Err(error) => {
+            // Until the first one came, nothing that was good is being kept: we wait.
+            let what = if shared.identity.current().is_some() {
+                shared.svid_metrics.rotation(Reload::Failed);
+                "identity not reloaded; the last good one stays in force"
+            } else {
+                "there is no identity yet; waiting"
+            };
+            super::reload::say_once(&mut shared.faults().identity, error.to_string(), what);
+        }
+    }
+    // What did not stand up before may do so now: time has passed.
+    shared.identity.retry();
+}
+
+impl Shared {
+    /// Says what is in force, if that has changed since it was said last.
+    fn announce(&self) {
+        let own = self.identity.current();
+        let number = own.as_ref().map(|own| own.number);
+        let mut announced = self.announced.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if *announced == number {
+            return;
+        }
+        *announced = number;
+        match own {
+            Some(own) => {
+                self.svid_metrics.rotation(Reload::Swapped);
+                tracing::info!(generation = own.number, spiffe_id = %own.svid.id(), "identity rotated");
+            }
+            None => tracing::error!("our identity was withdrawn; nobody is served until there is another one"),
+        }
+        self.describe();
+    }
+}

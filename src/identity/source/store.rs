@@ -1,0 +1,263 @@
+//! One identity from all that its sources bring.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwapOption;
+use thiserror::Error;
+use tokio::sync::watch;
+
+use super::{Brought, GenerationError, Own, Part, PartHealth, X509Generation, X509Source};
+use crate::identity::{BundleError, Clock, Denied, TrustBundle, TrustBundleSet, TrustDomain};
+
+/// The [`X509Source`] of the process: joins what the parts bring into generations.
+///
+/// What a part brings is judged together with what all others brought, and put in force as a whole or not at all. What does not
+/// stand up leaves the last good generation in force, and is tried again when another part brings something or time
+/// has passed ([`Self::retry`]).
+#[derive(Debug)]
+pub struct IdentityStore {
+    denied: Denied,
+    clock: Clock,
+    current: ArcSwapOption<X509Generation>,
+    changed: watch::Sender<u64>,
+    /// Held while a generation is made, so that two parts do not undo each other's work.
+    parts: Mutex<Parts>,
+}
+
+#[derive(Debug, Default)]
+struct Parts {
+    /// What counts of each.
+    held: BTreeMap<Part, Brought>,
+    /// What did not stand up.
+    refused: BTreeMap<Part, Brought>,
+    health: BTreeMap<Part, PartHealth>,
+}
+
+/// What became of something that was brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reloaded {
+    /// It is what counts already.
+    Unchanged,
+    /// A new generation, of this number, is in force.
+    Swapped(u64),
+    /// It counts from now on, but there is no SVID of ours yet.
+    Waiting,
+}
+
+/// Why what the parts bring does not make a generation.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[expect(missing_docs, reason = "the fields are what the message shows")]
+pub enum StoreError {
+    /// Two parts speak for one trust domain.
+    #[error("the bundle of the trust domain `{trust_domain}` comes twice: {first} and {second} both bring one")]
+    Twice { trust_domain: TrustDomain, first: Part, second: Part },
+    /// Two parts say who we are.
+    #[error("our own SVID comes twice: {first} and {second} both bring one")]
+    TwoOwn { first: Part, second: Part },
+    /// The bundles do not make a set.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    /// SVID, key and bundles do not belong together.
+    #[error(transparent)]
+    Generation(#[from] GenerationError),
+}
+
+impl StoreError {
+    /// The cause's stable name, as metrics have it.
+    #[must_use]
+    pub const fn rule(&self) -> &'static str {
+        match self {
+            Self::Twice { .. } => "bundle-twice",
+            Self::TwoOwn { .. } => "svid-twice",
+            Self::Bundle(_) => "trust-bundle",
+            Self::Generation(error) => error.rule(),
+        }
+    }
+}
+
+impl IdentityStore {
+    /// A store that has nothing yet. `denied` is refused whatever is brought; validity is judged by `clock`.
+    #[must_use]
+    pub fn new(denied: Denied, clock: Clock) -> Self {
+        let (changed, _) = watch::channel(0);
+        Self { denied, clock, current: ArcSwapOption::empty(), changed, parts: Mutex::default() }
+    }
+
+    /// Takes all that `part` has to say, in place of what it said before.
+    ///
+    /// # Errors
+    /// It does not stand up together with what the others brought. What was in force stays.
+    pub fn bring(&self, part: Part, brought: Brought) -> Result<Reloaded, StoreError> {
+        let mut parts = self.parts();
+        if parts.held.get(&part) == Some(&brought) {
+            self.is_well(&mut parts, &part);
+            return Ok(Reloaded::Unchanged);
+        }
+        let reloaded = self.take(&mut parts, part, brought)?;
+        // What did not go with the old state of this part may go with the new one.
+        let settled = self.take_refused(&mut parts);
+        Ok(settled.unwrap_or(reloaded))
+    }
+
+    /// `part` says what it said last.
+    pub fn confirm(&self, part: &Part) {
+        self.is_well(&mut self.parts(), part);
+    }
+
+    /// `part` says nothing that can be used; what it said last stays in force.
+    pub fn failed(&self, part: &Part, rule: &'static str, message: String) {
+        self.health_of(&mut self.parts(), part).failed(self.clock.now(), rule, message);
+    }
+
+    /// Takes back what `part` said: it has nothing for us any more. Without an SVID of ours nobody is served.
+    pub fn withdraw(&self, part: &Part) -> Reloaded {
+        let mut parts = self.parts();
+        parts.refused.remove(part);
+        if parts.held.remove(part).is_none() {
+            return Reloaded::Unchanged;
+        }
+        match self.generation(&parts.held) {
+            Ok(Some(generation)) => self.put_in_force(generation),
+            Ok(None) => self.put_out_of_force(),
+            Err(error) => {
+                tracing::error!(%part, %error, "what was withdrawn leaves no identity that stands up");
+                self.put_out_of_force()
+            }
+        }
+    }
+
+    /// Tries again what did not stand up: a certificate whose time had not come may be good now.
+    pub fn retry(&self) -> Reloaded {
+        self.take_refused(&mut self.parts()).unwrap_or(Reloaded::Unchanged)
+    }
+
+    /// How each part fares, in their order.
+    #[must_use]
+    pub fn health(&self) -> Vec<PartHealth> {
+        self.parts().health.values().cloned().collect()
+    }
+
+    /// The clock by which validity is judged.
+    #[must_use]
+    pub const fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    fn parts(&self) -> MutexGuard<'_, Parts> {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn health_of<'p>(&self, parts: &'p mut Parts, part: &Part) -> &'p mut PartHealth {
+        parts.health.entry(part.clone()).or_insert_with(|| PartHealth::new(part.clone()))
+    }
+
+    fn is_well(&self, parts: &mut Parts, part: &Part) {
+        parts.refused.remove(part);
+        self.health_of(parts, part).succeeded(self.clock.now());
+    }
+
+    fn take(&self, parts: &mut Parts, part: Part, brought: Brought) -> Result<Reloaded, StoreError> {
+        let before = parts.held.insert(part.clone(), brought);
+        match self.generation(&parts.held) {
+            Ok(generation) => {
+                self.is_well(parts, &part);
+                warn_of_stray_crls(&parts.held);
+                Ok(generation.map_or(Reloaded::Waiting, |generation| self.put_in_force(generation)))
+            }
+            Err(error) => {
+                let refused = match before {
+                    Some(before) => parts.held.insert(part.clone(), before),
+                    None => parts.held.remove(&part),
+                };
+                self.health_of(parts, &part).failed(self.clock.now(), error.rule(), error.to_string());
+                if let Some(refused) = refused {
+                    parts.refused.insert(part, refused);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// What became of the last one of them that is good now.
+    fn take_refused(&self, parts: &mut Parts) -> Option<Reloaded> {
+        let refused = std::mem::take(&mut parts.refused);
+        refused.into_iter().filter_map(|(part, brought)| self.take(parts, part, brought).ok()).last()
+    }
+
+    fn generation(&self, held: &BTreeMap<Part, Brought>) -> Result<Option<X509Generation>, StoreError> {
+        let bundles = self.bundles(held)?;
+        let Some(own) = own(held)? else { return Ok(None) };
+        let number = self.changed.borrow().saturating_add(1);
+        Ok(Some(X509Generation::new(number, own.chain, own.key, bundles, self.clock.now())?))
+    }
+
+    fn bundles(&self, held: &BTreeMap<Part, Brought>) -> Result<TrustBundleSet, StoreError> {
+        let mut crls: BTreeMap<_, _> = held.values().flat_map(|brought| &brought.crls).collect();
+        let mut bundles: BTreeMap<&TrustDomain, (&Part, TrustBundle)> = BTreeMap::new();
+        for (part, brought) in held {
+            for bundle in &brought.bundles {
+                let trust_domain = bundle.trust_domain();
+                let complete = match crls.remove(trust_domain) {
+                    Some(crls) => bundle.clone().with_crls(crls.clone()),
+                    None => bundle.clone(),
+                };
+                if let Some((first, _)) = bundles.insert(trust_domain, (part, complete)) {
+                    let (first, second) = (first.clone(), part.clone());
+                    return Err(StoreError::Twice { trust_domain: trust_domain.clone(), first, second });
+                }
+            }
+        }
+        let bundles = TrustBundleSet::new(bundles.into_values().map(|(_, bundle)| bundle))?;
+        Ok(bundles.with_denied(self.denied.clone()))
+    }
+
+    fn put_in_force(&self, generation: X509Generation) -> Reloaded {
+        let number = generation.number;
+        self.current.store(Some(Arc::new(generation)));
+        self.changed.send_replace(number);
+        Reloaded::Swapped(number)
+    }
+
+    fn put_out_of_force(&self) -> Reloaded {
+        if self.current.swap(None).is_none() {
+            return Reloaded::Unchanged;
+        }
+        // INVARIANT: numbers only go up, so that what was made for an older generation is never taken for a newer one's.
+        self.changed.send_modify(|number| *number = number.saturating_add(1));
+        Reloaded::Waiting
+    }
+}
+
+impl X509Source for IdentityStore {
+    fn current(&self) -> Option<Arc<X509Generation>> {
+        self.current.load_full()
+    }
+
+    fn changed(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+}
+
+/// Perhaps misspelt, and then the trust domain that was meant goes without.
+fn warn_of_stray_crls(held: &BTreeMap<Part, Brought>) {
+    let has_bundle =
+        |of: &TrustDomain| held.values().flat_map(|brought| &brought.bundles).any(|bundle| bundle.trust_domain() == of);
+    for trust_domain in held.values().flat_map(|brought| brought.crls.keys()).filter(|of| !has_bundle(of)) {
+        tracing::warn!(%trust_domain, "revocation lists of a trust domain without a bundle have no effect");
+    }
+}
+
+/// The only SVID of ours that there is.
+fn own(held: &BTreeMap<Part, Brought>) -> Result<Option<Own>, StoreError> {
+    let mut all = held.iter().filter_map(|(part, brought)| Some((part, brought.own.as_ref()?)));
+    match (all.next(), all.next()) {
+        (Some((first, _)), Some((second, _))) => {
+            Err(StoreError::TwoOwn { first: first.clone(), second: second.clone() })
+        }
+        (only, _) => Ok(only.map(|(_, own)| own.clone())),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,169 @@
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use super::*;
+use crate::identity::dev_ca::{DevCa, Minted, SvidParams};
+use crate::identity::tests::{domain, spiffe_id};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn ca(name: &str) -> DevCa {
+    DevCa::new(&domain(name), HOUR).unwrap()
+}
+
+fn bundle(ca: &DevCa, name: &str) -> TrustBundle {
+    TrustBundle::from_file_content(domain(name), ca.certificate_pem().as_bytes()).unwrap()
+}
+
+fn own(minted: &Minted) -> Option<Own> {
+    Some(Own { chain: minted.chain.clone(), key: minted.key().unwrap() })
+}
+
+fn store() -> IdentityStore {
+    IdentityStore::new(Denied::default(), Clock::system())
+}
+
+/// Our own SVID with the bundle of its trust domain.
+fn whole(ca: &DevCa, id: &str) -> Brought {
+    let minted = ca.issue(&spiffe_id(id), HOUR).unwrap();
+    Brought { own: own(&minted), bundles: vec![bundle(ca, "prod.test")], ..Brought::default() }
+}
+
+fn partner() -> Brought {
+    Brought { bundles: vec![bundle(&ca("partner.test"), "partner.test")], ..Brought::default() }
+}
+
+fn trust_domains(store: &IdentityStore) -> Vec<String> {
+    let generation = store.current().unwrap();
+    generation.bundles.iter().map(|bundle| bundle.trust_domain().to_string()).collect()
+}
+
+#[test]
+fn parts_are_joined_and_each_change_is_a_new_generation() {
+    let (prod, store) = (ca("prod.test"), store());
+    let changed = store.changed();
+    assert_eq!(store.bring(Part::Files, partner()), Ok(Reloaded::Waiting), "nobody said yet who we are");
+    assert!(store.current().is_none());
+    let brought = whole(&prod, "spiffe://prod.test/a");
+    assert_eq!(store.bring(Part::WorkloadApi, brought.clone()), Ok(Reloaded::Swapped(1)));
+    assert_eq!(trust_domains(&store), ["partner.test", "prod.test"]);
+    assert_eq!(store.bring(Part::WorkloadApi, brought), Ok(Reloaded::Unchanged), "the same again is nothing new");
+    let third = domain("third.test");
+    let fetched = Brought { bundles: vec![bundle(&ca("third.test"), "third.test")], ..Brought::default() };
+    assert_eq!(store.bring(Part::Federation(third), fetched), Ok(Reloaded::Swapped(2)));
+    assert_eq!(trust_domains(&store), ["partner.test", "prod.test", "third.test"]);
+    assert_eq!((*changed.borrow(), store.current().unwrap().number), (2, 2));
+}
+
+#[test]
+fn a_bundle_that_comes_from_two_parts_is_refused_naming_both() {
+    let (prod, store) = (ca("prod.test"), store());
+    store.bring(Part::Files, whole(&prod, "spiffe://prod.test/a")).unwrap();
+    let part = Part::Federation(domain("prod.test"));
+    let again = Brought { bundles: vec![bundle(&ca("prod.test"), "prod.test")], ..Brought::default() };
+    let error = store.bring(part.clone(), again).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the bundle of the trust domain `prod.test` comes twice: files and federation of `prod.test` both bring one"
+    );
+    assert_eq!((error.rule(), store.current().unwrap().number), ("bundle-twice", 1));
+    let two = store.bring(Part::WorkloadApi, Brought { bundles: vec![], ..whole(&prod, "spiffe://prod.test/b") });
+    assert_eq!(two, Err(StoreError::TwoOwn { first: Part::Files, second: Part::WorkloadApi }));
+    assert_eq!(store.current().unwrap().svid.id().as_str(), "spiffe://prod.test/a");
+}
+
+#[test]
+fn what_does_not_stand_up_leaves_the_last_good_one_and_is_said_until_it_is_over() {
+    let (prod, store) = (ca("prod.test"), store());
+    let good = whole(&prod, "spiffe://prod.test/a");
+    store.bring(Part::Files, good.clone()).unwrap();
+    let stranger =
+        Brought { bundles: vec![bundle(&ca("prod.test"), "prod.test")], ..whole(&prod, "spiffe://prod.test/b") };
+    let error = store.bring(Part::Files, stranger).unwrap_err();
+    assert_eq!((error.rule(), store.current().unwrap().number), ("chain", 1));
+    let [health] = store.health().try_into().unwrap();
+    let fault = health.standing().unwrap();
+    assert_eq!((fault.rule, fault.message.as_str()), ("chain", error.to_string().as_str()));
+    assert!(health.last_success.is_some());
+    assert_eq!(store.bring(Part::Files, good), Ok(Reloaded::Unchanged));
+    let [health] = store.health().try_into().unwrap();
+    assert!(health.standing().is_none() && health.last_error.is_some(), "the last error is still shown: {health:?}");
+}
+
+#[test]
+fn a_fault_stands_since_it_was_seen_first() {
+    let start = SystemTime::now();
+    let seconds = Arc::new(AtomicU64::new(0));
+    let elapsed = Arc::clone(&seconds);
+    let clock = Clock::from_fn(move || start + Duration::from_secs(elapsed.load(Ordering::Relaxed)));
+    let store = IdentityStore::new(Denied::default(), clock);
+    for second in 0..3 {
+        seconds.store(second, Ordering::Relaxed);
+        store.failed(&Part::WorkloadApi, "unavailable", "no agent".into());
+    }
+    let [health] = store.health().try_into().unwrap();
+    let fault = health.last_error.unwrap();
+    assert_eq!((fault.since, fault.at), (start, start + Duration::from_secs(2)));
+    store.confirm(&Part::WorkloadApi);
+    seconds.store(9, Ordering::Relaxed);
+    store.failed(&Part::WorkloadApi, "unavailable", "no agent".into());
+    assert_eq!(store.health()[0].last_error.as_ref().unwrap().since, start + Duration::from_secs(9), "a new one");
+}
+
+#[test]
+fn a_certificate_whose_time_has_not_come_is_taken_when_it_has() {
+    let start = SystemTime::now();
+    let seconds = Arc::new(AtomicU64::new(0));
+    let elapsed = Arc::clone(&seconds);
+    let clock = Clock::from_fn(move || start + Duration::from_secs(elapsed.load(Ordering::Relaxed)));
+    let (prod, store) = (ca("prod.test"), IdentityStore::new(Denied::default(), clock));
+    store.bring(Part::WorkloadApi, whole(&prod, "spiffe://prod.test/a")).unwrap();
+    let not_before = start + Duration::from_secs(120);
+    let later = SvidParams { not_before, ..SvidParams::leaf(&spiffe_id("spiffe://prod.test/b"), HOUR, not_before) };
+    let minted = prod.issue_with(&later).unwrap();
+    let next = Brought { own: own(&minted), ..whole(&prod, "spiffe://prod.test/b") };
+    assert_eq!(store.bring(Part::WorkloadApi, next).unwrap_err().rule(), "not-yet-valid");
+    assert_eq!(store.retry(), Reloaded::Unchanged);
+    seconds.store(121, Ordering::Relaxed);
+    assert_eq!(store.retry(), Reloaded::Swapped(2));
+    assert_eq!(store.current().unwrap().svid.id().as_str(), "spiffe://prod.test/b");
+    assert_eq!(store.retry(), Reloaded::Unchanged, "it is tried until it is taken");
+}
+
+#[test]
+fn what_was_refused_is_taken_when_what_was_in_its_way_has_gone() {
+    let (prod, store) = (ca("prod.test"), store());
+    let both = Brought { bundles: partner().bundles, ..Brought::default() };
+    store.bring(Part::Files, both).unwrap();
+    let mut offered = whole(&prod, "spiffe://prod.test/a");
+    offered.bundles.extend(partner().bundles);
+    assert_eq!(store.bring(Part::WorkloadApi, offered).unwrap_err().rule(), "bundle-twice");
+    assert_eq!(store.bring(Part::Files, Brought::default()), Ok(Reloaded::Swapped(1)));
+    assert_eq!(trust_domains(&store), ["partner.test", "prod.test"]);
+}
+
+#[test]
+fn an_identity_that_is_withdrawn_is_gone_and_its_number_is_never_used_again() {
+    let (prod, store) = (ca("prod.test"), store());
+    let changed = store.changed();
+    store.bring(Part::WorkloadApi, whole(&prod, "spiffe://prod.test/a")).unwrap();
+    store.bring(Part::Files, partner()).unwrap();
+    assert_eq!(store.withdraw(&Part::Files), Reloaded::Swapped(3));
+    assert_eq!(trust_domains(&store), ["prod.test"]);
+    assert_eq!(store.withdraw(&Part::WorkloadApi), Reloaded::Waiting);
+    assert!(store.current().is_none());
+    assert_eq!(*changed.borrow(), 4, "who holds connections is told");
+    assert_eq!(store.withdraw(&Part::WorkloadApi), Reloaded::Unchanged);
+    assert_eq!(store.bring(Part::WorkloadApi, whole(&prod, "spiffe://prod.test/a")), Ok(Reloaded::Swapped(5)));
+}
+
+#[test]
+fn emergency_lists_are_in_every_generation() {
+    let denied = Denied {
+        ids: vec![crate::identity::SpiffeIdPattern::parse("spiffe://prod.test/x").unwrap()],
+        ..Denied::default()
+    };
+    let store = IdentityStore::new(denied.clone(), Clock::system());
+    store.bring(Part::Files, whole(&ca("prod.test"), "spiffe://prod.test/a")).unwrap();
+    assert_eq!(store.current().unwrap().bundles.denied(), &denied);
+}
