@@ -18,7 +18,7 @@ use crate::audit::{Audit, AuditError};
 use crate::config::{Config, Direction, ListenerConfig, LogFormat, ProtocolConfig, RoleConfig};
 use crate::drain::{self, DrainTrigger, DrainWatch};
 use crate::enforce::EnforcementPoint;
-use crate::identity::{FileSource, IdentityStore, SourceError, X509Source};
+use crate::identity::{FileSource, IdentityStore, SourceError, TrustBundle, X509Source};
 use crate::listener::{BindError, Bound, Listener, Served, Slots, accept};
 use crate::policy::{PolicyErrors, PolicySource, PolicyStore};
 use crate::protocol::http::{HttpListener, Speaks};
@@ -26,7 +26,7 @@ use crate::protocol::postgres::{CancelKeys, PostgresListener};
 use crate::protocol::tcp::RelayListener;
 use crate::telemetry::logs;
 use crate::telemetry::metrics::{self, MetricsHandle};
-use crate::telemetry::{ListenerMetrics, PolicyMetrics, SvidMetrics};
+use crate::telemetry::{BundleExpiry, ListenerMetrics, PolicyMetrics, SvidMetrics, bundles_in_force};
 use crate::tls::ServerTls;
 use crate::upstream::{StreamUpstream, Upstream, UpstreamOptions};
 
@@ -348,6 +348,11 @@ impl Shared {
         self.policy_metrics.in_force(policies.number(), policies.digest());
         if let Some(own) = self.identity.current() {
             self.svid_metrics.in_force(own.number, own.svid.not_before(), own.svid.not_after());
+            let expiry = |bundle: &TrustBundle| {
+                let (first, last) = bundle.expiry()?;
+                Some(BundleExpiry { trust_domain: bundle.trust_domain().to_string(), first, last })
+            };
+            bundles_in_force(own.bundles.iter().filter_map(expiry).collect());
         }
     }
 }

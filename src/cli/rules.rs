@@ -92,6 +92,10 @@ const RULES: &[Rule] = &[
     rule("private-key", "write it as PKCS#8, SEC1 or PKCS#1, not encrypted"),
     rule("key-mismatch", "replace both together: one file was replaced before the other, or alone"),
     rule("trust-bundle", "see the message: broken PEM, no CA certificate in it, or two for one trust domain"),
+    rule("spiffe-id", "bring the certificate of the workload that `identity.spiffe_id` names, or correct that"),
+    rule("crl", "bring complete revocation lists of this trust domain's CAs, in PEM or DER"),
+    rule("bundle-twice", "let the trust domain's bundle come from one place: file, Workload API or bundle endpoint"),
+    rule("svid-twice", "let our own SVID come from one place"),
     // Keys of a bundle in JSON that are not used.
     rule("key-type", "nothing, if the kind of key is meant for others: it is left out, the rest of the bundle counts"),
     rule("key-use", "nothing, if the use is meant for others; else publish it as `x509-svid` or `jwt-svid`"),

@@ -217,7 +217,7 @@ async fn what_is_wrong_on_this_side_is_said_with_what_to_do() {
             "FAIL  audit",
             &["No such file", "do: let this user write it"],
         ),
-        (app(&world, to).policies("permit (principal)"), 1, "FAIL  policy", &["1 problems", "do: `portcullis policy"]),
+        (app(&world, to).policies("permit (principal)"), 1, "FAIL  policy", &["1 problem,", "do: `portcullis policy"]),
     ] {
         let output = plan.doctor().await;
         assert_eq!(output.code(), code, "{}{}", output.stdout, output.stderr);

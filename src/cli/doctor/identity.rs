@@ -5,25 +5,30 @@ use std::time::SystemTime;
 
 use super::files::look;
 use super::report::Report;
-use crate::app::identity_paths;
+use crate::app::identity_store;
 use crate::cli::certs::lifetime::roughly;
 use crate::cli::rules::advice;
-use crate::config::Config;
-use crate::identity::{Clock, FileSource, X509Generation, X509Source as _};
+use crate::config::{Config, IdentitySourceConfig};
+use crate::identity::{X509Generation, X509Source as _};
 
 /// Reads our identity as a start would; none if it is no good.
 pub(super) fn identity(report: &mut Report, config: &Config, now: SystemTime) -> Option<Arc<X509Generation>> {
-    look(report, "certificate", &config.identity.certificate, false);
-    look(report, "private key", &config.identity.private_key, true);
+    if let IdentitySourceConfig::Files { certificate, private_key, .. } = &config.identity.source {
+        look(report, "certificate", certificate, false);
+        look(report, "private key", private_key, true);
+    }
     for (trust_domain, path) in &config.identity.trust_bundles {
         look(report, &format!("bundle of {trust_domain}"), path, false);
     }
-    let source = FileSource::waiting(identity_paths(config), Clock::system());
-    if let Err(error) = source.reload() {
+    for (trust_domain, path) in &config.identity.crl.files {
+        look(report, &format!("revocation lists of {trust_domain}"), path, false);
+    }
+    let (store, files) = identity_store(config);
+    if let Err(error) = files.reload() {
         report.bad("identity", format!("`{}`: {error}", error.rule()), advice(error.rule()));
         return None;
     }
-    let own = source.current()?;
+    let own = store.current()?;
     svid(report, &own, now);
     Some(own)
 }

@@ -69,7 +69,7 @@ pub(super) fn run(arguments: &DoctorArgs) -> ExitCode {
 fn look(report: &mut Report, config: &Config, limit: Duration) {
     let now = SystemTime::now();
     let mut clock = Clock::new(now);
-    report.good("configuration", format!("{} listeners", config.listeners.len()));
+    report.good("configuration", count(config.listeners.len(), "listener"));
     for option in &config.unsafe_options {
         report.note(
             "configuration",
@@ -102,9 +102,17 @@ fn policy(report: &mut Report, config: &Config) {
         Err(errors) => {
             let first = errors.problems().first().map(crate::policy::PolicyProblem::line).unwrap_or_default();
             let advice = "`portcullis policy validate` shows each place, with what to write";
-            report.bad("policy", format!("{folder}: {} problems, the first: {first}", errors.problems().len()), advice);
+            report.bad(
+                "policy",
+                format!("{folder}: {}, the first: {first}", count(errors.problems().len(), "problem")),
+                advice,
+            );
         }
     }
+}
+
+fn count(number: usize, what: &str) -> String {
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 
 /// Whether a record could be written, without writing one.

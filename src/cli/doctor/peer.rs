@@ -6,8 +6,8 @@ use super::clock::Clock;
 use super::report::Report;
 use crate::cli::judged::{JudgedCertificate, JudgedRule};
 use crate::cli::rules::advice;
-use crate::config::{ListenerConfig, PeerMatcher, PeerPattern, TlsVersion};
-use crate::identity::{ChainUsage, X509Generation, X509Svid};
+use crate::config::{ListenerConfig, PeerMatcher, TlsVersion};
+use crate::identity::{ChainUsage, SpiffeIdPattern, X509Generation, X509Svid};
 use crate::tls::{HandshakeRefusal, Inspection, is_expected};
 
 const CHECK: &str = "upstream";
@@ -108,9 +108,9 @@ fn expects(expected: &PeerMatcher) -> String {
     match expected {
         PeerMatcher::AnyInOwnTrustDomain => "any".to_owned(),
         PeerMatcher::OneOf(patterns) => {
-            let one = |pattern: &PeerPattern| match pattern {
-                PeerPattern::Exactly(id) => id.to_string(),
-                PeerPattern::Below(id) => format!("{id}/*"),
+            let one = |pattern: &SpiffeIdPattern| match pattern {
+                SpiffeIdPattern::Exactly(id) => id.to_string(),
+                SpiffeIdPattern::Below(id) => format!("{id}/*"),
             };
             patterns.iter().map(one).collect::<Vec<_>>().join(", ")
         }

@@ -10,7 +10,7 @@ impl TrustBundle {
     /// After the first, the workloads that it issued are refused; after the last, the whole trust domain is.
     #[must_use]
     pub fn expiry(&self) -> Option<(SystemTime, SystemTime)> {
-        let ends = || self.authorities().map(|(_, validity)| *validity.end());
+        let ends = || self.authorities().map(|(_, limits)| *limits.validity.end());
         ends().min().zip(ends().max())
     }
 }

@@ -12,10 +12,10 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::{ShowArgs, Shown, StartTls, Trust};
-use crate::app::identity_paths;
+use crate::app::identity_store;
 use crate::cli::certs::CertsError;
 use crate::config::{Config, Overrides};
-use crate::identity::{ChainUsage, FileSource, X509Source as _};
+use crate::identity::{ChainUsage, X509Source as _};
 use crate::tls::{Inspection, inspect};
 
 /// Our own side: what we present, and whom we trust.
@@ -41,8 +41,9 @@ impl Ours {
     fn of_config(path: &Path) -> Result<Self, CertsError> {
         let own = |detail: String| CertsError::Own { detail };
         let config = Config::load(path, &Overrides::default()).map_err(|errors| own(errors.render(false)))?;
-        let source = FileSource::open(identity_paths(&config)).map_err(|error| own(error.to_string()))?;
-        let generation = source.current().ok_or_else(|| own("nothing was loaded".to_owned()))?;
+        let (store, files) = identity_store(&config);
+        files.reload().map_err(|error| own(error.to_string()))?;
+        let generation = store.current().ok_or_else(|| own("nothing was loaded".to_owned()))?;
         Ok(Self { trust: Trust::Bundles(generation.bundles.clone()), key: Some(generation.certified_key()) })
     }
 }
