@@ -8,7 +8,7 @@ use serde_json::{Map, Value as Json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::cases::{Question, Texts};
+use super::question::{Question, Texts};
 use crate::config::{HttpConfig, Limits, S3Config, nearest};
 use crate::mapping::head::{HeadRules, judge};
 use crate::mapping::s3::{self, Asked};
@@ -86,7 +86,7 @@ impl Question {
             }
             (Some(request), ..) => self.map(request, reads)?,
             (None, Some(name), Some(id)) => {
-                let context = if name.starts_with("sql:") { with_what_statements_have(own) } else { own };
+                let context = with_what_is_always_there(name, own);
                 Ok(Operations::one(Operation { action: action(name)?, resource: resource(id)?, context }))
             }
             _ => return Err("a case has either `request`, or `action` and `resource`".to_owned()),
@@ -170,14 +170,27 @@ fn action(name: &str) -> Result<Action, String> {
     })
 }
 
-/// The context of a SQL operation always has these: what a case does not say is the least that a statement can be.
-fn with_what_statements_have(mut context: Context) -> Context {
-    if context.get("columns").is_none() {
-        context.set("columns", Value::Strings(Vec::new()));
-    }
-    for (name, value) in [("statement", "select"), ("role", "postgres")] {
+/// The context of a family's operations always has these: what is not said is the least that a request can be.
+fn with_what_is_always_there(action: &str, mut context: Context) -> Context {
+    let (family, name) = action.split_once(':').unwrap_or_default();
+    let required: &[(&'static str, Value)] = match family {
+        "sql" => &[
+            ("columns", Value::Strings(Vec::new())),
+            ("statement", Value::String("select".into())),
+            ("role", Value::String("postgres".into())),
+        ],
+        "http" => &[("headers", Value::Headers(Vec::new()))],
+        "s3" | "s3express" => &[
+            ("headers", Value::Headers(Vec::new())),
+            ("operation", Value::String(name.into())),
+            ("byVersion", Value::Bool(false)),
+            ("presigned", Value::Bool(false)),
+        ],
+        _ => &[],
+    };
+    for (name, value) in required {
         if context.get(name).is_none() {
-            context.set(name, value);
+            context.set(name, value.clone());
         }
     }
     context
@@ -188,7 +201,8 @@ fn resource(text: &str) -> Result<Resource, String> {
     let wrong =
         || format!("`{text}` is no resource: write `Object::\"ENDPOINT/BUCKET/KEY\"`, `HttpPath::\"ENDPOINT/PATH\"` …");
     let (kind, id) = text.split_once("::").ok_or_else(wrong)?;
-    let id = id.strip_prefix('"').and_then(|id| id.strip_suffix('"')).ok_or_else(wrong)?;
+    let id = id.strip_prefix('"').and_then(|id| id.strip_suffix('"')).and_then(as_written).ok_or_else(wrong)?;
+    let id = id.as_str();
     let mut parts = id.splitn(3, '/');
     let (endpoint, bucket, rest) = (parts.next().unwrap_or_default(), parts.next(), parts.next());
     match (kind, bucket, rest) {
@@ -211,6 +225,39 @@ fn resource(text: &str) -> Result<Resource, String> {
         }
         _ => Err(wrong()),
     }
+}
+
+/// An id without its escapes, if it has any. Quotes need none here: people write `Table::"wh/a.b."C""` as it is read.
+///
+/// # Source
+/// Cedar's strings: `\n`, `\r`, `\t`, `\\`, `\0`, `\"`, `\'`, `\xHH`, `\u{H…}` (<https://docs.cedarpolicy.com/policies/syntax-grammar.html>).
+fn as_written(id: &str) -> Option<String> {
+    let mut written = String::with_capacity(id.len());
+    let mut rest = id.chars();
+    while let Some(character) = rest.next() {
+        if character != '\\' {
+            written.push(character);
+            continue;
+        }
+        written.push(match rest.next()? {
+            'n' => '\n',
+            'r' => '\r',
+            't' => '\t',
+            '0' => '\0',
+            same @ ('\\' | '"' | '\'') => same,
+            'x' => {
+                let digits: String = rest.by_ref().take(2).collect();
+                char::from(u8::from_str_radix(&digits, 16).ok().filter(u8::is_ascii)?)
+            }
+            'u' => {
+                rest.next().filter(|brace| *brace == '{')?;
+                let digits: String = rest.by_ref().take_while(|digit| *digit != '}').collect();
+                char::from_u32(u32::from_str_radix(&digits, 16).ok()?)?
+            }
+            _ => return None,
+        });
+    }
+    Some(written)
 }
 
 /// `analytics.public."a.b"` taken apart: names in quotes may hold dots, and hold quotes twice.
@@ -303,10 +350,19 @@ mod tests {
             ("Table::\"wh/a.b.c\"", Resource::table("wh", "a", "b", "c")),
             ("Table::\"wh/a.b.\"x.\"\"y\"\"", Resource::table("wh", "a", "b", "x.\"y")),
             ("Function::\"wh/\"A\".b.c\"", Resource::function("wh", "A", "b", "c")),
+            ("Table::\"wh/a.b.\\\"C\\\"\"", Resource::table("wh", "a", "b", "C")),
+            ("Object::\"lake/raw/it\\'s\\u{1f980}\\x41\"", Resource::object("lake", "raw", "it's🦀A")),
         ] {
             assert_eq!(resource(text), Ok(expected), "{text}");
         }
-        for text in ["Table::\"wh/a.b\"", "Schema::\"wh/a..b\"", "Database::\"wh\"", "Table::\"wh/a.b.\"c\""] {
+        for text in [
+            "Object::\"lake/raw/\\q\"",
+            "Object::\"lake/raw/\\xff\"",
+            "Table::\"wh/a.b\"",
+            "Schema::\"wh/a..b\"",
+            "Database::\"wh\"",
+            "Table::\"wh/a.b.\"c\"",
+        ] {
             assert!(resource(text).is_err_and(|error| error.contains("is no resource")), "{text}");
         }
     }

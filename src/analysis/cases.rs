@@ -7,6 +7,7 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_json::{Map, Value as Json};
 
+use super::question::{Question, Texts};
 use crate::config::{ConfigErrors, list_of_document};
 use crate::identity::SpiffeId;
 use crate::policy::{Outcome, PolicySource};
@@ -47,26 +48,6 @@ pub struct Expected {
     pub outcome: Outcome,
     /// The deciding policies, if the case says them.
     pub by: Option<Vec<String>>,
-}
-
-/// What a case asks, as it is written.
-#[derive(Debug, Clone)]
-pub(super) struct Question {
-    pub(super) endpoints: BTreeMap<String, String>,
-    pub(super) request: Option<String>,
-    pub(super) headers: BTreeMap<String, Texts>,
-    pub(super) body: Option<String>,
-    pub(super) action: Option<String>,
-    pub(super) resource: Option<String>,
-    pub(super) context: Map<String, Json>,
-}
-
-/// One text or several: a header that is sent twice.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(untagged)]
-pub(super) enum Texts {
-    One(String),
-    Several(Vec<String>),
 }
 
 /// The file's keys beside `cases`.

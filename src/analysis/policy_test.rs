@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use super::asked::AskedOf;
 use super::cases::{Case, CaseErrors, Cases, Expected};
-use crate::policy::{Decision, Outcome, PolicyErrors, PolicyGeneration, PolicyProblem};
+use crate::policy::{Decision, Outcome, PolicyErrors, PolicyGeneration, PolicyProblem, worst};
 
 /// How the cases of one directory came out.
 #[derive(Debug)]
@@ -127,13 +127,6 @@ fn ask(policies: &PolicyGeneration, case: &Case) -> Result<CaseResult, String> {
     }
     let error = decisions.into_iter().find_map(|decision| decision.error);
     Ok(CaseResult { name: case.name.clone(), line: case.line, expected: case.expected.clone(), outcome, by, error })
-}
-
-/// A request is permitted only as a whole: its worst operation says how it ends.
-fn worst(decisions: &[Decision]) -> Outcome {
-    const WORST_FIRST: [Outcome; 4] = [Outcome::Refused, Outcome::Error, Outcome::Forbidden, Outcome::NotPermitted];
-    let found = |outcome: &Outcome| decisions.iter().any(|decision| decision.outcome == *outcome);
-    WORST_FIRST.into_iter().find(found).unwrap_or(Outcome::Allowed)
 }
 
 /// A case is about the policies that decided it and those that it names.

@@ -20,6 +20,8 @@ use crate::config::{Config, Overrides};
 
 /// Exit codes, as the Cedar command line has them: 0 ok or allowed, 1 failure, 2 denied, 3 invalid policy.
 const FAILURE: u8 = 1;
+/// What was asked is denied.
+const DENIED: u8 = 2;
 
 /// What people need to know beside the commands.
 #[cfg(feature = "demo")]

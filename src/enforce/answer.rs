@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::audit::Said;
 use crate::mapping::{Context, Operation, Operations};
-use crate::policy::{Decision, Outcome, PolicyGeneration, Principal};
+use crate::policy::{Decision, Outcome, PolicyGeneration, Principal, worst};
 
 /// How many answers a connection remembers: more prepared statements than most clients run in turn, and few enough to be looked through.
 const MOST: usize = 16;
@@ -33,7 +33,7 @@ impl Answer {
     ) -> Self {
         let decisions: Box<[Decision]> =
             operations.iter().map(|operation| generation.decide(principal, operation, &facts)).collect();
-        let outcome = worst(&decisions);
+        let outcome = worst(decisions.iter());
         let lasts = outcome == Outcome::Allowed && decisions.iter().all(|decision| decision.lasts);
         Self { operations, facts, generation, outcome, decisions, said: lasts.then(Said::default) }
     }
@@ -88,11 +88,4 @@ impl Answers {
         self.kept.retain(|kept| kept.generation.number() == generation.number());
         self.next = 0;
     }
-}
-
-/// The outcome of the whole: what cannot be named outweighs an error, an error a forbid, a forbid a missing permit.
-fn worst(decisions: &[Decision]) -> Outcome {
-    const WORST_FIRST: [Outcome; 4] = [Outcome::Refused, Outcome::Error, Outcome::Forbidden, Outcome::NotPermitted];
-    let found = |outcome: &Outcome| decisions.iter().any(|decision| decision.outcome == *outcome);
-    WORST_FIRST.into_iter().find(found).unwrap_or(Outcome::Allowed)
 }

@@ -1,7 +1,11 @@
 //! What is known about an operation, in plain values.
 
 use std::collections::HashSet;
+use std::fmt;
 use std::net::IpAddr;
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 /// A value of the context. The decision point makes Cedar values of these, the record JSON.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,6 +26,51 @@ pub enum Value {
     Record(Vec<(&'static str, Value)>),
     /// The request's headers by lower-case name: a Cedar entity of type `Headers` whose tags are `Set<String>`.
     Headers(Vec<(Box<str>, Vec<Box<str>>)>),
+}
+
+/// For people: as policies write it, but for datetimes, which are as RFC 3339 has them.
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bool(value) => value.fmt(f),
+            Self::Long(value) => value.fmt(f),
+            Self::String(value) => write!(f, "\"{}\"", value.escape_debug()),
+            Self::Strings(values) => strings(f, values),
+            Self::Ip(address) => write!(f, "{}", address.to_canonical()),
+            Self::Datetime(millis) => {
+                let at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(*millis) * 1_000_000);
+                match at.ok().and_then(|at| at.format(&Rfc3339).ok()) {
+                    Some(at) => f.write_str(&at),
+                    None => write!(f, "{millis} ms"),
+                }
+            }
+            Self::Record(fields) => separated(f, ("{", "}"), fields, |f, (name, value)| write!(f, "{name}: {value}")),
+            Self::Headers(fields) => separated(f, ("{", "}"), fields, |f, (name, values)| {
+                write!(f, "{name}: ")?;
+                strings(f, values)
+            }),
+        }
+    }
+}
+
+fn strings(f: &mut fmt::Formatter<'_>, values: &[Box<str>]) -> fmt::Result {
+    separated(f, ("[", "]"), values, |f, value| write!(f, "\"{}\"", value.escape_debug()))
+}
+
+fn separated<T>(
+    f: &mut fmt::Formatter<'_>,
+    (begin, end): (&str, &str),
+    items: &[T],
+    each: impl Fn(&mut fmt::Formatter<'_>, &T) -> fmt::Result,
+) -> fmt::Result {
+    f.write_str(begin)?;
+    for (position, item) in items.iter().enumerate() {
+        if position > 0 {
+            f.write_str(", ")?;
+        }
+        each(f, item)?;
+    }
+    f.write_str(end)
 }
 
 impl From<bool> for Value {

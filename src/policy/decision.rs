@@ -58,6 +58,15 @@ impl fmt::Display for Outcome {
     }
 }
 
+/// The outcome of several operations that are permitted only as a whole: what cannot be named outweighs an error, an error a forbid, a
+/// forbid a missing permit.
+#[must_use]
+pub fn worst<'a>(decisions: impl IntoIterator<Item = &'a Decision> + Clone) -> Outcome {
+    const WORST_FIRST: [Outcome; 4] = [Outcome::Refused, Outcome::Error, Outcome::Forbidden, Outcome::NotPermitted];
+    let found = |outcome: &Outcome| decisions.clone().into_iter().any(|decision| decision.outcome == *outcome);
+    WORST_FIRST.into_iter().find(found).unwrap_or(Outcome::Allowed)
+}
+
 impl Decision {
     pub(super) const fn refused(why: String) -> Self {
         Self { outcome: Outcome::Refused, policies: Vec::new(), error: Some(why), lasts: false }

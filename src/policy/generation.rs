@@ -168,6 +168,10 @@ impl PolicyGeneration {
         &self.policies
     }
 
+    pub(super) const fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
     /// How many policies there are.
     #[must_use]
     pub fn len(&self) -> usize {

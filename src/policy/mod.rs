@@ -17,10 +17,12 @@ mod schema;
 mod store;
 #[cfg(test)]
 mod tests;
+mod trace;
 
-pub use decision::{Decision, Outcome};
+pub use decision::{Decision, Outcome, worst};
 pub use engine::Principal;
 pub use generation::{LoadedPolicy, PolicyGeneration, PolicySource};
 pub use load::{PolicyErrors, PolicyProblem, Severity, render_problems};
 pub use schema::SHIPPED_SCHEMA;
 pub use store::{PolicyStore, Reloaded};
+pub use trace::{Clause, Part, Placed, Trace, TracedPolicy, Verdict};

@@ -21,6 +21,7 @@ mod http_heads;
 mod identity_page;
 mod metrics;
 mod mtls;
+mod policy_explain;
 mod policy_life;
 mod postgres_attacks;
 mod postgres_bounds;

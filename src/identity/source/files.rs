@@ -106,6 +106,9 @@ impl FileSource {
         let brought = self.brought(&read)?;
         let reloaded = self.store.bring(Part::Files, brought).map_err(|error| self.of_store(error))?;
         *counts = Some(read.digest());
+        if let Some(own) = &self.paths.own {
+            self.warn_of_mode(&own.private_key);
+        }
         Ok(reloaded)
     }
 
@@ -140,7 +143,6 @@ impl FileSource {
             let (expected, found) = (expected.clone(), svid.id().clone());
             return Err(SourceError::OtherId { path: files.certificate.clone(), expected, found });
         }
-        self.warn_of_mode(&files.private_key);
         Ok(Own { chain, key })
     }
 

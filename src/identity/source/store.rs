@@ -94,10 +94,21 @@ impl IdentityStore {
             self.is_well(&mut parts, &part);
             return Ok(Reloaded::Unchanged);
         }
-        let reloaded = self.take(&mut parts, part, brought)?;
-        // What did not go with the old state of this part may go with the new one.
-        let settled = self.take_refused(&mut parts);
-        Ok(settled.unwrap_or(reloaded))
+        match self.take(&mut parts, part.clone(), brought) {
+            Ok(reloaded) => {
+                // What did not go with the old state of this part may go with the new one.
+                let settled = self.take_refused(&mut parts);
+                Ok(settled.unwrap_or(reloaded))
+            }
+            Err((brought, error)) => {
+                self.health_of(&mut parts, &part).failed(self.clock.now(), error.rule(), error.to_string());
+                // Files are read again anyway, and may hold something else by then.
+                if part != Part::Files {
+                    parts.refused.insert(part, brought);
+                }
+                Err(error)
+            }
+        }
     }
 
     /// `part` says what it said last.
@@ -157,7 +168,8 @@ impl IdentityStore {
         self.health_of(parts, part).succeeded(self.clock.now());
     }
 
-    fn take(&self, parts: &mut Parts, part: Part, brought: Brought) -> Result<Reloaded, StoreError> {
+    /// Hands back what does not stand up.
+    fn take(&self, parts: &mut Parts, part: Part, brought: Brought) -> Result<Reloaded, (Brought, StoreError)> {
         let before = parts.held.insert(part.clone(), brought);
         match self.generation(&parts.held) {
             Ok(generation) => {
@@ -170,19 +182,24 @@ impl IdentityStore {
                     Some(before) => parts.held.insert(part.clone(), before),
                     None => parts.held.remove(&part),
                 };
-                self.health_of(parts, &part).failed(self.clock.now(), error.rule(), error.to_string());
-                if let Some(refused) = refused {
-                    parts.refused.insert(part, refused);
-                }
-                Err(error)
+                Err((refused.unwrap_or_default(), error))
             }
         }
     }
 
     /// What became of the last one of them that is good now.
     fn take_refused(&self, parts: &mut Parts) -> Option<Reloaded> {
-        let refused = std::mem::take(&mut parts.refused);
-        refused.into_iter().filter_map(|(part, brought)| self.take(parts, part, brought).ok()).last()
+        let refused: Vec<Part> = parts.refused.keys().cloned().collect();
+        let mut last = None;
+        for part in refused {
+            let Some(brought) = parts.refused.remove(&part) else { continue };
+            match self.take(parts, part.clone(), brought) {
+                Ok(reloaded) => last = Some(reloaded),
+                // Nothing new: it has been said when it was brought.
+                Err((brought, _)) => _ = parts.refused.insert(part, brought),
+            }
+        }
+        last
     }
 
     fn generation(&self, held: &BTreeMap<Part, Brought>) -> Result<Option<X509Generation>, StoreError> {

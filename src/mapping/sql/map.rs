@@ -7,6 +7,7 @@ use pg_query::NodeEnum;
 
 use super::asked::{named, refused};
 use super::catalog::{Catalog, Relation};
+use super::facts::NothingPrepared;
 use super::names::Names;
 use super::parse::parse;
 use super::statements::{self, After, Earlier, Judged};
@@ -59,6 +60,19 @@ pub fn map(
         normalized,
         fingerprint: text::fingerprint(text),
     })
+}
+
+/// Maps a text as the first one of a session.
+///
+/// # Errors
+/// As [`map`].
+pub fn map_by_itself(
+    text: &str,
+    endpoint: &str,
+    catalog: &Catalog,
+    facts: &SessionFacts,
+) -> Result<Mapped, SqlRefusal> {
+    map(text, endpoint, catalog, facts, &NothingPrepared)
 }
 
 /// The server converts a text before it reads it, folds and cuts identifiers by its own encoding: what is not ASCII can only be judged if

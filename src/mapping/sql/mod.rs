@@ -30,7 +30,7 @@ mod whole_rows;
 pub use facts::{PreparedTexts, SessionFacts};
 pub use fuzz::{fuzz, fuzz_key, fuzz_replication};
 pub use key::safe_key;
-pub use map::map;
+pub use map::{map, map_by_itself};
 pub use mapped::{Copying, Cursor, Effects, Mapped, MappedStatement, Naming, SqlRefusal, Transaction};
 pub use names::{cut, parse_search_path};
 pub use operations::{actions, resource_kinds};

@@ -155,6 +155,29 @@ impl Engine {
         tally.decision(&self.ids)
     }
 
+    /// The question in Cedar's own values, as far as `conditionals` read it; none if the schema has no such question.
+    pub(super) fn question(
+        &self,
+        principal: &Principal,
+        operation: &Operation,
+        facts: &Context,
+        conditionals: &[&Conditional],
+    ) -> Result<Option<Question>, String> {
+        let name = operation.action.as_str();
+        let (Some(form), Some(action)) = (self.forms.get(name), self.actions.get(name)) else { return Ok(None) };
+        if !form.applies_to(operation.resource.kind()) || form.check(facts, &operation.context).is_err() {
+            return Ok(None);
+        }
+        let located = self.locate(&operation.resource);
+        let asked = Asked { principal, form, action: &action.entity, operation, located: &located, facts };
+        Question::new(self, &asked, conditionals).map(Some)
+    }
+
+    /// Of every scope the policies with conditions.
+    pub(super) fn conditionals(&self) -> impl Iterator<Item = &Conditional> {
+        self.scopes.iter().filter_map(|scope| scope.conditional.as_ref())
+    }
+
     fn evaluate(&self, conditional: &Conditional, question: &Question, tally: &mut Tally) {
         let response = self.authorizer.is_authorized(&question.request, &conditional.set, &question.entities);
         let diagnostics = response.diagnostics();

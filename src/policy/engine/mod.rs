@@ -13,7 +13,9 @@ mod index;
 mod names;
 mod principal;
 mod question;
+mod whole;
 
 pub(super) use builder::Compilable;
 pub(super) use compiled::Engine;
 pub use principal::Principal;
+pub(super) use whole::AskedOfAll;

@@ -139,6 +139,20 @@ impl Catalogues {
     }
 }
 
+/// Reads the catalogue of one database as `role`, or as the role that the configuration reads it with: for commands beside the data path.
+///
+/// # Errors
+/// The server cannot be reached, or does not tell.
+pub async fn read_catalog(
+    config: &PostgresConfig,
+    upstream: Arc<StreamUpstream>,
+    database: &str,
+    role: &str,
+) -> Result<Arc<Catalog>, String> {
+    let catalogue = Catalogues::new(config, upstream).of(database, role, None);
+    catalogue.current().await.map_err(|cause| cause.to_string())
+}
+
 fn startup(of: &Of) -> StartupPacket {
     let mut startup = StartupPacket::new(0);
     startup.set("user", &of.user);

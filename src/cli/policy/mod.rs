@@ -1,5 +1,8 @@
 //! `portcullis policy`: policy directories are validated and tested.
 
+mod explain;
+mod sql;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -7,6 +10,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 
 use super::{FAILURE, colour};
+
 use crate::analysis::{CaseResult, PolicyTest, PolicyTestError, test_directory};
 use crate::app::policy_source;
 use crate::config::{Config, Overrides};
@@ -28,19 +32,50 @@ enum PolicyCommand {
     Validate(ValidateArgs),
     /// Ask policy directories the cases beside them (cases.yaml)
     Test(TestArgs),
+    /// Say why a question is answered as it is: 0 allowed, 2 denied
+    Explain(Box<explain::ExplainArgs>),
 }
 
 #[derive(Debug, Args)]
 struct ValidateArgs {
+    #[command(flatten)]
+    source: SourceArgs,
+    /// Text for people, or JSON
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+}
+
+/// Which policies.
+#[derive(Debug, Args)]
+#[group(id = "policy_source", required = true, multiple = true)]
+struct SourceArgs {
     /// The directory: *.cedar, entities.json, further *.cedarschema
-    #[arg(long, value_name = "DIR", required_unless_present = "config")]
+    #[arg(long, value_name = "DIR")]
     policies: Option<PathBuf>,
     /// The configuration whose endpoints the policies are about
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Text for people, or JSON
-    #[arg(long, value_enum, default_value_t)]
-    output: Output,
+}
+
+impl SourceArgs {
+    fn config(&self) -> Result<Option<Config>, ExitCode> {
+        let load = |file: &PathBuf| {
+            Config::load(file, &Overrides::default()).map_err(|errors| {
+                eprint!("{}", errors.render(colour()));
+                ExitCode::from(FAILURE)
+            })
+        };
+        self.config.as_ref().map(load).transpose()
+    }
+
+    fn source(&self) -> Result<PolicySource, ExitCode> {
+        let configured = self.config()?.map(|config| policy_source(&config));
+        Ok(match (configured, &self.policies) {
+            (Some(configured), Some(directory)) => PolicySource { directory: directory.clone(), ..configured },
+            (Some(configured), None) => configured,
+            (None, directory) => PolicySource::of(directory.as_deref().unwrap_or(Path::new("."))),
+        })
+    }
 }
 
 #[derive(Debug, Args)]
@@ -65,11 +100,12 @@ pub(super) fn run(arguments: &PolicyArgs) -> ExitCode {
     match &arguments.command {
         PolicyCommand::Validate(arguments) => validate(arguments),
         PolicyCommand::Test(arguments) => test(arguments),
+        PolicyCommand::Explain(arguments) => explain::run(arguments),
     }
 }
 
 fn validate(arguments: &ValidateArgs) -> ExitCode {
-    let source = match source(arguments) {
+    let source = match arguments.source.source() {
         Ok(source) => source,
         Err(code) => return code,
     };
@@ -104,23 +140,6 @@ fn validate(arguments: &ValidateArgs) -> ExitCode {
         (Output::Text, Err(errors)) => eprint!("{}", errors.render(colour())),
     }
     if loaded.is_ok() { ExitCode::SUCCESS } else { ExitCode::from(INVALID_POLICY) }
-}
-
-fn source(arguments: &ValidateArgs) -> Result<PolicySource, ExitCode> {
-    let configured = match &arguments.config {
-        Some(file) => {
-            Some(Config::load(file, &Overrides::default()).map(|config| policy_source(&config)).map_err(|errors| {
-                eprint!("{}", errors.render(colour()));
-                ExitCode::from(FAILURE)
-            })?)
-        }
-        None => None,
-    };
-    Ok(match (configured, &arguments.policies) {
-        (Some(configured), Some(directory)) => PolicySource { directory: directory.clone(), ..configured },
-        (Some(configured), None) => configured,
-        (None, directory) => PolicySource::of(directory.as_deref().unwrap_or(Path::new("."))),
-    })
 }
 
 fn test(arguments: &TestArgs) -> ExitCode {

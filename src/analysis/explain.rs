@@ -1,0 +1,233 @@
+//! Why a question is answered as it is, for the people who write policies.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value as Json, json};
+
+use super::Question;
+use super::asked::AskedOf;
+use crate::identity::SpiffeId;
+use crate::mapping::{Context, Operations};
+use crate::policy::{Clause, Outcome, Placed, PolicyGeneration, Trace, TracedPolicy, Verdict, worst};
+
+/// How many permits that do not match are shown, unless all are asked for.
+const NEAREST: usize = 3;
+
+/// An answer with its reasons.
+#[derive(Debug)]
+pub struct Explanation {
+    /// The whole: the worst of its operations.
+    pub outcome: Outcome,
+    /// Why no policy was asked.
+    pub refusal: Option<String>,
+    /// Each operation.
+    pub operations: Vec<Explained>,
+}
+
+/// One operation.
+#[derive(Debug)]
+pub struct Explained {
+    /// What the policies saw beside principal, action and resource.
+    pub context: Vec<(String, String)>,
+    /// How each policy stands to it.
+    pub trace: Trace,
+}
+
+/// Explains the answer to a question.
+///
+/// # Errors
+/// The question is not written as one.
+pub fn explain(policies: &PolicyGeneration, principal: &SpiffeId, question: &Question) -> Result<Explanation, String> {
+    let AskedOf { facts, operations } = question.asked(policies.headers_read())?;
+    match operations {
+        Ok(operations) => explain_operations(policies, principal, &operations, &facts),
+        Err(refusal) => Ok(Explanation { outcome: Outcome::Refused, refusal: Some(refusal), operations: Vec::new() }),
+    }
+}
+
+/// Explains the answer to what has been mapped already.
+///
+/// # Errors
+/// The question cannot be put in Cedar's terms.
+pub fn explain_operations(
+    policies: &PolicyGeneration,
+    principal: &SpiffeId,
+    operations: &Operations,
+    facts: &Context,
+) -> Result<Explanation, String> {
+    let explained = operations
+        .iter()
+        .map(|operation| {
+            let values = facts.iter().chain(operation.context.iter());
+            let context = values.map(|(name, value)| (name.to_owned(), value.to_string())).collect();
+            Ok(Explained { context, trace: policies.trace(principal, operation, facts)? })
+        })
+        .collect::<Result<Vec<_>, String>>()?;
+    let outcome = worst(explained.iter().map(|one| &one.trace.decision));
+    Ok(Explanation { outcome, refusal: None, operations: explained })
+}
+
+impl Explanation {
+    /// Joins the operations of one request that were asked one by one.
+    #[must_use]
+    pub fn joined(all: Vec<Self>) -> Self {
+        let outcome = worst(all.iter().flat_map(|one| &one.operations).map(|one| &one.trace.decision));
+        let refusal = all.iter().find_map(|one| one.refusal.clone());
+        let outcome = if refusal.is_some() { Outcome::Refused } else { outcome };
+        Self { outcome, refusal, operations: all.into_iter().flat_map(|one| one.operations).collect() }
+    }
+
+    /// For people. `all`: every permit rather than the nearest three.
+    #[must_use]
+    pub fn text(&self, all: bool) -> String {
+        let mut text = format!("{}\n", verdict(self.outcome));
+        if let Some(refusal) = &self.refusal {
+            let _ = writeln!(text, "\nThe request cannot be named, so no policy was asked: {refusal}");
+        }
+        for one in &self.operations {
+            one.text(&mut text, all);
+        }
+        text
+    }
+
+    /// The same for programs.
+    #[must_use]
+    pub fn json(&self) -> Json {
+        json!({
+            "outcome": self.outcome.as_str(),
+            "refusal": self.refusal,
+            "operations": self.operations.iter().map(Explained::json).collect::<Vec<_>>(),
+        })
+    }
+}
+
+fn verdict(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Allowed => "allowed",
+        Outcome::Forbidden => "denied: forbidden (a forbid matches)",
+        Outcome::NotPermitted => "denied: not_permitted (no permit matches)",
+        Outcome::Error => "denied: error (a policy cannot be evaluated)",
+        Outcome::Refused => "denied: refused (it cannot be named)",
+    }
+}
+
+impl Explained {
+    fn text(&self, text: &mut String, all: bool) {
+        let Trace { decision, principal, action, resource, .. } = &self.trace;
+        let _ = writeln!(text, "\n{}", decision.outcome);
+        for (name, placed) in [("principal", principal), ("action", action), ("resource", resource)] {
+            line(text, name, placed);
+        }
+        let context: Vec<_> = self.context.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+        let _ = writeln!(text, "  {:<10} {{{}}}", "context", context.join(", "));
+        if let Some(error) = &decision.error {
+            let _ = writeln!(text, "\n  {error}");
+        }
+        let deciding: Vec<_> = self.trace.deciding().collect();
+        if !deciding.is_empty() {
+            let _ = writeln!(text, "\n  decided by");
+            deciding.iter().for_each(|traced| policy(text, traced, decision.outcome != Outcome::Error));
+        }
+        if decision.outcome == Outcome::NotPermitted {
+            self.nearest(text, all);
+        }
+    }
+
+    fn nearest(&self, text: &mut String, all: bool) {
+        let permits = self.trace.nearest_permits();
+        let shown = if all { permits.len() } else { NEAREST.min(permits.len()) };
+        match permits.len() {
+            0 => text.push_str("\n  there is no permit at all\n"),
+            _ => text.push_str("\n  the nearest permits, and why they do not match\n"),
+        }
+        permits.iter().take(shown).for_each(|traced| policy(text, traced, false));
+        if shown < permits.len() {
+            let _ = writeln!(text, "\n    … and {} more (--all)", permits.len() - shown);
+        }
+        if let Some(smallest) = self.trace.smallest_permit() {
+            text.push_str("\n  the smallest policy that allows this and nothing else; nobody has reviewed it\n\n");
+            smallest.lines().for_each(|line| text.push_str(&format!("    {line}\n")));
+        }
+    }
+
+    fn json(&self) -> Json {
+        let Trace { decision, principal, action, resource, policies } = &self.trace;
+        let placed = |placed: &Placed| json!({"uid": placed.uid, "in": placed.within});
+        json!({
+            "outcome": decision.outcome.as_str(),
+            "error": decision.error,
+            "principal": placed(principal),
+            "action": placed(action),
+            "resource": placed(resource),
+            "context": self.context.iter().map(|(name, value)| (name.clone(), json!(value))).collect::<serde_json::Map<_, _>>(),
+            "decided_by": decision.policies,
+            "policies": policies.iter().map(policy_json).collect::<Vec<_>>(),
+            "nearest_permits": self.trace.nearest_permits().iter().map(|traced| &traced.policy.id).collect::<Vec<_>>(),
+            "smallest_permit": self.trace.smallest_permit(),
+        })
+    }
+}
+
+fn line(text: &mut String, name: &str, placed: &Placed) {
+    let _ = writeln!(text, "  {name:<10} {}", placed.uid);
+    if !placed.within.is_empty() {
+        let _ = writeln!(text, "  {:<10} in {}", "", placed.within.join(", "));
+    }
+}
+
+/// A policy with its place, and either its text or the clauses that fail.
+fn policy(text: &mut String, traced: &TracedPolicy, whole: bool) {
+    let effect = if traced.permits { "permit" } else { "forbid" };
+    let _ = writeln!(text, "\n    {} ({effect}, {}:{})", traced.policy.id, traced.policy.file, traced.policy.line);
+    for (name, value) in &traced.annotations {
+        let _ = writeln!(text, "      @{name}: {value}");
+    }
+    if whole {
+        traced.policy.text.lines().for_each(|line| text.push_str(&format!("      | {line}\n")));
+        return;
+    }
+    for clause in &traced.clauses {
+        let (mark, why) = match &clause.verdict {
+            Verdict::Fails => ("no ", None),
+            Verdict::Errs(cause) => ("err", Some(cause)),
+            Verdict::Holds | Verdict::NotReached => continue,
+        };
+        let _ = writeln!(text, "      {mark}  {}", written(clause));
+        why.into_iter().chain(&clause.saw).for_each(|saw| text.push_str(&format!("             {saw}\n")));
+    }
+    let held: Vec<_> = traced.clauses.iter().filter(|clause| clause.verdict == Verdict::Holds).map(written).collect();
+    if !held.is_empty() {
+        let _ = writeln!(text, "      ok   {}", held.join("; "));
+    }
+}
+
+fn written(clause: &Clause) -> String {
+    match clause.part {
+        crate::policy::Part::When => format!("when {}", clause.text),
+        crate::policy::Part::Unless => format!("unless {}", clause.text),
+        _ => clause.text.clone(),
+    }
+}
+
+fn policy_json(traced: &TracedPolicy) -> Json {
+    let clauses = traced.clauses.iter().map(|clause| {
+        let (verdict, error) = match &clause.verdict {
+            Verdict::Holds => ("holds", None),
+            Verdict::Fails => ("fails", None),
+            Verdict::Errs(cause) => ("error", Some(cause)),
+            Verdict::NotReached => ("not_reached", None),
+        };
+        json!({"part": clause.part.as_str(), "text": clause.text, "verdict": verdict, "error": error, "saw": clause.saw})
+    });
+    json!({
+        "id": traced.policy.id,
+        "effect": if traced.permits { "permit" } else { "forbid" },
+        "file": traced.policy.file,
+        "line": traced.policy.line,
+        "text": traced.policy.text,
+        "annotations": traced.annotations.iter().map(|(name, value)| (name.clone(), json!(value))).collect::<serde_json::Map<_, _>>(),
+        "matches": traced.matches.as_ref().ok(),
+        "error": traced.matches.as_ref().err(),
+        "clauses": clauses.collect::<Vec<_>>(),
+    })
+}
