@@ -18,7 +18,7 @@ use crate::audit::{Audit, AuditError};
 use crate::config::{Config, Direction, ListenerConfig, LogFormat, ProtocolConfig, RoleConfig};
 use crate::drain::{self, DrainTrigger, DrainWatch};
 use crate::enforce::EnforcementPoint;
-use crate::identity::{FileSource, IdentityStore, SourceError, TrustBundle, X509Source};
+use crate::identity::{FileSource, IdentityStore, SourceError, TrustBundle, WorkloadApiSource, X509Source};
 use crate::listener::{BindError, Bound, Listener, Served, Slots, accept};
 use crate::policy::{PolicyErrors, PolicySource, PolicyStore};
 use crate::protocol::http::{HttpListener, Speaks};
@@ -90,6 +90,7 @@ pub struct App {
 struct Shared {
     identity: Arc<IdentityStore>,
     files: FileSource,
+    workload_api: Option<Arc<WorkloadApiSource>>,
     /// The number of the generation that the log has been told of.
     announced: Mutex<Option<u64>>,
     policies: Arc<PolicyStore>,
@@ -141,6 +142,7 @@ impl App {
         let admin = AdminServer::bind(config.health.as_ref(), &config.admin)?;
         let shared = Arc::new(Shared {
             announced: Mutex::new(identity.current().map(|own| own.number)),
+            workload_api: identity::workload_api(&config, &identity),
             identity,
             files,
             policies,
@@ -216,6 +218,7 @@ async fn control(
     let doors = tokio::spawn(admin.serve(Arc::new(state), metrics.clone()));
     let reloading = tokio::spawn(reload::keep_reloading(Arc::clone(config), Arc::clone(shared), hangup));
     let announcing = tokio::spawn(identity::keep_announcing(Arc::clone(shared)));
+    let following = shared.workload_api.clone().map(|source| tokio::spawn(async move { source.run().await }));
     let upkeep = tokio::spawn(metrics.keep_up());
     let cause = tokio::select! {
         _ = terminate.recv() => "SIGTERM",
@@ -232,6 +235,7 @@ async fn control(
     tracing::info!(left = drained.left, "drained");
     reloading.abort();
     announcing.abort();
+    following.iter().for_each(tokio::task::JoinHandle::abort);
     upkeep.abort();
     doors.abort();
     Ok(())

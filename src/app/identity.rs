@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::Shared;
-use crate::config::{Config, IdentitySourceConfig};
+use crate::config::{Config, IdentitySourceConfig, ListenerConfig, ProtocolConfig, TokenIssuer};
 use crate::identity::{
-    Clock, FileSource, FileSourcePaths, IdentityStore, OwnFiles, Reloaded, SourceError, X509Source as _,
+    Clock, FileSource, FileSourcePaths, IdentityStore, OwnFiles, Reloaded, SourceError, WorkloadApiPlan,
+    WorkloadApiSource, X509Source as _,
 };
 use crate::telemetry::Reload;
 
@@ -14,6 +15,28 @@ pub(crate) fn identity_store(config: &Config) -> (Arc<IdentityStore>, FileSource
     let store = Arc::new(IdentityStore::new(config.identity.denied.clone(), Clock::system()));
     let files = FileSource::new(paths(config), Arc::clone(&store));
     (store, files)
+}
+
+/// What follows the Workload API, if the configuration names one.
+pub(super) fn workload_api(config: &Config, store: &Arc<IdentityStore>) -> Option<Arc<WorkloadApiSource>> {
+    let IdentitySourceConfig::WorkloadApi { address, choice } = &config.identity.source else { return None };
+    let plan = WorkloadApiPlan {
+        address: address.clone(),
+        choice: choice.clone(),
+        on_expired_crl: config.identity.crl.on_expired,
+        jwt_bundles: config.listeners.iter().any(takes_jwt_svids),
+    };
+    Some(Arc::new(WorkloadApiSource::new(plan, Arc::clone(store))))
+}
+
+/// Whether a listener checks JWT-SVIDs, and so needs the keys that sign them.
+fn takes_jwt_svids(listener: &ListenerConfig) -> bool {
+    let token = match &listener.protocol {
+        ProtocolConfig::Http(http) => http.token.as_ref(),
+        ProtocolConfig::S3(s3) => s3.token.as_ref(),
+        ProtocolConfig::Tcp(_) | ProtocolConfig::Postgres(_) => None,
+    };
+    token.is_some_and(|token| token.issuers.iter().any(|issuer| matches!(issuer, TokenIssuer::TrustDomain(_))))
 }
 
 /// The files that a configuration names.

@@ -35,6 +35,9 @@ pub(super) async fn keep_reloading(config: Arc<Config>, shared: Arc<Shared>, mut
             }
             _ = hangup.recv() => {
                 *shared.faults() = Faults::default();
+                if let Some(source) = &shared.workload_api {
+                    source.look_again();
+                }
                 if let Err(error) = shared.audit.reopen() {
                     tracing::error!(%error, "audit file cannot be reopened");
                 }

@@ -32,8 +32,7 @@ pub use document::list_of_document;
 pub use errors::{ConfigErrors, ConfigProblem, Place};
 pub use file::{nearest, schema, schema_text};
 pub use identity::{
-    CrlConfig, FederationConfig, FederationProfile, IdentityConfig, IdentitySourceConfig, SvidChoice, TokenConfig,
-    TokenIssuer, WorkloadApiAddress,
+    CrlConfig, FederationConfig, FederationProfile, IdentityConfig, IdentitySourceConfig, TokenConfig, TokenIssuer,
 };
 pub use limits::Limits;
 pub use load::Overrides;

@@ -7,6 +7,6 @@ mod ending;
 mod slots;
 
 pub use accept::accept;
-pub use bind::{BindError, Bound};
+pub use bind::{Acceptor, BindError, Bound};
 pub use connection::{Listener, Served};
 pub use slots::Slots;

@@ -130,7 +130,7 @@ pub(crate) fn recorded(test: impl FnOnce()) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::{AuditMetrics, ListenerMetrics, PolicyMetrics, Reload, SvidMetrics};
+    use crate::telemetry::{AuditMetrics, IdentitySourceMetrics, ListenerMetrics, PolicyMetrics, Reload, SvidMetrics};
 
     fn everything() -> String {
         recorded(|| {
@@ -146,6 +146,7 @@ mod tests {
             let policy = PolicyMetrics::new();
             policy.in_force(3, "sha256:abc");
             policy.reload(Reload::Swapped);
+            IdentitySourceMetrics::new("workload_api").failed("unavailable");
             let svid = SvidMetrics::new();
             let now = SystemTime::now();
             trust::bundles_in_force(vec![trust::BundleExpiry {

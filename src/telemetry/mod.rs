@@ -13,5 +13,5 @@ mod trust;
 pub use catalogue::{CATALOGUE, Described, Kind};
 pub use listener::{ConnectionGuard, ListenerMetrics};
 pub use metrics::MetricsHandle;
-pub use service::{AuditMetrics, PolicyMetrics, Reload, SvidMetrics};
+pub use service::{AuditMetrics, IdentitySourceMetrics, PolicyMetrics, Reload, SvidMetrics};
 pub use trust::{BundleExpiry, bundles_in_force};

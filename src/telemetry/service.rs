@@ -8,8 +8,8 @@ use arc_swap::ArcSwapOption;
 use metrics::{Counter, Gauge};
 
 use super::catalogue::{
-    AUDIT_ACCEPTS, AUDIT_RECORDS, AUDIT_REFUSED, POLICY_GENERATION, POLICY_INFO, POLICY_RELOAD, SVID_EXPIRY,
-    SVID_GENERATION, SVID_LAST_ROTATION, SVID_NOT_BEFORE, SVID_OVERDUE, SVID_ROTATION,
+    AUDIT_ACCEPTS, AUDIT_RECORDS, AUDIT_REFUSED, IDENTITY_SOURCE_FAILURES, IDENTITY_SOURCE_UP, POLICY_GENERATION,
+    POLICY_INFO, POLICY_RELOAD, SVID_EXPIRY, SVID_GENERATION, SVID_LAST_ROTATION, SVID_NOT_BEFORE, SVID_OVERDUE, SVID_ROTATION,
 };
 use super::metrics::timestamp;
 use super::process::sample;
@@ -120,6 +120,33 @@ impl SvidMetrics {
             Reload::Swapped => self.swapped.increment(1),
             Reload::Failed => self.failed.increment(1),
         }
+    }
+}
+
+/// Metrics of a source of our identity that can be away.
+#[derive(Debug)]
+pub struct IdentitySourceMetrics {
+    source: &'static str,
+    up: Gauge,
+}
+
+impl IdentitySourceMetrics {
+    /// Makes the handles; the source is not up yet.
+    #[must_use]
+    pub fn new(source: &'static str) -> Self {
+        let metrics = Self { source, up: metrics::gauge!(IDENTITY_SOURCE_UP, "source" => source) };
+        metrics.up(false);
+        metrics
+    }
+
+    /// Whether it answers and what it said last is in force.
+    pub fn up(&self, is_up: bool) {
+        self.up.set(f64::from(u8::from(is_up)));
+    }
+
+    /// It gave us nothing to use.
+    pub fn failed(&self, reason: &'static str) {
+        metrics::counter!(IDENTITY_SOURCE_FAILURES, "source" => self.source, "reason" => reason).increment(1);
     }
 }
 

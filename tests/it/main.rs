@@ -51,3 +51,4 @@ mod support;
 mod tcp;
 mod upstream_failures;
 mod websocket;
+mod workload_api;

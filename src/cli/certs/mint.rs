@@ -49,7 +49,7 @@ pub(super) fn issue(args: &IssueArgs, out: &mut dyn Write) -> Result<(), CertsEr
 /// `identities.toml`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct List {
+pub(super) struct List {
     /// A CA is made for each of these.
     trust_domains: Vec<String>,
     #[serde(default = "ca_lifetime")]
@@ -68,6 +68,21 @@ struct Identity {
     lifetime: Option<String>,
     #[serde(default)]
     dns: Vec<String>,
+    /// What `certs serve --all` says it is for.
+    #[serde(default)]
+    hint: String,
+}
+
+impl List {
+    /// The list, and the workloads that it names, each with its hint.
+    pub(super) fn read(file: &Path) -> Result<(Self, Vec<(SpiffeId, String)>), CertsError> {
+        let wrong = |detail: String| CertsError::List { path: file.to_owned(), detail };
+        let list: Self = toml::from_str(&read(file)?).map_err(|error| wrong(error.to_string()))?;
+        let workload = |identity: &Identity| Ok((workload_id(&identity.id)?, identity.hint.clone()));
+        let workloads: Result<_, String> = list.identities.iter().map(workload).collect();
+        let workloads = workloads.map_err(wrong)?;
+        Ok((list, workloads))
+    }
 }
 
 fn ca_lifetime() -> String {
@@ -80,7 +95,7 @@ fn lifetime() -> String {
 
 pub(super) fn mint(args: &MintArgs, out: &mut dyn Write) -> Result<(), CertsError> {
     let wrong = |detail: String| CertsError::List { path: args.file.clone(), detail };
-    let list: List = toml::from_str(&read(&args.file)?).map_err(|error| wrong(error.to_string()))?;
+    let (list, workloads) = List::read(&args.file)?;
     let dir = match (&args.dir, args.file.parent()) {
         (Some(dir), _) => dir.as_path(),
         (None, Some(parent)) if !parent.as_os_str().is_empty() => parent,
@@ -96,10 +111,9 @@ pub(super) fn mint(args: &MintArgs, out: &mut dyn Write) -> Result<(), CertsErro
         let result = make_authority(&folder, &trust_domain, ca_lifetime, args.force);
         made.push(or_kept(result, "ca", name.clone())?);
     }
-    for identity in &list.identities {
-        let id = workload_id(&identity.id).map_err(wrong)?;
+    for (identity, (id, _)) in list.identities.iter().zip(&workloads) {
         let lifetime = identity.lifetime.as_deref().map_or(Ok(lifetime), parse)?;
-        let result = make_svid(&folder, &id, lifetime, &identity.dns, args.force);
+        let result = make_svid(&folder, id, lifetime, &identity.dns, args.force);
         made.push(or_kept(result, "svid", id.to_string())?);
     }
     report(&made, args.output, out)
@@ -158,7 +172,7 @@ fn make_svid(
     Ok(made("svid", id.to_string(), place, params.not_after))
 }
 
-fn authority(folder: &Folder<'_>, trust_domain: &str) -> Result<DevCa, CertsError> {
+pub(super) fn authority(folder: &Folder<'_>, trust_domain: &str) -> Result<DevCa, CertsError> {
     let place = folder.authority(trust_domain);
     if !place.join("ca.pem").exists() {
         return Err(CertsError::NoAuthority { trust_domain: trust_domain.to_owned(), dir: folder.0.to_owned() });

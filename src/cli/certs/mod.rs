@@ -3,6 +3,7 @@
 mod folder;
 pub(super) mod lifetime;
 mod mint;
+mod serve;
 mod show;
 #[cfg(test)]
 mod tests;
@@ -14,7 +15,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand, ValueEnum};
 use thiserror::Error;
 
-use crate::identity::dev_ca::DevCaError;
+use crate::identity::dev_ca::{DevCaError, JwtSignerError};
 use crate::identity::{BundleError, SpiffeId, SpiffeIdError, TrustDomain};
 use lifetime::parse_lifetime;
 
@@ -33,7 +34,13 @@ enum CertsCommand {
     Issue(IssueArgs),
     /// Make every CA and SVID that a file lists; what exists is kept.
     Mint(MintArgs),
-    /// Judge certificates by every rule of the X.509-SVID standard: those of files, folders and servers.
+    /// Serve a SPIFFE Workload API with SVIDs of the development CA. For development only.
+    ///
+    /// Whoever can connect to the socket gets the SVIDs, private keys included: it does not ask who calls. SVIDs are minted in memory, and
+    /// new ones pushed at half their lifetime or on SIGHUP. JWT-SVIDs are signed by a key that is kept in FOLDER/TRUST-DOMAIN/jwt.key.
+    /// The first line that it prints is the environment variable that tells workloads where it is.
+    Serve(serve::ServeArgs),
+    /// Judge certificates by every rule of the X.509-SVID standard: those of files, folders, servers and Workload APIs.
     Show(show::ShowArgs),
 }
 
@@ -122,6 +129,15 @@ pub(super) enum CertsError {
     /// The CA cannot mint.
     #[error("CA of `{trust_domain}`: {source}")]
     Authority { trust_domain: String, source: DevCaError },
+    /// The key that signs JWT-SVIDs cannot be used.
+    #[error("key for JWT-SVIDs of `{trust_domain}`: {source}")]
+    JwtSigner { trust_domain: String, source: JwtSignerError },
+    /// Two SVIDs by one hint.
+    #[error("the hint `{hint}` stands for two SVIDs")]
+    Hint { hint: String },
+    /// The Workload API cannot be served there.
+    #[error("cannot serve the Workload API: {detail}")]
+    Listen { detail: String },
     /// The list is not what it should be.
     #[error("`{}`: {detail}", path.display())]
     List { path: PathBuf, detail: String },
@@ -151,6 +167,7 @@ pub(super) fn run(args: &CertsArgs, out: &mut dyn io::Write) -> Result<u8, Certs
         CertsCommand::Init(args) => mint::init(args, out).map(|()| 0),
         CertsCommand::Issue(args) => mint::issue(args, out).map(|()| 0),
         CertsCommand::Mint(args) => mint::mint(args, out).map(|()| 0),
+        CertsCommand::Serve(args) => serve::serve(args, out).map(|()| 0),
         CertsCommand::Show(args) => show::show(args, out),
     }
 }

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use super::WorkloadApiAddress;
 use crate::config::address;
 use crate::config::errors::Advice;
+use crate::identity::workload_api::WorkloadApiAddress;
 
 /// Reads an address as `SPIFFE_ENDPOINT_SOCKET` has it, and without the slashes of a URI too.
 ///

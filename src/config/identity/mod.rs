@@ -9,7 +9,6 @@ mod token;
 
 pub(super) use read::identity;
 pub use settings::{
-    CrlConfig, FederationConfig, FederationProfile, IdentityConfig, IdentitySourceConfig, SvidChoice, TokenConfig,
-    TokenIssuer, WorkloadApiAddress,
+    CrlConfig, FederationConfig, FederationProfile, IdentityConfig, IdentitySourceConfig, TokenConfig, TokenIssuer,
 };
 pub(super) use token::token;

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::problem::IdentityProblem;
-use super::{CrlConfig, IdentityConfig, IdentitySourceConfig, SvidChoice, WorkloadApiAddress, endpoint, federation};
+use super::{CrlConfig, IdentityConfig, IdentitySourceConfig, endpoint, federation};
 use crate::config::errors::Advice as _;
 use crate::config::file::{CrlKeys, IdentityKeys, IdentitySource, KeyPath, OnExpiredKey, nearest};
 use crate::config::reading::Reading;
-use crate::identity::{Denied, DeniedSerial, OnExpiredCrl, SpiffeId, SpiffeIdPattern, TrustDomain};
+use crate::identity::workload_api::WorkloadApiAddress;
+use crate::identity::{Denied, DeniedSerial, OnExpiredCrl, SpiffeId, SpiffeIdPattern, SvidChoice, TrustDomain};
 
 /// Reads `identity`; `environment` is what `SPIFFE_ENDPOINT_SOCKET` says.
 pub(in crate::config) fn identity(

@@ -1,15 +1,14 @@
 //! The checked settings.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use http::{HeaderName, Uri};
 
 use crate::config::UpstreamCa;
-use crate::identity::{Denied, OnExpiredCrl, SpiffeId, TrustDomain};
+use crate::identity::workload_api::WorkloadApiAddress;
+use crate::identity::{Denied, OnExpiredCrl, SpiffeId, SvidChoice, TrustDomain};
 
 /// `identity`.
 #[derive(Debug, Clone)]
@@ -57,36 +56,6 @@ impl IdentitySourceConfig {
             Self::WorkloadApi { .. } => "workload_api",
         }
     }
-}
-
-/// Where an agent serves the Workload API.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum WorkloadApiAddress {
-    /// A Unix socket.
-    Unix(PathBuf),
-    /// TCP, without TLS.
-    Tcp(SocketAddr),
-}
-
-impl fmt::Display for WorkloadApiAddress {
-    /// As `SPIFFE_ENDPOINT_SOCKET` has it.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
-            Self::Tcp(address) => write!(f, "tcp://{address}"),
-        }
-    }
-}
-
-/// Which of the SVIDs that the Workload API offers is ours.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SvidChoice {
-    /// The first one, as the standard says (SPIFFE Workload API, 5.3).
-    First,
-    /// The one with this hint.
-    Hint(String),
-    /// The one with this ID.
-    SpiffeId(SpiffeId),
 }
 
 /// One entry of `identity.federation`.

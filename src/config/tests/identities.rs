@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::bad_files::the_only_problem;
 use super::{GOOD, parse};
 use crate::config::*;
-use crate::identity::{OnExpiredCrl, SpiffeId};
+use crate::identity::workload_api::WorkloadApiAddress;
+use crate::identity::{OnExpiredCrl, SpiffeId, SvidChoice};
 
 /// The good file with these lines in place of its `identity`.
 fn with(identity: &str) -> String {

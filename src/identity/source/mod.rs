@@ -6,9 +6,13 @@ mod files;
 mod generation;
 mod part;
 mod store;
+mod workload_api;
 
 pub use error::SourceError;
 pub use files::{FileSource, FileSourcePaths, OwnFiles};
 pub use generation::{GenerationError, X509Generation, X509Source};
 pub use part::{Brought, Fault, Own, Part, PartHealth};
 pub use store::{IdentityStore, Reloaded, StoreError};
+pub use workload_api::{
+    JwtSource, JwtSvid, SvidChoice, UpdateError, WorkloadApiError, WorkloadApiPlan, WorkloadApiSource,
+};

@@ -5,6 +5,7 @@
 //! the audit record, and what the upstream saw. Every port is 0, every wait is for an event and has a deadline, every
 //! process ends with the value that holds it.
 
+mod agent;
 mod ca;
 mod client;
 mod component;
@@ -22,6 +23,7 @@ mod store;
 mod tls;
 mod warehouse;
 
+pub(crate) use agent::{Agent, PythonAgent, entry, federated, offer, python_workload, x509};
 pub(crate) use ca::{Ca, Svid, uri};
 pub(crate) use client::{Answer, Client, get, http1, http2, request, try_http2};
 pub(crate) use component::{

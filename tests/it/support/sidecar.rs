@@ -59,6 +59,8 @@ impl World {
             audit: None,
             doors: [String::new(), String::new()],
             arguments: Vec::new(),
+            identity: None,
+            environment: Vec::new(),
         }
     }
 
@@ -119,6 +121,9 @@ pub(crate) struct SidecarPlan {
     /// Further keys of `health` and of `admin`.
     doors: [String; 2],
     arguments: Vec<String>,
+    /// In place of the files.
+    identity: Option<String>,
+    environment: Vec<(String, String)>,
 }
 
 #[derive(Debug)]
@@ -193,6 +198,18 @@ impl SidecarPlan {
         self
     }
 
+    /// The `identity` section, in place of files in the sidecar's folder.
+    pub(crate) fn identity(mut self, yaml: &str) -> Self {
+        self.identity = Some(yaml.to_owned());
+        self
+    }
+
+    /// A variable of the process' environment.
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     /// Further arguments of `portcullis run`.
     pub(crate) fn arguments(mut self, arguments: &[&str]) -> Self {
         self.arguments.extend(arguments.iter().map(|argument| (*argument).to_owned()));
@@ -254,6 +271,7 @@ impl SidecarPlan {
     fn command(&self, subcommand: &str) -> Command {
         let mut command = portcullis();
         command.current_dir(&self.directory).args([subcommand, "--config", "portcullis.yaml"]).args(&self.arguments);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 
@@ -276,11 +294,16 @@ impl SidecarPlan {
     /// The configuration file.
     pub(crate) fn config(&self) -> String {
         let at = self.directory.display();
-        let mut yaml = format!(
-            "identity:\n  source: files\n  certificate: {at}/svid.pem\n  private_key: {at}/svid.key\n  trust_bundles:\n"
-        );
-        for trust_domain in self.bundles.keys() {
-            let _ = writeln!(yaml, "    {trust_domain}: {at}/{trust_domain}.pem");
+        let mut yaml = String::from("identity:\n");
+        match &self.identity {
+            Some(identity) => identity.lines().for_each(|line| drop(writeln!(yaml, "  {line}"))),
+            None => {
+                let own = format!("  source: files\n  certificate: {at}/svid.pem\n  private_key: {at}/svid.key\n");
+                yaml += &(own + "  trust_bundles:\n");
+                for trust_domain in self.bundles.keys() {
+                    let _ = writeln!(yaml, "    {trust_domain}: {at}/{trust_domain}.pem");
+                }
+            }
         }
         let _ = writeln!(yaml, "policy:\n  directory: {at}/policies");
         for direction in ["inbound", "outbound"] {
@@ -448,6 +471,7 @@ pub(crate) fn portcullis() -> Command {
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("PORTCULLIS_")) {
         command.env_remove(name);
     }
+    command.env_remove("SPIFFE_ENDPOINT_SOCKET");
     command
 }
 

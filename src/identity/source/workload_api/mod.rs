@@ -1,0 +1,291 @@
+//! SVIDs and bundles from the SPIFFE Workload API, as they are pushed.
+//!
+//! The `spiffe` crate connects and fetches JWT-SVIDs. The streams are read here: its own reading of X.509 updates leaves out the
+//! revocation lists, and lets a federated bundle take the place of our own trust domain's.
+
+mod backoff;
+mod connection;
+mod error;
+mod jwt;
+mod update;
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt as _;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+use super::{IdentityStore, Part, Reloaded, X509Source as _};
+use crate::identity::workload_api::WorkloadApiAddress;
+use crate::identity::{JwtAuthority, OnExpiredCrl, SpiffeId, TrustDomain};
+use crate::telemetry::IdentitySourceMetrics;
+use backoff::Backoff;
+use connection::Connection;
+use update::Update;
+
+pub use error::{UpdateError, WorkloadApiError};
+pub use jwt::{JwtSource, JwtSvid};
+
+/// How often it is looked whether another agent has taken the socket's place, so that it is asked at once.
+const LOOK_AT_SOCKET: Duration = Duration::from_millis(250);
+/// A stream that held so long was a good one: the next attempt is made at once. Shorter ones are waited after as after a failure,
+/// so that an agent which ends every stream is not asked without pause.
+const STEADY: Duration = Duration::from_secs(5);
+
+/// Which of several SVIDs is ours.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum SvidChoice {
+    /// The first one, which is the default identity (Workload API 8).
+    #[default]
+    First,
+    /// The first one with this hint.
+    Hint(String),
+    /// The one of this ID.
+    SpiffeId(SpiffeId),
+}
+
+/// What is asked of a Workload API.
+#[derive(Debug, Clone)]
+pub struct WorkloadApiPlan {
+    /// Where it is.
+    pub address: WorkloadApiAddress,
+    /// Which SVID is ours.
+    pub choice: SvidChoice,
+    /// What becomes of revocation lists whose time is over.
+    pub on_expired_crl: OnExpiredCrl,
+    /// Whether the keys of JWT-SVIDs are wanted too.
+    pub jwt_bundles: bool,
+}
+
+/// Brings what a Workload API says to a store, for as long as it runs.
+#[derive(Debug)]
+pub struct WorkloadApiSource {
+    plan: WorkloadApiPlan,
+    store: Arc<IdentityStore>,
+    metrics: IdentitySourceMetrics,
+    asked: Notify,
+    said: Mutex<Said>,
+}
+
+/// What it said last, and what we said of it.
+#[derive(Debug, Default)]
+struct Said {
+    x509: Option<Update>,
+    jwt: BTreeMap<TrustDomain, Vec<JwtAuthority>>,
+    /// What the log says is wrong.
+    logged: Option<&'static str>,
+}
+
+impl WorkloadApiSource {
+    /// A source that asks nothing yet.
+    #[must_use]
+    pub fn new(plan: WorkloadApiPlan, store: Arc<IdentityStore>) -> Self {
+        let metrics = IdentitySourceMetrics::new("workload_api");
+        Self { plan, store, metrics, asked: Notify::new(), said: Mutex::default() }
+    }
+
+    /// Asks at once, if it is waiting: the operator says that it may be worth it.
+    pub fn look_again(&self) {
+        self.asked.notify_waiters();
+    }
+
+    /// Follows the Workload API for ever.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the store as it is.
+    pub async fn run(&self) {
+        tokio::join!(self.keep_x509(), self.keep_jwt());
+    }
+
+    async fn keep_x509(&self) {
+        let mut backoff = Backoff::new();
+        loop {
+            let socket = self.socket();
+            let began = Instant::now();
+            let error = self.follow_x509().await;
+            if let WorkloadApiError::NoIdentity { .. } = error {
+                // Workload API 5.2.1: redacted SVIDs are not used any more.
+                self.said().x509 = None;
+                if self.store.withdraw(&Part::WorkloadApi) != Reloaded::Unchanged {
+                    tracing::error!(%error, "our identity was withdrawn");
+                }
+            }
+            self.failed(&error);
+            if began.elapsed() >= STEADY {
+                backoff = Backoff::new();
+                // Workload API 4.2: a connection that ended is made anew immediately.
+                if error.is_end() {
+                    continue;
+                }
+            }
+            self.wait(&error, &mut backoff, socket).await;
+        }
+    }
+
+    /// Brings each update until the stream breaks, and says why it did.
+    async fn follow_x509(&self) -> WorkloadApiError {
+        let mut stream = match Connection::to(&self.plan.address).await {
+            Ok(connection) => match connection.x509_svids().await {
+                Ok(stream) => stream,
+                Err(error) => return error,
+            },
+            Err(error) => return error,
+        };
+        loop {
+            let message = match stream.next().await {
+                Ok(message) => message,
+                Err(error) => return error,
+            };
+            match Update::read(&message, &self.plan) {
+                Ok(update) => {
+                    self.said().x509 = Some(update);
+                    self.bring();
+                }
+                // Workload API 4.5: report an error and discard the message.
+                Err(source) => self.failed(&WorkloadApiError::Update { address: self.plan.address.clone(), source }),
+            }
+        }
+    }
+
+    async fn keep_jwt(&self) {
+        if !self.plan.jwt_bundles {
+            return;
+        }
+        let mut backoff = Backoff::new();
+        loop {
+            let socket = self.socket();
+            let began = Instant::now();
+            let error = self.follow_jwt().await;
+            if let WorkloadApiError::NoIdentity { .. } = error {
+                // Workload API 6.2.2: redacted bundles are not used any more.
+                self.said().jwt.clear();
+                self.bring();
+            }
+            tracing::warn!(%error, "no keys of JWT-SVIDs from the Workload API");
+            self.metrics.failed(error.reason());
+            if began.elapsed() >= STEADY {
+                backoff = Backoff::new();
+            }
+            self.wait(&error, &mut backoff, socket).await;
+        }
+    }
+
+    async fn follow_jwt(&self) -> WorkloadApiError {
+        let mut stream = match Connection::to(&self.plan.address).await {
+            Ok(connection) => match connection.jwt_bundles().await {
+                Ok(stream) => stream,
+                Err(error) => return error,
+            },
+            Err(error) => return error,
+        };
+        loop {
+            let message = match stream.next().await {
+                Ok(message) => message,
+                Err(error) => return error,
+            };
+            match update::jwt_authorities(&message) {
+                Ok(authorities) => {
+                    self.said().jwt = authorities;
+                    self.bring();
+                }
+                Err(source) => {
+                    let error = WorkloadApiError::Update { address: self.plan.address.clone(), source };
+                    tracing::warn!(%error, "keys of JWT-SVIDs are not taken");
+                    self.metrics.failed(error.reason());
+                }
+            }
+        }
+    }
+
+    /// Brings both halves of what was said last.
+    fn bring(&self) {
+        let brought = {
+            let said = self.said();
+            let Some(update) = &said.x509 else { return };
+            update.brought(&said.jwt)
+        };
+        match self.store.bring(Part::WorkloadApi, brought) {
+            Ok(_) => self.is_well(),
+            Err(source) => {
+                let error = WorkloadApiError::Store { address: self.plan.address.clone(), source };
+                self.log(&error);
+                self.metrics.failed(error.reason());
+            }
+        }
+    }
+
+    fn is_well(&self) {
+        self.metrics.up(true);
+        if self.said().logged.take().is_some() {
+            tracing::info!(address = %self.plan.address, "the Workload API gives us an identity again");
+        }
+    }
+
+    fn failed(&self, error: &WorkloadApiError) {
+        self.store.failed(&Part::WorkloadApi, error.reason(), error.to_string());
+        self.metrics.failed(error.reason());
+        self.log(error);
+    }
+
+    /// Says once what is wrong, and again when it is something else.
+    fn log(&self, error: &WorkloadApiError) {
+        self.metrics.up(false);
+        let mut said = self.said();
+        if said.logged.replace(error.reason()) == Some(error.reason()) {
+            return;
+        }
+        drop(said);
+        match self.store.current().is_some() {
+            true => {
+                tracing::error!(%error, reason = error.reason(), "the identity source has a fault; what is held stays in use until it expires")
+            }
+            false => {
+                tracing::error!(%error, reason = error.reason(), "the identity source has a fault; there is no identity")
+            }
+        }
+    }
+
+    /// Until the next attempt is due, or sooner worth it. What is refused for good is asked again only of another agent, or when the
+    /// operator says so (Workload Endpoint 6 and appendix A: do not retry).
+    async fn wait(&self, error: &WorkloadApiError, backoff: &mut Backoff, before: Option<SocketFile>) {
+        let due = async {
+            match error.is_final() {
+                true => std::future::pending().await,
+                false => tokio::time::sleep(backoff.next(fastrand::f64())).await,
+            }
+        };
+        let replaced = async {
+            loop {
+                tokio::time::sleep(LOOK_AT_SOCKET).await;
+                let now = self.socket();
+                if now.is_some() && now != before {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            () = due => {}
+            () = replaced => {}
+            () = self.asked.notified() => {}
+        }
+    }
+
+    fn socket(&self) -> Option<SocketFile> {
+        let WorkloadApiAddress::Unix(path) = &self.plan.address else { return None };
+        let found = std::fs::metadata(path).ok()?;
+        // The number of a file that is gone may be given to the next one; the time tells them apart.
+        Some(SocketFile { file: (found.dev(), found.ino()), changed: (found.ctime(), found.ctime_nsec()) })
+    }
+
+    fn said(&self) -> MutexGuard<'_, Said> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Which file a socket is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct SocketFile {
+    file: (u64, u64),
+    changed: (i64, i64),
+}
