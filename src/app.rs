@@ -34,7 +34,7 @@ mod identity;
 mod reload;
 mod status;
 
-pub(crate) use identity::identity_store;
+pub(crate) use identity::{identity_store, workload_api};
 
 /// How often idle upstream connections are looked through.
 const RETIRE_EVERY: Duration = Duration::from_secs(10);

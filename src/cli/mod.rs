@@ -6,6 +6,7 @@ mod check;
 mod demo;
 mod doctor;
 mod judged;
+mod ours;
 mod overrides;
 mod policy;
 mod ready;

@@ -96,6 +96,18 @@ const RULES: &[Rule] = &[
     rule("crl", "bring complete revocation lists of this trust domain's CAs, in PEM or DER"),
     rule("bundle-twice", "let the trust domain's bundle come from one place: file, Workload API or bundle endpoint"),
     rule("svid-twice", "let our own SVID come from one place"),
+    // The Workload API.
+    rule(
+        "unavailable",
+        "see whether the agent runs on this machine, and its socket's path and mount; it is waited for",
+    ),
+    rule(
+        "no_identity",
+        "make a registration entry whose selectors fit this process: the agent answers, and knows none",
+    ),
+    rule("refused", "see what listens at the address: it is no Workload API, or one that wants something else"),
+    rule("not_offered", "correct `identity.hint` or `identity.spiffe_id`, or the hint of the registration entry"),
+    rule("bad_update", "see the message: what the agent sends does not stand up; the last good identity stays"),
     // Keys of a bundle in JSON that are not used.
     rule("key-type", "nothing, if the kind of key is meant for others: it is left out, the rest of the bundle counts"),
     rule("key-use", "nothing, if the use is meant for others; else publish it as `x509-svid` or `jwt-svid`"),
@@ -132,7 +144,8 @@ mod tests {
         for folder in ["identity", "tls", "listener", "federation"] {
             for text in sources(&root.join(folder)) {
                 let code = text.split("#[cfg(test)]").next().unwrap();
-                for body in code.split("fn rule(&self) -> &'static str {").skip(1) {
+                let bodies = ["fn rule(&self) -> &'static str {", "fn reason(&self) -> &'static str {"];
+                for body in bodies.iter().flat_map(|head| code.split(head).skip(1)) {
                     let body = body.split("\n    }\n").next().unwrap();
                     found.extend(body.split("=> \"").skip(1).map(literal));
                 }
@@ -149,8 +162,8 @@ mod tests {
         assert!(gone.is_empty(), "no code names {gone:?}");
     }
 
-    /// Rules of handshakes that other folders name.
-    const ELSEWHERE: [&str; 2] = ["no-tls", "no-alpn"];
+    /// Rules of handshakes that other folders name, or other forms of code.
+    const ELSEWHERE: [&str; 4] = ["no-tls", "no-alpn", "alert", "handshake-signature"];
     /// Causes in these folders that have nothing to do with identity.
     const OTHER: [&str; 1] = ["drain-timeout"];
 

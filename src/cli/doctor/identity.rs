@@ -1,18 +1,23 @@
 //! Our own SVID, and where it comes from.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::files::look;
 use super::report::Report;
-use crate::app::identity_store;
 use crate::cli::certs::lifetime::roughly;
+use crate::cli::ours::{Ours, ours};
 use crate::cli::rules::advice;
 use crate::config::{Config, IdentitySourceConfig};
-use crate::identity::{X509Generation, X509Source as _};
+use crate::identity::X509Generation;
 
 /// Reads our identity as a start would; none if it is no good.
-pub(super) fn identity(report: &mut Report, config: &Config, now: SystemTime) -> Option<Arc<X509Generation>> {
+pub(super) fn identity(
+    report: &mut Report,
+    config: &Config,
+    limit: Duration,
+    now: SystemTime,
+) -> Option<Arc<X509Generation>> {
     if let IdentitySourceConfig::Files { certificate, private_key, .. } = &config.identity.source {
         look(report, "certificate", certificate, false);
         look(report, "private key", private_key, true);
@@ -23,12 +28,14 @@ pub(super) fn identity(report: &mut Report, config: &Config, now: SystemTime) ->
     for (trust_domain, path) in &config.identity.crl.files {
         look(report, &format!("revocation lists of {trust_domain}"), path, false);
     }
-    let (store, files) = identity_store(config);
-    if let Err(error) = files.reload() {
-        report.bad("identity", format!("`{}`: {error}", error.rule()), advice(error.rule()));
-        return None;
+    let Ours { own, fault } = ours(config, limit);
+    if let Some((rule, message)) = fault {
+        report.bad("identity", format!("`{rule}`: {message}"), advice(rule));
     }
-    let own = store.current()?;
+    let own = own?;
+    if let IdentitySourceConfig::WorkloadApi { address, .. } = &config.identity.source {
+        report.good("source", format!("the Workload API at {address} answers"));
+    }
     svid(report, &own, now);
     Some(own)
 }

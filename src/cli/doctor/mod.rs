@@ -77,7 +77,7 @@ fn look(report: &mut Report, config: &Config, limit: Duration) {
             "leave it out where it can be spared",
         );
     }
-    let own = identity::identity(report, config, now);
+    let own = identity::identity(report, config, limit, now);
     if let Some(own) = &own {
         clock.saw("our own certificate", own.svid.not_before());
         trust::trust(report, &own.bundles, now);

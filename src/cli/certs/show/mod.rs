@@ -2,6 +2,7 @@
 
 mod document;
 mod server;
+mod workload;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -19,7 +20,7 @@ use crate::identity::{ChainUsage, TrustBundle, TrustBundleSet, TrustDomain, X509
 #[derive(Debug, Args)]
 #[command(next_line_help = true)]
 pub(super) struct ShowArgs {
-    /// Files (PEM, DER or SPIFFE bundle JSON), folders of them, and servers: HOST:PORT
+    /// Files (PEM, DER or SPIFFE bundle JSON), folders of them, servers (HOST:PORT) and Workload APIs (unix:PATH, tcp:IP:PORT)
     #[arg(required = true, value_name = "TARGET")]
     targets: Vec<String>,
     /// Verify each chain against this trust bundle of its own trust domain as well
@@ -59,7 +60,7 @@ enum StartTls {
 #[derive(Debug, Default, Serialize)]
 struct Shown {
     target: String,
-    /// `certificates`, `bundle`, `server`.
+    /// `certificates`, `bundle`, `server`, `svid`.
     kind: &'static str,
     /// Further facts, in their order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -196,6 +197,9 @@ fn one(args: &ShowArgs, target: &str, ours: &server::Ours) -> Result<Vec<Shown>,
     let path = Path::new(target);
     if path.is_dir() {
         return document::folder(path, &ours.trust);
+    }
+    if let Some(address) = workload::address(target).filter(|_| !path.exists()) {
+        return workload::show(target, &address, args.timeout);
     }
     match target.rsplit_once(':') {
         Some((host, port)) if !path.exists() && !host.contains('/') && port.parse::<u16>().is_ok() => {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::pki_types::pem::PemObject as _;
@@ -12,10 +13,10 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::{ShowArgs, Shown, StartTls, Trust};
-use crate::app::identity_store;
 use crate::cli::certs::CertsError;
+use crate::cli::ours::ours;
 use crate::config::{Config, Overrides};
-use crate::identity::{ChainUsage, X509Source as _};
+use crate::identity::ChainUsage;
 use crate::tls::{Inspection, inspect};
 
 /// Our own side: what we present, and whom we trust.
@@ -29,7 +30,7 @@ impl Ours {
     /// Reads what the options name.
     pub(super) fn of(args: &ShowArgs) -> Result<Self, CertsError> {
         if let Some(path) = &args.config {
-            return Self::of_config(path);
+            return Self::of_config(path, args.timeout);
         }
         let key = match (&args.certificate, &args.private_key) {
             (Some(certificate), Some(key)) => Some(certified(certificate, key)?),
@@ -38,13 +39,12 @@ impl Ours {
         Ok(Self { trust: args.bundle.clone().map_or(Trust::Nothing, Trust::File), key })
     }
 
-    fn of_config(path: &Path) -> Result<Self, CertsError> {
-        let own = |detail: String| CertsError::Own { detail };
-        let config = Config::load(path, &Overrides::default()).map_err(|errors| own(errors.render(false)))?;
-        let (store, files) = identity_store(&config);
-        files.reload().map_err(|error| own(error.to_string()))?;
-        let generation = store.current().ok_or_else(|| own("nothing was loaded".to_owned()))?;
-        Ok(Self { trust: Trust::Bundles(generation.bundles.clone()), key: Some(generation.certified_key()) })
+    fn of_config(path: &Path, limit: Duration) -> Result<Self, CertsError> {
+        let failed = |detail: String| CertsError::Own { detail };
+        let config = Config::load(path, &Overrides::default()).map_err(|errors| failed(errors.render(false)))?;
+        let crate::cli::ours::Ours { own, fault } = ours(&config, limit);
+        let own = own.ok_or_else(|| failed(fault.map(|(_, message)| message).unwrap_or_default()))?;
+        Ok(Self { trust: Trust::Bundles(own.bundles.clone()), key: Some(own.certified_key()) })
     }
 }
 
