@@ -4,6 +4,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 
+use portcullis::identity::workload_api::Offer;
 use rcgen::ExtendedKeyUsagePurpose;
 use serde_json::Value;
 use time::{Duration, OffsetDateTime};
@@ -383,4 +384,60 @@ async fn certs_show_goes_through_a_folder_and_leaves_keys_alone() {
     let targets = output.json();
     let kinds: Vec<&str> = targets.as_array().expect("a list").iter().filter_map(|one| one["kind"].as_str()).collect();
     assert_eq!((output.code(), kinds.as_slice()), (1, &["nothing", "certificates", "certificates"][..]), "{targets:#}");
+}
+
+/// A configuration whose identity comes from the Workload API at this socket.
+fn by_workload_api(world: &World, socket: &str, further: &str) -> std::path::PathBuf {
+    let at = world.folder("workload");
+    fs::create_dir_all(at.join("policies")).expect("the folder is writable");
+    fs::write(at.join("policies/test.cedar"), ALLOW_ALL).expect("the folder is writable");
+    let config = format!(
+        "identity:\n  source: workload_api\n  address: {socket}\n{further}policy:\n  directory: policies\noutbound:\n  - name: lake\n    \
+         listen: 127.0.0.1:0\n    protocol: http\n    upstream: 127.0.0.1:9\n    peer: any\naudit:\n  sink: stdout\n"
+    );
+    let file = at.join("portcullis.yaml");
+    fs::write(&file, config).expect("the folder is writable");
+    file
+}
+
+async fn doctor(file: &std::path::Path) -> Output {
+    let mut command = portcullis();
+    command.args(["doctor", "--timeout", "10s", "--config"]).arg(file).env_remove("SPIFFE_ENDPOINT_SOCKET");
+    Process::run("doctor", &mut command, "").await
+}
+
+#[tokio::test]
+async fn the_workload_api_is_asked_and_what_it_says_is_told_apart() {
+    let world = World::new();
+    let socket = world.path().join("agent.sock");
+    let address = format!("unix:{}", socket.display());
+    let absent = doctor(&by_workload_api(&world, &address, "")).await;
+    assert_eq!(absent.code(), 1);
+    assert_says(&absent, "FAIL  identity", &["`unavailable`", "cannot be reached", "do: see whether the agent runs"]);
+    let agent = Agent::start(&socket, Offer::none());
+    let nobody = doctor(&by_workload_api(&world, &address, "")).await;
+    assert_eq!(nobody.code(), 1);
+    assert_says(&nobody, "FAIL  identity", &["`no_identity`", "PermissionDenied", "do: make a registration entry"]);
+    let shown = show(&[&address]).await;
+    assert!(shown.code() == 1 && shown.stderr.contains("`no_identity`"), "{}", shown.stderr);
+    let svid = world.ca.issue("/ns/test/sa/app");
+    let id = svid.id.clone();
+    agent.offer(offer(x509([entry(&svid, &world.ca, "internal")])));
+    let output = doctor(&by_workload_api(&world, &address, "  hint: internal\n")).await;
+    assert_says(&output, "ok    source", &["the Workload API at ", "answers"]);
+    assert_says(&output, "ok    identity", &[id.as_str(), "expires in 23 h"]);
+    assert_says(&output, "ok    trust", &["pipeline.example: 1 authority"]);
+    let output = doctor(&by_workload_api(&world, &address, "  hint: external\n")).await;
+    assert_says(&output, "FAIL  identity", &["`not_offered`", "internal", "do: correct `identity.hint`"]);
+    let shown = show(&[&address]).await;
+    assert_eq!(shown.code(), 0, "{}{}", shown.stdout, shown.stderr);
+    for part in [
+        "hint       internal",
+        "SPIFFE ID  spiffe://pipeline.example/ns/test/sa/app",
+        "trust domain       pipeline.example",
+        "pass  chain",
+    ] {
+        assert!(shown.stdout.contains(part), "no `{part}` in\n{}", shown.stdout);
+    }
+    assert!(!shown.stdout.contains("PRIVATE"), "{}", shown.stdout);
 }
