@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::report::Report;
 use crate::admin::{ProbeError, ProbeTarget, probe_ready, probe_status};
+use crate::cli::rules::advice;
 use crate::config::Config;
 use crate::identity::X509Generation;
 
@@ -35,11 +36,11 @@ pub(super) fn running(report: &mut Report, config: &Config, own: Option<&X509Gen
         }
     }
     let Some(status) = probe_status(&target, limit) else { return };
-    for (part, what) in [("identity", "SVID and bundles"), ("policy", "policies")] {
-        if let Some(error) = text(&status, part, "last_error") {
-            let advice = "correct it: it is looked at again every `reload_interval`, and at once on SIGHUP";
-            report.bad("sidecar", format!("keeps its last good {what}: {error}"), advice);
-        }
+    let parts = status.pointer("/identity/parts").and_then(Value::as_array);
+    parts.into_iter().flatten().for_each(|part| source(report, part));
+    if let Some(error) = text(&status, "policy", "last_error") {
+        let advice = "correct it: it is looked at again every `reload_interval`, and at once on SIGHUP";
+        report.bad("sidecar", format!("keeps its last good policies: {error}"), advice);
     }
     if let Some(failure) = text(&status, "audit", "failure") {
         report.bad(
@@ -53,6 +54,21 @@ pub(super) fn running(report: &mut Report, config: &Config, own: Option<&X509Gen
     {
         let message = format!("serves the SVID {serves}, the source has {}", own.svid.serial());
         report.warn("sidecar", message, "it takes the new one within `reload_interval`: run the doctor again");
+    }
+}
+
+/// How a source of its identity fares: files, Workload API, a bundle endpoint.
+fn source(report: &mut Report, part: &Value) {
+    let word = |pointer: &str| part.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    let name = word("/part");
+    if part.pointer("/last_error/standing").and_then(Value::as_bool) == Some(true) {
+        let (rule, since) = (word("/last_error/rule"), word("/last_error/since"));
+        let message = format!("{name}: `{rule}` since {since}: {}", word("/last_error/message"));
+        return report.bad("sidecar", message, advice(rule));
+    }
+    match word("/last_success") {
+        "" => report.note("sidecar", format!("{name}: nothing yet"), "see the lines above"),
+        last => report.good("sidecar", format!("{name}: well, heard of last at {last}")),
     }
 }
 

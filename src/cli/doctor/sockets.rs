@@ -62,7 +62,7 @@ fn tcp(report: &mut Report, name: &str, address: SocketAddr) {
     }
 }
 
-/// Binds without listening: nobody can connect in the meantime, and a sidecar that starts now is not in the way of it.
+/// Binds without listening: nobody can connect in the meantime, and a sidecar that starts now gets the address all the same.
 fn free(address: SocketAddr) -> io::Result<()> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     // As the listeners themselves do: connections of a process that is gone are no hindrance.
