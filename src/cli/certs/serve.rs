@@ -79,8 +79,8 @@ fn mode(text: &str) -> Result<u32, String> {
 /// Serves until SIGTERM or SIGINT; SIGHUP mints anew at once.
 pub(super) fn serve(args: &ServeArgs, out: &mut dyn Write) -> Result<(), CertsError> {
     let agent = Agent::new(args)?;
-    let (address, bound) = agent.bind()?;
     let (offer, expiry) = agent.offer()?;
+    let (address, bound) = agent.bind()?;
     let (offers, offered) = watch::channel(offer);
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     let served = runtime.block_on(async {

@@ -3,7 +3,9 @@
 //! It does not ask who calls: whoever reaches the socket gets what is offered.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::body::Incoming;
@@ -42,26 +44,26 @@ impl WorkloadApiServer {
     ///
     /// # Cancel safety
     /// Dropping the future ends every connection.
-    pub async fn serve_unix(&self, listener: UnixListener) {
-        self.serve(async || listener.accept().await.map(|(stream, _)| stream)).await;
+    pub async fn serve_unix(self, listener: UnixListener) {
+        self.serve(|cx| listener.poll_accept(cx).map_ok(|(stream, _)| stream)).await;
     }
 
     /// Serves on TCP for ever.
     ///
     /// # Cancel safety
     /// Dropping the future ends every connection.
-    pub async fn serve_tcp(&self, listener: TcpListener) {
-        self.serve(async || listener.accept().await.map(|(stream, _)| stream)).await;
+    pub async fn serve_tcp(self, listener: TcpListener) {
+        self.serve(|cx| listener.poll_accept(cx).map_ok(|(stream, _)| stream)).await;
     }
 
-    async fn serve<S>(&self, accept: impl AsyncFn() -> io::Result<S>)
+    async fn serve<S>(self, accept: impl Fn(&mut Context<'_>) -> Poll<io::Result<S>>)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let mut connections = JoinSet::new();
         loop {
             tokio::select! {
-                accepted = accept(), if connections.len() < MAX_CONNECTIONS => match accepted {
+                accepted = poll_fn(&accept), if connections.len() < MAX_CONNECTIONS => match accepted {
                     Ok(stream) => drop(connections.spawn(connection(stream, self.offers.clone()))),
                     Err(error) => {
                         tracing::warn!(%error, "the Workload API cannot accept a connection");

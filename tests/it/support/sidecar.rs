@@ -296,7 +296,11 @@ impl SidecarPlan {
         let at = self.directory.display();
         let mut yaml = String::from("identity:\n");
         match &self.identity {
-            Some(identity) => identity.lines().for_each(|line| drop(writeln!(yaml, "  {line}"))),
+            Some(identity) => {
+                for line in identity.lines() {
+                    let _ = writeln!(yaml, "  {line}");
+                }
+            }
             None => {
                 let own = format!("  source: files\n  certificate: {at}/svid.pem\n  private_key: {at}/svid.key\n");
                 yaml += &(own + "  trust_bundles:\n");

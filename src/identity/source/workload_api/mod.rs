@@ -75,8 +75,9 @@ pub struct WorkloadApiSource {
 struct Said {
     x509: Option<Update>,
     jwt: BTreeMap<TrustDomain, Vec<JwtAuthority>>,
-    /// What the log says is wrong.
+    /// What the log says is wrong, with SVIDs and with the keys of JWT-SVIDs.
     logged: Option<&'static str>,
+    logged_jwt: Option<&'static str>,
 }
 
 impl WorkloadApiSource {
@@ -164,8 +165,7 @@ impl WorkloadApiSource {
                 self.said().jwt.clear();
                 self.bring();
             }
-            tracing::warn!(%error, "no keys of JWT-SVIDs from the Workload API");
-            self.metrics.failed(error.reason());
+            self.jwt_failed(&error);
             if began.elapsed() >= STEADY {
                 backoff = Backoff::new();
             }
@@ -188,13 +188,14 @@ impl WorkloadApiSource {
             };
             match update::jwt_authorities(&message) {
                 Ok(authorities) => {
-                    self.said().jwt = authorities;
+                    let mut said = self.said();
+                    said.jwt = authorities;
+                    said.logged_jwt = None;
+                    drop(said);
                     self.bring();
                 }
                 Err(source) => {
-                    let error = WorkloadApiError::Update { address: self.plan.address.clone(), source };
-                    tracing::warn!(%error, "keys of JWT-SVIDs are not taken");
-                    self.metrics.failed(error.reason());
+                    self.jwt_failed(&WorkloadApiError::Update { address: self.plan.address.clone(), source });
                 }
             }
         }
@@ -228,6 +229,13 @@ impl WorkloadApiSource {
         self.store.failed(&Part::WorkloadApi, error.reason(), error.to_string());
         self.metrics.failed(error.reason());
         self.log(error);
+    }
+
+    fn jwt_failed(&self, error: &WorkloadApiError) {
+        self.metrics.failed(error.reason());
+        if self.said().logged_jwt.replace(error.reason()) != Some(error.reason()) {
+            tracing::warn!(%error, reason = error.reason(), "no new keys of JWT-SVIDs; those that are held stay in use");
+        }
     }
 
     /// Says once what is wrong, and again when it is something else.
