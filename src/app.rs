@@ -12,12 +12,14 @@ use thiserror::Error;
 use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, oneshot};
+use tokio::task::JoinSet;
 
 use crate::admin::{AdminError, AdminServer};
 use crate::audit::{Audit, AuditError};
 use crate::config::{Config, Direction, ListenerConfig, LogFormat, ProtocolConfig, RoleConfig};
 use crate::drain::{self, DrainTrigger, DrainWatch};
 use crate::enforce::EnforcementPoint;
+use crate::federation::Relationship;
 use crate::identity::{FileSource, IdentityStore, SourceError, TrustBundle, WorkloadApiSource, X509Source};
 use crate::listener::{BindError, Bound, Listener, Served, Slots, accept};
 use crate::policy::{PolicyErrors, PolicySource, PolicyStore};
@@ -26,7 +28,9 @@ use crate::protocol::postgres::{CancelKeys, PostgresListener};
 use crate::protocol::tcp::RelayListener;
 use crate::telemetry::logs;
 use crate::telemetry::metrics::{self, MetricsHandle};
-use crate::telemetry::{BundleExpiry, ListenerMetrics, PolicyMetrics, SvidMetrics, bundles_in_force};
+use crate::telemetry::{
+    BundleExpiry, CrlExpiry, ListenerMetrics, PolicyMetrics, SvidMetrics, bundles_in_force, crls_in_force,
+};
 use crate::tls::ServerTls;
 use crate::upstream::{StreamUpstream, Upstream, UpstreamOptions};
 
@@ -105,6 +109,8 @@ struct Shared {
 struct Faults {
     identity: Option<String>,
     policies: Option<String>,
+    /// What is wrong with the trust in force.
+    trust: Vec<String>,
 }
 
 /// A listener that is bound.
@@ -149,7 +155,7 @@ impl App {
             audit,
             policy_metrics: PolicyMetrics::new(),
             svid_metrics: SvidMetrics::new(),
-            faults: Mutex::new(Faults { identity: missing, policies: None }),
+            faults: Mutex::new(Faults { identity: missing, ..Faults::default() }),
         });
         shared.describe();
         Ok(Self { config: Arc::new(config), runtime, shared, bound, admin, metrics, drain: drain::channel() })
@@ -166,6 +172,7 @@ impl App {
         reload::say_warnings(&policies);
         if let Some(own) = shared.identity.current() {
             tracing::info!(spiffe_id = %own.svid.id(), serial = own.svid.serial(), "identity loaded");
+            shared.say_trust_faults(&own);
         }
         for prepared in &bound {
             tracing::info!(listener = %prepared.config.name, direction = prepared.config.direction.as_str(), protocol = prepared.config.protocol.as_str(), address = prepared.socket.address(), "listening");
@@ -217,6 +224,11 @@ async fn control(
     };
     let doors = tokio::spawn(admin.serve(Arc::new(state), metrics.clone()));
     let reloading = tokio::spawn(reload::keep_reloading(Arc::clone(config), Arc::clone(shared), hangup));
+    let mut federating = JoinSet::new();
+    for (trust_domain, relationship) in &config.identity.federation {
+        let store = Arc::clone(&shared.identity);
+        federating.spawn(Relationship::new(trust_domain.clone(), relationship.clone(), store).keep());
+    }
     let announcing = tokio::spawn(identity::keep_announcing(Arc::clone(shared)));
     let following = shared.workload_api.clone().map(|source| tokio::spawn(async move { source.run().await }));
     let upkeep = tokio::spawn(metrics.keep_up());
@@ -236,6 +248,7 @@ async fn control(
     reloading.abort();
     announcing.abort();
     following.iter().for_each(tokio::task::JoinHandle::abort);
+    federating.abort_all();
     upkeep.abort();
     doors.abort();
     Ok(())
@@ -357,6 +370,14 @@ impl Shared {
                 Some(BundleExpiry { trust_domain: bundle.trust_domain().to_string(), first, last })
             };
             bundles_in_force(own.bundles.iter().filter_map(expiry).collect());
+            let crls = own.bundles.iter().flat_map(|bundle| {
+                bundle.crls().iter().map(|crl| CrlExpiry {
+                    trust_domain: bundle.trust_domain().to_string(),
+                    issuer: crl.issuer().to_owned(),
+                    next_update: crl.next_update(),
+                })
+            });
+            crls_in_force(crls.collect());
         }
     }
 }

@@ -15,6 +15,7 @@ pub mod config;
 pub mod mapping;
 pub mod tls;
 
+pub mod federation;
 pub mod policy;
 
 pub mod audit;

@@ -13,5 +13,6 @@ mod status;
 pub use probe::{ProbeError, ProbeTarget, probe_ready, probe_status};
 pub use server::{Addresses, AdminError, AdminServer};
 pub use status::{
-    AdminState, AuditStatus, FaultStatus, IdentityStatus, ListenerStatus, NotReady, PartStatus, PolicyStatus, Status,
+    AdminState, AuditStatus, CrlStatus, FaultStatus, IdentityStatus, ListenerStatus, NotReady, PartStatus,
+    PolicyStatus, Status,
 };

@@ -65,10 +65,33 @@ pub struct IdentityStatus {
     pub generation: Option<u64>,
     /// The trust domains whose bundles are in force.
     pub trust_domains: Vec<String>,
+    /// The revocation lists in force.
+    pub crls: Vec<CrlStatus>,
+    /// What is wrong with the trust in force: revocation lists that do not count, our own certificate revoked or denied.
+    pub trust_faults: Vec<String>,
     /// Why the last change could not be put in force, until one could.
     pub last_error: Option<String>,
     /// Each source of SVID and bundles.
     pub parts: Vec<PartStatus>,
+}
+
+/// A revocation list in force.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CrlStatus {
+    /// Whose certificates it revokes.
+    pub trust_domain: String,
+    /// Who issued it, as RFC 4514 writes names.
+    pub issuer: String,
+    /// Its number in hex, if it has one.
+    pub number: Option<String>,
+    /// When it was made.
+    #[serde(serialize_with = "rfc3339")]
+    pub this_update: Option<SystemTime>,
+    /// When the next one is due.
+    #[serde(serialize_with = "rfc3339")]
+    pub next_update: Option<SystemTime>,
+    /// How many certificates it revokes.
+    pub entries: usize,
 }
 
 /// How a source of our identity fares.

@@ -6,7 +6,7 @@ use super::Shared;
 use crate::config::{Config, IdentitySourceConfig, ListenerConfig, ProtocolConfig, TokenIssuer};
 use crate::identity::{
     Clock, FileSource, FileSourcePaths, IdentityStore, OwnFiles, Reloaded, SourceError, WorkloadApiPlan,
-    WorkloadApiSource, X509Source as _,
+    WorkloadApiSource, X509Generation, X509Source as _,
 };
 use crate::telemetry::Reload;
 
@@ -55,6 +55,7 @@ pub(super) fn paths(config: &Config) -> FileSourcePaths {
         bundles: identity.trust_bundles.clone(),
         crls: identity.crl.files.clone(),
         on_expired_crl: identity.crl.on_expired,
+        denied: identity.deny_file.clone(),
     }
 }
 
@@ -103,7 +104,27 @@ pub(super) fn reload(shared: &Shared) {
     shared.identity.retry();
 }
 
+/// What is wrong with the trust in force, though it is in force.
+pub(super) fn trust_faults(own: &X509Generation) -> Vec<String> {
+    let taken_back =
+        own.taken_back.iter().map(|error| format!("our own certificate is refused by peers like us: {error}"));
+    let of_crls = own.bundles.iter().flat_map(|bundle| {
+        bundle.crl_faults().iter().map(|fault| format!("trust domain `{}`: {fault}", bundle.trust_domain()))
+    });
+    taken_back.chain(of_crls).collect()
+}
+
 impl Shared {
+    /// Says what is wrong with the trust in force, each fault when it comes up.
+    pub(super) fn say_trust_faults(&self, own: &X509Generation) {
+        let faults = trust_faults(own);
+        let mut said = self.faults();
+        for fault in faults.iter().filter(|fault| !said.trust.contains(fault)) {
+            tracing::error!("{fault}");
+        }
+        said.trust = faults;
+    }
+
     /// Says what is in force, if that has changed since it was said last.
     fn announce(&self) {
         let own = self.identity.current();
@@ -117,6 +138,7 @@ impl Shared {
             Some(own) => {
                 self.svid_metrics.rotation(Reload::Swapped);
                 tracing::info!(generation = own.number, spiffe_id = %own.svid.id(), "identity rotated");
+                self.say_trust_faults(&own);
             }
             None => tracing::error!("our identity was withdrawn; nobody is served until there is another one"),
         }

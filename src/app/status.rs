@@ -7,11 +7,11 @@ use tokio::sync::Notify;
 
 use super::{Prepared, Shared};
 use crate::admin::{
-    AdminState, AuditStatus, IdentityStatus, ListenerStatus, NotReady, PartStatus, PolicyStatus, Status,
+    AdminState, AuditStatus, CrlStatus, IdentityStatus, ListenerStatus, NotReady, PartStatus, PolicyStatus, Status,
 };
 use crate::config::{AuditSinkConfig, Config};
 use crate::drain::DrainWatch;
-use crate::identity::X509Source as _;
+use crate::identity::{Crl, TrustBundle, X509Source as _};
 use crate::policy::PolicyProblem;
 
 /// Snapshots of what is in force, taken when they are asked for.
@@ -94,6 +94,8 @@ impl State {
             sha256: Some(own.svid.sha256().to_owned()),
             generation: Some(own.number),
             trust_domains: own.bundles.iter().map(|bundle| bundle.trust_domain().to_string()).collect(),
+            crls: own.bundles.iter().flat_map(crls).collect(),
+            trust_faults: super::identity::trust_faults(&own),
             last_error,
             parts,
         }
@@ -110,6 +112,18 @@ impl State {
             last_error: self.shared.faults().policies.clone(),
         }
     }
+}
+
+fn crls(bundle: &TrustBundle) -> Vec<CrlStatus> {
+    let status = |crl: &Crl| CrlStatus {
+        trust_domain: bundle.trust_domain().to_string(),
+        issuer: crl.issuer().to_owned(),
+        number: crl.number(),
+        this_update: Some(crl.this_update()),
+        next_update: Some(crl.next_update()),
+        entries: crl.entries(),
+    };
+    bundle.crls().iter().map(status).collect()
 }
 
 impl Prepared {

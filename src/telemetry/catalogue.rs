@@ -55,6 +55,9 @@ pub(super) const SVID_LAST_ROTATION: &str = "portcullis_svid_last_rotation_times
 pub(super) const TRUST_BUNDLE_EXPIRY: &str = "portcullis_trust_bundle_expiry_timestamp_seconds";
 pub(super) const IDENTITY_SOURCE_UP: &str = "portcullis_identity_source_up";
 pub(super) const IDENTITY_SOURCE_FAILURES: &str = "portcullis_identity_source_failures_total";
+pub(super) const CRL_EXPIRY: &str = "portcullis_crl_expiry_timestamp_seconds";
+pub(super) const FEDERATION_REFRESH: &str = "portcullis_federation_refresh_total";
+pub(super) const FEDERATION_LAST_REFRESH: &str = "portcullis_federation_last_refresh_timestamp_seconds";
 pub(super) const CONNECTIONS: &str = "portcullis_connections";
 pub(super) const CONNECTIONS_TOTAL: &str = "portcullis_connections_total";
 pub(super) const CONNECTIONS_REFUSED: &str = "portcullis_connections_refused_total";
@@ -130,6 +133,24 @@ pub const CATALOGUE: &[Described] = &[
         &["source", "reason"],
         None,
         "Attempts and updates that gave us nothing to use, by reason.",
+    ),
+    gauge(
+        CRL_EXPIRY,
+        &["trust_domain", "issuer"],
+        Some(Unit::Seconds),
+        "When the next revocation list of an issuer is due.",
+    ),
+    counter(
+        FEDERATION_REFRESH,
+        &["trust_domain", "result"],
+        None,
+        "Bundle endpoints asked, by what came of it; after a failure the last good bundle is kept.",
+    ),
+    gauge(
+        FEDERATION_LAST_REFRESH,
+        &["trust_domain"],
+        Some(Unit::Seconds),
+        "When a bundle endpoint last answered with a good bundle.",
     ),
     gauge(CONNECTIONS, &["listener", "direction", "state"], None, "Connections now, by what they are doing."),
     counter(CONNECTIONS_TOTAL, &["listener", "direction"], None, "Connections accepted."),

@@ -3,6 +3,7 @@
 //! Knows no configuration and no other module but the drain: everybody may use it.
 
 mod catalogue;
+mod federation;
 mod listener;
 pub mod logs;
 pub mod metrics;
@@ -11,6 +12,7 @@ mod service;
 mod trust;
 
 pub use catalogue::{CATALOGUE, Described, Kind};
+pub use federation::{CrlExpiry, FederationMetrics, Refresh, crls_in_force};
 pub use listener::{ConnectionGuard, ListenerMetrics};
 pub use metrics::MetricsHandle;
 pub use service::{AuditMetrics, IdentitySourceMetrics, PolicyMetrics, Reload, SvidMetrics};

@@ -5,6 +5,7 @@
 //! of a stream stay inside this module.
 
 mod client;
+mod endpoint;
 mod handshake;
 mod inspect;
 mod local;
@@ -18,6 +19,7 @@ mod verifier;
 mod tests;
 
 pub use client::ClientTls;
+pub use endpoint::EndpointTls;
 pub use inspect::{Inspection, inspect};
 pub use local::LocalTls;
 pub use peer::Peer;

@@ -46,9 +46,7 @@ impl PublicTls {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let config = self.configured()?;
-        let host = host.strip_suffix('.').unwrap_or(host);
-        let name = ServerName::try_from(host.to_owned())
-            .map_err(|_| refusal("host-name", format!("`{host}` is no name that a certificate could have")))?;
+        let name = server_name(host)?;
         let connected = TlsConnector::from(config).connect(name, stream).await;
         connected.map_err(|error| match error.get_ref().and_then(|cause| cause.downcast_ref()) {
             Some(TlsError::InvalidCertificate(cause)) => {
@@ -71,6 +69,13 @@ impl PublicTls {
         config.alpn_protocols.clone_from(&self.alpn);
         Ok(Arc::clone(self.configured.get_or_init(|| Arc::new(config))))
     }
+}
+
+/// A host's name or address as certificates have it.
+pub(super) fn server_name(host: &str) -> Result<ServerName<'static>, HandshakeRefusal> {
+    let host = host.strip_suffix('.').unwrap_or(host);
+    ServerName::try_from(host.to_owned())
+        .map_err(|_| refusal("host-name", format!("`{host}` is no name that a certificate could have")))
 }
 
 fn roots(ca: &UpstreamCa) -> Result<RootCertStore, HandshakeRefusal> {

@@ -96,6 +96,10 @@ fn chain_alert(error: &ChainError) -> CertificateError {
         | ChainError::Issuer(_)
         | ChainError::PathLength
         | ChainError::IssuerPurpose => CertificateError::UnknownIssuer,
+        ChainError::Revoked { .. } | ChainError::DeniedSerial { .. } => CertificateError::Revoked,
+        ChainError::DeniedId { .. } => CertificateError::ApplicationVerificationFailure,
+        // unknown_ca on the wire, which is what OpenSSL and BoringSSL send too.
+        ChainError::CrlExpired { .. } => CertificateError::UnknownRevocationStatus,
         ChainError::Length { .. }
         | ChainError::NameConstraints
         | ChainError::SignatureAlgorithm

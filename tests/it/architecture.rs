@@ -11,7 +11,7 @@ const ROWS: [&[&str]; 15] = [
     &["relay", "identity"],
     &["config"],
     &["tls", "mapping"],
-    &["policy"],
+    &["policy", "federation"],
     &["audit"],
     &["enforce"],
     &["upstream"],

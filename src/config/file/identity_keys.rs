@@ -46,6 +46,9 @@ pub(crate) struct IdentityKeys {
     /// Workloads that are refused at once: SPIFFE IDs, or `spiffe://TRUST-DOMAIN/PATH/*` (one or more segments below).
     #[schemars(length(min = 1), extend("examples" = [["spiffe://pipeline.example/ns/etl/sa/old"]]))]
     pub(crate) deny_spiffe_ids: Option<Vec<String>>,
+    /// File with more of both, one a line, which is looked at again while the sidecar runs. It has to be there; it may be empty.
+    #[schemars(length(min = 1), extend("examples" = ["/etc/portcullis/deny.txt"]))]
+    pub(crate) deny_file: Option<String>,
 }
 
 /// What files need is required unless somebody else brings it, in words that editors know.

@@ -33,6 +33,7 @@ pub(in crate::config) fn identity(
     let federation = federation::federation(reading, &at.key("federation"), federated, bundles.as_ref());
     let crl = crl(reading, &at.key("crl"), keys.crl.take());
     let denied = denied(reading, at, &keys);
+    let deny_file = keys.deny_file.take().map(|file| reading.path(&file));
     let source = match source {
         IdentitySource::Files => files(reading, at, keys),
         IdentitySource::WorkloadApi => workload_api(reading, at, &keys, environment),
@@ -43,6 +44,7 @@ pub(in crate::config) fn identity(
         federation: federation?,
         crl: crl?,
         denied: denied?,
+        deny_file,
     })
 }
 

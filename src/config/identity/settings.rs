@@ -24,6 +24,8 @@ pub struct IdentityConfig {
     pub crl: CrlConfig,
     /// Who is refused whatever the bundles say.
     pub denied: Denied,
+    /// A file with more of them, watched.
+    pub deny_file: Option<PathBuf>,
 }
 
 /// `identity.source`, with what belongs to it.

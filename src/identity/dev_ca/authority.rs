@@ -141,6 +141,11 @@ impl DevCa {
         Ok(params.certificate_params()?.signed_by(key, &self.issuer)?.into())
     }
 
+    /// The authority's key.
+    pub(super) fn key(&self) -> &KeyPair {
+        self.issuer.key()
+    }
+
     /// The authority's own certificate.
     #[must_use]
     pub fn certificate(&self) -> &CertificateDer<'static> {

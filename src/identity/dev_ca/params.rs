@@ -151,7 +151,7 @@ impl SvidParams {
     }
 }
 
-fn date(time: SystemTime) -> Result<OffsetDateTime, DevCaError> {
+pub(super) fn date(time: SystemTime) -> Result<OffsetDateTime, DevCaError> {
     let seconds = match time.duration_since(SystemTime::UNIX_EPOCH) {
         Ok(after) => i64::try_from(after.as_secs()).map_err(|_| DevCaError::Time)?,
         Err(before) => i64::try_from(before.duration().as_secs()).map_err(|_| DevCaError::Time)?.wrapping_neg(),

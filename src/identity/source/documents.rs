@@ -25,6 +25,7 @@ pub(super) struct Read {
     pub(super) own: Option<ReadOwn>,
     pub(super) bundles: BTreeMap<TrustDomain, Documents>,
     pub(super) crls: BTreeMap<TrustDomain, Documents>,
+    pub(super) denied: Option<Vec<u8>>,
 }
 
 /// The content of our own files.
@@ -53,11 +54,17 @@ impl Read {
             .own
             .as_ref()
             .map(|own| Ok(ReadOwn { certificate: read(&own.certificate)?, private_key: read(&own.private_key)? }));
+        let denied = paths.denied.as_deref().map(read);
         let all = |paths: &BTreeMap<TrustDomain, PathBuf>, kinds: &'static [&'static str]| {
             let documents = paths.iter().map(|(of, path)| Ok((of.clone(), documents(path, kinds)?)));
             documents.collect::<Result<BTreeMap<_, _>, SourceError>>()
         };
-        Ok(Self { own: own.transpose()?, bundles: all(&paths.bundles, BUNDLES)?, crls: all(&paths.crls, CRLS)? })
+        Ok(Self {
+            own: own.transpose()?,
+            bundles: all(&paths.bundles, BUNDLES)?,
+            crls: all(&paths.crls, CRLS)?,
+            denied: denied.transpose()?,
+        })
     }
 
     /// A digest rather than the content: the key is not kept twice.
@@ -71,6 +78,9 @@ impl Read {
         if let Some(own) = &self.own {
             update(&own.certificate);
             update(&own.private_key);
+        }
+        if let Some(denied) = &self.denied {
+            update(denied);
         }
         for of_one in self.bundles.values().chain(self.crls.values()) {
             update(&of_one.len().to_be_bytes());

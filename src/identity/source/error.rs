@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use super::{GenerationError, StoreError};
-use crate::identity::{BundleError, CrlError, SpiffeId, TrustDomain};
+use crate::identity::{BundleError, CrlError, DeniedFileError, SpiffeId, TrustDomain};
 
 /// Why the files do not make a generation.
 #[derive(Debug, Error)]
@@ -31,8 +31,11 @@ pub enum SourceError {
     #[error("trust bundle `{}` of `{trust_domain}` {source}", path.display())]
     Bundle { path: PathBuf, trust_domain: TrustDomain, source: BundleError },
     /// A revocation list cannot be used.
-    #[error("revocation lists `{}` of `{trust_domain}`: {source}", path.display())]
+    #[error("revocation list `{}` of `{trust_domain}` {source}", path.display())]
     Crl { path: PathBuf, trust_domain: TrustDomain, source: CrlError },
+    /// The emergency lists cannot be used.
+    #[error("`{}` {source}", path.display())]
+    Denied { path: PathBuf, source: DeniedFileError },
     /// The parts do not belong together.
     #[error("`{}`: {source}", path.display())]
     Generation { path: PathBuf, source: GenerationError },
@@ -61,7 +64,8 @@ impl SourceError {
             Self::NoKey { .. } => "private-key",
             Self::OtherId { .. } => "spiffe-id",
             Self::Bundle { .. } => "trust-bundle",
-            Self::Crl { .. } => "crl",
+            Self::Crl { source, .. } => source.rule(),
+            Self::Denied { .. } => "deny-file",
             Self::Generation { source, .. } => source.rule(),
             Self::Store { source } => source.rule(),
         }
@@ -78,6 +82,7 @@ impl SourceError {
             | Self::OtherId { path, .. }
             | Self::Bundle { path, .. }
             | Self::Crl { path, .. }
+            | Self::Denied { path, .. }
             | Self::Generation { path, .. } => Some(path),
             Self::Store { .. } => None,
         }

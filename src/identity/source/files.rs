@@ -25,6 +25,8 @@ pub struct FileSourcePaths {
     pub crls: BTreeMap<TrustDomain, PathBuf>,
     /// What becomes of certificates whose issuer's revocation list has expired.
     pub on_expired_crl: OnExpiredCrl,
+    /// The file with the emergency lists.
+    pub denied: Option<PathBuf>,
 }
 
 /// The files of our own SVID.
@@ -42,7 +44,7 @@ impl FileSourcePaths {
     /// All files and directories.
     pub fn all(&self) -> impl Iterator<Item = &Path> {
         let own = self.own.iter().flat_map(|own| [&own.certificate, &own.private_key]);
-        own.chain(self.bundles.values()).chain(self.crls.values()).map(PathBuf::as_path)
+        own.chain(self.bundles.values()).chain(self.crls.values()).chain(&self.denied).map(PathBuf::as_path)
     }
 }
 
@@ -123,7 +125,13 @@ impl FileSource {
             own,
             bundles: bundles.collect::<Result<_, _>>()?,
             crls: crls.collect::<Result<_, SourceError>>()?,
+            denied: self.denied(read)?,
         })
+    }
+
+    fn denied(&self, read: &Read) -> Result<Denied, SourceError> {
+        let (Some(path), Some(document)) = (&self.paths.denied, &read.denied) else { return Ok(Denied::default()) };
+        Denied::parse(document).map_err(|source| SourceError::Denied { path: path.clone(), source })
     }
 
     fn own(&self, files: &OwnFiles, certificate: &[u8], private_key: &[u8]) -> Result<Own, SourceError> {

@@ -34,6 +34,9 @@ pub struct X509Generation {
     pub key: PrivateKeyDer<'static>,
     /// Whom we trust.
     pub bundles: TrustBundleSet,
+    /// Why peers that judge as we do refuse us: our own certificate has been revoked, or is denied. We serve on, since only they can tell
+    /// whether that is meant.
+    pub taken_back: Option<ChainError>,
     signing_key: Arc<dyn SigningKey>,
 }
 
@@ -103,10 +106,11 @@ impl X509Generation {
             .map_err(|_| GenerationError::KeyMismatch { id: svid.id().to_string() })?;
         for usage in [ChainUsage::Client, ChainUsage::Server] {
             bundles
-                .verify(&svid, &chain, usage, now)
+                .verify_issuers(&svid, &chain, usage, now)
                 .map_err(|source| GenerationError::Chain { id: svid.id().to_string(), source })?;
         }
-        Ok(Self { number, svid, chain, key, bundles, signing_key })
+        let taken_back = bundles.verify(&svid, &chain, ChainUsage::Client, now).err();
+        Ok(Self { number, svid, chain, key, bundles, taken_back, signing_key })
     }
 
     /// Chain and key as rustls presents them.

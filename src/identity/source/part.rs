@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::identity::{Crls, TrustBundle, TrustDomain};
+use crate::identity::{Crls, Denied, TrustBundle, TrustDomain};
 
 /// Who brings something.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,6 +61,8 @@ pub struct Brought {
     pub bundles: Vec<TrustBundle>,
     /// Whom not to trust any more, by trust domain. They hold for that trust domain's bundle, whoever brings it.
     pub crls: BTreeMap<TrustDomain, Crls>,
+    /// Whom to refuse whatever the bundles say, besides those that the configuration names.
+    pub denied: Denied,
 }
 
 /// How one part fares.

@@ -212,11 +212,15 @@ impl IdentityStore {
     fn bundles(&self, held: &BTreeMap<Part, Brought>) -> Result<TrustBundleSet, StoreError> {
         let mut crls: BTreeMap<_, _> = held.values().flat_map(|brought| &brought.crls).collect();
         let mut bundles: BTreeMap<&TrustDomain, (&Part, TrustBundle)> = BTreeMap::new();
+        let current = self.current.load();
         for (part, brought) in held {
             for bundle in &brought.bundles {
                 let trust_domain = bundle.trust_domain();
                 let complete = match crls.remove(trust_domain) {
-                    Some(crls) => bundle.clone().with_crls(crls.clone()),
+                    Some(crls) => {
+                        let in_force = current.as_ref().and_then(|own| own.bundles.bundle(trust_domain.as_str()));
+                        bundle.clone().with_crls(crls, in_force)
+                    }
                     None => bundle.clone(),
                 };
                 if let Some((first, _)) = bundles.insert(trust_domain, (part, complete)) {
@@ -226,7 +230,8 @@ impl IdentityStore {
             }
         }
         let bundles = TrustBundleSet::new(bundles.into_values().map(|(_, bundle)| bundle))?;
-        Ok(bundles.with_denied(self.denied.clone()))
+        let denied = held.values().map(|brought| brought.denied.clone()).fold(self.denied.clone(), Denied::and);
+        Ok(bundles.with_denied(denied))
     }
 
     fn put_in_force(&self, generation: X509Generation) -> Reloaded {

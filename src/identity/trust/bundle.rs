@@ -8,7 +8,8 @@ use rustls::pki_types::{CertificateDer, TrustAnchor};
 use thiserror::Error;
 
 use super::authority::{AuthorityLimits, authority};
-use super::{BundleDocument, Crls, Denied, DocumentError, IgnoredKey, JwtAuthority};
+use super::revocation::Revocation;
+use super::{BundleDocument, Crl, CrlFault, Crls, Denied, DocumentError, IgnoredKey, JwtAuthority};
 use crate::identity::{SvidError, TrustDomain};
 
 /// What verifies the workloads of one trust domain: its authorities for certificates and for tokens.
@@ -23,7 +24,7 @@ pub struct TrustBundle {
     ignored: Vec<(usize, IgnoredKey)>,
     sequence: Option<u64>,
     refresh_hint: Option<Duration>,
-    crls: Option<Crls>,
+    revocation: Revocation,
 }
 
 /// A certificate in a bundle that is not trusted, and why.
@@ -57,6 +58,17 @@ pub enum BundleError {
 }
 
 impl TrustBundle {
+    /// The bundle in a file's content: JSON if it begins with a brace, else PEM.
+    ///
+    /// # Errors
+    /// As [`Self::from_json`] and [`Self::from_pem`].
+    pub fn from_file_content(trust_domain: TrustDomain, document: &[u8]) -> Result<Self, BundleError> {
+        match document.trim_ascii_start().first() {
+            Some(b'{') => Self::from_json(trust_domain, document),
+            _ => Self::from_pem(trust_domain, document),
+        }
+    }
+
     /// One bundle of several documents about the same trust domain, as a directory holds them. A bundle of another trust
     /// domain adds nothing: bundles are never merged across trust domains.
     #[must_use]
@@ -65,8 +77,10 @@ impl TrustBundle {
             self.anchors.extend(other.anchors);
             self.limits.extend(other.limits);
             self.skipped.extend(other.skipped);
-            self.jwt_authorities.extend(other.jwt_authorities);
             self.ignored.extend(other.ignored);
+            self.jwt_authorities = unambiguous(self.jwt_authorities, other.jwt_authorities);
+            self.sequence = self.sequence.max(other.sequence);
+            self.refresh_hint = self.refresh_hint.into_iter().chain(other.refresh_hint).min();
         }
         self
     }
@@ -104,17 +118,6 @@ impl TrustBundle {
         })
     }
 
-    /// The bundle in a file's content: JSON if it begins with a brace, else PEM.
-    ///
-    /// # Errors
-    /// As [`Self::from_json`] and [`Self::from_pem`].
-    pub fn from_file_content(trust_domain: TrustDomain, content: &[u8]) -> Result<Self, BundleError> {
-        match content.trim_ascii_start().first() {
-            Some(b'{') => Self::from_json(trust_domain, content),
-            _ => Self::from_pem(trust_domain, content),
-        }
-    }
-
     /// An error if there were certificates and none of them can be trusted: a mistake, and not a publisher's wish.
     fn with_some_authority(self) -> Result<Self, BundleError> {
         match (self.anchors.is_empty(), self.skipped.first()) {
@@ -136,7 +139,7 @@ impl TrustBundle {
             ignored: Vec::new(),
             sequence: None,
             refresh_hint: None,
-            crls: None,
+            revocation: Revocation::default(),
         };
         for (index, certificate) in certificates.iter().enumerate() {
             match authority(certificate) {
@@ -148,18 +151,6 @@ impl TrustBundle {
             }
         }
         bundle
-    }
-
-    /// The same, with the revocation lists of its trust domain.
-    #[must_use]
-    pub fn with_crls(self, crls: Crls) -> Self {
-        Self { crls: Some(crls), ..self }
-    }
-
-    /// The revocation lists of its trust domain, if it has any.
-    #[must_use]
-    pub fn crls(&self) -> Option<&Crls> {
-        self.crls.as_ref()
     }
 
     /// Whose authorities they are.
@@ -216,10 +207,42 @@ impl TrustBundle {
         self.refresh_hint
     }
 
+    /// The same, with the revocation lists of its trust domain, when `in_force` was the bundle in force. What of them does not count is
+    /// told by [`Self::crl_faults`].
+    #[must_use]
+    pub fn with_crls(self, crls: &Crls, in_force: Option<&Self>) -> Self {
+        let revocation = Revocation::new(crls, &self, in_force.map(|bundle| &bundle.revocation));
+        Self { revocation, ..self }
+    }
+
+    /// The revocation lists that count.
+    #[must_use]
+    pub fn crls(&self) -> &[Crl] {
+        self.revocation.lists()
+    }
+
+    /// Why others do not.
+    #[must_use]
+    pub fn crl_faults(&self) -> &[CrlFault] {
+        self.revocation.faults()
+    }
+
+    pub(super) const fn revocation(&self) -> &Revocation {
+        &self.revocation
+    }
+
     /// Each authority with what limits it.
     pub(in crate::identity) fn authorities(&self) -> impl Iterator<Item = (&TrustAnchor<'static>, &AuthorityLimits)> {
         self.anchors.iter().zip(&self.limits)
     }
+}
+
+/// All keys, but none of two that differ and have one name: which one a token means could not be told.
+fn unambiguous(one: Vec<JwtAuthority>, other: Vec<JwtAuthority>) -> Vec<JwtAuthority> {
+    let clashes = |key: &JwtAuthority, with: &[JwtAuthority]| with.iter().any(|k| k.kid() == key.kid() && k != key);
+    let kept = one.iter().filter(|key| !clashes(key, &other)).cloned();
+    let more = other.iter().filter(|key| !one.contains(key) && !clashes(key, &one)).cloned();
+    kept.chain(more).collect()
 }
 
 /// The bundles of all trust domains that we know. They are never merged: each is asked only about its own.

@@ -11,7 +11,7 @@ use super::constraints::{Masked, Unmasking};
 use super::{TrustBundle, TrustBundleSet};
 use crate::identity::svid::certificate::{Certificate, Purposes};
 use crate::identity::svid::rules;
-use crate::identity::{SvidError, X509Svid};
+use crate::identity::{SpiffeId, SvidError, X509Svid};
 
 /// Most certificates that a peer may send, the leaf included. Path building takes at most 6 intermediates; the rest
 /// would only cost signature checks before anybody is authenticated.
@@ -83,6 +83,18 @@ pub enum ChainError {
     /// An issuer whose extended key usage excludes this use.
     #[error("an issuer's extended key usage excludes TLS on this side")]
     IssuerPurpose,
+    /// Its issuer, or that of an issuer, has taken it back.
+    #[error("the certificate with the serial number `{serial}` has been revoked by its issuer")]
+    Revoked { serial: String },
+    /// It is on our own emergency list.
+    #[error("the serial number `{serial}` is denied by `deny_serials`")]
+    DeniedSerial { serial: String },
+    /// Whoever has this ID is on our own emergency list.
+    #[error("`{id}` is denied by `{pattern}` in `deny_spiffe_ids`")]
+    DeniedId { id: SpiffeId, pattern: String },
+    /// Nobody knows whether it has been taken back.
+    #[error("the revocation list of `{issuer}` expired {seconds} s ago")]
+    CrlExpired { issuer: String, seconds: u64 },
     /// A leaf that the rules can read and path validation cannot.
     #[error("path validation cannot read the certificate: {detail}")]
     Leaf { detail: String },
@@ -107,6 +119,10 @@ impl ChainError {
             Self::NameConstraints => "name-constraints",
             Self::SignatureAlgorithm => "signature-algorithm",
             Self::IssuerPurpose => "issuer-extended-key-usage",
+            Self::Revoked { .. } => "revoked",
+            Self::CrlExpired { .. } => "crl-expired",
+            Self::DeniedSerial { .. } => "denied-serial",
+            Self::DeniedId { .. } => "denied-spiffe-id",
             Self::Leaf { .. } => "encoding",
         }
     }
@@ -129,18 +145,40 @@ impl TrustBundleSet {
     ) -> Result<(), ChainError> {
         let trust_domain = svid.id().trust_domain();
         let unknown = || ChainError::UnknownTrustDomain { trust_domain: trust_domain.to_owned() };
-        self.bundle(trust_domain).ok_or_else(unknown)?.verify(svid, chain, usage, now)
+        let bundle = self.bundle(trust_domain).ok_or_else(unknown)?;
+        let stands = |path: &VerifiedPath<'_>| {
+            self.denied().check(svid.id(), path)?;
+            bundle.revocation().check(path, now)
+        };
+        bundle.verify(svid, chain, usage, now, &stands)
+    }
+
+    /// Verifies who issued `chain`, and not whether it has been taken back since.
+    ///
+    /// # Errors
+    /// As [`Self::verify`].
+    pub fn verify_issuers(
+        &self,
+        svid: &X509Svid,
+        chain: &[CertificateDer<'_>],
+        usage: ChainUsage,
+        now: SystemTime,
+    ) -> Result<(), ChainError> {
+        let trust_domain = svid.id().trust_domain();
+        let unknown = || ChainError::UnknownTrustDomain { trust_domain: trust_domain.to_owned() };
+        self.bundle(trust_domain).ok_or_else(unknown)?.verify(svid, chain, usage, now, &|_| Ok(()))
     }
 }
 
 impl TrustBundle {
-    /// Verifies `chain` against this bundle alone.
+    /// Verifies `chain` against this bundle alone. `stands` judges a path that was issued as it should be.
     fn verify(
         &self,
         svid: &X509Svid,
         chain: &[CertificateDer<'_>],
         usage: ChainUsage,
         now: SystemTime,
+        stands: &dyn Fn(&VerifiedPath<'_>) -> Result<(), ChainError>,
     ) -> Result<(), ChainError> {
         if chain.len() > MAX_CHAIN {
             return Err(ChainError::Length { count: chain.len() });
@@ -172,7 +210,7 @@ impl TrustBundle {
         // webpki's own error type has no room for our reasons; the first one stands for the path.
         let refused = RefCell::new(None);
         let verify_path = |path: &VerifiedPath<'_>| {
-            self.check_path(path, svid, &masked, usage, now).map_err(|error| {
+            self.check_path(path, svid, &masked, usage, now).and_then(|()| stands(path)).map_err(|error| {
                 refused.borrow_mut().get_or_insert(error);
                 PATH_REFUSED
             })

@@ -4,11 +4,17 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use thiserror::Error;
+use webpki::VerifiedPath;
 
-use crate::identity::{SpiffeIdError, SpiffeIdPattern, TrustDomain};
+use super::ChainError;
+use crate::identity::svid::text;
+use crate::identity::{PatternError, SpiffeId, SpiffeIdError, SpiffeIdPattern, TrustDomain};
 
 /// The longest serial number in bytes (RFC 5280, 4.1.2.2).
 const MAX_SERIAL_BYTES: usize = 20;
+
+/// The longest file of denied certificates and workloads in bytes: some ten thousand lines.
+const MAX_FILE_BYTES: usize = 1024 * 1024;
 
 /// Whom nobody may be, whatever the bundles say.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -41,6 +47,96 @@ pub enum DeniedSerialError {
     /// What stands after the slash.
     #[error("its serial number is not 1 to 20 bytes in hex")]
     Serial,
+}
+
+/// Why a file is no emergency list. One line that is not understood is reason enough: it was meant to keep somebody out.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[expect(missing_docs, reason = "the fields are what the message shows")]
+pub enum DeniedFileError {
+    /// Longer than any list.
+    #[error("has {bytes} bytes, at most {MAX_FILE_BYTES} are accepted")]
+    TooLong { bytes: usize },
+    /// Not a text.
+    #[error("is not UTF-8")]
+    NotText,
+    /// A line that names a certificate, but not well.
+    #[error("line {line}: `{text}` names no certificate: {source}")]
+    Serial { line: usize, text: String, source: DeniedSerialError },
+    /// A line that names workloads, but not well.
+    #[error("line {line}: `{text}` names no workload: {source}")]
+    Pattern { line: usize, text: String, source: PatternError },
+}
+
+impl Denied {
+    /// Reads a file with one entry a line: `TRUST-DOMAIN/SERIAL`, or a SPIFFE ID or `spiffe://TRUST-DOMAIN/PATH/*`. Lines that are empty or begin
+    /// with `#` are not read.
+    ///
+    /// # Errors
+    /// The first line that is neither.
+    pub fn parse(document: &[u8]) -> Result<Self, DeniedFileError> {
+        if document.len() > MAX_FILE_BYTES {
+            return Err(DeniedFileError::TooLong { bytes: document.len() });
+        }
+        let text = std::str::from_utf8(document).map_err(|_| DeniedFileError::NotText)?;
+        let mut denied = Self::default();
+        for (index, line) in text.lines().enumerate() {
+            let entry = line.trim();
+            let (line, shown) = (index + 1, || entry.escape_debug().to_string());
+            if entry.is_empty() || entry.starts_with('#') {
+                continue;
+            }
+            if entry.starts_with("spiffe:") {
+                let pattern = SpiffeIdPattern::parse(entry).map_err(|source| DeniedFileError::Pattern {
+                    line,
+                    text: shown(),
+                    source,
+                })?;
+                denied.ids.push(pattern);
+            } else {
+                let serial = DeniedSerial::parse(entry).map_err(|source| DeniedFileError::Serial {
+                    line,
+                    text: shown(),
+                    source,
+                })?;
+                denied.serials.insert(serial);
+            }
+        }
+        Ok(denied)
+    }
+
+    /// Whether nothing is denied.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.serials.is_empty() && self.ids.is_empty()
+    }
+
+    /// What either of two lists denies.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.serials.extend(other.serials);
+        let more: Vec<_> = other.ids.into_iter().filter(|id| !self.ids.contains(id)).collect();
+        self.ids.extend(more);
+        self
+    }
+
+    /// Judges every certificate of a path by its serial number, and the leaf by its ID.
+    pub(super) fn check(&self, id: &SpiffeId, path: &VerifiedPath<'_>) -> Result<(), ChainError> {
+        if self.is_empty() {
+            return Ok(());
+        }
+        let of_issuers = path.intermediate_certificates().map(|issuer| issuer.serial());
+        for serial in std::iter::once(path.end_entity().serial()).chain(of_issuers) {
+            let serial = text::serial(serial);
+            let is_denied = |one: &DeniedSerial| one.trust_domain.as_str() == id.trust_domain() && one.serial == serial;
+            if self.serials.iter().any(is_denied) {
+                return Err(ChainError::DeniedSerial { serial });
+            }
+        }
+        match self.ids.iter().find(|pattern| pattern.matches(id)) {
+            Some(pattern) => Err(ChainError::DeniedId { id: id.clone(), pattern: pattern.to_string() }),
+            None => Ok(()),
+        }
+    }
 }
 
 impl DeniedSerial {
@@ -113,5 +209,44 @@ mod tests {
         ] {
             assert_eq!(DeniedSerial::parse(text), Err(error), "{text}");
         }
+    }
+
+    #[test]
+    fn a_file_has_one_entry_a_line() {
+        let file = "# incident 7\n\n  td/0A:1B\r\nspiffe://td/a\n\tspiffe://td/b/* \ntd/0a1b";
+        let denied = Denied::parse(file.as_bytes()).unwrap();
+        assert_eq!(denied.serials.iter().map(ToString::to_string).collect::<Vec<_>>(), ["td/0a1b"]);
+        assert_eq!(
+            denied.ids.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            ["spiffe://td/a", "spiffe://td/b/*"]
+        );
+        assert!(Denied::parse(b"").unwrap().is_empty());
+    }
+
+    #[test]
+    fn one_line_that_is_not_understood_refuses_the_file_by_its_number() {
+        for (line, reason) in [
+            ("spiffe://td", "names a trust domain"),
+            ("spiffe://td/*/x", "last segment"),
+            ("spiffe://TD/x", "character `T`"),
+            ("spiffe:td/x", "does not begin with"),
+            ("td/a", ""),
+            ("td/xyz", "in hex"),
+            ("0a1b", "no `/`"),
+            ("td/0a1b # a comment", "in hex"),
+            ("td/0a1b td/0a1c", "in hex"),
+            ("- td/0a1b", "character ` `"),
+        ] {
+            let file = format!("td/01\n{line}\n");
+            match Denied::parse(file.as_bytes()) {
+                Ok(denied) => assert_eq!((line, denied.serials.len()), ("td/a", 2)),
+                Err(error) => {
+                    let error = error.to_string();
+                    assert!(error.starts_with("line 2: `") && error.contains(reason), "{line}: {error}");
+                }
+            }
+        }
+        assert_eq!(Denied::parse(b"td/01\n\xff"), Err(DeniedFileError::NotText));
+        assert!(matches!(Denied::parse(&vec![b'\n'; MAX_FILE_BYTES + 1]), Err(DeniedFileError::TooLong { .. })));
     }
 }

@@ -9,13 +9,16 @@ mod denied;
 mod document;
 mod expiry;
 mod jwk;
+mod revocation;
+mod signed;
 
 #[cfg(test)]
 mod tests;
 
 pub use bundle::{BundleError, SkippedAuthority, TrustBundle, TrustBundleSet};
 pub use chain::{ChainError, ChainUsage, MAX_CHAIN};
-pub use crl::{CrlError, Crls, OnExpiredCrl};
-pub use denied::{Denied, DeniedSerial, DeniedSerialError};
+pub use crl::{Crl, CrlError, Crls, MAX_CRL_BYTES, OnExpiredCrl};
+pub use denied::{Denied, DeniedFileError, DeniedSerial, DeniedSerialError};
 pub use document::{BundleDocument, DocumentError, MAX_BUNDLE_BYTES, MAX_BUNDLE_KEYS, parse_jwks};
 pub use jwk::{IgnoredKey, JwtAuthority};
+pub use revocation::CrlFault;

@@ -2,8 +2,8 @@
 //! test can break any rule.
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    SanType,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose, RevocationReason, RevokedCertParams, SanType, SerialNumber,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use time::{Duration, OffsetDateTime};
@@ -84,6 +84,27 @@ impl Ca {
         Svid { chain: vec![certificate.der().clone()], ..self.issue(path) }
     }
 
+    /// A revocation list with this number, PEM, that is good until `next_update`.
+    pub(crate) fn crl(&self, number: u64, revoked: &[&Svid], next_update: OffsetDateTime) -> String {
+        let made = OffsetDateTime::now_utc().min(next_update) - Duration::hours(1);
+        let revoked = revoked.iter().map(|svid| RevokedCertParams {
+            serial_number: SerialNumber::from_slice(&svid.serial()),
+            revocation_time: made,
+            reason_code: Some(RevocationReason::KeyCompromise),
+            invalidity_date: None,
+        });
+        let params = CertificateRevocationListParams {
+            this_update: made,
+            next_update,
+            crl_number: SerialNumber::from(number),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.collect(),
+            key_identifier_method: rcgen::KeyIdMethod::Sha256,
+        };
+        let crl = params.signed_by(&self.issuer).expect("the parameters are complete");
+        pem("X509 CRL", crl.der())
+    }
+
     fn sign(&self, id: String, params: &CertificateParams) -> Svid {
         self.sign_key(id, params, &key())
     }
@@ -117,6 +138,17 @@ impl Svid {
 
     pub(crate) fn leaf(&self) -> &CertificateDer<'static> {
         self.chain.first().expect("a chain holds its leaf")
+    }
+
+    /// The leaf's serial number, big-endian.
+    pub(crate) fn serial(&self) -> Vec<u8> {
+        let (_, leaf) = x509_parser::parse_x509_certificate(self.leaf()).expect("is a certificate");
+        leaf.tbs_certificate.raw_serial().to_vec()
+    }
+
+    /// The same in hex, as operators see it.
+    pub(crate) fn serial_hex(&self) -> String {
+        self.serial().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// SHA-256 of the leaf in lower hex, as audit records have it.

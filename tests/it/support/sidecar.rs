@@ -61,6 +61,7 @@ impl World {
             arguments: Vec::new(),
             identity: None,
             environment: Vec::new(),
+            identity_keys: String::new(),
         }
     }
 
@@ -124,6 +125,8 @@ pub(crate) struct SidecarPlan {
     /// In place of the files.
     identity: Option<String>,
     environment: Vec<(String, String)>,
+    /// Further keys of `identity`.
+    identity_keys: String,
 }
 
 #[derive(Debug)]
@@ -207,6 +210,12 @@ impl SidecarPlan {
     /// A variable of the process' environment.
     pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Further YAML lines of `identity`.
+    pub(crate) fn identity_keys(mut self, yaml: &str) -> Self {
+        yaml.lines().for_each(|line| self.identity_keys.push_str(&format!("  {line}\n")));
         self
     }
 
@@ -309,6 +318,7 @@ impl SidecarPlan {
                 }
             }
         }
+        yaml += &self.identity_keys;
         let _ = writeln!(yaml, "policy:\n  directory: {at}/policies");
         for direction in ["inbound", "outbound"] {
             let listeners: Vec<_> = self.listeners.iter().filter(|listener| listener.direction == direction).collect();

@@ -56,7 +56,12 @@ impl Update {
             let bundle = bundle.unwrap_or_else(|| TrustBundle::from_certificates(trust_domain.clone(), &[]));
             bundles.insert(trust_domain.clone(), bundle.with_jwt_authorities(authorities.clone()));
         }
-        Brought { own: Some(self.own.clone()), bundles: bundles.into_values().collect(), crls: self.crls.clone() }
+        Brought {
+            own: Some(self.own.clone()),
+            bundles: bundles.into_values().collect(),
+            crls: self.crls.clone(),
+            ..Brought::default()
+        }
     }
 }
 

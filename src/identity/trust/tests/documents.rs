@@ -10,10 +10,10 @@ use proptest::prelude::*;
 use rcgen::PublicKeyData as _;
 use serde_json::{Value, json};
 
-use super::*;
 use crate::identity::TrustDomain;
 use crate::identity::dev_ca::DevCa;
 use crate::identity::tests::domain;
+use crate::identity::trust::*;
 
 const HOUR: Duration = Duration::from_secs(3600);
 

@@ -1,0 +1,214 @@
+//! One fetch: TCP, TLS, GET, redirects.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, CONTENT_ENCODING, HOST, LOCATION, USER_AGENT};
+use http::{Request, Response, StatusCode, Uri};
+use http_body_util::{BodyExt as _, Empty, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, lookup_host};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::FetchError;
+use crate::identity::MAX_BUNDLE_BYTES;
+use crate::tls::{EndpointTls, HandshakeRefusal, PublicTls};
+
+/// For everything: names, connections, handshakes, redirects and the bundle itself.
+pub(super) const LIMIT: Duration = Duration::from_secs(10);
+/// Of redirects that are followed in one fetch.
+const MAX_REDIRECTS: usize = 3;
+/// The longest head of an answer in bytes.
+const MAX_HEAD: usize = 64 * 1024;
+/// What is offered to endpoints.
+pub(super) const ALPN: &[&[u8]] = &[b"http/1.1"];
+
+/// How an endpoint proves itself.
+#[derive(Debug)]
+pub(super) enum Proof {
+    /// By a certificate for its host name.
+    Web(PublicTls),
+    /// By being one workload.
+    Spiffe(EndpointTls),
+}
+
+impl Proof {
+    async fn connect(&self, stream: TcpStream, host: &str) -> Result<Box<dyn Stream>, HandshakeRefusal> {
+        Ok(match self {
+            Self::Web(tls) => Box::new(tls.connect(stream, host).await?),
+            Self::Spiffe(tls) => Box::new(tls.connect(stream, host).await?),
+        })
+    }
+}
+
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+/// What is served at `url`. Each redirect is followed for this time only, to a server that has to prove the same as the first.
+///
+/// # Source
+/// SPIFFE Federation 5.2.1.4 and 5.2.2.4: clients SHOULD follow redirects to valid endpoint URLs, under the same TLS considerations, and
+/// SHOULD NOT store where they lead.
+pub(super) async fn fetch(url: &Uri, proof: &Proof) -> Result<Bytes, FetchError> {
+    timeout(LIMIT, follow(url, proof)).await.unwrap_or(Err(FetchError::Timeout { limit: LIMIT }))
+}
+
+async fn follow(url: &Uri, proof: &Proof) -> Result<Bytes, FetchError> {
+    let mut url = url.clone();
+    for _ in 0..=MAX_REDIRECTS {
+        match once(&url, proof).await? {
+            Answer::Body(body) => return Ok(body),
+            Answer::Redirect(target) => url = target,
+        }
+    }
+    let (host, location) = (host_of(&url), url.to_string());
+    Err(FetchError::Redirect { host, location, reason: "there were too many redirects before" })
+}
+
+enum Answer {
+    Body(Bytes),
+    Redirect(Uri),
+}
+
+async fn once(url: &Uri, proof: &Proof) -> Result<Answer, FetchError> {
+    let host = host_of(url);
+    let stream = tcp(&host, url.port_u16().unwrap_or(443))
+        .await
+        .map_err(|error| FetchError::Connect { host: host.clone(), cause: error.to_string() })?;
+    let stream = proof.connect(stream, &host).await.map_err(|refusal| FetchError::Handshake {
+        host: host.clone(),
+        rule: refusal.rule,
+        cause: refusal.message,
+    })?;
+    let unreadable = |error: hyper::Error| FetchError::Http { host: host.clone(), cause: error.to_string() };
+    let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
+        .max_buf_size(MAX_HEAD)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(unreadable)?;
+    // Ends with this function, whichever way it ends.
+    let mut driver = JoinSet::new();
+    driver.spawn(connection);
+    let answer = sender.send_request(request(url, &host)?).await.map_err(unreadable)?;
+    match answer.status() {
+        StatusCode::OK => body(answer, &host).await.map(Answer::Body),
+        StatusCode::MOVED_PERMANENTLY
+        | StatusCode::FOUND
+        | StatusCode::SEE_OTHER
+        | StatusCode::TEMPORARY_REDIRECT
+        | StatusCode::PERMANENT_REDIRECT => redirect(url, &host, &answer).map(Answer::Redirect),
+        status => Err(FetchError::Status { host, status: status.as_u16() }),
+    }
+}
+
+fn request(url: &Uri, host: &str) -> Result<Request<Empty<Bytes>>, FetchError> {
+    let authority = url.authority().map_or("", |authority| authority.as_str());
+    Request::get(url.path_and_query().map_or("/", |path| path.as_str()))
+        .header(HOST, authority)
+        .header(ACCEPT, "application/json")
+        .header(USER_AGENT, concat!("portcullis/", env!("CARGO_PKG_VERSION")))
+        .body(Empty::new())
+        .map_err(|error| FetchError::Http { host: host.to_owned(), cause: error.to_string() })
+}
+
+async fn body(answer: Response<Incoming>, host: &str) -> Result<Bytes, FetchError> {
+    let host = || host.to_owned();
+    if let Some(encoding) = answer.headers().get(CONTENT_ENCODING).filter(|encoding| *encoding != "identity") {
+        return Err(FetchError::Encoding { host: host(), encoding: encoding.as_bytes().escape_ascii().to_string() });
+    }
+    let collected = Limited::new(answer.into_body(), MAX_BUNDLE_BYTES).collect().await;
+    collected.map(http_body_util::Collected::to_bytes).map_err(|error| match error.downcast_ref::<LengthLimitError>() {
+        Some(_) => FetchError::TooLong { host: host(), limit: MAX_BUNDLE_BYTES },
+        None => FetchError::Http { host: host(), cause: error.to_string() },
+    })
+}
+
+/// Where an answer leads, if a bundle may come from there.
+fn redirect(from: &Uri, host: &str, answer: &Response<Incoming>) -> Result<Uri, FetchError> {
+    let location = answer.headers().get(LOCATION).map_or(&b""[..], |location| location.as_bytes());
+    target(from, location).map_err(|reason| FetchError::Redirect {
+        host: host.to_owned(),
+        location: location.escape_ascii().to_string(),
+        reason,
+    })
+}
+
+/// # Source
+/// SPIFFE Federation 5.2.1.1, 5.2.2.1: the scheme is `https`, and there is no userinfo. RFC 9110 10.2.2: a location may be relative.
+fn target(from: &Uri, location: &[u8]) -> Result<Uri, &'static str> {
+    let text = std::str::from_utf8(location).map_err(|_| "it is no URL")?;
+    let text = text.split_once('#').map_or(text, |(url, _fragment)| url);
+    let authority = from.authority().map_or("", |authority| authority.as_str());
+    let absolute = match (text.strip_prefix("//"), text.starts_with('/')) {
+        (Some(_), _) => format!("https:{text}"),
+        (None, true) => format!("https://{authority}{text}"),
+        (None, false) => text.to_owned(),
+    };
+    let url: Uri = absolute.parse().map_err(|_| "it is no URL")?;
+    match (url.scheme_str(), url.authority()) {
+        (Some("https"), Some(authority)) if authority.as_str().contains('@') => Err("it has a user name in it"),
+        (Some("https"), Some(authority)) if authority.host().is_empty() => Err("it has no host"),
+        (Some("https"), Some(_)) => Ok(url),
+        (Some(_), _) => Err("it does not begin with `https://`"),
+        (None, _) => Err("it is neither a URL nor a path"),
+    }
+}
+
+/// Without the brackets of an IPv6 address.
+fn host_of(url: &Uri) -> String {
+    let host = url.host().unwrap_or_default();
+    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host).to_owned()
+}
+
+/// The first of the host's addresses that accepts.
+async fn tcp(host: &str, port: u16) -> std::io::Result<TcpStream> {
+    if let Ok(ip) = host.parse::<IpAddr>() {
+        return TcpStream::connect(SocketAddr::new(ip, port)).await;
+    }
+    let mut last = std::io::Error::new(std::io::ErrorKind::NotFound, "the name has no address");
+    for address in lookup_host((host, port)).await? {
+        match TcpStream::connect(address).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_redirect_leads_to_an_https_url_without_user_or_nowhere() {
+        let from: Uri = "https://a.test:8443/bundle?x=1".parse().unwrap();
+        for (location, url) in [
+            ("https://b.test/y", "https://b.test/y"),
+            ("https://b.test", "https://b.test/"),
+            ("//b.test/y?z", "https://b.test/y?z"),
+            ("/y", "https://a.test:8443/y"),
+            ("https://[::1]:1/y#f", "https://[::1]:1/y"),
+        ] {
+            assert_eq!(target(&from, location.as_bytes()), Ok(url.parse().unwrap()), "{location}");
+        }
+        for (location, reason) in [
+            ("http://b.test/y", "it does not begin with `https://`"),
+            ("file:///etc/passwd", "it is no URL"),
+            ("https://u@b.test/y", "it has a user name in it"),
+            ("https://u:p@b.test/y", "it has a user name in it"),
+            ("", "it is no URL"),
+            ("y", "it is neither a URL nor a path"),
+            ("https://", "it is no URL"),
+            ("https:///y", "it is no URL"),
+            ("https://b.test/\u{1}", "it is no URL"),
+        ] {
+            assert_eq!(target(&from, location.as_bytes()), Err(reason), "{location}");
+        }
+        assert_eq!(target(&from, b"https://b.test/\xff"), Err("it is no URL"));
+    }
+}

@@ -1,0 +1,4 @@
+//! Bundles as JSON, and revocation.
+
+mod documents;
+mod revocation;
