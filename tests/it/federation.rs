@@ -234,7 +234,8 @@ impl Door {
     }
 
     async fn refreshed(&self, result: &str) -> u64 {
-        let labels = [&format!("trust_domain=\"{PARTNER}\""), &format!("result=\"{result}\"")].map(String::as_str);
+        let labels = [format!("trust_domain=\"{PARTNER}\""), format!("result=\"{result}\"")];
+        let labels = labels.each_ref().map(String::as_str);
         self.service.metric("portcullis_federation_refresh_total", &labels).await as u64
     }
 }

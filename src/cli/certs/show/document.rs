@@ -1,14 +1,15 @@
-//! Files and folders: certificates in PEM and DER, SPIFFE bundles in JSON.
+//! Files and folders: certificates in PEM and DER, SPIFFE bundles in JSON, revocation lists.
 
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
 use super::{Shown, Trust};
 use crate::cli::certs::CertsError;
-use crate::cli::certs::lifetime::roughly;
-use crate::identity::{BundleDocument, ChainUsage};
+use crate::cli::certs::lifetime::{moment, roughly};
+use crate::identity::{BundleDocument, CertificateDescription, ChainUsage, Crl, Crls, OnExpiredCrl};
 
 /// What is looked at in a folder; private keys are not.
 const EXTENSIONS: [&str; 7] = ["pem", "crt", "cer", "der", "crl", "json", "jwks"];
@@ -49,6 +50,9 @@ pub(super) fn file(path: &Path, trust: &Trust) -> Result<Shown, CertsError> {
     if content.trim_ascii_start().first() == Some(&b'{') {
         return bundle(path, &content);
     }
+    if is_revocation(&content) {
+        return revocation(path, &content);
+    }
     let mut shown = Shown::new(&target, "certificates");
     shown.judge(&certificates(path, content)?, trust, &BOTH_ENDS)?;
     Ok(shown)
@@ -70,6 +74,38 @@ fn certificates(path: &Path, content: Vec<u8>) -> Result<Vec<CertificateDer<'sta
 
 fn contains(content: &[u8], part: &[u8]) -> bool {
     content.windows(part.len()).any(|window| window == part)
+}
+
+fn is_revocation(content: &[u8]) -> bool {
+    let is_pem = contains(content, b"-----BEGIN X509 CRL-----");
+    // A certificate in DER is no list, and the other way round.
+    is_pem
+        || (content.first() == Some(&0x30)
+            && CertificateDescription::parse(content).is_err()
+            && Crl::parse(content).is_ok())
+}
+
+/// Revocation lists: of whom, from when, until when.
+fn revocation(path: &Path, content: &[u8]) -> Result<Shown, CertsError> {
+    let mut crls = Crls::new(OnExpiredCrl::Deny);
+    crls.add(content)
+        .map_err(|error| CertsError::NoCertificate { path: path.to_owned(), detail: format!("it {error}") })?;
+    let mut shown = Shown::new(&path.display().to_string(), "revocation lists");
+    let now = SystemTime::now();
+    for crl in crls.lists() {
+        shown.fact("issuer", crl.issuer());
+        if let Some(number) = crl.number() {
+            shown.fact("number", number);
+        }
+        shown.fact("revokes", format!("{} certificates", crl.entries()));
+        shown.fact("made", moment(crl.this_update()));
+        shown.fact("next", moment(crl.next_update()));
+        if let Ok(since) = now.duration_since(crl.next_update()) {
+            let message = format!("`crl-expired`: the list of `{}` was due {} ago", crl.issuer(), roughly(since));
+            shown.problems.push(message);
+        }
+    }
+    Ok(shown)
 }
 
 /// A SPIFFE bundle: what it would bring, and what of it would not be used.

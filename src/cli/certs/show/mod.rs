@@ -20,7 +20,7 @@ use crate::identity::{ChainUsage, TrustBundle, TrustBundleSet, TrustDomain, X509
 #[derive(Debug, Args)]
 #[command(next_line_help = true)]
 pub(super) struct ShowArgs {
-    /// Files (PEM, DER or SPIFFE bundle JSON), folders of them, servers (HOST:PORT) and Workload APIs (unix:PATH, tcp:IP:PORT)
+    /// Files (PEM, DER, SPIFFE bundle JSON, revocation lists), folders of them, servers (HOST:PORT) and Workload APIs (unix:PATH, tcp:IP:PORT)
     #[arg(required = true, value_name = "TARGET")]
     targets: Vec<String>,
     /// Verify each chain against this trust bundle of its own trust domain as well
@@ -60,7 +60,7 @@ enum StartTls {
 #[derive(Debug, Default, Serialize)]
 struct Shown {
     target: String,
-    /// `certificates`, `bundle`, `server`, `svid`.
+    /// `certificates`, `bundle`, `revocation lists`, `server`, `svid`.
     kind: &'static str,
     /// Further facts, in their order.
     #[serde(skip_serializing_if = "Vec::is_empty")]

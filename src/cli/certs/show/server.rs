@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use super::{ShowArgs, Shown, StartTls, Trust};
 use crate::cli::certs::CertsError;
-use crate::cli::ours::ours;
+use crate::cli::ours::{OwnIdentity, ours};
 use crate::config::{Config, Overrides};
 use crate::identity::ChainUsage;
 use crate::tls::{Inspection, inspect};
@@ -42,7 +42,7 @@ impl Ours {
     fn of_config(path: &Path, limit: Duration) -> Result<Self, CertsError> {
         let failed = |detail: String| CertsError::Own { detail };
         let config = Config::load(path, &Overrides::default()).map_err(|errors| failed(errors.render(false)))?;
-        let crate::cli::ours::Ours { own, fault } = ours(&config, limit);
+        let OwnIdentity { own, fault, .. } = ours(&config, limit);
         let own = own.ok_or_else(|| failed(fault.map(|(_, message)| message).unwrap_or_default()))?;
         Ok(Self { trust: Trust::Bundles(own.bundles.clone()), key: Some(own.certified_key()) })
     }
