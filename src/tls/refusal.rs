@@ -109,6 +109,15 @@ fn chain_alert(error: &ChainError) -> CertificateError {
 }
 
 impl HandshakeRefusal {
+    /// The message, and the names in the peer's certificate if it does not say them already.
+    #[must_use]
+    pub fn with_names(&self) -> String {
+        match &self.peer_san {
+            Some(san) if !self.message.contains(san.as_str()) => format!("{}; it names `{san}`", self.message),
+            _ => self.message.clone(),
+        }
+    }
+
     /// A handshake that failed for another reason than the peer's certificate. `peer_san` is the peer's if its
     /// certificate had been accepted by then.
     pub(super) fn from_io(error: &io::Error, peer_san: Option<String>) -> Self {

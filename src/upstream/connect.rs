@@ -82,7 +82,7 @@ impl Connector {
             Err(refusal) => {
                 self.metrics.handshake_refused(refusal.rule);
                 let upstream = self.address.clone();
-                Err(Failure::Handshake { upstream, rule: refusal.rule, cause: refusal.message })
+                Err(Failure::Handshake { upstream, rule: refusal.rule, cause: refusal.with_names() })
             }
         }
     }

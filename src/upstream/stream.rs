@@ -163,9 +163,10 @@ impl StreamUpstream {
                 connector.metrics.handshake_done();
                 Ok(io.reached_at(reached))
             }
-            Err(HandshakeRefusal { rule, message, .. }) => {
-                connector.metrics.handshake_refused(rule);
-                Err(Failure::Handshake { upstream: connector.address.clone(), rule, cause: message })
+            Err(refusal) => {
+                connector.metrics.handshake_refused(refusal.rule);
+                let upstream = connector.address.clone();
+                Err(Failure::Handshake { upstream, rule: refusal.rule, cause: refusal.with_names() })
             }
         }
     }

@@ -42,6 +42,7 @@ mod postgres_roles;
 mod proxy;
 mod reload;
 mod revocation;
+mod rogue_certificates;
 mod s3_attacks;
 mod s3_clients;
 mod smoke;

@@ -82,6 +82,13 @@ fn what_may_not_be_an_authority_is_none() {
             }),
         ),
     ];
+    // Of what no parameters make: in `svid` and `strength`; the last two are reported and no reason to refuse.
+    let elsewhere =
+        ["encoding", "version", "key-strength", "signature-algorithm", "key-usage-critical", "critical-extension"];
+    for verdict in judge(ca().certificate()) {
+        let here = cases.iter().any(|(rule, _)| *rule == verdict.rule);
+        assert!(here != elsewhere.contains(&verdict.rule), "{}", verdict.rule);
+    }
     for (rule, params) in cases {
         let authority = DevCa::with_params(&params).unwrap();
         let bundle = TrustBundle::from_certificates(domain("prod.test"), &[authority.certificate().clone()]);
@@ -90,6 +97,21 @@ fn what_may_not_be_an_authority_is_none() {
     }
     let fit = TrustBundle::from_certificates(domain("prod.test"), &[ca().certificate().clone()]);
     assert_eq!((fit.anchors().len(), fit.skipped().len()), (1, 0));
+}
+
+#[test]
+fn what_is_only_reported_of_an_authority_does_not_keep_it_out() {
+    for (rule, params) in [
+        ("key-usage-critical", signing(|p| p.key_usage_critical = false)),
+        ("critical-extension", signing(|p| p.extensions.push((vec![1, 2, 3, 4], true, vec![5, 0])))),
+    ] {
+        let authority = DevCa::with_params(&params).unwrap();
+        let verdicts = judge(authority.certificate());
+        let verdict = verdicts.iter().find(|verdict| verdict.rule == rule).unwrap();
+        assert!(matches!(verdict.outcome, RuleOutcome::Broken(_)), "{rule}");
+        let bundle = TrustBundle::from_certificates(domain("prod.test"), &[authority.certificate().clone()]);
+        assert_eq!(bundle.anchors().len(), 1, "{rule}");
+    }
 }
 
 #[test]

@@ -230,6 +230,17 @@ fn each_rogue_leaf_is_refused_by_its_rule_and_its_twin_is_accepted() {
 }
 
 #[test]
+fn every_rule_for_leaves_has_a_rogue() {
+    let rogues = rogues();
+    for verdict in judge(&leaf(&good())) {
+        let here = rogues.iter().any(|(_, rule, ..)| *rule == verdict.rule);
+        // Of what no parameters make: in `svid` and `strength`.
+        let there = ["encoding", "version", "key-strength", "signature-algorithm"].contains(&verdict.rule);
+        assert!(here != there, "{}", verdict.rule);
+    }
+}
+
+#[test]
 fn the_report_breaks_the_rule_that_the_verifier_names() {
     for (what, rule, rogue, twin) in rogues() {
         let verdicts = judge(&leaf(&rogue));

@@ -30,6 +30,26 @@ fn bytes_after_the_certificate_are_refused() {
 }
 
 #[test]
+fn any_version_but_3_is_refused_of_leaves_and_of_authorities() {
+    // Version ::= INTEGER { v1(0), v2(1), v3(2) }, the first field (RFC 5280, 4.1.2.1).
+    let with_version = |der: &CertificateDer<'_>, version| {
+        let (mut der, field) = (der.to_vec(), [0xa0, 3, 2, 1, 2]);
+        let at = der.windows(field.len()).position(|window| window == field).unwrap();
+        der[at + 4] = version;
+        CertificateDer::from(der)
+    };
+    let (leaf, authority) = (leaf(&good()), ca());
+    assert!(X509Svid::parse(&with_version(&leaf, 2)).is_ok());
+    for version in [0, 1, 3] {
+        let error = X509Svid::parse(&with_version(&leaf, version)).unwrap_err();
+        assert_eq!(error, SvidError::Version { version: u64::from(version) + 1 });
+        let authority = with_version(authority.certificate(), version);
+        let bundle = TrustBundle::from_certificates(domain("prod.test"), &[authority]);
+        assert_eq!((bundle.anchors().len(), bundle.skipped()[0].error.rule()), (0, "version"));
+    }
+}
+
+#[test]
 fn an_svid_says_who_until_when_and_which() {
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
     let id = spiffe_id("spiffe://prod.test/ns/etl/sa/load");

@@ -3,7 +3,7 @@
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, RevocationReason, RevokedCertParams, SanType, SerialNumber,
+    Issuer, KeyPair, KeyUsagePurpose, RevocationReason, RevokedCertParams, SanType, SerialNumber, SigningKey,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use time::{Duration, OffsetDateTime};
@@ -21,7 +21,13 @@ pub(crate) struct Ca {
 impl Ca {
     /// A self-signed root. Two of one trust domain have the same name and different keys.
     pub(crate) fn new(trust_domain: &str) -> Self {
-        let (params, key) = (authority(trust_domain, "root"), key());
+        Self::new_with(trust_domain, |_| ())
+    }
+
+    /// The same, changed before it is signed.
+    pub(crate) fn new_with(trust_domain: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
+        let (mut params, key) = (authority(trust_domain, "root"), key());
+        change(&mut params);
         let certificate = params.self_signed(&key).expect("the parameters are complete");
         let certificate = certificate.der().clone();
         Self {
@@ -40,6 +46,18 @@ impl Ca {
         let mut intermediates = vec![certificate.clone()];
         intermediates.extend(self.intermediates.iter().cloned());
         Self { trust_domain: self.trust_domain.clone(), issuer: Issuer::new(params, key), certificate, intermediates }
+    }
+
+    /// The same name and key with a certificate by another CA.
+    pub(crate) fn cross_signed_by(&self, other: &Self) -> CertificateDer<'static> {
+        let params = authority(&self.trust_domain, "intermediate");
+        let certificate = params.signed_by(self.issuer.key(), &other.issuer).expect("the parameters are complete");
+        certificate.der().clone()
+    }
+
+    /// A signature over `bytes`, as under the certificates that it issues.
+    pub(crate) fn sign_bytes(&self, bytes: &[u8]) -> Vec<u8> {
+        self.issuer.key().sign(bytes).expect("the key signs")
     }
 
     /// The bundle of this trust domain, PEM.
@@ -192,6 +210,11 @@ fn leaf(id: &str) -> CertificateParams {
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
     params.use_authority_key_identifier_extension = true;
     params
+}
+
+/// A certificate, PEM.
+pub(crate) fn certificate_pem(certificate: &CertificateDer<'_>) -> String {
+    pem("CERTIFICATE", certificate)
 }
 
 /// A URI SAN for [`CertificateParams::subject_alt_names`].

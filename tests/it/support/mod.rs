@@ -9,7 +9,9 @@ mod agent;
 mod ca;
 mod client;
 mod component;
+mod door;
 mod envoy;
+mod forge;
 mod frames;
 pub(crate) mod pg_wire;
 mod postgres;
@@ -24,12 +26,14 @@ mod tls;
 mod warehouse;
 
 pub(crate) use agent::{Agent, PythonAgent, entry, federated, offer, python_workload, x509};
-pub(crate) use ca::{Ca, Svid, uri};
+pub(crate) use ca::{Ca, Svid, certificate_pem, uri};
 pub(crate) use client::{Answer, Client, get, http1, http2, request, try_http2};
 pub(crate) use component::{
     GrpcServer, S3Client, S3Server, WebSocketServer, aws, components, curl, grpc, openssl, python, websocket,
 };
+pub(crate) use door::{APP, Door, Rogue, refused_at, rogue};
 pub(crate) use envoy::Envoy;
+pub(crate) use forge::{Field, Forgery, OpensslKey, Scheme, content, der, values};
 pub(crate) use frames::{Frame, FrameConnection, FrameKind, flags};
 pub(crate) use pg_wire::{PgError, PgFrame, PgReply, PgWire, decision_id};
 pub(crate) use postgres::{DATABASE, DEBIAN_BIN, PgPlan, PgServer, PgVersion, libpq, psql};
@@ -41,5 +45,5 @@ pub(crate) use s3_request::{Keys, S3Request, UNSIGNED_PAYLOAD, sha256, signed_ch
 pub(crate) use sidecar::{ALLOW_ALL, Pair, Sidecar, SidecarPlan, World, portcullis};
 #[cfg(feature = "demo")]
 pub(crate) use store::S3Store;
-pub(crate) use tls::{TlsClient, refusal_alert, server_config};
+pub(crate) use tls::{TlsClient, alert_of, refusal_alert, server_config};
 pub(crate) use warehouse::{AS_ADMIN, WAREHOUSE, Warehouse, asks, driver, only};

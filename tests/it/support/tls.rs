@@ -115,7 +115,8 @@ pub(crate) async fn refusal_alert(mut stream: TlsStream<TcpStream>) -> AlertDesc
     }
 }
 
-fn alert_of(error: &std::io::Error) -> AlertDescription {
+/// The alert that a handshake ended with.
+pub(crate) fn alert_of(error: &std::io::Error) -> AlertDescription {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
         Some(Error::AlertReceived(alert)) => *alert,
         _ => panic!("the connection ended without an alert: {error:?}"),
