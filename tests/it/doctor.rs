@@ -441,3 +441,35 @@ async fn the_workload_api_is_asked_and_what_it_says_is_told_apart() {
     }
     assert!(!shown.stdout.contains("PRIVATE"), "{}", shown.stdout);
 }
+
+#[tokio::test]
+async fn revocation_lists_are_told_with_their_age_and_whom_they_keep_out() {
+    let world = World::new();
+    let (service, other) = (world.ca.issue(SERVICE), world.ca.issue("/ns/test/sa/other"));
+    let to = presenting(&service).await;
+    let now = OffsetDateTime::now_utc();
+    let doctor = async |revoked: &Svid, next: OffsetDateTime| {
+        let list = world.write("crl.pem", &world.ca.crl(1, &[revoked], next));
+        let keys = format!("crl:\n  files:\n    pipeline.example: {}", list.display());
+        app(&world, to).identity_keys(&keys).doctor().await
+    };
+    let output = doctor(&other, now + Duration::hours(1)).await;
+    assert_eq!(output.code(), 0, "{}{}", output.stdout, output.stderr);
+    assert_says(
+        &output,
+        "ok    revocation",
+        &["pipeline.example: list of `CN=", "1 certificate", "the next is due in 59 min"],
+    );
+    let output = doctor(&service, now + Duration::hours(1)).await;
+    assert_eq!(output.code(), 1, "{}", output.stdout);
+    assert_says(&output, "FAIL  upstream", &["`revoked`", "do: nothing, if it is meant"]);
+    let list = world.path().join("crl.pem");
+    let shown = show(&[list.to_str().expect("is UTF-8")]).await;
+    assert_eq!(shown.code(), 0, "{}{}", shown.stdout, shown.stderr);
+    assert!(shown.stdout.contains("crl.pem: revocation lists\n  issuer   CN="), "{}", shown.stdout);
+    let output = doctor(&other, now - Duration::minutes(5)).await;
+    assert_eq!(output.code(), 1, "{}", output.stdout);
+    assert_says(&output, "FAIL  revocation", &["the next was due 5 min", "do: see why the CA's next list"]);
+    let shown = show(&[list.to_str().expect("is UTF-8")]).await;
+    assert!(shown.code() == 1 && shown.stdout.contains("FAIL  `crl-expired`"), "{}", shown.stdout);
+}

@@ -75,7 +75,7 @@ async fn every_command_of_the_page_on_identity_runs_in_its_order() {
         }
         if script.starts_with("portcullis certs serve") {
             served.push(Process::spawn("certs serve", &mut shell(&format!("exec {script}"))));
-            let socket = world.path().join("agent.sock");
+            let socket = world.path().join("certs/workload.sock");
             eventually("the Workload API", || socket.exists().then_some(())).await;
             continue;
         }
