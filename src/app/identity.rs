@@ -104,20 +104,10 @@ pub(super) fn reload(shared: &Shared) {
     shared.identity.retry();
 }
 
-/// What is wrong with the trust in force, though it is in force.
-pub(super) fn trust_faults(own: &X509Generation) -> Vec<String> {
-    let taken_back =
-        own.taken_back.iter().map(|error| format!("our own certificate is refused by peers like us: {error}"));
-    let of_crls = own.bundles.iter().flat_map(|bundle| {
-        bundle.crl_faults().iter().map(|fault| format!("trust domain `{}`: {fault}", bundle.trust_domain()))
-    });
-    taken_back.chain(of_crls).collect()
-}
-
 impl Shared {
     /// Says what is wrong with the trust in force, each fault when it comes up.
     pub(super) fn say_trust_faults(&self, own: &X509Generation) {
-        let faults = trust_faults(own);
+        let faults = own.trust_faults();
         let mut said = self.faults();
         for fault in faults.iter().filter(|fault| !said.trust.contains(fault)) {
             tracing::error!("{fault}");

@@ -95,7 +95,7 @@ impl State {
             generation: Some(own.number),
             trust_domains: own.bundles.iter().map(|bundle| bundle.trust_domain().to_string()).collect(),
             crls: own.bundles.iter().flat_map(crls).collect(),
-            trust_faults: super::identity::trust_faults(&own),
+            trust_faults: own.trust_faults(),
             last_error,
             parts,
         }

@@ -94,6 +94,17 @@ fn identity(config: &Config, report: &mut Report) {
     }
     for bundle in own.bundles.iter() {
         report.good("trust", &format!("{}: {}", bundle.trust_domain(), count(bundle.anchors().len(), "root")));
+        for crl in bundle.crls() {
+            let revoked = count(crl.entries(), "revoked certificate");
+            report.good("trust", &format!("{}: list of {} with {revoked}", bundle.trust_domain(), crl.issuer()));
+        }
+    }
+    for fault in own.trust_faults() {
+        report.notice("trust", &fault);
+    }
+    for (trust_domain, federation) in &config.identity.federation {
+        report
+            .notice("trust", &format!("{trust_domain}: fetched from {}, which is not asked", federation.endpoint_url));
     }
 }
 

@@ -26,7 +26,7 @@ pub enum FetchError {
     #[error("cannot connect to `{host}`: {cause}")]
     Connect { host: String, cause: String },
     /// The endpoint is not who it should be.
-    #[error("`{host}` is not trusted: {cause}")]
+    #[error("TLS with `{host}` failed: {cause}")]
     Handshake { host: String, rule: &'static str, cause: String },
     /// Not HTTP, or cut off.
     #[error("`{host}` gave no answer that can be read: {cause}")]

@@ -241,6 +241,9 @@ fn documented_and_nothing_else(families: &BTreeMap<String, Family>, text: &str) 
         "portcullis_upstream_failures_total",
         "portcullis_sql_statements_total",
         "portcullis_sql_statement_duration_seconds",
+        "portcullis_crl_expiry_timestamp_seconds",
+        "portcullis_federation_refresh_total",
+        "portcullis_federation_last_refresh_timestamp_seconds",
     ];
     let missing: Vec<&String> =
         documented.keys().filter(|name| !families.contains_key(*name) && !rare.contains(&name.as_str())).collect();

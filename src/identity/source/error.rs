@@ -64,7 +64,7 @@ impl SourceError {
             Self::NoKey { .. } => "private-key",
             Self::OtherId { .. } => "spiffe-id",
             Self::Bundle { .. } => "trust-bundle",
-            Self::Crl { source, .. } => source.rule(),
+            Self::Crl { .. } => "crl",
             Self::Denied { .. } => "deny-file",
             Self::Generation { source, .. } => source.rule(),
             Self::Store { source } => source.rule(),

@@ -199,6 +199,12 @@ fn bundle(trust_domain: &TrustDomain, documents: &Documents) -> Result<TrustBund
                 "certificate in a trust bundle is not trusted: {}", skipped.error
             );
         }
+        for (index, reason) in bundle.ignored() {
+            tracing::warn!(
+                %trust_domain, path = %path.display(), index, rule = reason.rule(),
+                "key in a trust bundle is not used: {reason}"
+            );
+        }
         all = Some(match all {
             Some(others) => others.joined(bundle),
             None => bundle,

@@ -119,6 +119,17 @@ impl X509Generation {
         CertifiedKey::new(self.chain.clone(), Arc::clone(&self.signing_key))
     }
 
+    /// What is wrong with the trust in force, though it is in force: revocation lists that do not count, our own certificate on a list.
+    #[must_use]
+    pub fn trust_faults(&self) -> Vec<String> {
+        let taken_back =
+            self.taken_back.iter().map(|error| format!("our own certificate is refused by peers like us: {error}"));
+        let of_crls = self.bundles.iter().flat_map(|bundle| {
+            bundle.crl_faults().iter().map(|fault| format!("trust domain `{}`: {fault}", bundle.trust_domain()))
+        });
+        taken_back.chain(of_crls).collect()
+    }
+
     /// Whether our own SVID's time is over.
     #[must_use]
     pub fn expired(&self, now: SystemTime) -> bool {
