@@ -18,7 +18,7 @@ use crate::admin::{AdminError, AdminServer};
 use crate::audit::{Audit, AuditError};
 use crate::config::{Config, Direction, ListenerConfig, LogFormat, ProtocolConfig, RoleConfig};
 use crate::drain::{self, DrainTrigger, DrainWatch};
-use crate::enforce::EnforcementPoint;
+use crate::enforce::{Denials, EnforcementPoint, Flips};
 use crate::federation::Relationship;
 use crate::identity::{FileSource, IdentityStore, SourceError, TrustBundle, WorkloadApiSource, X509Source};
 use crate::listener::{BindError, Bound, Listener, Served, Slots, accept};
@@ -99,6 +99,8 @@ struct Shared {
     announced: Mutex<Option<u64>>,
     policies: Arc<PolicyStore>,
     audit: Arc<Audit>,
+    flips: Arc<Flips>,
+    denials: Arc<Denials>,
     policy_metrics: PolicyMetrics,
     svid_metrics: SvidMetrics,
     faults: Mutex<Faults>,
@@ -140,10 +142,11 @@ impl App {
         let missing = identity::start(&files)?;
         let policies = Arc::new(PolicyStore::open(policy_source(&config)).map_err(StartError::Policy)?);
         let audit = Arc::new(Audit::open(&config.audit)?);
+        let told = <(Arc<Flips>, Arc<Denials>)>::default();
         let bound = config
             .listeners
             .iter()
-            .map(|listener| Prepared::bind(listener, &config, &policies, &audit).map(Arc::new))
+            .map(|listener| Prepared::bind(listener, &config, &policies, &audit, &told).map(Arc::new))
             .collect::<Result<Vec<_>, _>>()?;
         let admin = AdminServer::bind(config.health.as_ref(), &config.admin)?;
         let shared = Arc::new(Shared {
@@ -153,6 +156,8 @@ impl App {
             files,
             policies,
             audit,
+            flips: told.0,
+            denials: told.1,
             policy_metrics: PolicyMetrics::new(),
             svid_metrics: SvidMetrics::new(),
             faults: Mutex::new(Faults { identity: missing, ..Faults::default() }),
@@ -304,6 +309,7 @@ impl Prepared {
         config: &Config,
         policies: &Arc<PolicyStore>,
         audit: &Arc<Audit>,
+        told: &(Arc<Flips>, Arc<Denials>),
     ) -> Result<Self, StartError> {
         let socket = Bound::bind(&listener.listen)
             .map_err(|source| StartError::Bind { listener: Arc::clone(&listener.name), source })?;
@@ -316,6 +322,8 @@ impl Prepared {
             audit: Arc::clone(audit),
             on_audit_failure: config.audit.on_failure,
             metrics: ListenerMetrics::new(&listener.name, listener.direction.as_str()),
+            flips: Arc::clone(&told.0),
+            denials: Arc::clone(&told.1),
         });
         let slots = Slots::new(listener.limits.connections, listener.limits.connections_per_workload);
         Ok(Self { config: listener.clone(), socket, point, slots, cancels: Arc::default() })
@@ -404,5 +412,6 @@ pub(crate) fn policy_source(config: &Config) -> PolicySource {
         stages,
         known_endpoints: config.policy.known_endpoints.clone(),
         refuse_unknown_names: config.policy.unknown_names == crate::config::UnknownNames::Refuse,
+        shadow: config.policy.shadow.clone(),
     }
 }

@@ -6,7 +6,9 @@
 //! a record.
 
 mod answer;
+mod denials;
 mod exchange;
+mod flips;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,15 +16,17 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use self::answer::{Answer, Answers};
 use crate::audit::{
-    Audit, AuditError, DecisionId, Gathered, Kind, OperationRecord, Record, SqlRecord, new_decision_id,
+    Audit, AuditError, DecisionId, Gathered, Kind, OperationRecord, Record, SqlRecord, TrialRecord, new_decision_id,
 };
 use crate::config::{Direction, OnAuditFailure};
 use crate::mapping::{Context, Operations, Value};
-use crate::policy::{Outcome, PolicyGeneration, PolicyStore, Principal};
+use crate::policy::{Outcome, PolicyGeneration, PolicyStore, Principal, Trial, worst};
 use crate::telemetry::ListenerMetrics;
 use crate::tls::Peer;
 
+pub use denials::{Denials, DeniedQuestion};
 pub use exchange::{Exchange, Settlement, Statement};
+pub use flips::{Flip, Flips};
 
 /// What a listener needs to decide and to record.
 #[derive(Debug)]
@@ -43,6 +47,10 @@ pub struct EnforcementPoint {
     pub on_audit_failure: OnAuditFailure,
     /// The listener's counters.
     pub metrics: Arc<ListenerMetrics>,
+    /// Where candidates would have decided otherwise.
+    pub flips: Arc<Flips>,
+    /// The last denials.
+    pub denials: Arc<Denials>,
 }
 
 /// Who asks on a connection: its verified peer, and what policies need to know of it, found once.
@@ -174,13 +182,19 @@ impl EnforcementPoint {
         for (operation, decision) in answer.each() {
             self.metrics.decision(operation.action.as_str(), decision.outcome.as_str(), "enforce");
         }
-        let outcome = answer.outcome;
+        let (outcome, id) = (answer.outcome, new_decision_id());
+        if !answer.trials.is_empty() {
+            self.tried(&answer, id, time);
+        }
+        if outcome != Outcome::Allowed {
+            self.denials.note(&self.listener, &answer, id, time);
+        }
         // Boxed: it is handed on from hand to hand until the exchange ends.
         let entry = Box::new(Entry {
             point: Arc::clone(self),
             asker: Arc::clone(asker),
             exchange,
-            id: new_decision_id(),
+            id,
             time,
             outcome,
             answer: Some(answer),
@@ -189,6 +203,19 @@ impl EnforcementPoint {
             recorded: false,
         });
         if outcome == Outcome::Allowed { Ok(Permit(entry)) } else { Err(Denied(entry)) }
+    }
+
+    /// Counts what candidates would have decided, and remembers where that is another outcome.
+    fn tried(&self, answer: &Answer, id: DecisionId, time: SystemTime) {
+        for trial in &answer.trials {
+            for ((operation, decision), tried) in answer.each().zip(&trial.decisions) {
+                self.metrics.decision(operation.action.as_str(), tried.outcome.as_str(), "shadow");
+                if decision.outcome.is_allowed() != tried.outcome.is_allowed() {
+                    let point = (&self.listener, self.direction);
+                    self.flips.note(point, answer, (operation, decision, trial.of, tried), (id, time));
+                }
+            }
+        }
     }
 
     /// Asks the policies without leave to do anything: for what is only prepared, and is asked again when it is to run.
@@ -451,6 +478,7 @@ impl Entry {
         // What has been said before need not be put together.
         let several = answer.filter(|answer| answer.operations.len() > 1 && said.is_none_or(|said| !said.is_known()));
         let operations = several.map(operation_records).unwrap_or_default();
+        let trials = answer.map(trial_records).unwrap_or_default();
         let record = Record {
             kind,
             time: self.time,
@@ -465,6 +493,9 @@ impl Entry {
             policy_digest: answer.map(|answer| answer.generation.digest()),
             policy_generation: answer.map(|answer| answer.generation.number()),
             principal: Some(self.asker.peer.id().as_str()),
+            principal_in: answer.map(|answer| answer.principal.given()).unwrap_or_default(),
+            principal_tags: answer.map(|answer| answer.principal.tags()),
+            shadow: &trials,
             peer_certificate_sha256: Some(svid.sha256()),
             peer_certificate_serial: Some(svid.serial()),
             peer_address: self.asker.address_text.as_deref().or(Some("unix")),
@@ -527,6 +558,22 @@ fn operation_records(answer: &Answer) -> Vec<OperationRecord<'_>> {
         outcome: decision.outcome.as_str(),
         policies: &decision.policies,
         error: decision.error.as_deref(),
+    });
+    records.collect()
+}
+
+fn trial_records(answer: &Answer) -> Vec<TrialRecord<'_>> {
+    let of = |trial: &'_ Trial| worst(trial.decisions.iter());
+    let records = answer.trials.iter().map(|trial| {
+        let outcome = of(trial);
+        let deciding = trial.decisions.iter().find(|decision| decision.outcome == outcome);
+        TrialRecord {
+            candidate: trial.of.as_str(),
+            outcome: outcome.as_str(),
+            policies: deciding.map(|decision| decision.policies.as_slice()).unwrap_or_default(),
+            policy_digest: &trial.digest,
+            error: deciding.and_then(|decision| decision.error.as_deref()),
+        }
     });
     records.collect()
 }

@@ -7,7 +7,7 @@
 use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
 
-use portcullis::identity::dev_ca::{DevCa, SvidParams, der};
+use portcullis::identity::dev_ca::{DevCa, Minted, SvidParams, der};
 use portcullis::identity::{ChainUsage, SpiffeId, TrustBundle, TrustBundleSet, TrustDomain, X509Svid};
 
 type Certificate = Vec<u8>;
@@ -16,6 +16,7 @@ struct Issued {
     bundles: TrustBundleSet,
     /// A leaf, an issuer that is constrained to its trust domain, and an issuer above that.
     path: Vec<Certificate>,
+    minted: Minted,
     now: SystemTime,
 }
 
@@ -33,18 +34,22 @@ static ISSUED: LazyLock<Issued> = LazyLock::new(|| {
     constrained.extensions.push((vec![2, 5, 29, 30], true, permitted));
     let issuer = root.intermediate(&signing("upper")).unwrap().intermediate(&constrained).unwrap();
     let id = SpiffeId::parse("spiffe://prod.test/ns/etl/sa/load").unwrap();
-    let path = issuer.issue(&id, day).unwrap().chain.iter().map(|certificate| certificate.to_vec()).collect();
+    let minted = issuer.issue(&id, day).unwrap();
+    let path = minted.chain.iter().map(|certificate| certificate.to_vec()).collect();
     let bundle = TrustBundle::from_certificates(domain, &[root.certificate().clone()]);
-    let issued = Issued { bundles: TrustBundleSet::new([bundle]).unwrap(), path, now };
+    let issued = Issued { bundles: TrustBundleSet::new([bundle]).unwrap(), path, minted, now };
     assert!(issued.accepts(&issued.path), "unchanged it is accepted");
     issued
 });
 
 impl Issued {
     fn accepts(&self, chain: &[Certificate]) -> bool {
-        let chain: Vec<_> = chain.iter().map(|der| der.as_slice().into()).collect();
-        let Some(svid) = chain.first().and_then(|leaf: &_| X509Svid::parse(leaf).ok()) else { return false };
-        self.bundles.verify(&svid, &chain, ChainUsage::Client, self.now).is_ok()
+        let Some(svid) = chain.first().and_then(|leaf| X509Svid::parse(leaf).ok()) else { return false };
+        // Of rustls' type, which is no dependency here.
+        let mut presented = self.minted.chain.clone();
+        presented.clear();
+        presented.extend(chain.iter().map(|certificate| certificate.clone().into()));
+        self.bundles.verify(&svid, &presented, ChainUsage::Client, self.now).is_ok()
     }
 }
 

@@ -30,6 +30,8 @@ pub(super) enum Route {
     Shutdown,
     LogFilter,
     SetLogFilter,
+    Shadow,
+    Explain,
 }
 
 /// Why a request is turned away.
@@ -54,6 +56,8 @@ impl Door {
             "/metrics" if self != (Self::Health { metrics: false }) => (&[(Method::GET, Route::Metrics)], "GET"),
             "/status" if operator => (&[(Method::GET, Route::Status)], "GET"),
             "/shutdown" | "/quitquitquit" if operator => (&[(Method::POST, Route::Shutdown)], "POST"),
+            "/shadow" if self == Self::Socket => (&[(Method::GET, Route::Shadow)], "GET"),
+            "/explain" if self == Self::Socket => (&[(Method::GET, Route::Explain)], "GET"),
             "/log" if self == Self::Socket => {
                 (&[(Method::GET, Route::LogFilter), (Method::PUT, Route::SetLogFilter)], "GET, PUT")
             }
@@ -137,7 +141,18 @@ mod tests {
         assert_eq!(get("/startup"), Ok(Route::Startup));
         assert_eq!(get("/metrics"), Ok(Route::Metrics));
         assert_eq!(asked(Door::Health { metrics: false }, "GET", "/metrics", &[]), Err(404));
-        for path in ["/status", "/log", "/shutdown", "/quitquitquit", "/", "/live/", "//live", "/../status"] {
+        for path in [
+            "/status",
+            "/log",
+            "/shadow",
+            "/explain",
+            "/shutdown",
+            "/quitquitquit",
+            "/",
+            "/live/",
+            "//live",
+            "/../status",
+        ] {
             assert_eq!((get(path), asked(door, "POST", path, &[])), (Err(404), Err(404)), "{path}");
         }
     }
@@ -148,6 +163,10 @@ mod tests {
         assert_eq!(asked(Door::Loopback, "POST", "/shutdown", LOCAL), Ok(Route::Shutdown));
         assert_eq!(asked(Door::Loopback, "POST", "/quitquitquit", LOCAL), Ok(Route::Shutdown));
         assert_eq!(asked(Door::Loopback, "GET", "/log", LOCAL), Err(404));
+        for (path, route) in [("/shadow", Route::Shadow), ("/explain?last=1", Route::Explain)] {
+            assert_eq!(asked(Door::Loopback, "GET", path, LOCAL), Err(404));
+            assert_eq!(asked(Door::Socket, "GET", path, &[]), Ok(route));
+        }
         assert_eq!(asked(Door::Socket, "GET", "/log", &[]), Ok(Route::LogFilter));
         assert_eq!(asked(Door::Socket, "PUT", "/log?filter=debug", &[]), Ok(Route::SetLogFilter));
     }

@@ -10,7 +10,7 @@ mod server;
 mod socket;
 mod status;
 
-pub use probe::{ProbeError, ProbeTarget, probe_ready, probe_status};
+pub use probe::{ProbeError, ProbeTarget, probe_ready, read_from};
 pub use server::{Addresses, AdminError, AdminServer};
 pub use status::{
     AdminState, AuditStatus, CrlStatus, FaultStatus, IdentityStatus, ListenerStatus, NotReady, PartStatus,

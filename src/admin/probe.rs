@@ -11,10 +11,12 @@ use thiserror::Error;
 
 use crate::config::{AdminConfig, HealthConfig};
 
-const READY: &[u8] = b"GET /ready HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
-const STATUS: &[u8] = b"GET /status HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+fn question(path: &str) -> Vec<u8> {
+    format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").into_bytes()
+}
+
 /// More than any answer has.
-const MOST_ANSWER_BYTES: usize = 64 * 1024;
+const MOST_ANSWER_BYTES: usize = 16 * 1024 * 1024;
 
 /// Where to ask.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,7 +56,7 @@ impl fmt::Display for ProbeTarget {
 pub fn probe_ready(target: &ProbeTarget, timeout: Duration) -> Result<(), ProbeError> {
     let deadline = Instant::now() + timeout;
     let answer =
-        ask(target, READY, deadline).map_err(|source| ProbeError::Unreachable { target: target.clone(), source })?;
+        ask(target, "/ready", deadline).map_err(|source| ProbeError::Unreachable { target: target.clone(), source })?;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
     match head.split_ascii_whitespace().nth(1) {
         Some("200") => Ok(()),
@@ -66,12 +68,22 @@ pub fn probe_ready(target: &ProbeTarget, timeout: Duration) -> Result<(), ProbeE
     }
 }
 
-/// What `/status` of `target` says; none if it does not tell: the health listener does not.
-#[must_use]
-pub fn probe_status(target: &ProbeTarget, timeout: Duration) -> Option<serde_json::Value> {
-    let answer = ask(target, STATUS, Instant::now() + timeout).ok()?;
-    let (head, body) = answer.split_once("\r\n\r\n")?;
-    (head.split_ascii_whitespace().nth(1) == Some("200")).then(|| serde_json::from_str(body).ok()).flatten()
+/// The body of `path` at `target`.
+///
+/// # Errors
+/// It does not say so within `timeout`.
+pub fn read_from(target: &ProbeTarget, path: &str, timeout: Duration) -> Result<String, ProbeError> {
+    let deadline = Instant::now() + timeout;
+    let answer =
+        ask(target, path, deadline).map_err(|source| ProbeError::Unreachable { target: target.clone(), source })?;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    match head.split_ascii_whitespace().nth(1) {
+        Some("200") => Ok(body.to_owned()),
+        _ => {
+            let answer = head.lines().next().unwrap_or_default().to_owned();
+            Err(ProbeError::Foreign { target: target.clone(), answer })
+        }
+    }
 }
 
 /// Why a sidecar does not count as ready.
@@ -103,17 +115,18 @@ pub enum ProbeError {
     },
 }
 
-fn ask(target: &ProbeTarget, question: &[u8], deadline: Instant) -> io::Result<String> {
+fn ask(target: &ProbeTarget, path: &str, deadline: Instant) -> io::Result<String> {
+    let asked = question(path);
     match target {
         ProbeTarget::Tcp(address) => {
             let stream = TcpStream::connect_timeout(address, left(deadline)?)?;
             stream.set_write_timeout(Some(left(deadline)?))?;
-            exchange(&stream, question, || stream.set_read_timeout(Some(left(deadline)?)))
+            exchange(&stream, &asked, || stream.set_read_timeout(Some(left(deadline)?)))
         }
         ProbeTarget::Unix(path) => {
             let stream = UnixStream::connect(path)?;
             stream.set_write_timeout(Some(left(deadline)?))?;
-            exchange(&stream, question, || stream.set_read_timeout(Some(left(deadline)?)))
+            exchange(&stream, &asked, || stream.set_read_timeout(Some(left(deadline)?)))
         }
     }
 }
@@ -197,7 +210,7 @@ mod tests {
         let target = ProbeTarget::Tcp(listener.local_addr().unwrap());
         let other = std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
-            stream.read_exact(&mut vec![0; READY.len()]).unwrap();
+            stream.read_exact(&mut vec![0; question("/ready").len()]).unwrap();
             stream.write_all(b"SSH-2.0-\x1b[31mOther\r\n").unwrap();
         });
         let error = probe_ready(&target, Duration::from_secs(30)).unwrap_err();

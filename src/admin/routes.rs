@@ -48,6 +48,8 @@ impl Routes {
                 self.state.shutdown();
                 answer(StatusCode::OK, TEXT, "draining\n")
             }
+            Ok(Route::Shadow) => json(&self.state.shadow()),
+            Ok(Route::Explain) => explain(self.state.as_ref(), request.uri.query().unwrap_or_default()),
             Ok(Route::LogFilter) => log_filter(),
             Ok(Route::SetLogFilter) => set_log_filter(request.uri.query().unwrap_or_default()),
             Err(turned) => {
@@ -119,6 +121,21 @@ struct Report<'a> {
     #[serde(flatten)]
     status: Status,
     admin: &'a Addresses,
+}
+
+/// How many denials are explained unless the request says it.
+const DENIALS: usize = 10;
+
+fn explain(state: &dyn AdminState, query: &str) -> Answer {
+    let last = query.split('&').find_map(|pair| pair.strip_prefix("last="));
+    match last.map_or(Ok(DENIALS), str::parse) {
+        Ok(most) => json(&state.denials(most)),
+        Err(_) => answer(StatusCode::BAD_REQUEST, TEXT, "say how many: GET /explain?last=10\n"),
+    }
+}
+
+fn json(value: &serde_json::Value) -> Answer {
+    answer(StatusCode::OK, JSON, format!("{value:#}\n"))
 }
 
 fn log_filter() -> Answer {

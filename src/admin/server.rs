@@ -275,6 +275,14 @@ mod tests {
     }
 
     impl AdminState for App {
+        fn shadow(&self) -> serde_json::Value {
+            serde_json::json!({ "flips": [] })
+        }
+
+        fn denials(&self, most: usize) -> serde_json::Value {
+            serde_json::json!({ "asked_for": most })
+        }
+
         fn not_ready(&self) -> Vec<NotReady> {
             self.reasons.lock().unwrap().clone()
         }

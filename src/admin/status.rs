@@ -16,6 +16,12 @@ pub trait AdminState: Debug + Send + Sync {
     /// How things are.
     fn status(&self) -> Status;
 
+    /// Where candidates would have decided otherwise.
+    fn shadow(&self) -> serde_json::Value;
+
+    /// The last denials, `most` at most, the newest first, each explained.
+    fn denials(&self, most: usize) -> serde_json::Value;
+
     /// Starts the drain, as SIGTERM does. Returns without waiting for it.
     fn shutdown(&self);
 }
@@ -149,6 +155,10 @@ pub struct PolicyStatus {
     pub warnings: Vec<String>,
     /// Policies about endpoints that this sidecar does not have.
     pub inactive: Vec<String>,
+    /// The digest of the candidate of `policy.shadow` that is tried.
+    pub shadow_digest: Option<String>,
+    /// Why what is in `policy.shadow` is not tried.
+    pub shadow_error: Option<String>,
     /// Why the last change could not be put in force, until one could.
     pub last_error: Option<String>,
 }

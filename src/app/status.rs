@@ -3,12 +3,15 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use serde_json::{Value as Json, json};
 use tokio::sync::Notify;
 
 use super::{Prepared, Shared};
 use crate::admin::{
     AdminState, AuditStatus, CrlStatus, IdentityStatus, ListenerStatus, NotReady, PartStatus, PolicyStatus, Status,
 };
+use crate::analysis::explain_operations;
+use crate::audit::Rfc3339;
 use crate::config::{AuditSinkConfig, Config};
 use crate::drain::DrainWatch;
 use crate::identity::{Crl, TrustBundle, X509Source as _};
@@ -65,6 +68,50 @@ impl AdminState for State {
         }
     }
 
+    fn shadow(&self) -> Json {
+        let policies = self.shared.policies.current();
+        let (flips, beyond) = self.shared.flips.groups();
+        let flips = flips.iter().map(|flip| {
+            json!({
+                "candidate": flip.of.as_str(),
+                "listener": flip.listener,
+                "direction": flip.direction.as_str(),
+                "who": flip.who,
+                "action": flip.action,
+                "resource": flip.resource,
+                "outcome": flip.outcome.as_str(),
+                "policies": flip.policies,
+                "would_be": flip.would_be.as_str(),
+                "would_be_by": flip.would_be_by,
+                "count": flip.count,
+                "last": Rfc3339::from(flip.last),
+                "example": flip.example.to_string(),
+            })
+        });
+        json!({
+            "policy_digest": policies.digest(),
+            "policy_generation": policies.number(),
+            "shadow_digest": policies.shadow_digest(),
+            "shadow_error": policies.shadow_fault(),
+            "flips": flips.collect::<Vec<_>>(),
+            "beyond": beyond,
+        })
+    }
+
+    fn denials(&self, most: usize) -> Json {
+        let explained = self.shared.denials.last(most).into_iter().map(|denied| {
+            let answer = explain_operations(&denied.generation, &denied.principal, &denied.operations, &denied.facts);
+            let mut json = answer.map_or_else(|cause| json!({ "error": cause }), |explanation| explanation.json());
+            if let Some(fields) = json.as_object_mut() {
+                fields.insert("decision_id".to_owned(), denied.id.to_string().into());
+                fields.insert("time".to_owned(), json!(Rfc3339::from(denied.time)));
+                fields.insert("listener".to_owned(), json!(denied.listener));
+            }
+            json
+        });
+        json!({ "denials": explained.collect::<Vec<_>>() })
+    }
+
     fn shutdown(&self) {
         self.shutdown.notify_one();
     }
@@ -109,6 +156,8 @@ impl State {
             policies: policies.len(),
             warnings: policies.warnings().iter().map(PolicyProblem::line).collect(),
             inactive: policies.inactive().iter().map(ToString::to_string).collect(),
+            shadow_digest: policies.shadow_digest().map(str::to_owned),
+            shadow_error: policies.shadow_fault().map(str::to_owned),
             last_error: self.shared.faults().policies.clone(),
         }
     }

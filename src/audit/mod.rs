@@ -13,7 +13,7 @@ mod sink;
 
 pub use decision_id::{DecisionId, new_decision_id};
 pub use line::Rfc3339;
-pub use record::{Kind, OperationRecord, Record, SqlRecord};
+pub use record::{Kind, OperationRecord, Record, SqlRecord, TrialRecord};
 pub use recorder::{Audit, AuditError, Gathered};
 pub use redact::is_secret_header;
 pub use said::Said;

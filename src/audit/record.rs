@@ -1,5 +1,6 @@
 //! One audit record: fields borrowed from the request, written as one JSON object.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -62,6 +63,12 @@ pub struct Record<'a> {
     pub policy_generation: Option<u64>,
     /// SPIFFE ID of the peer.
     pub principal: Option<&'a str>,
+    /// What entities.json puts the peer in: `Stage::"transform"`.
+    pub principal_in: &'a [Arc<str>],
+    /// The tags that it gives the peer.
+    pub principal_tags: Option<&'a BTreeMap<String, Vec<String>>>,
+    /// What candidates would have decided.
+    pub shadow: &'a [TrialRecord<'a>],
     /// Hex SHA-256 of the peer's leaf.
     pub peer_certificate_sha256: Option<&'a str>,
     /// Hex serial of the peer's leaf.
@@ -134,6 +141,21 @@ pub struct SqlRecord<'a> {
     pub sqlstate: Option<&'a str>,
 }
 
+/// What a candidate would have decided about a request.
+#[derive(Debug, Clone, Copy)]
+pub struct TrialRecord<'a> {
+    /// Which candidate: `directory` or `annotated`.
+    pub candidate: &'static str,
+    /// The whole request's outcome.
+    pub outcome: &'static str,
+    /// Ids of the determining policies.
+    pub policies: &'a [Arc<str>],
+    /// `sha256:…` of the candidate.
+    pub policy_digest: &'a str,
+    /// The evaluation error, if there was one.
+    pub error: Option<&'a str>,
+}
+
 /// One of several operations of a request.
 #[derive(Debug, Clone, Copy)]
 pub struct OperationRecord<'a> {
@@ -168,6 +190,9 @@ impl Record<'_> {
             policy_digest: None,
             policy_generation: None,
             principal: None,
+            principal_in: &[],
+            principal_tags: None,
+            shadow: &[],
             peer_certificate_sha256: None,
             peer_certificate_serial: None,
             peer_san: None,
@@ -241,6 +266,9 @@ impl Record<'_> {
         object.some_strings("policies", self.policies);
         object.some_string("policy_digest", self.policy_digest);
         object.some_number("policy_generation", self.policy_generation);
+        if !self.shadow.is_empty() {
+            object.member("shadow", |line| list(line, self.shadow, |line, trial| trial.append(line)));
+        }
         self.append_peer(&mut object);
         self.append_asked(&mut object);
         object.some_string("direction", not_empty(self.direction));
@@ -251,6 +279,10 @@ impl Record<'_> {
 
     fn append_peer(&self, object: &mut Object<'_>) {
         object.some_string("principal", self.principal);
+        object.some_strings("principal_in", self.principal_in);
+        if let Some(tags) = self.principal_tags.filter(|tags| !tags.is_empty()) {
+            object.member("principal_tags", |line| append_tags(line, tags));
+        }
         object.some_string("peer_certificate_sha256", self.peer_certificate_sha256);
         object.some_string("peer_certificate_serial", self.peer_certificate_serial);
         object.some_string("peer_san", self.peer_san);
@@ -261,6 +293,7 @@ impl Record<'_> {
         object.some_string("action", self.action);
         if let Some(resource) = self.resource {
             object.member("resource", |line| append_resource(line, resource));
+            append_wholes(object, resource);
         }
         if self.facts.is_some() || self.context.is_some() {
             object.member("context", |line| append_context(line, self.facts, self.context));
@@ -287,11 +320,32 @@ impl SqlRecord<'_> {
     }
 }
 
+impl TrialRecord<'_> {
+    fn append(&self, line: &mut Vec<u8>) {
+        let mut object = Object::begin(line);
+        object.string("candidate", self.candidate);
+        object.string("outcome", self.outcome);
+        object.some_strings("policies", self.policies);
+        object.string("policy_digest", self.policy_digest);
+        object.some_string("error", self.error);
+        object.end();
+    }
+}
+
+fn append_tags(line: &mut Vec<u8>, tags: &BTreeMap<String, Vec<String>>) {
+    let mut object = Object::begin(line);
+    for (name, values) in tags {
+        object.foreign_member(name, |line| list(line, values, |line, value| string(line, value)));
+    }
+    object.end();
+}
+
 impl OperationRecord<'_> {
     fn append(&self, line: &mut Vec<u8>) {
         let mut object = Object::begin(line);
         object.string("action", self.action);
         object.member("resource", |line| append_resource(line, self.resource));
+        append_wholes(&mut object, self.resource);
         object.member("context", |line| append_context(line, None, Some(self.context)));
         object.string("outcome", self.outcome);
         object.some_strings("policies", self.policies);
@@ -322,6 +376,16 @@ fn append_resource(line: &mut Vec<u8>, resource: &Resource) {
         line.push(b'"');
     } else {
         displayed(line, resource);
+    }
+}
+
+/// The tables that it is a partition of: what an id does not tell.
+fn append_wholes(object: &mut Object<'_>, resource: &Resource) {
+    if resource.wholes().next().is_some() {
+        let wholes: Vec<&str> = resource.wholes().collect();
+        object.member("resource_in", |line| {
+            list(line, &wholes, |line, id| string(line, &format!("Table::\"{}\"", id.escape_debug())));
+        });
     }
 }
 

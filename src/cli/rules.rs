@@ -125,6 +125,7 @@ const RULES: &[Rule] = &[
     rule("key-mismatch", "replace both together: one file was replaced before the other, or alone"),
     rule("trust-bundle", "see the message: broken PEM, no CA certificate in it, or two for one trust domain"),
     rule("spiffe-id", "bring the certificate of the workload that `identity.spiffe_id` names, or correct that"),
+    rule("crl", "see the message: bring complete revocation lists of this trust domain's CAs, PEM or DER"),
     rule("deny-file", "correct the line that the message names: one entry a line, TRUST-DOMAIN/SERIAL or a SPIFFE ID"),
     rule("bundle-twice", "let the trust domain's bundle come from one place: file, Workload API or bundle endpoint"),
     rule("svid-twice", "let our own SVID come from one place"),

@@ -187,6 +187,7 @@ fn policy(reading: &mut Reading<'_>, at: &KeyPath, keys: PolicyKeys) -> Option<P
         directory: reading.path(&keys.directory?),
         known_endpoints: keys.known_endpoints,
         unknown_names: keys.unknown_names.unwrap_or(UnknownNames::Warn),
+        shadow: keys.shadow.as_deref().map(|path| reading.path(path)),
     })
 }
 

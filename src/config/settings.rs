@@ -49,6 +49,8 @@ pub struct PolicyConfig {
     pub known_endpoints: Vec<String>,
     /// What to do about a Stage or an endpoint that nobody knows.
     pub unknown_names: UnknownNames,
+    /// A candidate directory that decides beside the other one and is never enforced.
+    pub shadow: Option<PathBuf>,
 }
 
 /// What a policy about an unknown Stage or endpoint is.

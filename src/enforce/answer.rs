@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::audit::Said;
 use crate::mapping::{Context, Operation, Operations};
-use crate::policy::{Decision, Outcome, PolicyGeneration, Principal, worst};
+use crate::policy::{Decision, Outcome, PolicyGeneration, Principal, Trial, worst};
 
 /// How many answers a connection remembers: more prepared statements than most clients run in turn, and few enough to be looked through.
 const MOST: usize = 16;
@@ -18,6 +18,9 @@ pub(super) struct Answer {
     pub(super) facts: Context,
     pub(super) generation: Arc<PolicyGeneration>,
     pub(super) outcome: Outcome,
+    pub(super) principal: Arc<Principal>,
+    /// What candidates would have decided.
+    pub(super) trials: Vec<Trial>,
     decisions: Box<[Decision]>,
     /// What its records have in common; none if the same question may be answered otherwise a moment later.
     said: Option<Said>,
@@ -34,8 +37,14 @@ impl Answer {
         let decisions: Box<[Decision]> =
             operations.iter().map(|operation| generation.decide(principal, operation, &facts)).collect();
         let outcome = worst(decisions.iter());
-        let lasts = outcome == Outcome::Allowed && decisions.iter().all(|decision| decision.lasts);
-        Self { operations, facts, generation, outcome, decisions, said: lasts.then(Said::default) }
+        let trials = match generation.has_candidates() {
+            true => generation.trials(principal, operations.iter(), &facts),
+            false => Vec::new(),
+        };
+        let lasts = outcome == Outcome::Allowed
+            && decisions.iter().chain(trials.iter().flat_map(|trial| &trial.decisions)).all(|decision| decision.lasts);
+        let (said, principal) = (lasts.then(Said::default), Arc::clone(principal));
+        Self { operations, facts, generation, outcome, principal, trials, decisions, said }
     }
 
     /// Each operation with its decision.

@@ -131,6 +131,14 @@ pub enum HeadersRead {
 }
 
 impl HeadersRead {
+    /// What others can see besides.
+    pub fn add(&mut self, other: &Self) {
+        match (&mut *self, other) {
+            (Self::Only(names), Self::Only(more)) => names.extend(more.iter().cloned()),
+            _ => *self = Self::All,
+        }
+    }
+
     /// Whether a header of this lower-case name can matter.
     #[must_use]
     pub fn reads(&self, name: &str) -> bool {

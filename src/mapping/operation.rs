@@ -268,6 +268,11 @@ impl Resource {
         &self.id
     }
 
+    /// The ids of the tables that it is a partition of, the nearest first.
+    pub fn wholes(&self) -> impl Iterator<Item = &str> {
+        self.wholes.iter().map(|id| &**id)
+    }
+
     /// All ancestors, nearest first.
     pub fn ancestors(&self) -> impl Iterator<Item = (ResourceKind, &str)> {
         let wholes = self.wholes.iter().map(|id| (ResourceKind::Table, &**id));
@@ -355,7 +360,7 @@ impl Operations {
     }
 
     /// All of them in the order asked.
-    pub fn iter(&self) -> impl Iterator<Item = &Operation> {
+    pub fn iter(&self) -> impl Iterator<Item = &Operation> + Clone {
         std::iter::once(&self.first).chain(&self.rest)
     }
 }

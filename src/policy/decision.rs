@@ -17,6 +17,26 @@ pub struct Decision {
     pub lasts: bool,
 }
 
+/// What is tried beside the policies in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Candidate {
+    /// The policies of `policy.shadow`.
+    Directory,
+    /// The policies in force together with those of them that have `@mode("shadow")`.
+    Annotated,
+}
+
+impl Candidate {
+    /// As records and `/shadow` write it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Directory => "directory",
+            Self::Annotated => "annotated",
+        }
+    }
+}
+
 /// What can be decided. Everything but `Allowed` is a denial.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Outcome {

@@ -4,13 +4,14 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::decision::Decision;
+use super::decision::{Candidate, Decision};
 use super::engine::{Compilable, Engine, Principal};
 use super::load::{
     CheckedNames, ParsedPolicy, PolicyErrors, PolicyFiles, PolicyProblem, Problems, Reads, StaticEntities, check,
     check_stages, parse, validate,
 };
 use super::schema;
+use super::shadow::{ShadowDirectory, Tried};
 use crate::identity::SpiffeId;
 use crate::mapping::{Context, HeadersRead, Operation};
 
@@ -28,6 +29,8 @@ pub struct PolicySource {
     pub stages: Vec<String>,
     /// Whether a Stage that nobody is in or an unknown endpoint is an error rather than a warning.
     pub refuse_unknown_names: bool,
+    /// A candidate that decides beside the directory and is never enforced.
+    pub shadow: Option<PathBuf>,
 }
 
 /// Policies in force: immutable, and asked by any thread.
@@ -41,6 +44,8 @@ pub struct PolicyGeneration {
     policies: Vec<LoadedPolicy>,
     inactive: Vec<Arc<str>>,
     warnings: Vec<PolicyProblem>,
+    candidates: Vec<Arc<Tried>>,
+    shadow: Option<ShadowDirectory>,
 }
 
 /// A policy and where it stands.
@@ -54,6 +59,8 @@ pub struct LoadedPolicy {
     pub line: usize,
     /// The policy as it is written.
     pub text: Arc<str>,
+    /// It has `@mode("shadow")`: it is tried, not enforced.
+    pub shadow: bool,
 }
 
 impl PolicyGeneration {
@@ -62,10 +69,16 @@ impl PolicyGeneration {
     /// # Errors
     /// Everything that is wrong with it.
     pub fn load(source: &PolicySource, number: u64) -> Result<Self, PolicyErrors> {
-        Self::from_files(&PolicyFiles::read_settled(&source.directory)?, source, number)
+        let shadow = source.shadow.as_ref().and_then(|directory| ShadowDirectory::look(directory, source, None));
+        Self::from_files(&PolicyFiles::read_settled(&source.directory)?, source, number, shadow)
     }
 
-    pub(super) fn from_files(files: &PolicyFiles, source: &PolicySource, number: u64) -> Result<Self, PolicyErrors> {
+    pub(super) fn from_files(
+        files: &PolicyFiles,
+        source: &PolicySource,
+        number: u64,
+        shadow: Option<ShadowDirectory>,
+    ) -> Result<Self, PolicyErrors> {
         let mut problems = Problems::default();
         let schema = schema::merge(&files.schemas, &mut problems);
         let parsed = parse(&files.policies, &mut problems);
@@ -95,16 +108,38 @@ impl PolicyGeneration {
         }
         let warnings = problems.verdict()?;
 
-        let compilable = compilable(&parsed);
+        let engine = |compilable: &[Compilable<'_>]| {
+            Engine::compile(compilable, &entities, schema.clone())
+                .map_err(|cause| PolicyErrors::one(PolicyProblem::error(&files.directory, None, cause)))
+        };
+        let all = compilable(&parsed);
+        let enforced: Vec<_> = all
+            .iter()
+            .zip(&parsed)
+            .filter(|(_, parsed)| !parsed.is_shadow())
+            .map(|(policy, _)| policy.clone())
+            .collect();
         let mut reads = Reads::default();
-        compilable.iter().for_each(|policy| reads.add(&policy.reads));
-        let engine = Engine::compile(&compilable, &entities, schema)
-            .map_err(|cause| PolicyErrors::one(PolicyProblem::error(&files.directory, None, cause)))?;
+        all.iter().for_each(|policy| reads.add(&policy.reads));
+        let mut headers_read = reads.into_headers();
+        let mut candidates = Vec::new();
+        if let Some(tried) = shadow.as_ref().and_then(|shadow| shadow.tried.clone()) {
+            headers_read.add(&tried.headers_read);
+            candidates.push(tried);
+        }
+        if enforced.len() < all.len() {
+            candidates.push(Arc::new(Tried {
+                of: Candidate::Annotated,
+                engine: engine(&all)?,
+                headers_read: headers_read.clone(),
+                digest: files.digest.as_str().into(),
+            }));
+        }
         Ok(Self {
             number,
             digest: files.digest.clone(),
-            engine,
-            headers_read: reads.into_headers(),
+            engine: engine(&enforced)?,
+            headers_read,
             max_rows: parsed.iter().filter_map(|parsed| Some((Arc::clone(&parsed.id), parsed.max_rows()?))).collect(),
             inactive: inactive.into_iter().filter_map(|n| parsed.get(n)).map(|parsed| Arc::clone(&parsed.id)).collect(),
             policies: parsed
@@ -114,10 +149,38 @@ impl PolicyGeneration {
                     file: parsed.file.name().into(),
                     line: parsed.file.position(parsed.span.start).0,
                     text: parsed.text().into(),
+                    shadow: parsed.is_shadow(),
                 })
                 .collect(),
             warnings,
+            candidates,
+            shadow,
         })
+    }
+
+    pub(super) fn into_candidate(self) -> Tried {
+        let Self { engine, headers_read, digest, .. } = self;
+        Tried { of: Candidate::Directory, engine, headers_read, digest: digest.into() }
+    }
+
+    pub(super) fn candidates(&self) -> &[Arc<Tried>] {
+        &self.candidates
+    }
+
+    pub(super) const fn shadow(&self) -> Option<&ShadowDirectory> {
+        self.shadow.as_ref()
+    }
+
+    /// The digest of the candidate of `policy.shadow` that is tried.
+    #[must_use]
+    pub fn shadow_digest(&self) -> Option<&str> {
+        Some(&*self.shadow.as_ref()?.tried.as_ref()?.digest)
+    }
+
+    /// Why what is in `policy.shadow` is not tried.
+    #[must_use]
+    pub fn shadow_fault(&self) -> Option<&str> {
+        self.shadow.as_ref()?.fault.as_deref()
     }
 
     /// Counts from 1 for each store; a reload that changes something counts on.
@@ -188,7 +251,9 @@ impl PolicyGeneration {
     /// every decision.
     #[must_use]
     pub fn principal(&self, id: &SpiffeId) -> Arc<Principal> {
-        Arc::new(self.engine.principal(id))
+        let mut principal = self.engine.principal(id);
+        principal.candidates = self.candidates.iter().map(|tried| tried.engine.principal(id)).collect();
+        Arc::new(principal)
     }
 
     /// Decides one operation. `facts` are those that all operations of a request share.

@@ -14,15 +14,17 @@ mod engine;
 mod generation;
 mod load;
 mod schema;
+mod shadow;
 mod store;
 #[cfg(test)]
 mod tests;
 mod trace;
 
-pub use decision::{Decision, Outcome, worst};
+pub use decision::{Candidate, Decision, Outcome, worst};
 pub use engine::Principal;
 pub use generation::{LoadedPolicy, PolicyGeneration, PolicySource};
 pub use load::{PolicyErrors, PolicyProblem, Severity, render_problems};
 pub use schema::SHIPPED_SCHEMA;
+pub use shadow::Trial;
 pub use store::{PolicyStore, Reloaded};
 pub use trace::{Clause, Part, Placed, Trace, TracedPolicy, Verdict};

@@ -7,6 +7,7 @@ use tokio::sync::watch;
 
 use super::generation::{PolicyGeneration, PolicySource};
 use super::load::{PolicyErrors, PolicyFiles};
+use super::shadow::ShadowDirectory;
 
 /// Holds the policies in force. A reload that fails leaves them in force.
 #[derive(Debug)]
@@ -59,15 +60,20 @@ impl PolicyStore {
     /// Everything that is wrong with the directory. What was in force stays so.
     pub fn reload(&self) -> Result<Reloaded, PolicyErrors> {
         let current = self.current();
-        if PolicyFiles::read(&self.source.directory).is_ok_and(|files| files.digest == current.digest()) {
+        let look = |directory| ShadowDirectory::look(directory, &self.source, current.shadow());
+        let new_shadow = self.source.shadow.as_deref().and_then(look);
+        if new_shadow.is_none()
+            && PolicyFiles::read(&self.source.directory).is_ok_and(|files| files.digest == current.digest())
+        {
             return Ok(Reloaded::Unchanged);
         }
         let files = PolicyFiles::read_settled(&self.source.directory)?;
-        if files.digest == current.digest() {
+        if new_shadow.is_none() && files.digest == current.digest() {
             return Ok(Reloaded::Unchanged);
         }
         let number = current.number() + 1;
-        self.current.store(Arc::new(PolicyGeneration::from_files(&files, &self.source, number)?));
+        let shadow = new_shadow.or_else(|| current.shadow().cloned());
+        self.current.store(Arc::new(PolicyGeneration::from_files(&files, &self.source, number, shadow)?));
         self.changed.send_replace(number);
         Ok(Reloaded::Swapped(number))
     }

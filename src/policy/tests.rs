@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use tempfile::TempDir;
@@ -408,9 +409,67 @@ fn header_names_in_upper_case_templates_and_modes_are_refused() {
     assert_eq!((place.as_str(), help.as_str()), ("2:32", "write \"x-tenant\""), "{message}");
     let (_, message, _) = refused("@id(\"t\") permit (principal == ?principal, action, resource);");
     assert!(message.contains("templates are not supported"), "{message}");
-    let (_, message, _) =
-        refused("@id(\"m\") @mode(\"shadow\") permit (principal in Stage::\"transform\", action, resource);");
-    assert!(message.contains("`@mode`"), "{message}");
+    for (annotation, said) in [
+        ("@mode(\"shaddow\")", "`@mode` is `shaddow`"),
+        ("@mode(\"enforce\")", "`@mode` is `enforce`"),
+        ("@mode(\"\")", "`@mode` is ``"),
+        ("@moed(\"shadow\")", "`@moed` is no annotation"),
+        ("@max_row(\"5\")", "`@max_row` is no annotation"),
+    ] {
+        let text = format!("@id(\"m\") {annotation} permit (principal in Stage::\"transform\", action, resource);");
+        let (_, message, _) = refused(&text);
+        assert!(message.contains(said), "{message}");
+    }
+}
+
+#[test]
+fn a_policy_in_shadow_mode_is_tried_and_never_enforced() {
+    let directory = directory(&[(
+        "a.cedar",
+        "@id(\"tried\") @mode(\"shadow\") permit (principal, action == Action::\"http:GET\", resource);
+         @id(\"in-force\") @ticket(\"OPS-1\") permit (principal, action == Action::\"http:PUT\", resource);
+         @id(\"errs\") @mode(\"shadow\") forbid (principal, action == Action::\"http:PUT\", resource) when { 9223372036854775807 + 1 == 0 };",
+    )]);
+    let generation = PolicyGeneration::load(&PolicySource::of(directory.path()), 1).expect("loads");
+    let principal = generation.principal(&SpiffeId::parse("spiffe://a.example/x").expect("an ID"));
+    let mut facts = Context::default();
+    facts.set("now", Value::Datetime(0));
+    facts.set("direction", "inbound");
+    let tried = |method: &'static str| {
+        let mut context = Context::default();
+        context.set("headers", Value::Headers(Vec::new()));
+        let operation = Operation { action: Action::http(method), resource: Resource::http_path("api", "/x"), context };
+        let decided = generation.decide(&principal, &operation, &facts);
+        let trials = generation.trials(&principal, std::iter::once(&operation), &facts);
+        assert_eq!(trials.len(), 1);
+        let trial = &trials[0].decisions[0];
+        ((decided.outcome, decided.policies), (trial.outcome, trial.policies.clone()))
+    };
+    let by = |id: &str| vec![Arc::<str>::from(id)];
+    assert_eq!(tried("GET"), ((Outcome::NotPermitted, vec![]), (Outcome::Allowed, by("tried"))));
+    assert_eq!(tried("PUT"), ((Outcome::Allowed, by("in-force")), (Outcome::Error, by("errs"))));
+    assert_eq!(tried("POST"), ((Outcome::NotPermitted, vec![]), (Outcome::NotPermitted, vec![])));
+}
+
+#[test]
+fn a_candidate_that_does_not_load_takes_nothing_from_what_is_in_force() {
+    let allow = "@id(\"allow\") permit (principal, action, resource);";
+    let (active, candidate) = (directory(&[("a.cedar", allow)]), directory(&[("a.cedar", "permit (")]));
+    let source = PolicySource { shadow: Some(candidate.path().to_owned()), ..PolicySource::of(active.path()) };
+    let store = PolicyStore::open(source).expect("the active ones load");
+    let now = store.current();
+    assert!(!now.has_candidates() && now.shadow_fault().is_some_and(|fault| fault.contains("a.cedar")));
+    assert_eq!(store.reload().expect("nothing changed"), Reloaded::Unchanged);
+    std::fs::write(candidate.path().join("a.cedar"), "@id(\"none\") forbid (principal, action, resource);")
+        .expect("written");
+    assert_eq!(store.reload().expect("it loads"), Reloaded::Swapped(2));
+    let good = store.current().shadow_digest().expect("a candidate").to_owned();
+    assert_eq!(store.current().digest(), now.digest());
+    std::fs::write(candidate.path().join("a.cedar"), "broken").expect("written");
+    assert_eq!(store.reload().expect("the active ones load"), Reloaded::Swapped(3));
+    let last = store.current();
+    assert_eq!((last.shadow_digest(), last.shadow_fault().is_some()), (Some(good.as_str()), true));
+    assert!(last.has_candidates());
 }
 
 #[test]

@@ -173,7 +173,7 @@ impl PolicyGeneration {
                 trace.resource.within.push(above);
             }
         }
-        let active = self.policies().iter().filter(|policy| !self.inactive().contains(&policy.id));
+        let active = self.policies().iter().filter(|policy| !policy.shadow && !self.inactive().contains(&policy.id));
         for policy in active {
             let traced = Tracing { asked: &asked, trace: &trace }.policy(policy)?;
             trace.policies.push(traced);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::report::Report;
-use crate::admin::{ProbeError, ProbeTarget, probe_ready, probe_status};
+use crate::admin::{ProbeError, ProbeTarget, probe_ready, read_from};
 use crate::cli::rules::advice;
 use crate::config::Config;
 use crate::identity::X509Generation;
@@ -35,7 +35,9 @@ pub(super) fn running(report: &mut Report, config: &Config, own: Option<&X509Gen
             );
         }
     }
-    let Some(status) = probe_status(&target, limit) else { return };
+    // The health listener does not tell it.
+    let Ok(status) = read_from(&target, "/status", limit) else { return };
+    let status: Value = serde_json::from_str(&status).unwrap_or_default();
     let parts = status.pointer("/identity/parts").and_then(Value::as_array);
     parts.into_iter().flatten().for_each(|part| source(report, part));
     if let Some(error) = text(&status, "policy", "last_error") {

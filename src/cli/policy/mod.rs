@@ -1,6 +1,7 @@
 //! `portcullis policy`: policy directories are validated and tested.
 
 mod explain;
+mod plan;
 mod sql;
 
 use std::path::{Path, PathBuf};
@@ -34,6 +35,8 @@ enum PolicyCommand {
     Test(TestArgs),
     /// Say why a question is answered as it is: 0 allowed, 2 denied
     Explain(Box<explain::ExplainArgs>),
+    /// Say what other policies would change: 0 nobody may do more, 2 somebody may
+    Plan(plan::PlanArgs),
 }
 
 #[derive(Debug, Args)]
@@ -101,6 +104,7 @@ pub(super) fn run(arguments: &PolicyArgs) -> ExitCode {
         PolicyCommand::Validate(arguments) => validate(arguments),
         PolicyCommand::Test(arguments) => test(arguments),
         PolicyCommand::Explain(arguments) => explain::run(arguments),
+        PolicyCommand::Plan(arguments) => plan::run(arguments),
     }
 }
 

@@ -61,6 +61,9 @@ pub(crate) struct PolicyKeys {
     /// What a policy is that names a stage without members, or an endpoint that is neither here nor known.
     #[schemars(extend("default" = "warn"))]
     pub(crate) unknown_names: Option<UnknownNames>,
+    /// Folder with candidate policies, in the same form: they decide every request too, records and metrics say what they would have decided, and nothing is enforced by them.
+    #[schemars(length(min = 1), extend("examples" = ["/etc/portcullis/candidate"]))]
+    pub(crate) shadow: Option<String>,
 }
 
 /// A listener.

@@ -20,6 +20,10 @@ pub struct Principal {
     /// The workload alone, with all attributes and tags, and all ancestors as parents. An error: what Cedar did not take.
     pub(super) entities: Result<Entities, String>,
     ancestors: Vec<EntityUid>,
+    given: Box<[Arc<str>]>,
+    tags: BTreeMap<String, Vec<String>>,
+    /// The same workload as each candidate knows it.
+    pub(in crate::policy) candidates: Box<[Principal]>,
 }
 
 impl Principal {
@@ -55,7 +59,32 @@ impl Principal {
         let entities = entity
             .map_err(|cause| cause.to_string())
             .and_then(|entity| Entities::from_entities([entity], None).map_err(|cause| cause.to_string()));
-        Self { id: id.clone(), stamp, keys: keys.into(), uid, entities, ancestors }
+        let by_id = |uid: &&EntityUid| matches!(uid.type_name().basename(), "Workload" | "TrustDomain");
+        let given = ancestors.iter().filter(|uid| !by_id(uid)).map(|uid| uid.to_string().into()).collect();
+        let tags = tags.into_map();
+        Self {
+            id: id.clone(),
+            stamp,
+            keys: keys.into(),
+            uid,
+            entities,
+            ancestors,
+            given,
+            tags,
+            candidates: Box::default(),
+        }
+    }
+
+    /// What entities.json puts the workload in, as Cedar writes it: `Stage::"transform"`.
+    #[must_use]
+    pub const fn given(&self) -> &[Arc<str>] {
+        &self.given
+    }
+
+    /// The tags that entities.json gives the workload or an ID above it.
+    #[must_use]
+    pub const fn tags(&self) -> &BTreeMap<String, Vec<String>> {
+        &self.tags
     }
 
     /// The SPIFFE ID.
@@ -95,6 +124,10 @@ impl MergedTags {
         for (name, values) in tags.iter() {
             merged.entry(name.clone()).or_insert_with(|| values.clone());
         }
+    }
+
+    fn into_map(self) -> BTreeMap<String, Vec<String>> {
+        self.merged.or_else(|| self.first.as_deref().cloned()).unwrap_or_default()
     }
 
     /// As Cedar takes them.

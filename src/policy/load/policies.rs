@@ -66,6 +66,11 @@ impl ParsedPolicy {
         u64::try_from(rows).ok().filter(|rows| (1..2_147_483_647).contains(rows))
     }
 
+    /// `@mode("shadow")`: it decides beside the others, and is never enforced.
+    pub(in crate::policy) fn is_shadow(&self) -> bool {
+        self.policy.annotation("mode").is_some()
+    }
+
     /// The policy as it is written.
     pub(in crate::policy) fn text(&self) -> &str {
         self.file.text().get(self.span.clone()).unwrap_or_default()
@@ -135,6 +140,25 @@ fn max_rows(parsed: &ParsedPolicy, problems: &mut Problems) {
     }
 }
 
+/// What annotations mean here. Others are the operator's own, unless they look like one of these.
+const ANNOTATIONS: [&str; 6] = ["id", "mode", "max_rows", "reason", "owner", "runbook"];
+
+/// A policy that somebody means to try must not be enforced because of a slip of the pen.
+fn annotations(parsed: &ParsedPolicy, problems: &mut Problems) {
+    let error = |message| PolicyProblem::error(&parsed.file, Some(parsed.headline()), message);
+    for (name, value) in parsed.policy.annotations() {
+        if name == "mode" && value != "shadow" {
+            let message = format!("`@mode` is `{value}`, and has one meaning only");
+            problems.push(error(message).help("write `@mode(\"shadow\")`, or remove it: then the policy is enforced"));
+        } else if !ANNOTATIONS.contains(&name)
+            && let Some(meant) = nearest(name, ANNOTATIONS)
+        {
+            let message = format!("`@{name}` is no annotation that is known here");
+            problems.push(error(message).help(format!("did you mean `@{meant}`?")));
+        }
+    }
+}
+
 /// Gives each policy its `@id` as its id.
 fn name(policies: &mut [ParsedPolicy], problems: &mut Problems) {
     let mut taken: HashMap<Arc<str>, String> = HashMap::new();
@@ -151,16 +175,7 @@ fn name(policies: &mut [ParsedPolicy], problems: &mut Problems) {
             Some(id) => taken.get(id).map(|first| (format!("`@id(\"{id}\")` is taken"), format!("the policy at {first} has it: each needs its own"))),
         };
         max_rows(parsed, problems);
-        if parsed.policy.annotation("mode").is_some() {
-            problems.push(
-                PolicyProblem::error(
-                    &parsed.file,
-                    Some(parsed.headline()),
-                    "`@mode` has no meaning in this version: the policy would be enforced",
-                )
-                .help("remove the annotation, or the policy"),
-            );
-        }
+        annotations(parsed, problems);
         // Where there is no id to tell policies apart, their place does.
         parsed.id = match (annotation, &problem) {
             (Some(id), None) => id.into(),

@@ -44,10 +44,7 @@ impl Reads {
             (Some(context), Some(more)) => context.extend(more.iter().cloned()),
             (context, _) => *context = None,
         }
-        match (&mut self.headers, &other.headers) {
-            (HeadersRead::Only(headers), HeadersRead::Only(more)) => headers.extend(more.iter().cloned()),
-            (headers, _) => *headers = HeadersRead::All,
-        }
+        self.headers.add(&other.headers);
     }
 
     /// Whether the attribute can matter.

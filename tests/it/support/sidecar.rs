@@ -57,6 +57,7 @@ impl World {
             listeners: Vec::new(),
             yaml: String::new(),
             audit: None,
+            policy: String::new(),
             doors: [String::new(), String::new()],
             arguments: Vec::new(),
             identity: None,
@@ -119,6 +120,8 @@ pub(crate) struct SidecarPlan {
     listeners: Vec<Listener>,
     yaml: String,
     audit: Option<String>,
+    /// Further keys of `policy`.
+    policy: String,
     /// Further keys of `health` and of `admin`.
     doors: [String; 2],
     arguments: Vec<String>,
@@ -192,6 +195,12 @@ impl SidecarPlan {
     /// The `audit` section, in place of a file in the sidecar's folder.
     pub(crate) fn audit(mut self, yaml: &str) -> Self {
         self.audit = Some(yaml.to_owned());
+        self
+    }
+
+    /// Further YAML lines of `policy`.
+    pub(crate) fn policy_yaml(mut self, yaml: &str) -> Self {
+        self.policy.extend(yaml.lines().map(|line| format!("  {line}\n")));
         self
     }
 
@@ -319,7 +328,7 @@ impl SidecarPlan {
             }
         }
         yaml += &self.identity_keys;
-        let _ = writeln!(yaml, "policy:\n  directory: {at}/policies");
+        let _ = write!(yaml, "policy:\n  directory: {at}/policies\n{}", self.policy);
         for direction in ["inbound", "outbound"] {
             let listeners: Vec<_> = self.listeners.iter().filter(|listener| listener.direction == direction).collect();
             if !listeners.is_empty() {

@@ -187,6 +187,8 @@ impl Tested {
             sample_allowed: 1.0,
         });
         let point = Arc::new(EnforcementPoint {
+            flips: Arc::default(),
+            denials: Arc::default(),
             listener: "wh".into(),
             direction: Direction::Inbound,
             protocol: "postgres",
