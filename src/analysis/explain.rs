@@ -177,7 +177,7 @@ fn line(text: &mut String, name: &str, placed: &Placed) {
 
 /// A policy with its place, and either its text or the clauses that fail.
 fn policy(text: &mut String, traced: &TracedPolicy, whole: bool) {
-    let effect = if traced.permits { "permit" } else { "forbid" };
+    let effect = if traced.policy.permits { "permit" } else { "forbid" };
     let _ = writeln!(text, "\n    {} ({effect}, {}:{})", traced.policy.id, traced.policy.file, traced.policy.line);
     for (name, value) in &traced.annotations {
         let _ = writeln!(text, "      @{name}: {value}");
@@ -221,7 +221,7 @@ fn policy_json(traced: &TracedPolicy) -> Json {
     });
     json!({
         "id": traced.policy.id,
-        "effect": if traced.permits { "permit" } else { "forbid" },
+        "effect": if traced.policy.permits { "permit" } else { "forbid" },
         "file": traced.policy.file,
         "line": traced.policy.line,
         "text": traced.policy.text,

@@ -1,4 +1,4 @@
-//! What is done with policies off the data path: they are tested against cases, and asked to explain themselves.
+//! What is done with policies off the data path: they are tested against cases, asked to explain themselves, and tried on what was recorded.
 
 mod asked;
 mod cases;
@@ -6,9 +6,13 @@ mod explain;
 mod policy_test;
 mod question;
 mod records;
+mod replay;
+mod suggest;
 
 pub use cases::{Case, CaseErrors, Cases, Expected};
 pub use explain::{Explained, Explanation, explain, explain_operations};
 pub use policy_test::{CaseResult, PolicyTest, PolicyTestError, Untested, test_directory};
 pub use question::Question;
 pub use records::{Recorded, RecordsError, find_record};
+pub use replay::{Replay, ReplayFlip, replay};
+pub use suggest::{Suggestion, Unused, proved, suggest};

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use cedar_policy::{ActionConstraint, Effect};
+
 use super::decision::{Candidate, Decision};
 use super::engine::{Compilable, Engine, Principal};
 use super::load::{
@@ -61,6 +63,29 @@ pub struct LoadedPolicy {
     pub text: Arc<str>,
     /// It has `@mode("shadow")`: it is tried, not enforced.
     pub shadow: bool,
+    /// It permits; else it forbids.
+    pub permits: bool,
+    /// The actions and groups that its scope names; none if it is about any.
+    pub actions: Vec<Box<str>>,
+}
+
+impl LoadedPolicy {
+    fn of(parsed: &ParsedPolicy) -> Self {
+        let named = match parsed.policy.action_constraint() {
+            ActionConstraint::Any => Vec::new(),
+            ActionConstraint::Eq(uid) => vec![uid],
+            ActionConstraint::In(uids) => uids,
+        };
+        Self {
+            id: Arc::clone(&parsed.id),
+            file: parsed.file.name().into(),
+            line: parsed.file.position(parsed.span.start).0,
+            text: parsed.text().into(),
+            shadow: parsed.is_shadow(),
+            permits: parsed.policy.effect() == Effect::Permit,
+            actions: named.iter().map(|uid| uid.id().unescaped().into()).collect(),
+        }
+    }
 }
 
 impl PolicyGeneration {
@@ -142,16 +167,7 @@ impl PolicyGeneration {
             headers_read,
             max_rows: parsed.iter().filter_map(|parsed| Some((Arc::clone(&parsed.id), parsed.max_rows()?))).collect(),
             inactive: inactive.into_iter().filter_map(|n| parsed.get(n)).map(|parsed| Arc::clone(&parsed.id)).collect(),
-            policies: parsed
-                .iter()
-                .map(|parsed| LoadedPolicy {
-                    id: Arc::clone(&parsed.id),
-                    file: parsed.file.name().into(),
-                    line: parsed.file.position(parsed.span.start).0,
-                    text: parsed.text().into(),
-                    shadow: parsed.is_shadow(),
-                })
-                .collect(),
+            policies: parsed.iter().map(LoadedPolicy::of).collect(),
             warnings,
             candidates,
             shadow,

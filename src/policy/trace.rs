@@ -5,7 +5,7 @@
 use std::str::FromStr as _;
 
 use cedar_policy::{
-    ActionConstraint, Authorizer, Effect, EntityUid, Expression, Policy, PolicyId, PolicySet, PrincipalConstraint,
+    ActionConstraint, Authorizer, EntityUid, Expression, Policy, PolicyId, PolicySet, PrincipalConstraint,
     ResourceConstraint, eval_expression,
 };
 use serde_json::{Map, Value as Json, json};
@@ -47,8 +47,6 @@ pub struct Placed {
 pub struct TracedPolicy {
     /// The policy, and where it stands.
     pub policy: LoadedPolicy,
-    /// It permits; else it forbids.
-    pub permits: bool,
     /// `@reason`, `@owner` and whatever else it is annotated with, but for `@id`.
     pub annotations: Vec<(String, String)>,
     /// Whether all of it is true of the question; an error if it cannot be told.
@@ -129,7 +127,7 @@ impl Trace {
     #[must_use]
     pub fn nearest_permits(&self) -> Vec<&TracedPolicy> {
         let mut permits: Vec<_> =
-            self.policies.iter().filter(|traced| traced.permits && traced.matches != Ok(true)).collect();
+            self.policies.iter().filter(|traced| traced.policy.permits && traced.matches != Ok(true)).collect();
         permits.sort_by_key(|traced| traced.failing().count());
         permits
     }
@@ -212,7 +210,6 @@ impl Tracing<'_> {
         let annotations = policy.annotations().filter(|(name, _)| *name != "id");
         Ok(TracedPolicy {
             policy: loaded.clone(),
-            permits: policy.effect() == Effect::Permit,
             annotations: annotations.map(|(name, text)| (name.to_owned(), text.to_owned())).collect(),
             matches: self.is_true(Json::Object(tree)),
             clauses,

@@ -24,6 +24,7 @@ mod metrics;
 mod mtls;
 mod policy_explain;
 mod policy_life;
+mod policy_replay;
 mod policy_shadow;
 mod postgres_attacks;
 mod postgres_bounds;

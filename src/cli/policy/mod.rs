@@ -2,6 +2,7 @@
 
 mod explain;
 mod plan;
+mod recorded;
 mod sql;
 
 use std::path::{Path, PathBuf};
@@ -20,6 +21,9 @@ use crate::policy::{PolicyGeneration, PolicyProblem, PolicySource, Severity, ren
 /// How a command ends whose policies do not load, as the Cedar command line has it.
 pub(super) const INVALID_POLICY: u8 = 3;
 
+/// How a comparison ends by which somebody may do more than before.
+const GREW: u8 = 2;
+
 /// Options of `portcullis policy`.
 #[derive(Debug, Args)]
 pub(super) struct PolicyArgs {
@@ -37,6 +41,10 @@ enum PolicyCommand {
     Explain(Box<explain::ExplainArgs>),
     /// Say what other policies would change: 0 nobody may do more, 2 somebody may
     Plan(plan::PlanArgs),
+    /// Ask policies what is in audit files: 0 nobody may do more than then, 2 somebody may
+    Replay(recorded::ReplayArgs),
+    /// Write the least policies that allow what is in audit files, and name the grants that nobody used
+    Suggest(recorded::SuggestArgs),
 }
 
 #[derive(Debug, Args)]
@@ -105,6 +113,8 @@ pub(super) fn run(arguments: &PolicyArgs) -> ExitCode {
         PolicyCommand::Test(arguments) => test(arguments),
         PolicyCommand::Explain(arguments) => explain::run(arguments),
         PolicyCommand::Plan(arguments) => plan::run(arguments),
+        PolicyCommand::Replay(arguments) => recorded::run_replay(arguments),
+        PolicyCommand::Suggest(arguments) => recorded::run_suggest(arguments),
     }
 }
 

@@ -7,13 +7,11 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::Value as Json;
 
-use super::Output;
+use super::{GREW, Output};
 use crate::admin::{ProbeTarget, read_from};
 use crate::cli::{FAILURE, colour};
 use crate::config::{Config, Overrides};
 
-/// How a plan ends by which somebody may do more than before.
-const GREW: u8 = 2;
 /// How long the sidecar may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 

@@ -4,6 +4,7 @@ pub(super) mod certificate;
 mod description;
 mod error;
 pub(super) mod rules;
+pub(super) mod strength;
 pub(super) mod text;
 mod x509_svid;
 

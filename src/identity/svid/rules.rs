@@ -5,13 +5,11 @@
 //! Section 5.2 names what a verifier has to check of a leaf; the standard's other MUSTs (3.1, 4.3, 4.4) are demands on
 //! certificates, and a certificate that breaks one is no X.509-SVID, so the verifier refuses it as well.
 
-use x509_parser::oid_registry::{OID_KEY_TYPE_EC_PUBLIC_KEY, OID_PKCS1_RSAENCRYPTION, OID_SIG_ED25519};
-use x509_parser::public_key::PublicKey;
-use x509_parser::signature_algorithm::SignatureAlgorithm;
-use x509_parser::x509::{SubjectPublicKeyInfo, X509Version};
+use x509_parser::x509::X509Version;
 
 use super::SvidError;
 use super::certificate::{Certificate, printable};
+use super::strength;
 
 /// A rule's outcome for one certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,11 +83,6 @@ pub(in crate::identity) fn check_signing(certificate: &Certificate<'_>) -> Resul
 /// it too, of an authority nobody: what it may do is said by whoever put it into the bundle.
 pub(in crate::identity) fn check_critical_extensions(certificate: &Certificate<'_>) -> Result<(), SvidError> {
     critical_extension(certificate).unwrap_or(Ok(()))
-}
-
-/// Whether the key of `certificate` is strong enough for its signatures to count.
-pub(in crate::identity) fn check_key_strength(certificate: &Certificate<'_>) -> Result<(), SvidError> {
-    key_strength(certificate).unwrap_or(Ok(()))
 }
 
 /// Where the rule called `name` stands.
@@ -172,8 +165,8 @@ const LEAF: &[Rule] = &[
         let subject_is_empty = c.x509.subject().iter_rdn().next().is_none();
         Some(not(subject_is_empty && !c.san_critical, SvidError::SanCritical))
     }),
-    rule("key-strength", "RFC 9325 4.5", "a public key that is strong enough", key_strength),
-    rule("signature-algorithm", SIGNATURE_SECTION, SIGNATURE_REQUIREMENT, signature_algorithm),
+    rule("key-strength", "RFC 9325 4.5", "a public key that is strong enough", |c| Some(strength::key(c))),
+    rule("signature-algorithm", SIGNATURE_SECTION, SIGNATURE_REQUIREMENT, |c| Some(strength::signature(c))),
 ];
 
 /// Rules for the certificates that issue.
@@ -208,8 +201,8 @@ const SIGNING: &[Rule] = &[
         let names_trust_domain = matches!(id, Some(Ok(id)) if !id.is_workload());
         Some(not(!names_trust_domain, SvidError::SigningSpiffeId { uri: printable(uri) }))
     }),
-    rule("key-strength", "RFC 9325 4.5", "a public key that is strong enough", key_strength),
-    rule("signature-algorithm", SIGNATURE_SECTION, SIGNATURE_REQUIREMENT, signature_algorithm),
+    rule("key-strength", "RFC 9325 4.5", "a public key that is strong enough", |c| Some(strength::key(c))),
+    rule("signature-algorithm", SIGNATURE_SECTION, SIGNATURE_REQUIREMENT, |c| Some(strength::signature(c))),
 ];
 
 const SIGNATURE_SECTION: &str = "RFC 5280 4.1.1.2, RFC 9325 4.5";
@@ -275,67 +268,3 @@ fn validity_order(certificate: &Certificate<'_>) -> Option<Result<(), SvidError>
     let validity = certificate.x509.validity();
     Some(not(validity.not_before > validity.not_after, SvidError::ValidityOrder))
 }
-
-fn key_strength(certificate: &Certificate<'_>) -> Option<Result<(), SvidError>> {
-    let key = certificate.x509.public_key();
-    Some(match weakness(key) {
-        None => Ok(()),
-        Some(key) => Err(SvidError::KeyStrength { key }),
-    })
-}
-
-/// What is wrong with a public key: the kind of key it is.
-fn weakness(key: &SubjectPublicKeyInfo<'_>) -> Option<String> {
-    /// secp256r1, secp384r1, secp521r1 (RFC 5480, 2.1.1.1)
-    const CURVES: [&str; 3] = ["1.2.840.10045.3.1.7", "1.3.132.0.34", "1.3.132.0.35"];
-    let algorithm = &key.algorithm.algorithm;
-    if *algorithm == OID_SIG_ED25519 {
-        return None;
-    }
-    if *algorithm == OID_KEY_TYPE_EC_PUBLIC_KEY {
-        let curve = key.algorithm.parameters.as_ref().and_then(|parameters| parameters.as_oid().ok());
-        let curve = curve.map(|oid| oid.to_id_string()).unwrap_or_default();
-        return (!CURVES.contains(&curve.as_str())).then(|| format!("ECDSA on the curve `{curve}`"));
-    }
-    if *algorithm == OID_PKCS1_RSAENCRYPTION {
-        let bits = match key.parsed() {
-            Ok(PublicKey::RSA(key)) => bits(key.modulus),
-            _ => 0,
-        };
-        return (!(2048..=8192).contains(&bits)).then(|| format!("RSA with {bits} bits"));
-    }
-    Some(format!("of the kind `{}`", algorithm.to_id_string()))
-}
-
-fn bits(modulus: &[u8]) -> u32 {
-    let significant = modulus.iter().skip_while(|byte| **byte == 0);
-    let first = significant.clone().next().map_or(0, |byte| byte.leading_zeros());
-    u32::try_from(significant.count()).unwrap_or(u32::MAX / 8).saturating_mul(8).saturating_sub(first)
-}
-
-fn signature_algorithm(certificate: &Certificate<'_>) -> Option<Result<(), SvidError>> {
-    /// ECDSA (RFC 5758, 3.2) and PKCS #1 (RFC 4055, 5), each with SHA-256, SHA-384 and SHA-512; Ed25519 (RFC 8410, 3).
-    const ACCEPTED: [&str; 7] = [
-        "1.2.840.10045.4.3.2",
-        "1.2.840.10045.4.3.3",
-        "1.2.840.10045.4.3.4",
-        "1.2.840.113549.1.1.11",
-        "1.2.840.113549.1.1.12",
-        "1.2.840.113549.1.1.13",
-        "1.3.101.112",
-    ];
-    let (signed, around) = (&certificate.x509.tbs_certificate.signature, &certificate.x509.signature_algorithm);
-    let algorithm = signed.algorithm.to_id_string();
-    let accepted = match SignatureAlgorithm::try_from(signed) {
-        Ok(SignatureAlgorithm::RSASSA_PSS(pss)) => SHA2.contains(&pss.hash_algorithm_oid().to_id_string().as_str()),
-        _ => ACCEPTED.contains(&algorithm.as_str()),
-    };
-    Some(match signed == around {
-        _ if !accepted => Err(SvidError::SignatureAlgorithm { algorithm }),
-        true => Ok(()),
-        false => Err(SvidError::SignatureAlgorithms { algorithm, other: around.algorithm.to_id_string() }),
-    })
-}
-
-/// SHA-256, SHA-384, SHA-512 (RFC 4055, 2.1)
-const SHA2: [&str; 3] = ["2.16.840.1.101.3.4.2.1", "2.16.840.1.101.3.4.2.2", "2.16.840.1.101.3.4.2.3"];

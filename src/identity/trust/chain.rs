@@ -10,7 +10,7 @@ use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
 use super::constraints::{Masked, Unmasking};
 use super::{TrustBundle, TrustBundleSet};
 use crate::identity::svid::certificate::{Certificate, Purposes};
-use crate::identity::svid::rules;
+use crate::identity::svid::{rules, strength};
 use crate::identity::{SpiffeId, SvidError, X509Svid};
 
 /// Most certificates that a peer may send, the leaf included. Path building takes at most 6 intermediates; the rest
@@ -305,7 +305,7 @@ impl TrustBundle {
 
 /// That its key is too weak for what it signs to count.
 fn weakness(der: &CertificateDer<'_>) -> Option<SvidError> {
-    Certificate::parse(der).and_then(|certificate| rules::check_key_strength(&certificate)).err()
+    Certificate::parse(der).and_then(|certificate| strength::key(&certificate)).err()
 }
 
 /// What makes a certificate unfit to issue anything.

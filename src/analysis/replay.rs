@@ -1,0 +1,356 @@
+//! What other policies would have decided about recorded requests.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, BufRead as _, BufReader, Read as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::{Value as Json, json};
+
+use super::asked::AskedOf;
+use super::records::Recorded;
+use crate::mapping::HeadersRead;
+use crate::policy::{Decision, Outcome, PolicyGeneration, Principal, worst};
+
+/// Longest line that is taken for a record.
+const MAX_LINE: u64 = 64 * 1024 * 1024;
+
+/// How a replay came out.
+#[derive(Debug, Default)]
+pub struct Replay {
+    /// Records of decisions that were asked again.
+    pub decided: u64,
+    /// Requests that are allowed then and denied now, or the other way round, in groups; the largest first.
+    pub flips: Vec<ReplayFlip>,
+    /// What could not be asked exactly as it was then, by the reason; the questions are asked all the same.
+    pub inexact: Vec<(&'static str, u64)>,
+    /// Records that no policy was asked about: handshakes, refused requests, beginnings of long exchanges.
+    pub skipped: u64,
+    /// Lines that are no records.
+    pub broken: u64,
+    /// Of a sampled log each record stands for several requests: how many these records stand for.
+    pub stands_for: f64,
+}
+
+/// A group of flips.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReplayFlip {
+    /// The Stage or Group, as Cedar writes it; the workload if it is in none.
+    pub who: String,
+    /// What was asked.
+    pub action: String,
+    /// Of what: the first folder of a bucket or path, else the resource.
+    pub resource: String,
+    /// What was decided.
+    pub outcome: String,
+    /// By which policies.
+    pub policies: Vec<String>,
+    /// What these policies decide.
+    pub would_be: Outcome,
+    /// Which of them.
+    pub would_be_by: Vec<Arc<str>>,
+    /// How many records.
+    pub count: u64,
+    /// The last one's decision id.
+    pub example: String,
+    /// Some of it could not be asked exactly.
+    pub inexact: bool,
+}
+
+/// Asks `policies` what is recorded in `files`.
+///
+/// # Errors
+/// A file cannot be read.
+pub fn replay(policies: &PolicyGeneration, files: &[PathBuf]) -> io::Result<Replay> {
+    let mut run = Run {
+        policies,
+        principals: HashMap::new(),
+        flips: HashMap::new(),
+        inexact: HashMap::new(),
+        replay: Replay::default(),
+    };
+    for path in files {
+        each_record(path, |record| match record {
+            Some(record) => run.record(record),
+            None => run.replay.broken += 1,
+        })?;
+    }
+    Ok(run.finish())
+}
+
+/// Goes through the lines of a file; none for a line that is no JSON object.
+pub(super) fn each_record(path: &Path, mut each: impl FnMut(Option<&Json>)) -> io::Result<()> {
+    let named = |cause: io::Error| io::Error::new(cause.kind(), format!("`{}`: {cause}", path.display()));
+    let mut reader = BufReader::new(File::open(path).map_err(named)?);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        if reader.by_ref().take(MAX_LINE).read_until(b'\n', &mut line).map_err(named)? == 0 {
+            return Ok(());
+        }
+        if line.trim_ascii().is_empty() {
+            continue;
+        }
+        each(serde_json::from_slice::<Json>(&line).ok().filter(Json::is_object).as_ref());
+    }
+}
+
+/// Whether a record is of a question to the policies that has been answered.
+pub(super) fn is_question(record: &Json) -> bool {
+    record.get("kind").and_then(Json::as_str) == Some("request")
+        && record.get("action").is_some()
+        && record.get("principal").is_some()
+}
+
+struct Run<'a> {
+    policies: &'a PolicyGeneration,
+    principals: HashMap<String, Arc<Principal>>,
+    flips: HashMap<Group, ReplayFlip>,
+    inexact: HashMap<&'static str, u64>,
+    replay: Replay,
+}
+
+/// Who, action, resource, outcome, policies, what would be and by which.
+type Group = (String, String, String, String, Vec<String>, Outcome, Vec<Arc<str>>);
+
+impl Run<'_> {
+    fn record(&mut self, record: &Json) {
+        if !is_question(record) {
+            self.replay.skipped += 1;
+            return;
+        }
+        let Ok(recorded) = Recorded::read(record) else {
+            self.replay.skipped += 1;
+            return;
+        };
+        let principal = self
+            .principals
+            .entry(recorded.principal.to_string())
+            .or_insert_with(|| self.policies.principal(&recorded.principal));
+        let principal = Arc::clone(principal);
+        let mut decisions: Vec<Decision> = Vec::with_capacity(recorded.questions.len());
+        let mut exact = true;
+        for question in &recorded.questions {
+            let asked = question.asked(self.policies.headers_read());
+            let Ok(AskedOf { facts, operations: Ok(operations) }) = asked else {
+                self.note("an operation that this version does not know");
+                self.replay.skipped += 1;
+                return;
+            };
+            decisions.extend(operations.iter().map(|operation| self.policies.decide(&principal, operation, &facts)));
+        }
+        for reason in self.doubts(record, &recorded, &principal) {
+            exact = false;
+            self.note(reason);
+        }
+        self.replay.decided += 1;
+        let rate = record.get("sample_rate").and_then(Json::as_f64).filter(|rate| *rate > 0.0).unwrap_or(1.0);
+        self.replay.stands_for += 1.0 / rate;
+        let outcome = worst(&decisions);
+        if outcome.is_allowed() != (recorded.outcome == "allowed") {
+            self.flip(record, &recorded, (&principal, &decisions, outcome, exact));
+        }
+    }
+
+    fn note(&mut self, reason: &'static str) {
+        *self.inexact.entry(reason).or_default() += 1;
+    }
+
+    /// Why the question is not exactly the one that was asked then.
+    fn doubts(&self, record: &Json, recorded: &Recorded, principal: &Principal) -> Vec<&'static str> {
+        let mut doubts = Vec::new();
+        if recorded.has_redacted {
+            doubts.push("values of headers are redacted");
+        }
+        let then: Vec<&str> = record
+            .get("principal_in")
+            .and_then(Json::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(Json::as_str)
+            .collect();
+        let now: Vec<&str> = principal.given().iter().map(|given| &**given).collect();
+        let tags = record.get("principal_tags").cloned().unwrap_or_else(|| json!({}));
+        if then != now || tags != json!(principal.tags()) {
+            doubts.push("entities.json says something else of the workload than it did then");
+        }
+        if record.get("sample_rate").is_some() {
+            doubts.push("the log is sampled: requests that were allowed are missing");
+        }
+        let headers = recorded.questions.iter().any(|question| match self.policies.headers_read() {
+            HeadersRead::All => question.context.contains_key("headers"),
+            HeadersRead::Only(names) => match question.context.get("headers").and_then(Json::as_object) {
+                Some(known) => names.iter().any(|name| !known.contains_key(&**name)),
+                None => false,
+            },
+        });
+        if headers {
+            doubts.push("these policies read headers that the record does not hold");
+        }
+        let partition = |json: &Json| json.get("resource_in").is_some();
+        let operations = record.get("operations").and_then(Json::as_array).into_iter().flatten();
+        if std::iter::once(record).chain(operations).any(partition) {
+            doubts.push("tables are partitions of others, which policies may name");
+        }
+        doubts
+    }
+
+    fn flip(
+        &mut self,
+        record: &Json,
+        recorded: &Recorded,
+        (principal, decisions, outcome, exact): (&Principal, &[Decision], Outcome, bool),
+    ) {
+        let text = |name: &str| record.get(name).and_then(Json::as_str).unwrap_or_default().to_owned();
+        // What the flip is about: the first operation that decides the new outcome.
+        let at = decisions.iter().position(|decision| decision.outcome == outcome).unwrap_or_default();
+        let question = recorded.questions.get(at);
+        let action = question.and_then(|question| question.action.clone()).unwrap_or_default();
+        let resource = question.and_then(|question| question.resource.as_deref()).map(folder).unwrap_or_default();
+        let would_be_by = decisions.get(at).map(|decision| decision.policies.clone()).unwrap_or_default();
+        let who = match principal.given().first() {
+            Some(given) => given.to_string(),
+            None => format!("Workload::\"{}\"", principal.id()),
+        };
+        let policies = record.get("policies").and_then(Json::as_array).into_iter().flatten();
+        let policies: Vec<String> = policies.filter_map(Json::as_str).map(str::to_owned).collect();
+        let group = (who, action, resource, recorded.outcome.clone(), policies, outcome, would_be_by);
+        let flip = self.flips.entry(group.clone()).or_insert_with(|| {
+            let (who, action, resource, recorded, policies, would_be, would_be_by) = group;
+            ReplayFlip {
+                who,
+                action,
+                resource,
+                outcome: recorded,
+                policies,
+                would_be,
+                would_be_by,
+                count: 0,
+                example: String::new(),
+                inexact: false,
+            }
+        });
+        flip.count += 1;
+        flip.inexact |= !exact;
+        flip.example = text("decision_id");
+    }
+
+    fn finish(self) -> Replay {
+        let Self { flips, inexact, mut replay, .. } = self;
+        replay.flips = flips.into_values().collect();
+        replay.flips.sort_by(|one, other| {
+            other
+                .count
+                .cmp(&one.count)
+                .then_with(|| (&one.who, &one.action, &one.resource).cmp(&(&other.who, &other.action, &other.resource)))
+        });
+        replay.inexact = inexact.into_iter().collect();
+        replay.inexact.sort_by_key(|(reason, count)| (std::cmp::Reverse(*count), *reason));
+        replay
+    }
+}
+
+/// The first folder below the bucket or endpoint: `Prefix::"lake/raw/ingest"` of `Object::"lake/raw/ingest/2026/a"`.
+pub(super) fn folder(resource: &str) -> String {
+    let Some((kind, id)) = resource.split_once("::\"").and_then(|(kind, id)| Some((kind, id.strip_suffix('"')?)))
+    else {
+        return resource.to_owned();
+    };
+    let mut parts = id.split('/');
+    let first: Vec<&str> = match kind {
+        "Object" | "Prefix" => parts.by_ref().take(3).collect(),
+        "HttpPath" => parts.by_ref().take(2).collect(),
+        _ => return resource.to_owned(),
+    };
+    let is_whole = parts.next().is_none();
+    match (kind, first.len(), is_whole) {
+        // Directly in the bucket.
+        ("Object", 3, true) => format!("Bucket::\"{}\"", first.get(..2).unwrap_or_default().join("/")),
+        ("Object", ..) => format!("Prefix::\"{}\"", first.join("/")),
+        (kind, ..) => format!("{kind}::\"{}\"", first.join("/")),
+    }
+}
+
+impl Replay {
+    /// Whether anything is allowed that was not.
+    #[must_use]
+    pub fn grows(&self) -> bool {
+        self.flips.iter().any(|flip| flip.would_be.is_allowed())
+    }
+
+    /// For people.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        let (grows, shrinks): (Vec<_>, Vec<_>) = self.flips.iter().partition(|flip| flip.would_be.is_allowed());
+        for (title, flips) in [("would become allowed", grows), ("would no longer be allowed", shrinks)] {
+            if flips.is_empty() {
+                continue;
+            }
+            text.push_str(&format!("{title}\n"));
+            for flip in flips {
+                let by = |policies: &[String]| {
+                    if policies.is_empty() { String::new() } else { format!(" by {}", policies.join(", ")) }
+                };
+                let would_be_by: Vec<String> = flip.would_be_by.iter().map(ToString::to_string).collect();
+                text.push_str(&format!(
+                    "  {:>8}  {} {} {}\n            then {}{}, now {}{}; last {}{}\n",
+                    flip.count,
+                    flip.who,
+                    flip.action,
+                    flip.resource,
+                    flip.outcome,
+                    by(&flip.policies),
+                    flip.would_be,
+                    by(&would_be_by),
+                    flip.example,
+                    if flip.inexact { "; not exact" } else { "" },
+                ));
+            }
+        }
+        if self.flips.is_empty() {
+            text.push_str("no recorded request is decided otherwise\n");
+        }
+        text.push_str(&format!("{} decisions asked again, {} records of something else\n", self.decided, self.skipped));
+        if self.broken > 0 {
+            text.push_str(&format!("{} lines are no records\n", self.broken));
+        }
+        for (reason, count) in &self.inexact {
+            text.push_str(&format!("not exact: {reason} ({count})\n"));
+        }
+        text
+    }
+
+    /// For programs.
+    #[must_use]
+    pub fn json(&self) -> Json {
+        let flips = self.flips.iter().map(|flip| {
+            json!({"who": flip.who, "action": flip.action, "resource": flip.resource, "outcome": flip.outcome, "policies": flip.policies,
+                   "would_be": flip.would_be.as_str(), "would_be_by": flip.would_be_by, "count": flip.count, "example": flip.example,
+                   "exact": !flip.inexact})
+        });
+        let inexact = self.inexact.iter().map(|(reason, count)| json!({"reason": reason, "count": count}));
+        json!({"decided": self.decided, "skipped": self.skipped, "broken": self.broken, "stands_for": self.stands_for,
+               "flips": flips.collect::<Vec<_>>(), "inexact": inexact.collect::<Vec<_>>()})
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_are_those_of_the_first_level() {
+        for (resource, expected) in [
+            ("Object::\"lake/raw/ingest/2026/a\"", "Prefix::\"lake/raw/ingest\""),
+            ("Object::\"lake/raw/a\"", "Bucket::\"lake/raw\""),
+            ("Prefix::\"lake/raw/ingest\"", "Prefix::\"lake/raw/ingest\""),
+            ("HttpPath::\"api/orders/1\"", "HttpPath::\"api/orders\""),
+            ("Table::\"wh/a.b.c\"", "Table::\"wh/a.b.c\""),
+            ("Endpoint::\"lake\"", "Endpoint::\"lake\""),
+        ] {
+            assert_eq!(folder(resource), expected);
+        }
+    }
+}

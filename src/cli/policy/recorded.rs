@@ -1,0 +1,119 @@
+//! `portcullis policy replay` and `suggest`: policies and the audit log.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use serde_json::json;
+
+use super::{GREW, Output, SourceArgs};
+use crate::analysis::{Suggestion, proved, replay, suggest};
+use crate::cli::{FAILURE, colour};
+use crate::policy::PolicyGeneration;
+
+/// Options of `portcullis policy replay`.
+#[derive(Debug, Args)]
+pub(super) struct ReplayArgs {
+    #[command(flatten)]
+    source: SourceArgs,
+    /// Audit files
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+    /// Text for people, or JSON
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+}
+
+/// Options of `portcullis policy suggest`.
+#[derive(Debug, Args)]
+pub(super) struct SuggestArgs {
+    #[command(flatten)]
+    source: SourceArgs,
+    /// Audit files
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+    /// Also for what no permit matched
+    #[arg(long)]
+    denied: bool,
+    /// Text for people, or JSON
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+}
+
+fn load(source: &SourceArgs) -> Result<(PolicyGeneration, PathBuf), ExitCode> {
+    let source = source.source()?;
+    let generation = PolicyGeneration::load(&source, 1).map_err(|errors| {
+        eprint!("{}", errors.render(colour()));
+        ExitCode::from(super::INVALID_POLICY)
+    })?;
+    Ok((generation, source.directory))
+}
+
+fn failed(cause: &str) -> ExitCode {
+    eprintln!("portcullis: {cause}");
+    ExitCode::from(FAILURE)
+}
+
+/// Runs `replay`: 0 if nobody is allowed more, 2 if somebody is.
+pub(super) fn run_replay(arguments: &ReplayArgs) -> ExitCode {
+    let (policies, _) = match load(&arguments.source) {
+        Ok(loaded) => loaded,
+        Err(code) => return code,
+    };
+    match replay(&policies, &arguments.files) {
+        Ok(replay) => {
+            match arguments.output {
+                Output::Text => print!("{}", replay.text()),
+                Output::Json => println!("{:#}", replay.json()),
+            }
+            if replay.grows() { ExitCode::from(GREW) } else { ExitCode::SUCCESS }
+        }
+        Err(cause) => failed(&format!("cannot read {cause}")),
+    }
+}
+
+/// Runs `suggest`.
+pub(super) fn run_suggest(arguments: &SuggestArgs) -> ExitCode {
+    let (policies, directory) = match load(&arguments.source) {
+        Ok(loaded) => loaded,
+        Err(code) => return code,
+    };
+    let suggestion = match suggest(&policies, &arguments.files, arguments.denied) {
+        Ok(suggestion) => suggestion,
+        Err(cause) => return failed(&format!("cannot read {cause}")),
+    };
+    if let Err(cause) = proved(&suggestion, &directory, &arguments.files) {
+        return failed(&format!("what is suggested does not allow all that was recorded: {cause}"));
+    }
+    match arguments.output {
+        Output::Text => print_text(&suggestion),
+        Output::Json => {
+            let unused = suggestion
+                .unused
+                .iter()
+                .map(|unused| json!({"policy": unused.policy, "place": unused.place, "actions": unused.actions}));
+            println!(
+                "{:#}",
+                json!({"policies": suggestion.policies, "requests": suggestion.requests, "cedar": suggestion.cedar, "unused": unused.collect::<Vec<_>>()})
+            );
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+fn print_text(suggestion: &Suggestion) {
+    print!("{}", suggestion.cedar);
+    if !suggestion.unused.is_empty() {
+        println!("\n// Unused in this log:");
+    }
+    for unused in &suggestion.unused {
+        match unused.actions.is_empty() {
+            true => println!("//   {} ({})", unused.policy, unused.place),
+            false => println!("//   {} ({}): {}", unused.policy, unused.place, unused.actions.join(", ")),
+        }
+    }
+    eprintln!(
+        "{} policies from {} requests; replayed on them, they allow all of them",
+        suggestion.policies, suggestion.requests
+    );
+}

@@ -1,0 +1,108 @@
+//! Policies and the audit log of a real sidecar: replayed, and suggested from it.
+
+use http::StatusCode;
+use serde_json::Value;
+
+use crate::support::*;
+
+const POLICIES: &str = r#"
+@id("reads") permit (principal in Stage::"web", action in Action::"read", resource in HttpPath::"endpoint/orders");
+@id("tenant") permit (principal, action == Action::"http:POST", resource)
+when { context.headers.hasTag("x-tenant") && context.headers.getTag("x-tenant").contains("a") };
+@id("never-asked") permit (principal in Stage::"web", action == Action::"http:DELETE", resource);
+"#;
+
+async fn policy(arguments: &[&str]) -> Output {
+    let mut command = portcullis();
+    command.arg("policy").args(arguments);
+    Process::run(&arguments.join(" "), &mut command, "").await
+}
+
+#[tokio::test]
+async fn recorded_requests_are_asked_again_and_suggest_the_least_policies() {
+    let (world, upstream) = (World::new(), Recorder::start());
+    let entities = serde_json::json!([{"uid": {"type": "Workload", "id": world.id("app")}, "parents": [{"type": "Stage", "id": "web"}], "tags": {"team": ["shop"]}}]);
+    let service = world.sidecar("service").policies(POLICIES).entities(&entities);
+    let service = service.inbound("endpoint", "http", &upstream.url(), "").start().await;
+    let svid = world.ca.issue("/ns/test/sa/app");
+    let stream = TlsClient::with(&svid).connect(service.inbound("endpoint")).await.expect("the handshake succeeds");
+    let mut app = http1(stream).await;
+    for (method, path, tenant, status) in [
+        ("GET", "/orders/1", "b", StatusCode::OK),
+        ("GET", "/orders/2", "b", StatusCode::OK),
+        ("GET", "/reports/1", "b", StatusCode::FORBIDDEN),
+        ("POST", "/orders/1", "a", StatusCode::OK),
+        ("POST", "/orders/1", "b", StatusCode::FORBIDDEN),
+    ] {
+        let answer = app.send(request(method, "service.example", path, &[("x-tenant", tenant)], "")).await;
+        assert_eq!(answer.status, status, "{method} {path}");
+    }
+    let recorded = service.records.requests(5).await;
+    assert_eq!(recorded[0]["principal_in"], serde_json::json!(["Stage::\"web\""]));
+    assert_eq!(recorded[0]["principal_tags"], serde_json::json!({"team": ["shop"]}));
+    let log = service.directory().join("audit.jsonl").display().to_string();
+    let present = service.directory().join("policies").display().to_string();
+
+    let same = policy(&["replay", "--policies", &present, &log]).await;
+    assert_eq!(same.code(), 0, "{same:#?}");
+    assert!(same.stdout.contains("no recorded request is decided otherwise"), "{}", same.stdout);
+    assert!(same.stdout.contains("5 decisions asked again"), "{}", same.stdout);
+    assert!(!same.stdout.contains("not exact"), "{}", same.stdout);
+
+    // Another directory: more for one, less for another, and it is said what cannot be known.
+    let other = world.folder("other");
+    let wider = "@id(\"wider\") permit (principal, action in Action::\"read\", resource in HttpPath::\"endpoint/reports\") when { context.headers.hasTag(\"x-new\") || true };";
+    std::fs::write(other.join("p.cedar"), wider).expect("the folder is writable");
+    let changed = policy(&["replay", "--policies", &other.display().to_string(), &log, "--output", "json"]).await;
+    assert_eq!(changed.code(), 2, "{changed:#?}");
+    let json: Value = changed.json();
+    let flips: Vec<(String, String, String, u64)> = json["flips"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|flip| {
+            let text = |name: &str| flip[name].as_str().unwrap_or_default().to_owned();
+            (text("action"), text("resource"), text("would_be"), flip["count"].as_u64().unwrap_or_default())
+        })
+        .collect();
+    assert_eq!(
+        flips,
+        [
+            ("http:GET".to_owned(), "HttpPath::\"endpoint/orders\"".to_owned(), "not_permitted".to_owned(), 2),
+            ("http:GET".to_owned(), "HttpPath::\"endpoint/reports\"".to_owned(), "allowed".to_owned(), 1),
+            ("http:POST".to_owned(), "HttpPath::\"endpoint/orders\"".to_owned(), "not_permitted".to_owned(), 1),
+        ]
+    );
+    let inexact: Vec<&str> =
+        json["inexact"].as_array().expect("a list").iter().filter_map(|note| note["reason"].as_str()).collect();
+    assert!(inexact.contains(&"these policies read headers that the record does not hold"), "{inexact:?}");
+    assert!(inexact.contains(&"entities.json says something else of the workload than it did then"), "{inexact:?}");
+
+    let suggested = policy(&["suggest", "--policies", &present, &log]).await;
+    assert_eq!(suggested.code(), 0, "{suggested:#?}");
+    for said in [
+        "// Unreviewed",
+        "principal in Stage::\"web\"",
+        "action == Action::\"http:GET\"",
+        "in HttpPath::\"endpoint/orders\"",
+        "never-asked",
+    ] {
+        assert!(suggested.stdout.contains(said), "no `{said}`:\n{}", suggested.stdout);
+    }
+    assert!(
+        suggested.stderr.contains("from 3 requests; replayed on them, they allow all of them"),
+        "{}",
+        suggested.stderr
+    );
+    assert!(!suggested.stdout.contains("reports"), "{}", suggested.stdout);
+
+    for (arguments, said) in [
+        (&["replay", "--policies", &present, "/nonexistent/audit.jsonl"][..], "/nonexistent/audit.jsonl"),
+        (&["suggest", "--policies", &present, "/nonexistent/audit.jsonl"], "/nonexistent/audit.jsonl"),
+    ] {
+        let output = policy(arguments).await;
+        assert_eq!(output.code(), 1, "{output:#?}");
+        assert!(output.stderr.contains(said), "{}", output.stderr);
+    }
+    service.stop().await;
+}
