@@ -26,6 +26,6 @@ pub use spiffe_id::{SpiffeId, SpiffeIdError, TrustDomain};
 pub use svid::{CertificateDescription, RuleOutcome, RuleVerdict, SvidError, X509Svid, judge, san_of_refused};
 pub use trust::{
     BundleDocument, BundleError, ChainError, ChainUsage, Crl, CrlError, CrlFault, Crls, Denied, DeniedFileError,
-    DeniedSerial, DeniedSerialError, DocumentError, IgnoredKey, JwtAuthority, MAX_BUNDLE_BYTES, MAX_BUNDLE_KEYS,
-    MAX_CHAIN, MAX_CRL_BYTES, OnExpiredCrl, SkippedAuthority, TrustBundle, TrustBundleSet, parse_jwks,
+    DeniedSerial, DeniedSerialError, DocumentError, IgnoredKey, IgnoredKeys, JwtAuthority, MAX_BUNDLE_BYTES,
+    MAX_BUNDLE_KEYS, MAX_CHAIN, MAX_CRL_BYTES, OnExpiredCrl, SkippedAuthority, TrustBundle, TrustBundleSet, parse_jwks,
 };

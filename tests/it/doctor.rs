@@ -352,10 +352,11 @@ async fn certs_show_asks_postgresql_for_tls_in_its_own_words() {
     let to = serve(move |mut stream| {
         let acceptor = acceptor.clone();
         async move {
-            if stream.read_exact(&mut [0; 8]).await.is_ok() && stream.write_all(b"S").await.is_ok() {
-                if let Ok(mut stream) = acceptor.accept(stream).await {
-                    let _ = stream.read_to_end(&mut Vec::new()).await;
-                }
+            if stream.read_exact(&mut [0; 8]).await.is_ok()
+                && stream.write_all(b"S").await.is_ok()
+                && let Ok(mut stream) = acceptor.accept(stream).await
+            {
+                let _ = stream.read_to_end(&mut Vec::new()).await;
             }
         }
     });

@@ -100,7 +100,8 @@ impl IdentityStore {
                 let settled = self.take_refused(&mut parts);
                 Ok(settled.unwrap_or(reloaded))
             }
-            Err((brought, error)) => {
+            Err(refused) => {
+                let (brought, error) = *refused;
                 self.health_of(&mut parts, &part).failed(self.clock.now(), error.rule(), error.to_string());
                 // Files are read again anyway, and may hold something else by then.
                 if part != Part::Files {
@@ -169,7 +170,7 @@ impl IdentityStore {
     }
 
     /// Hands back what does not stand up.
-    fn take(&self, parts: &mut Parts, part: Part, brought: Brought) -> Result<Reloaded, (Brought, StoreError)> {
+    fn take(&self, parts: &mut Parts, part: Part, brought: Brought) -> Result<Reloaded, Box<(Brought, StoreError)>> {
         let before = parts.held.insert(part.clone(), brought);
         match self.generation(&parts.held) {
             Ok(generation) => {
@@ -182,7 +183,7 @@ impl IdentityStore {
                     Some(before) => parts.held.insert(part.clone(), before),
                     None => parts.held.remove(&part),
                 };
-                Err((refused.unwrap_or_default(), error))
+                Err(Box::new((refused.unwrap_or_default(), error)))
             }
         }
     }
@@ -196,7 +197,7 @@ impl IdentityStore {
             match self.take(parts, part.clone(), brought) {
                 Ok(reloaded) => last = Some(reloaded),
                 // Nothing new: it has been said when it was brought.
-                Err((brought, _)) => _ = parts.refused.insert(part, brought),
+                Err(refused) => _ = parts.refused.insert(part, refused.0),
             }
         }
         last

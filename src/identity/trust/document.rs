@@ -20,6 +20,9 @@ pub const MAX_BUNDLE_BYTES: usize = 1024 * 1024;
 /// Most keys in a bundle: a trust domain has a handful, each in its old and its new form while it rotates.
 pub const MAX_BUNDLE_KEYS: usize = 512;
 
+/// Keys that are not used: their places, from 0, and why.
+pub type IgnoredKeys = Vec<(usize, IgnoredKey)>;
+
 /// A SPIFFE bundle as it was published. It does not say of which trust domain it is; whoever fetched it knows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BundleDocument {
@@ -31,8 +34,8 @@ pub struct BundleDocument {
     pub sequence: Option<u64>,
     /// How often the publisher thinks that one should look.
     pub refresh_hint: Option<Duration>,
-    /// The keys that are not used: place, from 0, and reason.
-    pub ignored: Vec<(usize, IgnoredKey)>,
+    /// The keys that are not used.
+    pub ignored: IgnoredKeys,
 }
 
 /// Why JSON is no bundle and no JWK set.
@@ -85,7 +88,7 @@ impl BundleDocument {
 ///
 /// # Errors
 /// As [`BundleDocument::parse`].
-pub fn parse_jwks(json: &[u8]) -> Result<(Vec<JwtAuthority>, Vec<(usize, IgnoredKey)>), DocumentError> {
+pub fn parse_jwks(json: &[u8]) -> Result<(Vec<JwtAuthority>, IgnoredKeys), DocumentError> {
     let set: Set = read(json)?;
     let (mut authorities, mut ignored) = (Vec::new(), Vec::new());
     for (index, key) in set.keys.0.iter().enumerate() {
@@ -99,7 +102,7 @@ pub fn parse_jwks(json: &[u8]) -> Result<(Vec<JwtAuthority>, Vec<(usize, Ignored
 }
 
 /// Each key once; keys that differ under one name are all left out, since readers would differ in which one they mean.
-fn unambiguous(found: Vec<(usize, JwtAuthority)>, ignored: &mut Vec<(usize, IgnoredKey)>) -> Vec<JwtAuthority> {
+fn unambiguous(found: Vec<(usize, JwtAuthority)>, ignored: &mut IgnoredKeys) -> Vec<JwtAuthority> {
     let mut kept: Vec<(usize, JwtAuthority)> = Vec::new();
     let mut ambiguous = BTreeSet::new();
     for (index, authority) in found {

@@ -36,7 +36,7 @@ fn ec(kid: &str) -> Value {
 /// An RSA key as a JWK for tokens.
 fn rsa(kid: &str, bits: usize) -> Value {
     let mut modulus = vec![0xc5; bits.div_ceil(8)];
-    if bits % 8 != 0 {
+    if !bits.is_multiple_of(8) {
         modulus[0] = 0xff >> (8 - bits % 8);
     }
     json!({"kty": "RSA", "use": "jwt-svid", "kid": kid, "n": URL_SAFE_NO_PAD.encode(modulus), "e": "AQAB"})

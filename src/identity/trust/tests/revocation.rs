@@ -187,14 +187,14 @@ fn a_list_that_the_authority_did_not_sign_does_not_count_and_is_told() {
     let (ca, stranger) = (ca("prod.test"), ca("prod.test"));
     let minted = mint(&ca, "spiffe://prod.test/a");
     let forged = stranger.crl(&list(9, &[svid(&minted).serial()])).unwrap();
-    let with = bundle("prod.test", &[&ca]).with_crls(&crls(&[forged.clone()]), None);
+    let with = bundle("prod.test", &[&ca]).with_crls(&crls(std::slice::from_ref(&forged)), None);
     assert_eq!(with.crl_faults().iter().map(CrlFault::rule).collect::<Vec<_>>(), ["crl-signature"]);
     assert_eq!((with.crls().len(), verify(&set([with]), &minted)), (0, Ok(())));
 
     // What it would have replaced stays in force: a list cannot be got rid of by one that nobody signed.
     let revoking =
         bundle("prod.test", &[&ca]).with_crls(&crls(&[ca.crl(&list(1, &[svid(&minted).serial()])).unwrap()]), None);
-    let with = bundle("prod.test", &[&ca]).with_crls(&crls(&[forged.clone()]), Some(&revoking));
+    let with = bundle("prod.test", &[&ca]).with_crls(&crls(std::slice::from_ref(&forged)), Some(&revoking));
     assert_eq!(with.crl_faults().len(), 1);
     assert_eq!(verify(&set([with.clone()]), &minted), Err("revoked"));
     let again = bundle("prod.test", &[&ca]).with_crls(&crls(&[forged]), Some(&with));
@@ -312,9 +312,8 @@ fn a_changed_list_is_not_signed_any_more() {
     let minted = mint(&ca, "spiffe://prod.test/a");
     let serial = svid(&minted);
     let good = ca.crl(&list(1, &[serial.serial()])).unwrap();
-    let raw: Vec<u8> = (0..serial.serial().len() / 2)
-        .map(|at| u8::from_str_radix(&serial.serial()[2 * at..2 * at + 2], 16).unwrap())
-        .collect();
+    let digits: Vec<u32> = serial.serial().chars().map(|digit| digit.to_digit(16).unwrap()).collect();
+    let raw: Vec<u8> = digits.chunks(2).map(|pair| u8::try_from(pair[0] << 4 | pair[1]).unwrap()).collect();
     let at = good.windows(raw.len()).position(|window| window == raw).unwrap();
     let mut changed = good;
     changed[at + 3] ^= 1;
