@@ -2,7 +2,10 @@
 
 mod asked;
 mod cases;
+mod cedar_tests;
+mod coverage;
 mod explain;
+mod junit;
 mod policy_test;
 mod question;
 mod records;
@@ -10,8 +13,10 @@ mod replay;
 mod suggest;
 
 pub use cases::{Case, CaseErrors, Cases, Expected};
+pub use coverage::UntestedClause;
 pub use explain::{Explained, Explanation, explain, explain_operations};
-pub use policy_test::{CaseResult, PolicyTest, PolicyTestError, Untested, test_directory};
+pub use junit::junit;
+pub use policy_test::{CaseResult, PolicyTest, PolicyTestError, Untested, test_cedar_file, test_directory};
 pub use question::Question;
 pub use records::{Recorded, RecordsError, find_record};
 pub use replay::{Replay, ReplayFlip, replay};

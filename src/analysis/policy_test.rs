@@ -8,7 +8,9 @@ use thiserror::Error;
 
 use super::asked::AskedOf;
 use super::cases::{Case, CaseErrors, Cases, Expected};
-use crate::policy::{Decision, Outcome, PolicyErrors, PolicyGeneration, PolicyProblem, worst};
+use super::cedar_tests;
+use super::coverage::{Coverage, UntestedClause};
+use crate::policy::{Decision, Outcome, PolicyErrors, PolicyGeneration, PolicyProblem, PolicySource, worst};
 
 /// How the cases of one directory came out.
 #[derive(Debug)]
@@ -19,6 +21,8 @@ pub struct PolicyTest {
     pub results: Vec<CaseResult>,
     /// Policies that no case with an allowed outcome is about, or none with a denied one.
     pub untested: Vec<Untested>,
+    /// Clauses of conditions that no case shows from both sides.
+    pub untested_clauses: Vec<UntestedClause>,
     /// What is odd about the policies.
     pub warnings: Vec<PolicyProblem>,
 }
@@ -70,6 +74,25 @@ impl CaseResult {
     }
 }
 
+impl CaseResult {
+    /// `forbidden by raw-is-never-deleted`: what must come out.
+    #[must_use]
+    pub fn expected_text(&self) -> String {
+        said(self.expected.outcome, self.expected.by.as_deref().unwrap_or_default())
+    }
+
+    /// What did come out, and what went wrong.
+    #[must_use]
+    pub fn outcome_text(&self) -> String {
+        let why = self.error.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
+        said(self.outcome, &self.by) + &why
+    }
+}
+
+fn said(outcome: Outcome, by: &[String]) -> String {
+    if by.is_empty() { outcome.to_string() } else { format!("{outcome} by {}", by.join(", ")) }
+}
+
 impl PolicyTest {
     /// Whether every case came out as it must.
     #[must_use]
@@ -84,25 +107,42 @@ impl PolicyTest {
 /// The policies do not load, or the cases cannot be read.
 pub fn test_directory(directory: &Path) -> Result<PolicyTest, PolicyTestError> {
     let cases = Cases::read(directory)?;
-    let policies = PolicyGeneration::load(&cases.source, 1)?;
+    run(&cases.source, &directory.join(super::cases::FILE), &cases.cases)
+}
+
+/// Loads the policies of `source` and asks them the tests of a file of Cedar's own command line (`cedar run-tests`).
+///
+/// # Errors
+/// As [`test_directory`].
+pub fn test_cedar_file(source: &PolicySource, file: &Path) -> Result<PolicyTest, PolicyTestError> {
+    run(source, file, &cedar_tests::read(file)?)
+}
+
+fn run(source: &PolicySource, file: &Path, cases: &[Case]) -> Result<PolicyTest, PolicyTestError> {
+    let policies = PolicyGeneration::load(source, 1)?;
     let mut results = Vec::new();
     let mut faults = Vec::new();
-    for case in &cases.cases {
-        match ask(&policies, case) {
+    let mut coverage = Coverage::default();
+    for case in cases {
+        match ask(&policies, case, &mut coverage) {
             Ok(result) => results.push(result),
-            Err(fault) => {
-                faults.push(format!("{}:{}: {fault}", directory.join(super::cases::FILE).display(), case.line))
-            }
+            Err(fault) => faults.push(format!("{}:{}: {fault}", file.display(), case.line)),
         }
     }
     if !faults.is_empty() {
         return Err(CaseErrors::Cases(faults).into());
     }
-    let untested = untested(&policies, &cases.cases, &results);
-    Ok(PolicyTest { directory: directory.to_owned(), results, untested, warnings: policies.warnings().to_vec() })
+    let untested = untested(&policies, cases, &results);
+    Ok(PolicyTest {
+        directory: source.directory.clone(),
+        results,
+        untested,
+        untested_clauses: coverage.untested(),
+        warnings: policies.warnings().to_vec(),
+    })
 }
 
-fn ask(policies: &PolicyGeneration, case: &Case) -> Result<CaseResult, String> {
+fn ask(policies: &PolicyGeneration, case: &Case, coverage: &mut Coverage) -> Result<CaseResult, String> {
     for id in case.about.iter().chain(case.expected.by.iter().flatten()) {
         if !policies.policies().iter().any(|policy| *policy.id == **id) {
             return Err(format!("there is no policy `{id}`"));
@@ -111,7 +151,12 @@ fn ask(policies: &PolicyGeneration, case: &Case) -> Result<CaseResult, String> {
     let principal = policies.principal(&case.principal);
     let AskedOf { facts, operations } = case.question.asked(policies.headers_read())?;
     let decisions: Vec<Decision> = match operations {
-        Ok(operations) => operations.iter().map(|operation| policies.decide(&principal, operation, &facts)).collect(),
+        Ok(operations) => {
+            for operation in operations.iter() {
+                coverage.add(&policies.trace(&case.principal, operation, &facts)?);
+            }
+            operations.iter().map(|operation| policies.decide(&principal, operation, &facts)).collect()
+        }
         Err(refusal) => {
             vec![Decision { outcome: Outcome::Refused, policies: Vec::new(), error: Some(refusal), lasts: false }]
         }

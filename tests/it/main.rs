@@ -26,6 +26,7 @@ mod policy_explain;
 mod policy_life;
 mod policy_replay;
 mod policy_shadow;
+mod policy_tools;
 mod postgres_attacks;
 mod postgres_bounds;
 mod postgres_clients;

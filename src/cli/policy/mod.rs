@@ -1,9 +1,11 @@
 //! `portcullis policy`: policy directories are validated and tested.
 
 mod explain;
+mod format;
 mod plan;
 mod recorded;
 mod sql;
+mod test;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -12,8 +14,6 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 
 use super::{FAILURE, colour};
-
-use crate::analysis::{CaseResult, PolicyTest, PolicyTestError, test_directory};
 use crate::app::policy_source;
 use crate::config::{Config, Overrides};
 use crate::policy::{PolicyGeneration, PolicyProblem, PolicySource, Severity, render_problems};
@@ -36,7 +36,9 @@ enum PolicyCommand {
     /// Say everything that is wrong with a policy directory
     Validate(ValidateArgs),
     /// Ask policy directories the cases beside them (cases.yaml)
-    Test(TestArgs),
+    Test(test::TestArgs),
+    /// Write *.cedar files as Cedar's own formatter does
+    Format(format::FormatArgs),
     /// Say why a question is answered as it is: 0 allowed, 2 denied
     Explain(Box<explain::ExplainArgs>),
     /// Say what other policies would change: 0 nobody may do more, 2 somebody may
@@ -89,16 +91,6 @@ impl SourceArgs {
     }
 }
 
-#[derive(Debug, Args)]
-struct TestArgs {
-    /// Directories; those below them that have cases.yaml are tested
-    #[arg(value_name = "DIR", default_value = ".")]
-    directories: Vec<PathBuf>,
-    /// Text for people, or JSON
-    #[arg(long, value_enum, default_value_t)]
-    output: Output,
-}
-
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 enum Output {
     #[default]
@@ -110,7 +102,8 @@ enum Output {
 pub(super) fn run(arguments: &PolicyArgs) -> ExitCode {
     match &arguments.command {
         PolicyCommand::Validate(arguments) => validate(arguments),
-        PolicyCommand::Test(arguments) => test(arguments),
+        PolicyCommand::Test(arguments) => test::run(arguments),
+        PolicyCommand::Format(arguments) => format::run(arguments),
         PolicyCommand::Explain(arguments) => explain::run(arguments),
         PolicyCommand::Plan(arguments) => plan::run(arguments),
         PolicyCommand::Replay(arguments) => recorded::run_replay(arguments),
@@ -154,92 +147,6 @@ fn validate(arguments: &ValidateArgs) -> ExitCode {
         (Output::Text, Err(errors)) => eprint!("{}", errors.render(colour())),
     }
     if loaded.is_ok() { ExitCode::SUCCESS } else { ExitCode::from(INVALID_POLICY) }
-}
-
-fn test(arguments: &TestArgs) -> ExitCode {
-    let mut directories = Vec::new();
-    for directory in &arguments.directories {
-        find(directory, &mut directories);
-    }
-    if directories.is_empty() {
-        eprintln!("portcullis: there is no cases.yaml in or below the given directories");
-        return ExitCode::from(FAILURE);
-    }
-    let mut code = 0;
-    let mut reports = Vec::new();
-    for directory in &directories {
-        match test_directory(directory) {
-            Ok(test) => {
-                if !test.passed() {
-                    code = code.max(FAILURE);
-                }
-                reports.push(report(&test, arguments.output));
-            }
-            Err(error) => {
-                code = code.max(if matches!(error, PolicyTestError::Policies(_)) { INVALID_POLICY } else { FAILURE });
-                match &error {
-                    PolicyTestError::Policies(errors) => eprint!("{}", errors.render(colour())),
-                    PolicyTestError::Cases(errors) => eprintln!("{errors}"),
-                }
-                reports.push(json!({"directory": directory, "error": error.to_string()}));
-            }
-        }
-    }
-    if arguments.output == Output::Json {
-        println!("{}", json!(reports));
-    }
-    ExitCode::from(code)
-}
-
-/// The directories with cases, in order.
-fn find(directory: &Path, found: &mut Vec<PathBuf>) {
-    if directory.join("cases.yaml").is_file() {
-        found.push(directory.to_owned());
-    }
-    let mut below: Vec<PathBuf> = std::fs::read_dir(directory)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|path| path.is_dir())
-        .collect();
-    below.sort();
-    below.iter().for_each(|directory| find(directory, found));
-}
-
-fn report(test: &PolicyTest, output: Output) -> serde_json::Value {
-    if output == Output::Text {
-        println!("{}", test.directory.display());
-        eprint!("{}", render_problems(&test.warnings, colour()));
-        for result in &test.results {
-            println!("  {} {}", if result.passed() { "ok  " } else { "FAIL" }, result.name);
-            if !result.passed() {
-                println!("       line {}: expected {}, got {}", result.line, said(result, true), said(result, false));
-            }
-        }
-        for untested in &test.untested {
-            println!("  note no case shows what `{}` has {}", untested.policy, untested.side);
-        }
-        let passed = test.results.iter().filter(|result| result.passed()).count();
-        println!("  {passed} of {} cases passed", test.results.len());
-    }
-    let results = test.results.iter().map(|result| {
-        json!({"name": result.name, "line": result.line, "passed": result.passed(), "expected": result.expected.outcome.as_str(),
-               "outcome": result.outcome.as_str(), "by": result.by, "error": result.error})
-    });
-    let untested = test.untested.iter().map(|untested| json!({"policy": untested.policy, "side": untested.side}));
-    json!({"directory": test.directory, "passed": test.passed(), "cases": results.collect::<Vec<_>>(), "untested": untested.collect::<Vec<_>>()})
-}
-
-/// `forbidden by raw-is-never-deleted`
-fn said(result: &CaseResult, expected: bool) -> String {
-    let (outcome, by) = match expected {
-        true => (result.expected.outcome, result.expected.by.clone().unwrap_or_default()),
-        false => (result.outcome, result.by.clone()),
-    };
-    let by = if by.is_empty() { String::new() } else { format!(" by {}", by.join(", ")) };
-    let why = result.error.as_ref().filter(|_| !expected).map(|why| format!(" ({why})")).unwrap_or_default();
-    format!("{outcome}{by}{why}")
 }
 
 fn problem_json(problem: &PolicyProblem) -> serde_json::Value {
