@@ -252,8 +252,8 @@ async fn control(
     tracing::info!(left = drained.left, "drained");
     reloading.abort();
     announcing.abort();
-    following.iter().for_each(tokio::task::JoinHandle::abort);
     federating.abort_all();
+    following.iter().for_each(tokio::task::JoinHandle::abort);
     upkeep.abort();
     doors.abort();
     Ok(())

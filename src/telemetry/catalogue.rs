@@ -53,11 +53,11 @@ pub(super) const SVID_OVERDUE: &str = "portcullis_svid_rotation_overdue";
 pub(super) const SVID_ROTATION: &str = "portcullis_svid_rotation_total";
 pub(super) const SVID_LAST_ROTATION: &str = "portcullis_svid_last_rotation_timestamp_seconds";
 pub(super) const TRUST_BUNDLE_EXPIRY: &str = "portcullis_trust_bundle_expiry_timestamp_seconds";
-pub(super) const IDENTITY_SOURCE_UP: &str = "portcullis_identity_source_up";
-pub(super) const IDENTITY_SOURCE_FAILURES: &str = "portcullis_identity_source_failures_total";
 pub(super) const CRL_EXPIRY: &str = "portcullis_crl_expiry_timestamp_seconds";
 pub(super) const FEDERATION_REFRESH: &str = "portcullis_federation_refresh_total";
 pub(super) const FEDERATION_LAST_REFRESH: &str = "portcullis_federation_last_refresh_timestamp_seconds";
+pub(super) const IDENTITY_SOURCE_UP: &str = "portcullis_identity_source_up";
+pub(super) const IDENTITY_SOURCE_FAILURES: &str = "portcullis_identity_source_failures_total";
 pub(super) const CONNECTIONS: &str = "portcullis_connections";
 pub(super) const CONNECTIONS_TOTAL: &str = "portcullis_connections_total";
 pub(super) const CONNECTIONS_REFUSED: &str = "portcullis_connections_refused_total";
@@ -123,18 +123,6 @@ pub const CATALOGUE: &[Described] = &[
         "When the first and the last authority of a trust domain's bundle expire.",
     ),
     gauge(
-        IDENTITY_SOURCE_UP,
-        &["source"],
-        None,
-        "1 while the source of our identity answers and what it said last is in force, else 0.",
-    ),
-    counter(
-        IDENTITY_SOURCE_FAILURES,
-        &["source", "reason"],
-        None,
-        "Attempts and updates that gave us nothing to use, by reason.",
-    ),
-    gauge(
         CRL_EXPIRY,
         &["trust_domain", "issuer"],
         Some(Unit::Seconds),
@@ -151,6 +139,18 @@ pub const CATALOGUE: &[Described] = &[
         &["trust_domain"],
         Some(Unit::Seconds),
         "When a bundle endpoint last answered with a good bundle.",
+    ),
+    gauge(
+        IDENTITY_SOURCE_UP,
+        &["source"],
+        None,
+        "1 while the source of our identity answers and what it said last is in force, else 0.",
+    ),
+    counter(
+        IDENTITY_SOURCE_FAILURES,
+        &["source", "reason"],
+        None,
+        "Attempts and updates that gave us nothing to use, by reason.",
     ),
     gauge(CONNECTIONS, &["listener", "direction", "state"], None, "Connections now, by what they are doing."),
     counter(CONNECTIONS_TOTAL, &["listener", "direction"], None, "Connections accepted."),

@@ -60,9 +60,9 @@ impl World {
             policy: String::new(),
             doors: [String::new(), String::new()],
             arguments: Vec::new(),
+            identity_keys: String::new(),
             identity: None,
             environment: Vec::new(),
-            identity_keys: String::new(),
         }
     }
 
@@ -125,11 +125,11 @@ pub(crate) struct SidecarPlan {
     /// Further keys of `health` and of `admin`.
     doors: [String; 2],
     arguments: Vec<String>,
+    /// Further keys of `identity`.
+    identity_keys: String,
     /// In place of the files.
     identity: Option<String>,
     environment: Vec<(String, String)>,
-    /// Further keys of `identity`.
-    identity_keys: String,
 }
 
 #[derive(Debug)]
@@ -210,6 +210,12 @@ impl SidecarPlan {
         self
     }
 
+    /// Further YAML lines of `identity`.
+    pub(crate) fn identity_keys(mut self, yaml: &str) -> Self {
+        yaml.lines().for_each(|line| self.identity_keys.push_str(&format!("  {line}\n")));
+        self
+    }
+
     /// The `identity` section, in place of files in the sidecar's folder.
     pub(crate) fn identity(mut self, yaml: &str) -> Self {
         self.identity = Some(yaml.to_owned());
@@ -219,12 +225,6 @@ impl SidecarPlan {
     /// A variable of the process' environment.
     pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
-        self
-    }
-
-    /// Further YAML lines of `identity`.
-    pub(crate) fn identity_keys(mut self, yaml: &str) -> Self {
-        yaml.lines().for_each(|line| self.identity_keys.push_str(&format!("  {line}\n")));
         self
     }
 
