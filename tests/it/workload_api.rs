@@ -449,6 +449,25 @@ async fn an_update_that_does_not_stand_up_leaves_the_last_good_one() {
     service.stop().await;
 }
 
+#[tokio::test]
+async fn an_svid_whose_time_has_not_come_is_in_force_as_soon_as_it_has() {
+    let scene = Scene::new();
+    let svid = scene.svid();
+    let agent = Agent::start(&scene.socket, scene.entry(&svid));
+    let identity = format!("source: workload_api\naddress: {}", agent.address());
+    let plan = scene.world.sidecar("service").policies(ALLOW_ALL).identity(&identity).yaml("reload_interval: 100ms");
+    let service = plan.inbound("endpoint", "http", &scene.upstream.url(), "").start().await;
+    let soon = time::OffsetDateTime::now_utc() + time::Duration::seconds(5);
+    let early = scene.world.ca.issue_with(SERVICE, |params| params.not_before = soon);
+    agent.offer(scene.entry(&early));
+    until_metric(&service, FAILURES, &["reason=\"bad_update\""], |count| count == 1.0).await;
+    assert_eq!(service.metric(UP, OURS).await, 0.0);
+    serving(&service, &svid).await;
+    serving(&service, &early).await;
+    until_metric(&service, UP, OURS, |up| up == 1.0).await;
+    service.stop().await;
+}
+
 // ----------------------------------------------------------------------------------------------------------------- JWT-SVIDs
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use thiserror::Error;
 use tokio::sync::watch;
 
 use super::{Brought, GenerationError, Own, Part, PartHealth, X509Generation, X509Source};
-use crate::identity::{BundleError, Clock, Denied, TrustBundle, TrustBundleSet, TrustDomain};
+use crate::identity::{BundleError, Clock, Crls, Denied, TrustBundle, TrustBundleSet, TrustDomain};
 
 /// The [`X509Source`] of the process: joins what the parts bring into generations.
 ///
@@ -211,7 +211,12 @@ impl IdentityStore {
     }
 
     fn bundles(&self, held: &BTreeMap<Part, Brought>) -> Result<TrustBundleSet, StoreError> {
-        let mut crls: BTreeMap<_, _> = held.values().flat_map(|brought| &brought.crls).collect();
+        let mut crls: BTreeMap<&TrustDomain, Crls> = BTreeMap::new();
+        for (trust_domain, brought) in held.values().flat_map(|brought| &brought.crls) {
+            // Lists of files and of the agent hold beside each other: none of them may hide what another revokes.
+            let joined = crls.remove(trust_domain).map_or_else(|| brought.clone(), |earlier| earlier.joined(brought));
+            crls.insert(trust_domain, joined);
+        }
         let mut bundles: BTreeMap<&TrustDomain, (&Part, TrustBundle)> = BTreeMap::new();
         let current = self.current.load();
         for (part, brought) in held {
@@ -220,7 +225,7 @@ impl IdentityStore {
                 let complete = match crls.remove(trust_domain) {
                     Some(crls) => {
                         let in_force = current.as_ref().and_then(|own| own.bundles.bundle(trust_domain.as_str()));
-                        bundle.clone().with_crls(crls, in_force)
+                        bundle.clone().with_crls(&crls, in_force)
                     }
                     None => bundle.clone(),
                 };

@@ -139,6 +139,13 @@ impl Crls {
         Ok(())
     }
 
+    /// The same, with the lists of `other` beside its own.
+    #[must_use]
+    pub fn joined(mut self, other: &Self) -> Self {
+        self.lists.extend(other.lists.iter().cloned());
+        self
+    }
+
     /// The lists.
     #[must_use]
     pub fn lists(&self) -> &[Crl] {

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::{IdentityStore, Part, Reloaded, X509Source as _};
+use super::{IdentityStore, Part, PartHealth, Reloaded, X509Source as _};
 use crate::identity::workload_api::WorkloadApiAddress;
 use crate::identity::{JwtAuthority, OnExpiredCrl, SpiffeId, TrustDomain};
 use crate::telemetry::IdentitySourceMetrics;
@@ -98,7 +98,7 @@ impl WorkloadApiSource {
     /// # Cancel safety
     /// Dropping the future leaves the store as it is.
     pub async fn run(&self) {
-        tokio::join!(self.keep_x509(), self.keep_jwt());
+        tokio::join!(self.keep_x509(), self.keep_jwt(), self.notice_second_thoughts());
     }
 
     async fn keep_x509(&self) {
@@ -147,6 +147,18 @@ impl WorkloadApiSource {
                 }
                 // Workload API 4.5: report an error and discard the message.
                 Err(source) => self.failed(&WorkloadApiError::Update { address: self.plan.address.clone(), source }),
+            }
+        }
+    }
+
+    /// The store tries again what it refused, such as an SVID whose time had not come, and we are not asked.
+    async fn notice_second_thoughts(&self) {
+        let mut changed = self.store.changed();
+        while changed.changed().await.is_ok() {
+            let health = self.store.health();
+            let is_well = |health: &PartHealth| health.part == Part::WorkloadApi && health.standing().is_none();
+            if self.store.current().is_some() && health.iter().any(is_well) {
+                self.is_well();
             }
         }
     }
