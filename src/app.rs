@@ -3,7 +3,9 @@
 //! The main thread runs what is not the data path: signals, reloads, health and admin. Each data-path thread has its own
 //! runtime, its own end of every listening socket and its own upstream connections, so requests never cross threads.
 
+use std::collections::BTreeMap;
 use std::io;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -20,10 +22,12 @@ use crate::config::{Config, Direction, ListenerConfig, LogFormat, ProtocolConfig
 use crate::drain::{self, DrainTrigger, DrainWatch};
 use crate::enforce::{Denials, EnforcementPoint, Flips};
 use crate::federation::Relationship;
-use crate::identity::{FileSource, IdentityStore, SourceError, TrustBundle, WorkloadApiSource, X509Source};
+use crate::identity::{
+    Clock, FileSource, IdentityStore, JwksFileError, SourceError, TrustBundle, WorkloadApiSource, X509Source,
+};
 use crate::listener::{BindError, Bound, Listener, Served, Slots, accept};
 use crate::policy::{PolicyErrors, PolicySource, PolicyStore};
-use crate::protocol::http::{HttpListener, Speaks};
+use crate::protocol::http::{HttpListener, Speaks, Tokens};
 use crate::protocol::postgres::{CancelKeys, PostgresListener};
 use crate::protocol::tcp::RelayListener;
 use crate::telemetry::logs;
@@ -37,8 +41,11 @@ use crate::upstream::{StreamUpstream, Upstream, UpstreamOptions};
 mod identity;
 mod reload;
 mod status;
+pub(crate) mod tokens;
+mod watch;
 
 pub(crate) use identity::{identity_store, workload_api};
+use tokens::TokenKeys;
 
 /// How often idle upstream connections are looked through.
 const RETIRE_EVERY: Duration = Duration::from_secs(10);
@@ -49,6 +56,9 @@ pub enum StartError {
     /// Our SVID or the trust bundles cannot be used.
     #[error("identity: {0}")]
     Identity(#[from] SourceError),
+    /// The keys of a token issuer cannot be used.
+    #[error("token: {0}")]
+    TokenKeys(#[from] JwksFileError),
     /// The policies cannot be used.
     #[error("policy: {0}")]
     Policy(PolicyErrors),
@@ -98,6 +108,7 @@ struct Shared {
     /// The number of the generation that the log has been told of.
     announced: Mutex<Option<u64>>,
     policies: Arc<PolicyStore>,
+    token_keys: Arc<TokenKeys>,
     audit: Arc<Audit>,
     flips: Arc<Flips>,
     denials: Arc<Denials>,
@@ -110,7 +121,10 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Faults {
     identity: Option<String>,
+    /// Identity files were no good at one look. Somebody may be in the middle of writing them.
+    is_identity_suspect: bool,
     policies: Option<String>,
+    token_keys: BTreeMap<PathBuf, String>,
     /// What is wrong with the trust in force.
     trust: Vec<String>,
 }
@@ -123,6 +137,7 @@ struct Prepared {
     point: Arc<EnforcementPoint>,
     slots: Arc<Slots>,
     cancels: Arc<CancelKeys>,
+    token_keys: Arc<TokenKeys>,
 }
 
 impl App {
@@ -141,12 +156,13 @@ impl App {
         let (identity, files) = identity_store(&config);
         let missing = identity::start(&files)?;
         let policies = Arc::new(PolicyStore::open(policy_source(&config)).map_err(StartError::Policy)?);
+        let token_keys = Arc::new(TokenKeys::open(&config)?);
         let audit = Arc::new(Audit::open(&config.audit)?);
         let told = <(Arc<Flips>, Arc<Denials>)>::default();
         let bound = config
             .listeners
             .iter()
-            .map(|listener| Prepared::bind(listener, &config, &policies, &audit, &told).map(Arc::new))
+            .map(|listener| Prepared::bind(listener, &config, (&policies, &token_keys), &audit, &told).map(Arc::new))
             .collect::<Result<Vec<_>, _>>()?;
         let admin = AdminServer::bind(config.health.as_ref(), &config.admin)?;
         let shared = Arc::new(Shared {
@@ -155,6 +171,7 @@ impl App {
             identity,
             files,
             policies,
+            token_keys,
             audit,
             flips: told.0,
             denials: told.1,
@@ -307,7 +324,7 @@ impl Prepared {
     fn bind(
         listener: &ListenerConfig,
         config: &Config,
-        policies: &Arc<PolicyStore>,
+        (policies, token_keys): (&Arc<PolicyStore>, &Arc<TokenKeys>),
         audit: &Arc<Audit>,
         told: &(Arc<Flips>, Arc<Denials>),
     ) -> Result<Self, StartError> {
@@ -326,15 +343,21 @@ impl Prepared {
             denials: Arc::clone(&told.1),
         });
         let slots = Slots::new(listener.limits.connections, listener.limits.connections_per_workload);
-        Ok(Self { config: listener.clone(), socket, point, slots, cancels: Arc::default() })
+        let token_keys = Arc::clone(token_keys);
+        Ok(Self { config: listener.clone(), socket, point, slots, cancels: Arc::default(), token_keys })
     }
 
     fn on_this_thread(&self, config: &Config, source: Arc<dyn X509Source>) -> Listener {
         let listener = &self.config;
         let options = UpstreamOptions { listener, source: &source, metrics: &self.point.metrics };
         let point = || Arc::clone(&self.point);
+        let tokens = || {
+            let config = listener.protocol.token()?;
+            Some(Tokens::new(config, self.token_keys.rules(config), Arc::clone(&source), Clock::system()))
+        };
         let http = |speaks| {
-            Served::Http(Arc::new(HttpListener::new(listener, speaks, point(), Arc::new(Upstream::new(&options)))))
+            let upstream = Arc::new(Upstream::new(&options));
+            Served::Http(Arc::new(HttpListener::new(listener, speaks, tokens(), point(), upstream)))
         };
         let (served, alpn): (_, &[&[u8]]) = match &listener.protocol {
             ProtocolConfig::Http(config) => (http(Speaks::Http(config.clone())), &[b"h2", b"http/1.1"]),

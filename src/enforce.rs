@@ -9,6 +9,7 @@ mod answer;
 mod denials;
 mod exchange;
 mod flips;
+mod token;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,6 +20,7 @@ use crate::audit::{
     Audit, AuditError, DecisionId, Gathered, Kind, OperationRecord, Record, SqlRecord, TrialRecord, new_decision_id,
 };
 use crate::config::{Direction, OnAuditFailure};
+use crate::identity::Token;
 use crate::mapping::{Context, Operations, Value};
 use crate::policy::{Outcome, PolicyGeneration, PolicyStore, Principal, Trial, worst};
 use crate::telemetry::ListenerMetrics;
@@ -132,7 +134,7 @@ impl EnforcementPoint {
     ) -> Result<Permit, Denied> {
         let deciding = Instant::now();
         let time = SystemTime::now();
-        let answer = Arc::new(self.ask(generation, asker, operations.into(), time));
+        let answer = Arc::new(self.ask(generation, asker, operations.into(), time, exchange.token.as_deref()));
         self.entered(asker, exchange, answer, time, deciding.elapsed())
     }
 
@@ -148,13 +150,17 @@ impl EnforcementPoint {
         exchange: Exchange,
         operations: &Arc<Operations>,
     ) -> Result<Permit, Denied> {
+        if exchange.token.is_some() {
+            // Answers are remembered by what is asked, and the token is a part of that.
+            return self.enforce(generation, asker, exchange, Arc::clone(operations));
+        }
         let time = SystemTime::now();
         let known = asker.answers().find(operations, &generation).map(Arc::clone);
         if let Some(answer) = known {
             return self.entered(asker, exchange, answer, time, Duration::ZERO);
         }
         let deciding = Instant::now();
-        let answer = Arc::new(self.ask(generation, asker, Arc::clone(operations), time));
+        let answer = Arc::new(self.ask(generation, asker, Arc::clone(operations), time, None));
         asker.answers().keep(&answer);
         self.entered(asker, exchange, answer, time, deciding.elapsed())
     }
@@ -165,9 +171,14 @@ impl EnforcementPoint {
         asker: &Asker,
         operations: Arc<Operations>,
         time: SystemTime,
+        token: Option<&Token>,
     ) -> Answer {
         let principal = asker.principal(&generation);
-        Answer::of(generation, &principal, operations, self.facts(asker, time))
+        let mut facts = self.facts(asker, time);
+        if let Some(token) = token {
+            facts.set("token", token::value(token, generation.claims_read()));
+        }
+        Answer::of(generation, &principal, operations, facts)
     }
 
     fn entered(
@@ -298,8 +309,25 @@ impl EnforcementPoint {
     /// Records that a peer broke the protocol on its connection in a way that no request can be told from: there is nobody to
     /// answer, and nothing that was decided.
     pub fn record_broken(&self, asker: &Asker, rule: &'static str, message: &str) {
+        let record = self.connection_record(asker, Outcome::Refused, rule);
+        if let Err(error) = self.audit.write(&Record { error: Some(message), ..record }) {
+            tracing::error!(%error, rule, "a broken request has no record");
+        }
+    }
+
+    /// Records that a connection came to cancel a statement and is passed on: which session it is for, and whether that may be, only its other
+    /// end can tell.
+    ///
+    /// # Errors
+    /// The record could not be written.
+    pub fn record_cancel(&self, asker: &Asker) -> Result<(), AuditError> {
+        let record = self.connection_record(asker, Outcome::Allowed, "cancel");
+        self.bearable(self.audit.write(&Record { upstream: Some(&self.upstream), ..record }))
+    }
+
+    fn connection_record<'a>(&'a self, asker: &'a Asker, outcome: Outcome, rule: &'static str) -> Record<'a> {
         let svid = asker.peer.svid();
-        let written = self.audit.write(&Record {
+        Record {
             direction: self.direction.as_str(),
             protocol: self.protocol,
             listener: &self.listener,
@@ -308,11 +336,7 @@ impl EnforcementPoint {
             peer_certificate_serial: Some(svid.serial()),
             peer_address: asker.address_text.as_deref().or(Some("unix")),
             reason: Some(rule),
-            error: Some(message),
-            ..Record::new(Kind::Connection, new_decision_id(), Outcome::Refused.as_str())
-        });
-        if let Err(error) = written {
-            tracing::error!(%error, rule, "a broken request has no record");
+            ..Record::new(Kind::Connection, new_decision_id(), outcome.as_str())
         }
     }
 
@@ -498,6 +522,8 @@ impl Entry {
             shadow: &trials,
             peer_certificate_sha256: Some(svid.sha256()),
             peer_certificate_serial: Some(svid.serial()),
+            token_issuer: self.exchange.token.as_deref().map(Token::issuer),
+            token_subject: self.exchange.token.as_deref().map(Token::subject),
             peer_address: self.asker.address_text.as_deref().or(Some("unix")),
             action: deciding.map(|(operation, _)| operation.action.as_str()),
             resource: deciding.map(|(operation, _)| &operation.resource),

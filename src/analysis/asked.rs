@@ -12,10 +12,12 @@ use super::question::{Question, Texts};
 use crate::config::{HttpConfig, Limits, S3Config, nearest};
 use crate::mapping::head::{HeadRules, judge};
 use crate::mapping::s3::{self, Asked};
-use crate::mapping::{Action, Context, HeadersRead, Operation, Operations, Resource, Value, http as http_mapping, sql};
+use crate::mapping::{
+    Action, Context, Operation, Operations, Resource, Tags, TagsRead, Value, http as http_mapping, sql,
+};
 
 /// The context attributes that all questions share.
-const FACTS: [&str; 4] = ["now", "sourceIp", "direction", "tls"];
+const FACTS: [&str; 5] = ["now", "sourceIp", "direction", "tls", "token"];
 /// The others.
 const OWN: [&str; 28] = [
     "host",
@@ -59,7 +61,7 @@ pub(super) struct AskedOf {
 impl Question {
     /// # Errors
     /// The case is not written as one.
-    pub(super) fn asked(&self, reads: &HeadersRead) -> Result<AskedOf, String> {
+    pub(super) fn asked(&self, reads: &TagsRead) -> Result<AskedOf, String> {
         let mut facts = context(&self.context, &FACTS)?;
         if facts.get("now").is_none() {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
@@ -95,7 +97,7 @@ impl Question {
     }
 
     /// `GET s3://ENDPOINT/BUCKET/KEY?QUERY` or `POST http://ENDPOINT/PATH`.
-    fn map(&self, request: &str, reads: &HeadersRead) -> Result<Result<Operations, String>, String> {
+    fn map(&self, request: &str, reads: &TagsRead) -> Result<Result<Operations, String>, String> {
         let (method, url) =
             request.split_once(' ').ok_or("`request` is `METHOD s3://ENDPOINT/…` or `METHOD http://ENDPOINT/…`")?;
         let (scheme, rest) = url.split_once("://").ok_or("`request` has no `s3://` or `http://`")?;
@@ -313,12 +315,8 @@ fn value(name: &str, json: &Json) -> Option<Value> {
             ("version", json.get("version")?.as_str()?.into()),
             ("certificateExpiry", Value::Datetime(millis(json.get("certificateExpiry")?)?)),
         ]),
-        "headers" => Value::Headers(
-            json.as_object()?
-                .iter()
-                .map(|(name, values)| Some((name.as_str().into(), strings(values)?)))
-                .collect::<Option<_>>()?,
-        ),
+        "headers" => Value::Headers(tags(json)?),
+        "token" => token(json.as_object()?)?,
         "columns" | "base" | "options" | "publication" => Value::Strings(strings(json)?),
         _ => match json {
             Json::Bool(value) => Value::Bool(*value),
@@ -328,6 +326,32 @@ fn value(name: &str, json: &Json) -> Option<Value> {
         },
     })
 }
+
+fn tags(json: &Json) -> Option<Tags> {
+    let tags = json.as_object()?.iter();
+    tags.map(|(name, values)| Some((name.as_str().into(), strings(values)?))).collect()
+}
+
+/// A token, of which a case says at least `iss` and `sub`: a listener has verified it.
+fn token(json: &Map<String, Json>) -> Option<Value> {
+    const FIELDS: [&str; 7] = ["iss", "sub", "aud", "amr", "scope", "expires", "claims"];
+    if json.keys().any(|name| !FIELDS.contains(&name.as_str())) {
+        return None;
+    }
+    let mut fields = vec![("iss", json.get("iss")?.as_str()?.into()), ("sub", json.get("sub")?.as_str()?.into())];
+    fields.push(("aud", Value::Strings(json.get("aud").map_or(Some(Vec::new()), strings)?)));
+    for name in ["amr", "scope"] {
+        if let Some(values) = json.get(name) {
+            fields.push((name, Value::Strings(strings(values)?)));
+        }
+    }
+    fields.push(("expires", Value::Datetime(json.get("expires").map_or(Some(NEVER), millis)?)));
+    fields.push(("claims", Value::Claims(json.get("claims").map_or(Some(Vec::new()), tags)?)));
+    Some(Value::Record(fields))
+}
+
+/// 9999-12-31T23:59:59Z: a case that says nothing of a token's end is not about it.
+const NEVER: i64 = 253_402_300_799_000;
 
 fn strings(json: &Json) -> Option<Vec<Box<str>>> {
     json.as_array()?.iter().map(|value| value.as_str().map(Into::into)).collect()

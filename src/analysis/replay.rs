@@ -10,7 +10,7 @@ use serde_json::{Value as Json, json};
 
 use super::asked::AskedOf;
 use super::records::Recorded;
-use crate::mapping::HeadersRead;
+use crate::mapping::TagsRead;
 use crate::policy::{Decision, Outcome, PolicyGeneration, Principal, worst};
 
 /// Longest line that is taken for a record.
@@ -179,8 +179,8 @@ impl Run<'_> {
             doubts.push("the log is sampled: requests that were allowed are missing");
         }
         let headers = recorded.questions.iter().any(|question| match self.policies.headers_read() {
-            HeadersRead::All => question.context.contains_key("headers"),
-            HeadersRead::Only(names) => match question.context.get("headers").and_then(Json::as_object) {
+            TagsRead::All => question.context.contains_key("headers"),
+            TagsRead::Only(names) => match question.context.get("headers").and_then(Json::as_object) {
                 Some(known) => names.iter().any(|name| !known.contains_key(&**name)),
                 None => false,
             },

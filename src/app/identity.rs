@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Shared;
-use crate::config::{Config, IdentitySourceConfig, ListenerConfig, ProtocolConfig, TokenIssuer};
+use crate::config::{Config, IdentitySourceConfig, ListenerConfig, TokenIssuerConfig};
 use crate::identity::{
     Clock, FileSource, FileSourcePaths, IdentityStore, OwnFiles, Reloaded, SourceError, WorkloadApiPlan,
     WorkloadApiSource, X509Generation, X509Source as _,
@@ -31,12 +31,8 @@ pub(crate) fn workload_api(config: &Config, store: &Arc<IdentityStore>) -> Optio
 
 /// Whether a listener checks JWT-SVIDs, and so needs the keys that sign them.
 fn takes_jwt_svids(listener: &ListenerConfig) -> bool {
-    let token = match &listener.protocol {
-        ProtocolConfig::Http(http) => http.token.as_ref(),
-        ProtocolConfig::S3(s3) => s3.token.as_ref(),
-        ProtocolConfig::Tcp(_) | ProtocolConfig::Postgres(_) => None,
-    };
-    token.is_some_and(|token| token.issuers.iter().any(|issuer| matches!(issuer, TokenIssuer::TrustDomain(_))))
+    let of_domain = |issuer: &TokenIssuerConfig| matches!(issuer, TokenIssuerConfig::TrustDomain(_));
+    listener.protocol.token().is_some_and(|token| token.issuers.iter().any(of_domain))
 }
 
 /// The files that a configuration names.
@@ -80,15 +76,23 @@ pub(super) async fn keep_announcing(shared: Arc<Shared>) {
     }
 }
 
-/// Looks at the files again.
-pub(super) fn reload(shared: &Shared) {
-    match shared.files.reload() {
+/// Looks at the files again; whether they should be looked at once more soon.
+pub(super) fn reload(shared: &Shared) -> bool {
+    let reloaded = shared.files.reload();
+    // What did not stand up before may do so now: time has passed.
+    shared.identity.retry();
+    match reloaded {
         Ok(reloaded) => {
-            shared.faults().identity = None;
+            let mut faults = shared.faults();
+            (faults.identity, faults.is_identity_suspect) = (None, false);
+            drop(faults);
             if matches!(reloaded, Reloaded::Swapped(_)) {
                 shared.announce();
             }
+            false
         }
+        // A set is written file by file: what is half there now is whole in a moment, and no fault.
+        Err(_) if !std::mem::replace(&mut shared.faults().is_identity_suspect, true) => true,
         Err(error) => {
             // Until the first one came, nothing that was good is being kept: we wait.
             let what = if shared.identity.current().is_some() {
@@ -98,10 +102,9 @@ pub(super) fn reload(shared: &Shared) {
                 "there is no identity yet; waiting"
             };
             super::reload::say_once(&mut shared.faults().identity, error.to_string(), what);
+            false
         }
     }
-    // What did not stand up before may do so now: time has passed.
-    shared.identity.retry();
 }
 
 impl Shared {

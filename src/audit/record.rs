@@ -75,6 +75,10 @@ pub struct Record<'a> {
     pub peer_certificate_serial: Option<&'a str>,
     /// What a refused certificate claimed to be: never to be taken for a principal.
     pub peer_san: Option<&'a str>,
+    /// Who vouches for the verified token that came with the request.
+    pub token_issuer: Option<&'a str>,
+    /// Whose token it is.
+    pub token_subject: Option<&'a str>,
     /// Address and port of the peer, or `unix` and what is known of it.
     pub peer_address: Option<&'a str>,
     /// What was asked; the first thing if there are several.
@@ -196,6 +200,8 @@ impl Record<'_> {
             peer_certificate_sha256: None,
             peer_certificate_serial: None,
             peer_san: None,
+            token_issuer: None,
+            token_subject: None,
             peer_address: None,
             action: None,
             resource: None,
@@ -287,6 +293,8 @@ impl Record<'_> {
         object.some_string("peer_certificate_serial", self.peer_certificate_serial);
         object.some_string("peer_san", self.peer_san);
         object.some_string("peer_address", self.peer_address);
+        object.some_string("token_issuer", self.token_issuer);
+        object.some_string("token_subject", self.token_subject);
     }
 
     fn append_asked(&self, object: &mut Object<'_>) {
@@ -413,7 +421,7 @@ fn append_value(line: &mut Vec<u8>, value: &Value) {
             }
             object.end();
         }
-        Value::Headers(headers) => {
+        Value::Headers(headers) | Value::Claims(headers) => {
             let mut object = Object::begin(line);
             for (name, values) in headers {
                 let secret = is_secret_header(name);

@@ -12,12 +12,13 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use super::overrides::ConfigArgs;
 use super::{FAILURE, colour};
 use crate::admin::AdminServer;
+use crate::app::tokens::key_files;
 use crate::app::{identity_store, policy_source};
 use crate::config::{
     AuditSinkConfig, Config, Direction, IdentitySourceConfig, PasswordSource, ProtocolConfig, RoleConfig, UpstreamCa,
     UpstreamTls,
 };
-use crate::identity::X509Source as _;
+use crate::identity::{JwksFile, X509Source as _};
 use crate::listener::Bound;
 use crate::policy::PolicyGeneration;
 
@@ -43,6 +44,7 @@ pub(super) fn run(arguments: &CheckArgs) -> ExitCode {
         report.notice("configuration", &format!("`{option}` takes a protection away"));
     }
     identity(&config, &mut report);
+    tokens(&config, &mut report);
     let invalid_policy = !policies(&config, &mut report);
     listeners(&config, &mut report);
     databases(&config, &mut report);
@@ -72,6 +74,19 @@ impl Report {
     fn bad(&mut self, what: &str, why: &str) {
         self.failed = true;
         println!("FAIL  {what:<14} {why}");
+    }
+}
+
+fn tokens(config: &Config, report: &mut Report) {
+    for (issuer, path) in key_files(config) {
+        let file = JwksFile::at(path);
+        match file.reload() {
+            Ok(_) => {
+                let keys = file.current().map_or(0, |keys| keys.len());
+                report.good("tokens", &format!("{} of `{issuer}`", count(keys, "key")));
+            }
+            Err(error) => report.bad("tokens", &error.to_string()),
+        }
     }
 }
 

@@ -10,8 +10,8 @@ use thiserror::Error;
 use super::ends::Ends;
 use super::errors::Advice;
 use super::file::{KeyPath, LimitKeys, ListenerKeys, ProtocolKey};
-use super::identity::token;
 use super::reading::Reading;
+use super::token::token;
 use super::upstream::{parse_host, parse_known_host};
 use super::{
     HttpConfig, Limits, ListenerConfig, PostgresConfig, ProtocolConfig, S3Config, SqlInRecords, TlsVersion, address,
@@ -95,7 +95,7 @@ fn protocol<D: Ends>(
         }
     }
     let hosts = each(reading, &at.key("hosts"), keys.hosts.as_deref(), parse_known_host);
-    let token = token(reading, &at.key("token"), keys.token.as_ref());
+    let token = token(reading, &at.key("token"), keys.token.as_ref(), speaks);
     match speaks {
         ProtocolKey::Http => {
             let path = at.key("unsafe_allow_override_headers");

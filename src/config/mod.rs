@@ -19,6 +19,7 @@ mod postgres;
 mod reading;
 mod settings;
 mod tcp;
+mod token;
 mod upstream;
 
 #[cfg(test)]
@@ -31,9 +32,7 @@ pub use database::{
 pub use document::list_of_document;
 pub use errors::{ConfigErrors, ConfigProblem, Place};
 pub use file::{nearest, schema, schema_text};
-pub use identity::{
-    CrlConfig, FederationConfig, FederationProfile, IdentityConfig, IdentitySourceConfig, TokenConfig, TokenIssuer,
-};
+pub use identity::{CrlConfig, FederationConfig, FederationProfile, IdentityConfig, IdentitySourceConfig};
 pub use limits::Limits;
 pub use load::Overrides;
 pub use settings::{
@@ -41,3 +40,4 @@ pub use settings::{
     ListenerConfig, LogConfig, LogFormat, OnAuditFailure, PeerMatcher, PolicyConfig, ProtocolConfig, S3Config,
     TlsVersion, UnknownNames, UpstreamConfig, UpstreamScheme,
 };
+pub use token::{ForwardToken, TokenConfig, TokenIssuerConfig};

@@ -136,6 +136,15 @@ pub enum ProtocolConfig {
 }
 
 impl ProtocolConfig {
+    /// Which tokens count, if any do.
+    #[must_use]
+    pub const fn token(&self) -> Option<&TokenConfig> {
+        match self {
+            Self::Http(HttpConfig { token, .. }) | Self::S3(S3Config { token, .. }) => token.as_ref(),
+            Self::Tcp(_) | Self::Postgres(_) => None,
+        }
+    }
+
     /// As the file writes it.
     #[must_use]
     pub const fn as_str(&self) -> &'static str {

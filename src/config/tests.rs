@@ -14,6 +14,7 @@ mod bad_values;
 mod databases;
 mod identities;
 mod published;
+mod tokens;
 
 /// A file that has what most have. The tables below change one thing each.
 pub(super) const GOOD: &str = "\

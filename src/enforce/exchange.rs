@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::identity::Token;
+
 /// One exchange as the record sees it, whatever comes of it.
 #[derive(Debug, Clone)]
 pub struct Exchange {
@@ -18,6 +20,8 @@ pub struct Exchange {
     pub method: Option<Box<str>>,
     /// The SQL statement, where it is one.
     pub statement: Option<Box<Statement>>,
+    /// The verified token that came with it: a part of the question.
+    pub token: Option<Arc<Token>>,
 }
 
 /// A SQL statement as its record tells of it.

@@ -12,6 +12,7 @@ mod spiffe_id;
 mod svid;
 #[cfg(test)]
 mod tests;
+mod token;
 mod trust;
 pub mod workload_api;
 
@@ -24,6 +25,10 @@ pub use source::{
 };
 pub use spiffe_id::{SpiffeId, SpiffeIdError, TrustDomain};
 pub use svid::{CertificateDescription, RuleOutcome, RuleVerdict, SvidError, X509Svid, judge, san_of_refused};
+pub use token::{
+    JwksFile, JwksFileError, MAX_TOKEN_BYTES, Token, TokenError, TokenIssuer, TokenRules, TokenVerifier,
+    fuzz as fuzz_token,
+};
 pub use trust::{
     BundleDocument, BundleError, ChainError, ChainUsage, Crl, CrlError, CrlFault, Crls, Denied, DeniedFileError,
     DeniedSerial, DeniedSerialError, DocumentError, IgnoredKey, IgnoredKeys, JwtAuthority, MAX_BUNDLE_BYTES,

@@ -7,6 +7,9 @@ use std::net::IpAddr;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+/// Names with their values: tags of a Cedar entity, each a `Set<String>`.
+pub type Tags = Vec<(Box<str>, Vec<Box<str>>)>;
+
 /// A value of the context. The decision point makes Cedar values of these, the record JSON.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
@@ -25,7 +28,9 @@ pub enum Value {
     /// Cedar record.
     Record(Vec<(&'static str, Value)>),
     /// The request's headers by lower-case name: a Cedar entity of type `Headers` whose tags are `Set<String>`.
-    Headers(Vec<(Box<str>, Vec<Box<str>>)>),
+    Headers(Tags),
+    /// A token's further claims by name: a Cedar entity of type `Claims` whose tags are `Set<String>`.
+    Claims(Tags),
 }
 
 /// For people: as policies write it, but for datetimes, which are as RFC 3339 has them.
@@ -45,7 +50,7 @@ impl fmt::Display for Value {
                 }
             }
             Self::Record(fields) => separated(f, ("{", "}"), fields, |f, (name, value)| write!(f, "{name}: {value}")),
-            Self::Headers(fields) => separated(f, ("{", "}"), fields, |f, (name, values)| {
+            Self::Headers(fields) | Self::Claims(fields) => separated(f, ("{", "}"), fields, |f, (name, values)| {
                 write!(f, "{name}: ")?;
                 strings(f, values)
             }),
@@ -121,16 +126,17 @@ impl Context {
     }
 }
 
-/// Which request headers the policies in force can see, so that a mapper copies no others.
+/// Which tags of an entity that a request brings (its headers, the claims of its token) the policies in force can see, so that no others
+/// are copied.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum HeadersRead {
-    /// A policy asks for a header whose name is only known when it runs.
+pub enum TagsRead {
+    /// A policy asks for one whose name is only known when it runs.
     All,
-    /// Only these, in lower case.
+    /// Only these; headers in lower case.
     Only(HashSet<Box<str>>),
 }
 
-impl HeadersRead {
+impl TagsRead {
     /// What others can see besides.
     pub fn add(&mut self, other: &Self) {
         match (&mut *self, other) {
@@ -139,7 +145,7 @@ impl HeadersRead {
         }
     }
 
-    /// Whether a header of this lower-case name can matter.
+    /// Whether one of this name can matter.
     #[must_use]
     pub fn reads(&self, name: &str) -> bool {
         match self {

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::head::{JudgedHead, copied};
 use super::http_path::JudgedPath;
-use super::{Action, Context, Group, HeadersRead, Operation, Operations, Refusal, Resource, ResourceKind};
+use super::{Action, Context, Group, Operation, Operations, Refusal, Resource, ResourceKind, TagsRead};
 use crate::config::HttpConfig;
 
 /// What a request to an HTTP service asks, and the target to forward.
@@ -48,7 +48,7 @@ pub fn map<'a>(
     head: &JudgedHead<'a>,
     endpoint: &str,
     config: &HttpConfig,
-    reads: &HeadersRead,
+    reads: &TagsRead,
 ) -> Result<HttpCall<'a>, Refusal> {
     let path = JudgedPath::parse(head.path(), config.merge_slashes)?;
     let query = head.query();
@@ -91,7 +91,7 @@ pub fn fuzz(bytes: &[u8]) {
     let Ok(request) = http::Request::builder().uri(target).header("host", "h").body(()) else { return };
     let (mut parts, ()) = request.into_parts();
     let rules = super::head::HeadRules::http(&HttpConfig::default(), &crate::config::Limits::default());
-    let none = HeadersRead::Only(std::collections::HashSet::new());
+    let none = TagsRead::Only(std::collections::HashSet::new());
     let config = HttpConfig { merge_slashes: bytes.len().is_multiple_of(2), ..HttpConfig::default() };
     let Ok(head) = super::head::judge(&parts, &rules) else { return };
     let Ok(call) = map(&head, "api", &config, &none) else { return };
@@ -122,7 +122,7 @@ mod tests {
         let (parts, ()) = request.body(()).unwrap().into_parts();
         let config = HttpConfig::default();
         let head = judge(&parts, &HeadRules::http(&config, &Limits::default())).map_err(|refusal| refusal.rule)?;
-        let call = map(&head, "api", &config, &HeadersRead::Only(HashSet::new())).map_err(|refusal| refusal.rule)?;
+        let call = map(&head, "api", &config, &TagsRead::Only(HashSet::new())).map_err(|refusal| refusal.rule)?;
         assert_eq!(call.operations.first().context.get("host"), Some(&"api.example".into()));
         let asked = call
             .operations

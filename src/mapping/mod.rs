@@ -16,6 +16,6 @@ mod operation;
 mod percent;
 mod refusal;
 
-pub use context::{Context, HeadersRead, Value};
+pub use context::{Context, Tags, TagsRead, Value};
 pub use operation::{Action, Group, Operation, Operations, Resource, ResourceKind, push_sql_name};
 pub use refusal::{Refusal, public_part};

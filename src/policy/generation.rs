@@ -15,7 +15,7 @@ use super::load::{
 use super::schema;
 use super::shadow::{ShadowDirectory, Tried};
 use crate::identity::SpiffeId;
-use crate::mapping::{Context, HeadersRead, Operation};
+use crate::mapping::{Context, Operation, TagsRead};
 
 /// Where policies come from, and the names that exist outside of them.
 #[derive(Debug, Clone, Default)]
@@ -41,7 +41,8 @@ pub struct PolicyGeneration {
     number: u64,
     digest: String,
     engine: Engine,
-    headers_read: HeadersRead,
+    headers_read: TagsRead,
+    claims_read: TagsRead,
     max_rows: HashMap<Arc<str>, u64>,
     policies: Vec<LoadedPolicy>,
     inactive: Vec<Arc<str>>,
@@ -146,10 +147,11 @@ impl PolicyGeneration {
             .collect();
         let mut reads = Reads::default();
         all.iter().for_each(|policy| reads.add(&policy.reads));
-        let mut headers_read = reads.into_headers();
+        let (mut headers_read, mut claims_read) = reads.into_tags();
         let mut candidates = Vec::new();
         if let Some(tried) = shadow.as_ref().and_then(|shadow| shadow.tried.clone()) {
             headers_read.add(&tried.headers_read);
+            claims_read.add(&tried.claims_read);
             candidates.push(tried);
         }
         if enforced.len() < all.len() {
@@ -157,6 +159,7 @@ impl PolicyGeneration {
                 of: Candidate::Annotated,
                 engine: engine(&all)?,
                 headers_read: headers_read.clone(),
+                claims_read: claims_read.clone(),
                 digest: files.digest.as_str().into(),
             }));
         }
@@ -165,6 +168,7 @@ impl PolicyGeneration {
             digest: files.digest.clone(),
             engine: engine(&enforced)?,
             headers_read,
+            claims_read,
             max_rows: parsed.iter().filter_map(|parsed| Some((Arc::clone(&parsed.id), parsed.max_rows()?))).collect(),
             inactive: inactive.into_iter().filter_map(|n| parsed.get(n)).map(|parsed| Arc::clone(&parsed.id)).collect(),
             policies: parsed.iter().map(LoadedPolicy::of).collect(),
@@ -175,8 +179,8 @@ impl PolicyGeneration {
     }
 
     pub(super) fn into_candidate(self) -> Tried {
-        let Self { engine, headers_read, digest, .. } = self;
-        Tried { of: Candidate::Directory, engine, headers_read, digest: digest.into() }
+        let Self { engine, headers_read, claims_read, digest, .. } = self;
+        Tried { of: Candidate::Directory, engine, headers_read, claims_read, digest: digest.into() }
     }
 
     pub(super) fn candidates(&self) -> &[Arc<Tried>] {
@@ -213,8 +217,14 @@ impl PolicyGeneration {
 
     /// The request headers that some policy can see.
     #[must_use]
-    pub const fn headers_read(&self) -> &HeadersRead {
+    pub const fn headers_read(&self) -> &TagsRead {
         &self.headers_read
+    }
+
+    /// The claims of tokens that some policy can see, beyond those that every token has.
+    #[must_use]
+    pub const fn claims_read(&self) -> &TagsRead {
+        &self.claims_read
     }
 
     /// Whether any policy has `@max_rows`.

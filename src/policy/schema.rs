@@ -158,6 +158,7 @@ enum Kind {
     Ip,
     Datetime,
     Headers,
+    Claims,
     Record(ContextForm),
 }
 
@@ -209,6 +210,7 @@ impl Kind {
             "ipaddr" => Self::Ip,
             "datetime" => Self::Datetime,
             "Headers" => Self::Headers,
+            "Claims" => Self::Claims,
             "Record" => {
                 let attributes = json.get("attributes")?.as_object()?.iter().map(|(name, json)| {
                     let required = json.get("required").and_then(Json::as_bool).unwrap_or(true);
@@ -230,7 +232,8 @@ impl Kind {
             | (Self::Strings, Value::Strings(_))
             | (Self::Ip, Value::Ip(_))
             | (Self::Datetime, Value::Datetime(_))
-            | (Self::Headers, Value::Headers(_)) => Ok(()),
+            | (Self::Headers, Value::Headers(_))
+            | (Self::Claims, Value::Claims(_)) => Ok(()),
             (Self::Record(form), Value::Record(fields)) => form
                 .check(fields.iter().map(|(name, value)| (*name, value)))
                 .map_err(|cause| format!("`{name}`: {cause}")),

@@ -10,14 +10,15 @@ use super::decision::{Candidate, Decision};
 use super::engine::{Engine, Principal};
 use super::generation::{PolicyGeneration, PolicySource};
 use super::load::PolicyFiles;
-use crate::mapping::{Context, HeadersRead, Operation};
+use crate::mapping::{Context, Operation, TagsRead};
 
 /// A candidate that loaded.
 #[derive(Debug)]
 pub(super) struct Tried {
     pub(super) of: Candidate,
     pub(super) engine: Engine,
-    pub(super) headers_read: HeadersRead,
+    pub(super) headers_read: TagsRead,
+    pub(super) claims_read: TagsRead,
     pub(super) digest: Arc<str>,
 }
 

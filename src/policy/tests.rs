@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::identity::SpiffeId;
-use crate::mapping::{Action, Context, HeadersRead, Operation, Resource, Value};
+use crate::mapping::{Action, Context, Operation, Resource, TagsRead, Value};
 
 const TRANSFORM: &str = "spiffe://pipeline.example/ns/etl/sa/transform";
 const STRANGER: &str = "spiffe://pipeline.example/ns/web/sa/shop";
@@ -240,7 +240,7 @@ fn headers_are_sets_by_lower_case_name_and_only_those_read_are_asked_for() {
         "@id(\"tenant\") permit (principal in Stage::\"transform\", action == Action::\"http:GET\", resource in HttpPath::\"api/orders\")\n\
          when { context.headers.hasTag(\"x-tenant\") && context.headers.getTag(\"x-tenant\").contains(\"a\") };",
     );
-    assert_eq!(policies.headers_read(), &HeadersRead::Only(["x-tenant".into()].into()));
+    assert_eq!(policies.headers_read(), &TagsRead::Only(["x-tenant".into()].into()));
     let ask = |headers: Option<Vec<Box<str>>>| {
         let mut context = Context::default();
         if let Some(values) = headers {
@@ -490,7 +490,7 @@ fn entities_give_only_parents_and_tags() {
         (r#"[{"uid": {"type": "Group", "id": "a"}, "parents": [{"type": "Group", "id": "a"}]}]"#, "is in itself"),
         (r#"[{"uid": {"type": "Stage", "id": "s"}, "parent": []}]"#, "unknown key `parent`"),
         (r#"[{"uid": {"type": "Stages", "id": "s"}}]"#, "Stages"),
-        (r#"[{"uid": {"type": "Action", "id": "read"}}]"#, "is an Action"),
+        (r#"[{"uid": {"type": "Action", "id": "read"}}]"#, "is of type Action"),
         ("[{\"uid\": {\"type\": \"Stage\", \"id\": \"s\"}},\n  oops]", "not a JSON list"),
         (r#"{"uid": {"type": "Stage", "id": "s"}}"#, "not a JSON list"),
     ] {

@@ -62,6 +62,7 @@ pub(super) const CONNECTIONS: &str = "portcullis_connections";
 pub(super) const CONNECTIONS_TOTAL: &str = "portcullis_connections_total";
 pub(super) const CONNECTIONS_REFUSED: &str = "portcullis_connections_refused_total";
 pub(super) const HANDSHAKES: &str = "portcullis_handshakes_total";
+pub(super) const TOKENS: &str = "portcullis_tokens_total";
 pub(super) const REQUESTS: &str = "portcullis_requests_total";
 pub(super) const REQUEST_DURATION: &str = "portcullis_request_duration_seconds";
 pub(super) const BYTES: &str = "portcullis_bytes_total";
@@ -165,6 +166,12 @@ pub const CATALOGUE: &[Described] = &[
         &["listener", "direction", "result", "rule"],
         None,
         "TLS handshakes as server (inbound) or client (outbound), and the rule that refused ones broke.",
+    ),
+    counter(
+        TOKENS,
+        &["listener", "direction", "result", "rule"],
+        None,
+        "Tokens that requests brought, and the rule that refused ones broke.",
     ),
     counter(REQUESTS, &["listener", "direction", "status"], None, "Requests answered, by class of status."),
     histogram(

@@ -10,7 +10,7 @@ use metrics::{Counter, Gauge, Histogram};
 
 use super::catalogue::{
     AUTHZ_DECISIONS, AUTHZ_DURATION, BYTES, CONNECTIONS, CONNECTIONS_REFUSED, CONNECTIONS_TOTAL, HANDSHAKES,
-    REQUEST_DURATION, REQUESTS, SQL_DURATION, SQL_STATEMENTS, UPSTREAM_FAILURES,
+    REQUEST_DURATION, REQUESTS, SQL_DURATION, SQL_STATEMENTS, TOKENS, UPSTREAM_FAILURES,
 };
 
 /// Values of `outcome`; the same words as in audit records.
@@ -44,6 +44,7 @@ pub struct ListenerMetrics {
     open: Gauge,
     open_now: AtomicUsize,
     handshakes_done: Counter,
+    tokens_verified: OnceLock<Counter>,
 }
 
 impl ListenerMetrics {
@@ -70,6 +71,7 @@ impl ListenerMetrics {
             handshakes_done: metrics::counter!(
                 HANDSHAKES, "listener" => label(), "direction" => direction, "result" => "done", "rule" => "none"
             ),
+            tokens_verified: OnceLock::new(),
             listener,
             direction,
         })
@@ -175,6 +177,24 @@ impl ListenerMetrics {
     pub fn handshake_refused(&self, rule: &'static str) {
         metrics::counter!(
             HANDSHAKES, "listener" => self.label(), "direction" => self.direction, "result" => "refused", "rule" => rule
+        )
+        .increment(1);
+    }
+
+    /// A request brought a token that verified.
+    pub fn token_verified(&self) {
+        let made = || {
+            metrics::counter!(
+                TOKENS, "listener" => self.label(), "direction" => self.direction, "result" => "verified", "rule" => "none"
+            )
+        };
+        self.tokens_verified.get_or_init(made).increment(1);
+    }
+
+    /// A request brought a token that broke a rule.
+    pub fn token_refused(&self, rule: &'static str) {
+        metrics::counter!(
+            TOKENS, "listener" => self.label(), "direction" => self.direction, "result" => "refused", "rule" => rule
         )
         .increment(1);
     }

@@ -141,6 +141,8 @@ mod tests {
             listener.request(200, Duration::from_millis(3));
             listener.sql_statement("select", "done", Duration::from_millis(3));
             listener.handshake_refused("chain");
+            listener.token_verified();
+            listener.token_refused("token-expired");
             listener.upstream_failure("connect");
             listener.connection_refused("limit");
             drop(listener.connection());

@@ -12,6 +12,7 @@ mod local;
 mod peer;
 mod public;
 mod refusal;
+mod reread;
 mod server;
 mod verifier;
 

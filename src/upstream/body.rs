@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use http::HeaderName;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
@@ -22,7 +23,16 @@ pub struct RequestBody(Kind);
 enum Kind {
     Empty,
     Whole(Option<Bytes>),
-    Streamed { incoming: Incoming, progress: Arc<Progress>, policies: Option<Arc<PolicyGeneration>> },
+    Streamed { incoming: Incoming, progress: Arc<Progress>, unjudged: Unjudged },
+}
+
+/// What trailers must not hold, since it was judged in the head.
+#[derive(Debug)]
+struct Unjudged {
+    /// Whose policies read headers.
+    policies: Option<Arc<PolicyGeneration>>,
+    /// The header that tokens come in.
+    token: Option<HeaderName>,
 }
 
 /// How far a streamed body has come: shared with the walk, which cuts a body that stalls and counts its bytes.
@@ -68,15 +78,16 @@ impl RequestBody {
 
     /// The downstream's body, passed on frame by frame as the upstream takes it, and how far it has come.
     ///
-    /// A body that is known to be empty becomes none, so that nothing is counted or shared for it.
+    /// A body that is known to be empty becomes none, so that nothing is counted or shared for it. `token` is the header that tokens come
+    /// in, if they count: none hides in trailers.
     #[must_use]
-    pub fn streamed(incoming: Incoming, permit: &Permit) -> (Self, Option<Arc<Progress>>) {
+    pub fn streamed(incoming: Incoming, permit: &Permit, token: Option<&HeaderName>) -> (Self, Option<Arc<Progress>>) {
         if incoming.is_end_stream() {
             return (Self::empty(), None);
         }
         let progress = Arc::<Progress>::default();
-        let policies = permit.policies().map(Arc::clone);
-        (Self(Kind::Streamed { incoming, progress: Arc::clone(&progress), policies }), Some(progress))
+        let unjudged = Unjudged { policies: permit.policies().map(Arc::clone), token: token.cloned() };
+        (Self(Kind::Streamed { incoming, progress: Arc::clone(&progress), unjudged }), Some(progress))
     }
 
     /// Whether there is no body: the only kind of request that can be sent twice.
@@ -97,10 +108,10 @@ impl Body for RequestBody {
         match &mut self.0 {
             Kind::Empty => Poll::Ready(None),
             Kind::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Kind::Streamed { incoming, progress, policies } => {
+            Kind::Streamed { incoming, progress, unjudged } => {
                 let frame = ready!(Pin::new(&mut *incoming).poll_frame(cx));
                 Poll::Ready(match frame {
-                    Some(Ok(frame)) => Some(Ok(forwarded(frame, incoming, (progress, policies.as_deref())))),
+                    Some(Ok(frame)) => Some(Ok(forwarded(frame, incoming, (progress, unjudged)))),
                     Some(Err(error)) => {
                         progress.broken.get_or_init(|| with_sources(&error));
                         Some(Err(error))
@@ -131,16 +142,15 @@ impl Body for RequestBody {
     }
 }
 
-/// Counts a frame; trailers obey the rules of the head: no identity header hides in them, nor one that policies read.
-fn forwarded(
-    frame: Frame<Bytes>,
-    incoming: &Incoming,
-    (progress, policies): (&Progress, Option<&PolicyGeneration>),
-) -> Frame<Bytes> {
+/// Counts a frame; trailers obey the rules of the head: no identity header hides in them, nor one that policies read, nor a token.
+fn forwarded(frame: Frame<Bytes>, incoming: &Incoming, (progress, unjudged): (&Progress, &Unjudged)) -> Frame<Bytes> {
     let frame = match frame.into_trailers() {
         Ok(mut trailers) => {
             head::strip_trailers(&mut trailers);
-            if let Some(policies) = policies {
+            if let Some(name) = &unjudged.token {
+                head::strip_named(&mut trailers, name.as_str());
+            }
+            if let Some(policies) = &unjudged.policies {
                 head::strip_unjudged(&mut trailers, policies.headers_read());
             }
             Frame::trailers(trailers)

@@ -76,8 +76,25 @@ impl StreamUpstream {
     ///
     /// # Cancel safety
     /// Dropping the future drops the connection.
-    pub async fn connect(&self, _permit: &Permit) -> Result<UpstreamIo, Failure> {
-        self.first_reached().await
+    pub async fn connect(&self, permit: &Permit) -> Result<UpstreamIo, Failure> {
+        self.connect_from(0, permit).await
+    }
+
+    /// The same among those from `position` on: the ones before have been tried.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    ///
+    /// # Cancel safety
+    /// As [`Self::connect`].
+    pub async fn connect_from(&self, position: usize, _permit: &Permit) -> Result<UpstreamIo, Failure> {
+        self.first_reached(position).await
+    }
+
+    /// The position behind that of the upstream that `io` goes to; none if it is the last one.
+    #[must_use]
+    pub fn behind(&self, io: &UpstreamIo) -> Option<usize> {
+        io.reached().map(|reached| reached.upstream + 1).filter(|next| *next < self.connectors.len())
     }
 
     /// The same without a permit, for what no downstream asked for.
@@ -85,7 +102,7 @@ impl StreamUpstream {
     /// # Errors
     /// As [`Self::connect`].
     pub async fn connect_of_our_own(&self, _purpose: OwnPurpose) -> Result<UpstreamIo, Failure> {
-        self.first_reached().await
+        self.first_reached(0).await
     }
 
     /// One more connection to where an earlier one goes: to the same server, also when its name stands for several.
@@ -117,9 +134,9 @@ impl StreamUpstream {
         self.reach(position, None).await
     }
 
-    async fn first_reached(&self) -> Result<UpstreamIo, Failure> {
+    async fn first_reached(&self, from: usize) -> Result<UpstreamIo, Failure> {
         let mut last = no_upstream();
-        for position in 0..self.connectors.len() {
+        for position in from..self.connectors.len() {
             match self.reach(position, None).await {
                 Ok(io) => return Ok(io),
                 Err(failure) => last = failure,

@@ -70,6 +70,7 @@ async fn the_check_of_a_domain_does_not_tell_the_columns_of_its_type() {
     house.server.sql("CREATE DOMAIN number AS text; CREATE TABLE numbered (id int, secret number)").await;
     house.server.sql("INSERT INTO numbered VALUES (1, '123-45')").await;
     let mut wire = house.session().await;
+    house.server.sql("CREATE TYPE unused AS (it number)").await;
     let reply = wire.query("ALTER DOMAIN number ADD CHECK (VALUE::int > 0)").await;
     assert_eq!(reply.error().sqlstate(), "42501", "{reply:#?}");
     let record = house.inbound.records.of_decision(&reply.error().decision_id()).await;
@@ -78,6 +79,38 @@ async fn the_check_of_a_domain_does_not_tell_the_columns_of_its_type() {
     let reply = wire.query("ALTER TABLE people ALTER ssn TYPE digits").await;
     assert_eq!(reply.error().sqlstate(), "42501", "{reply:#?}");
     assert!(!format!("{reply:?}").contains("123-45"));
+    // A domain over it, arrays and rows with it, at any depth; a check that is there already is computed by VALIDATE.
+    for sql in [
+        "CREATE DOMAIN within AS number",
+        "CREATE TYPE pair AS (id int, part within)",
+        "CREATE DOMAIN deeper AS text",
+        "CREATE DOMAIN deep AS deeper",
+        "CREATE TYPE boxed AS (it deep[])",
+        "CREATE TABLE domains (it within)",
+        "CREATE TABLE arrays (it number[])",
+        "CREATE TABLE pairs (it pair)",
+        "CREATE TABLE boxes (it boxed[])",
+        "CREATE INDEX ON domains (it)",
+    ] {
+        wire.query(sql).await.ok();
+    }
+    house.server.sql("ALTER DOMAIN number ADD CONSTRAINT later CHECK (VALUE::int > 0) NOT VALID").await;
+    for (sql, reached) in [
+        ("ALTER DOMAIN number ADD CHECK (VALUE::int > 1)", &["numbered", "domains", "arrays", "pairs"][..]),
+        ("ALTER DOMAIN number VALIDATE CONSTRAINT later", &["numbered", "domains", "arrays", "pairs"]),
+        ("ALTER DOMAIN within ADD CHECK (VALUE::int > 1)", &["domains", "pairs"]),
+        ("ALTER DOMAIN deeper ADD CHECK (VALUE::int > 1)", &["boxes"]),
+    ] {
+        let reply = wire.query(sql).await;
+        assert_eq!(reply.error().sqlstate(), "42501", "{sql}: {reply:#?}");
+        let record = house.inbound.records.of_decision(&reply.error().decision_id()).await;
+        for table in ["numbered", "domains", "arrays", "pairs", "boxes"] {
+            let asked = asks(&record, "sql:Select", &format!("public.{table}"));
+            assert_eq!(asked, reached.contains(&table), "{sql}, {table}: {record:#}");
+        }
+        assert!(!record.to_string().contains("domains_it_idx"), "an index is no table: {record:#}");
+    }
+    wire.query("ALTER DOMAIN number DROP CONSTRAINT later").await.ok();
     // Of a domain that nothing is made of yet.
     wire.query("ALTER DOMAIN digits ADD CHECK (VALUE::int > 1)").await.ok();
     wire.query("ALTER DOMAIN short_text ADD CHECK (VALUE <> '')").await.ok();

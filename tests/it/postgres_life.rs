@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::pg_wire::{bind, copy_data, copy_done, copy_fail, execute, parse, query, sync};
+use crate::support::pg_wire::{bind, copy_data, copy_done, copy_fail, execute, frame, parse, query, sync};
 use crate::support::*;
 
 /// Every statement that began has a record that ended: none is only `started`.
@@ -135,6 +135,39 @@ async fn a_client_that_dies_in_a_statement_leaves_no_session() {
     let Warehouse { outbound, inbound, server: _server } = house;
     outbound.stop().await;
     assert_complete(&inbound.stop().await.all());
+}
+
+#[tokio::test]
+async fn a_client_that_closes_its_direction_gets_its_last_answers() {
+    let world = World::new();
+    let house = world.warehouse(ALLOW_ALL, "").await;
+    let slow = "SELECT pg_sleep(0.5), name FROM people WHERE id = 1";
+    for (what, last, tags) in [
+        ("simple", query(slow), &["SELECT 1"][..]),
+        ("simple, two at once", [query(slow), query("SELECT 2")].concat(), &["SELECT 1", "SELECT 1"]),
+        ("extended", [parse("", slow), bind("", "", &[]), execute("", 0), sync()].concat(), &["SELECT 1"]),
+        // The server keeps this answer back until somebody asks for it.
+        ("extended, without Sync", [parse("", slow), bind("", "", &[]), execute("", 0)].concat(), &["SELECT 1"]),
+        ("a large one", query("SELECT repeat('x', 1000) FROM generate_series(1, 20000)"), &["SELECT 20000"]),
+        ("with a goodbye", [query(slow), frame(b'X', b"")].concat(), &["SELECT 1"]),
+        ("COPY", [query("COPY parent (id, note) FROM STDIN"), copy_data("7\tx\n"), copy_done()].concat(), &["COPY 1"]),
+    ] {
+        let mut wire = house.session().await;
+        wire.send(last).await;
+        wire.half_close().await;
+        let reply = wire.rest().await;
+        reply.ok();
+        assert_eq!(reply.tags, tags, "{what}");
+    }
+    // Without an end there is no COPY.
+    let mut wire = house.session().await;
+    wire.send([query("COPY parent (id, note) FROM STDIN"), copy_data("8\tx\n")].concat()).await;
+    wire.half_close().await;
+    assert!(wire.rest().await.tags.is_empty());
+    assert_eq!(house.server.value("SELECT count(*) FROM ONLY parent WHERE id = 7").await, "1");
+    assert_eq!(house.server.value("SELECT count(*) FROM ONLY parent WHERE id = 8").await, "0");
+    let server = house.stop().await;
+    server.sessions_end().await;
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! The keys of `identity`, and of `token` in a listener.
+//! The keys of `identity`.
 
 use std::collections::BTreeMap;
 
@@ -128,31 +128,4 @@ pub(crate) enum OnExpiredKey {
     Deny,
     /// The old list counts as if it were new.
     Allow,
-}
-
-/// `token` of a listener.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-pub(crate) struct TokenKeys {
-    /// The request header that has the token. In `authorization` it follows `Bearer`.
-    #[schemars(length(min = 1), extend("default" = "authorization", "examples" = ["x-user-token"]))]
-    pub(crate) header: Option<String>,
-    /// A token must be meant for one of these (`aud`).
-    #[schemars(required, length(min = 1), extend("examples" = [["lake"]]))]
-    pub(crate) audiences: Option<Vec<String>>,
-    /// Who may have issued it. A token of anybody else is refused.
-    #[schemars(required, length(min = 1))]
-    pub(crate) issuers: Option<Vec<TokenIssuerKeys>>,
-}
-
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-pub(crate) struct TokenIssuerKeys {
-    /// JWT-SVIDs of this trust domain, by the JWT authorities of its bundle.
-    #[schemars(length(min = 1), extend("examples" = ["pipeline.example"]))]
-    pub(crate) trust_domain: Option<String>,
-    /// Tokens with this `iss`, together with `jwks`.
-    #[schemars(length(min = 1), extend("examples" = ["https://login.example/realms/people"]))]
-    pub(crate) issuer: Option<String>,
-    /// File with the issuer's public keys, a JSON Web Key Set.
-    #[schemars(length(min = 1), extend("examples" = ["/etc/portcullis/jwks.json"]))]
-    pub(crate) jwks: Option<String>,
 }

@@ -9,7 +9,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
 
 use super::database_keys::{DatabaseKeys, InboundDatabaseKeys, OutboundDatabaseKeys};
-use super::identity_keys::{IdentityKeys, TokenKeys};
+use super::identity_keys::IdentityKeys;
+use super::token_keys::TokenKeys;
 use crate::config::{LogFormat, OnAuditFailure, SqlInRecords, TlsVersion, UnknownNames, duration};
 
 /// Configuration of portcullis. Unknown keys are refused. Relative paths start at the folder of the configuration file. Durations are a whole number with a unit: `500ms`, `10s`, `5m`, `1h`.
@@ -92,7 +93,7 @@ pub(crate) struct ListenerKeys<D> {
     /// `http` only. Method- and URL-override headers (`X-HTTP-Method-Override`, `X-Original-URL` …) that are let through. An upstream that obeys them does something else than what was judged.
     #[schemars(length(min = 1), extend("examples" = [["x-http-method-override"]]))]
     pub(crate) unsafe_allow_override_headers: Option<Vec<String>>,
-    /// `http`, `s3`. Tokens (JWT-SVIDs, OIDC) that say more about who asks: their claims are `context.token` in policies. They never stand in for mutual TLS. A request without one is judged without; one with a bad one is answered with 401.
+    /// `http`, `s3`. Tokens (JWT-SVIDs, OIDC) that say more about who asks: what they say is `context.token` in policies. They never stand in for mutual TLS. A request without one is judged without; one with a bad one is answered with 401.
     pub(crate) token: Option<TokenKeys>,
     #[serde(flatten)]
     pub(crate) database: DatabaseKeys,

@@ -6,6 +6,7 @@ mod identity_keys;
 mod keys;
 mod nearest;
 mod schema;
+mod token_keys;
 mod tree;
 mod yaml;
 
@@ -14,8 +15,7 @@ pub(super) use database_keys::{
     CatalogKeys, DatabaseKeys, InboundDatabaseKeys, OutboundDatabaseKeys, Pairs, UpstreamTlsKey,
 };
 pub(super) use identity_keys::{
-    CrlKeys, FederationKeys, FederationProfileKey, IdentityKeys, IdentitySource, OnExpiredKey, TokenIssuerKeys,
-    TokenKeys,
+    CrlKeys, FederationKeys, FederationProfileKey, IdentityKeys, IdentitySource, OnExpiredKey,
 };
 pub(super) use keys::{
     AdminKeys, AuditKeys, AuditSinkKey, ConfigFile, DurationKey, HealthKeys, InboundKeys, LimitKeys, ListenerKeys,
@@ -23,5 +23,6 @@ pub(super) use keys::{
 };
 pub use nearest::nearest;
 pub use schema::{schema, schema_text};
+pub(super) use token_keys::{TokenIssuerKeys, TokenKeys};
 pub(super) use tree::{KeyPath, Node, Value};
 pub(super) use yaml::read;

@@ -1,4 +1,4 @@
-//! What is wrong under `identity` and `token`.
+//! What is wrong under `identity`.
 
 use thiserror::Error;
 
@@ -42,14 +42,6 @@ pub(super) enum IdentityProblem {
     IdleBootstrap { trust_domain: String },
     #[error("the endpoint is in `{trust_domain}`, which has no bundle")]
     NoEndpointBundle { trust_domain: String },
-    #[error("`{text}` is not a header name")]
-    Header { text: String },
-    #[error("an issuer is either `trust_domain`, or `issuer` with `jwks`")]
-    Issuer,
-    #[error("trust domain `{trust_domain}` has no bundle: nobody knows its keys")]
-    NoJwtBundle { trust_domain: String, near: Option<String> },
-    #[error("issuer `{issuer}` stands here twice")]
-    IssuerTwice { issuer: String },
 }
 
 impl Advice for IdentityProblem {
@@ -79,13 +71,6 @@ impl Advice for IdentityProblem {
             Self::NoBootstrap { .. } => "add `bootstrap_bundle`, a file with its bundle of today".into(),
             Self::IdleBootstrap { .. } => "remove it".into(),
             Self::NoEndpointBundle { .. } => "add its bundle to `identity.trust_bundles`".into(),
-            Self::Header { .. } => "write one name, for example `authorization`".into(),
-            Self::Issuer => {
-                "write `trust_domain: NAME`, or `issuer: URL` and `jwks: FILE`, each as an entry of its own".into()
-            }
-            Self::NoJwtBundle { near: Some(near), .. } => format!("did you mean `{near}`?"),
-            Self::NoJwtBundle { .. } => "add its bundle to `identity.trust_bundles`".into(),
-            Self::IssuerTwice { .. } => "keep one of the two; a JWKS file may hold several keys".into(),
         })
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use http::{HeaderName, Uri};
+use http::Uri;
 
 use crate::config::UpstreamCa;
 use crate::identity::workload_api::WorkloadApiAddress;
@@ -95,29 +95,4 @@ pub struct CrlConfig {
     pub files: BTreeMap<TrustDomain, PathBuf>,
     /// What becomes of certificates whose issuer's list has expired.
     pub on_expired: OnExpiredCrl,
-}
-
-/// `token` of a listener: JWTs that say more about who asks. They never stand in for mutual TLS.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TokenConfig {
-    /// The request header that has it. In `authorization` it follows `Bearer`.
-    pub header: HeaderName,
-    /// A token must be meant for one of these.
-    pub audiences: Vec<String>,
-    /// Who may have issued it.
-    pub issuers: Vec<TokenIssuer>,
-}
-
-/// Whose tokens are believed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TokenIssuer {
-    /// JWT-SVIDs of this trust domain, by the JWT authorities of its bundle.
-    TrustDomain(TrustDomain),
-    /// Tokens with this `iss`, by the keys of a JWKS file.
-    Jwks {
-        /// The `iss` claim, compared as text.
-        issuer: String,
-        /// The file.
-        jwks: PathBuf,
-    },
 }

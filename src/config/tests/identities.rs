@@ -1,4 +1,4 @@
-//! `identity` and `token`.
+//! `identity`.
 
 use std::path::Path;
 use std::time::Duration;
@@ -291,82 +291,4 @@ deny_spiffe_ids: [spiffe://pipeline.example/a, 'spiffe://pipeline.example/ns/*']
             "did you mean `allow`?",
         ),
     ]);
-}
-
-/// The good file with a `token` in its inbound listener.
-fn with_token(token: &str) -> String {
-    super::good_but("    host_suffixes: [s3.example]", &format!("    token: {{{token}}}"))
-}
-
-#[test]
-fn tokens_are_of_trust_domains_or_of_issuers_with_their_keys() {
-    let token = |text: &str| {
-        let config = parse(&with_token(text)).unwrap_or_else(|errors| panic!("{}", errors.render(false)));
-        let ProtocolConfig::S3(s3) = &config.listeners.first().unwrap().protocol else { panic!("s3") };
-        s3.token.clone().unwrap()
-    };
-    let both = token(
-        "header: X-User-Token, audiences: [lake], issuers: [{trust_domain: pipeline.example}, {issuer: 'https://a', jwks: a.json}]",
-    );
-    assert_eq!((both.header.as_str(), both.audiences.as_slice()), ("x-user-token", ["lake".to_owned()].as_slice()));
-    let [TokenIssuer::TrustDomain(trust_domain), TokenIssuer::Jwks { issuer, jwks }] = both.issuers.as_slice() else {
-        panic!("{both:?}")
-    };
-    assert_eq!(
-        (trust_domain.as_str(), issuer.as_str(), jwks.as_path()),
-        ("pipeline.example", "https://a", Path::new("a.json"))
-    );
-    assert_eq!(token("audiences: [a], issuers: [{trust_domain: pipeline.example}]").header, "authorization");
-
-    let at = |key: &str| format!("inbound[0].token{key}");
-    let one = "write `trust_domain: NAME`, or `issuer: URL` and `jwks: FILE`, each as an entry of its own";
-    let rows = [
-        (
-            with_token("audiences: [a], issuers: [{trust_domain: pipelin.example}]"),
-            at(".issuers[0].trust_domain"),
-            "trust domain `pipelin.example` has no bundle: nobody knows its keys",
-            "did you mean `pipeline.example`?",
-        ),
-        (
-            with_token("audiences: [a], issuers: [{issuer: 'https://a'}]"),
-            at(".issuers[0]"),
-            "an issuer is either `trust_domain`, or `issuer` with `jwks`",
-            one,
-        ),
-        (
-            with_token("audiences: [a], issuers: [{trust_domain: pipeline.example, issuer: a, jwks: b}]"),
-            at(".issuers[0]"),
-            "an issuer is either `trust_domain`, or `issuer` with `jwks`",
-            one,
-        ),
-        (
-            with_token("audiences: [a], issuers: [{issuer: a, jwks: b}, {issuer: a, jwks: c}]"),
-            at(".issuers[1]"),
-            "issuer `a` stands here twice",
-            "keep one of the two; a JWKS file may hold several keys",
-        ),
-        (
-            with_token("header: 'a b', audiences: [a], issuers: [{trust_domain: pipeline.example}]"),
-            at(".header"),
-            "`a b` is not a header name",
-            "write one name, for example `authorization`",
-        ),
-        (
-            with_token("audiences: [], issuers: [{trust_domain: pipeline.example}]"),
-            at(".audiences"),
-            "the list is empty",
-            "name at least one, or leave the key out",
-        ),
-        (
-            with_token("audiences: [a], issuers: [{trust_domain: pipeline.example}]")
-                .replace("protocol: s3", "protocol: tcp")
-                .replace("http://127", "127"),
-            at(""),
-            "`token` is for `protocol: http` or `protocol: s3`, this listener speaks `tcp`",
-            "remove it, or write `protocol: http` or `protocol: s3`",
-        ),
-    ];
-    let rows: Vec<_> =
-        rows.iter().map(|(text, key, message, help)| (text.clone(), key.as_str(), *message, *help)).collect();
-    assert_problems(&rows);
 }

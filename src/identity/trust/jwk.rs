@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, EcdsaVerificationAlgorithm, ParsedPublicKey,
+    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, EcdsaVerificationAlgorithm, ParsedPublicKey,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -35,6 +35,7 @@ pub struct JwtAuthority {
 enum JwtKey {
     Rsa { modulus: Vec<u8>, exponent: Vec<u8> },
     Ec { x: Vec<u8>, y: Vec<u8> },
+    Ed { x: Vec<u8> },
 }
 
 impl JwtAuthority {
@@ -57,6 +58,7 @@ impl JwtAuthority {
             JwtKey::Rsa { modulus, exponent } => DecodingKey::from_rsa_raw_components(modulus, exponent),
             // Despite its name it takes the point as it is: 4, x, y (SEC 1, 2.3.3).
             JwtKey::Ec { x, y } => DecodingKey::from_ec_der(&point(x, y)),
+            JwtKey::Ed { x } => DecodingKey::from_ed_der(x),
         }
     }
 }
@@ -93,7 +95,7 @@ pub enum IgnoredKey {
     #[error("its `{member}` is missing or malformed")]
     Member { member: &'static str },
     /// A curve without an accepted algorithm.
-    #[error("its curve is not P-256 or P-384")]
+    #[error("its curve is not P-256, P-384 or Ed25519")]
     Curve,
     /// A key that is weak, or beyond what can be verified.
     #[error("its RSA modulus has {bits} bits, 2048 to 8192 are accepted")]
@@ -207,6 +209,11 @@ impl Jwk {
                 Some("P-384") => (self.ec(48, &ECDSA_P384_SHA384_FIXED)?, &[Algorithm::ES384]),
                 _ => return Err(IgnoredKey::Curve),
             },
+            // RFC 8037 2. Bundles have none (`bundle_use`), sets of OpenID providers may.
+            Some("OKP") => match text(self.crv.as_ref()) {
+                Some("Ed25519") => (self.ed()?, &[Algorithm::EdDSA]),
+                _ => return Err(IgnoredKey::Curve),
+            },
             _ => return Err(IgnoredKey::KeyType { kty: shown(self.kty.as_ref()) }),
         };
         Ok(JwtAuthority { kid: kid.into(), key, algorithms: self.algorithms(all)? })
@@ -237,6 +244,12 @@ impl Jwk {
         let (x, y) = (coordinate("x", self.x.as_ref())?, coordinate("y", self.y.as_ref())?);
         ParsedPublicKey::new(algorithm, point(&x, &y)).map_err(|_| IgnoredKey::Point)?;
         Ok(JwtKey::Ec { x, y })
+    }
+
+    fn ed(&self) -> Result<JwtKey, IgnoredKey> {
+        let x = bytes(self.x.as_ref()).ok_or(IgnoredKey::Member { member: "x" })?;
+        ParsedPublicKey::new(&ED25519, &x).map_err(|_| IgnoredKey::Point)?;
+        Ok(JwtKey::Ed { x })
     }
 
     /// Of `all` that its type allows, those that its publisher does.

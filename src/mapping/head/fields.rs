@@ -4,7 +4,7 @@ use http::{HeaderMap, header};
 
 use super::strip::{Dropped, is_taken_for, joined_cookie};
 use crate::mapping::refusal::shown;
-use crate::mapping::{HeadersRead, Refusal, Value};
+use crate::mapping::{Refusal, TagsRead, Value};
 
 /// The fields that policies read, as `context.headers`: by lower-case name, in its order; several fields of one name are several
 /// members. Only what reaches the upstream is copied, so that both see the same request.
@@ -13,10 +13,10 @@ use crate::mapping::{HeadersRead, Refusal, Value};
 /// Rule `header-not-utf8`, if a field that a policy reads is not text: what cannot be compared must not pass for absent.
 /// Rule `header-spelling`, if a field differs from one that a policy reads by `_` for `-` only: CGI and WSGI servers do not tell
 /// the two apart, so the upstream would read what the policy has not.
-pub fn copied(headers: &HeaderMap, reads: &HeadersRead) -> Result<Value, Refusal> {
+pub fn copied(headers: &HeaderMap, reads: &TagsRead) -> Result<Value, Refusal> {
     let mut names: Vec<&str> = match reads {
-        HeadersRead::All => headers.keys().map(header::HeaderName::as_str).collect(),
-        HeadersRead::Only(names) => {
+        TagsRead::All => headers.keys().map(header::HeaderName::as_str).collect(),
+        TagsRead::Only(names) => {
             names.iter().try_for_each(|name| judge_spelling(headers, name))?;
             names.iter().map(|name| &**name).filter(|name| headers.contains_key(*name)).collect()
         }
@@ -35,13 +35,16 @@ pub fn copied(headers: &HeaderMap, reads: &HeadersRead) -> Result<Value, Refusal
 }
 
 /// Refuses a field that some servers take for `read`.
-fn judge_spelling(headers: &HeaderMap, read: &str) -> Result<(), Refusal> {
+///
+/// # Errors
+/// Rule `header-spelling`.
+pub fn judge_spelling(headers: &HeaderMap, read: &str) -> Result<(), Refusal> {
     let is_taken = |name: &&str| *name != read && is_taken_for(name, read);
     match headers.keys().map(header::HeaderName::as_str).find(is_taken) {
         None => Ok(()),
         Some(name) => Err(Refusal::bad_request(
             "header-spelling",
-            format!("{} reads as {}, which a policy reads, on some servers", shown(name), shown(read)),
+            format!("{} reads as {}, which counts here, on some servers", shown(name), shown(read)),
         )),
     }
 }
@@ -96,8 +99,8 @@ mod tests {
         headers
     }
 
-    fn only(names: &[&str]) -> HeadersRead {
-        HeadersRead::Only(names.iter().map(|name| (*name).into()).collect())
+    fn only(names: &[&str]) -> TagsRead {
+        TagsRead::Only(names.iter().map(|name| (*name).into()).collect())
     }
 
     #[test]
@@ -117,7 +120,7 @@ mod tests {
             ("authorization", b"t"),
         ]);
         let expected = Value::Headers(vec![("authorization".into(), vec!["t".into()])]);
-        assert_eq!(copied(&headers, &HeadersRead::All).unwrap(), expected);
+        assert_eq!(copied(&headers, &TagsRead::All).unwrap(), expected);
     }
 
     #[test]
@@ -159,7 +162,7 @@ mod tests {
             ("x-b", b"3"),
             ("upgrade", b"websocket"),
         ]);
-        let Value::Headers(seen) = copied(&received, &HeadersRead::All).unwrap() else { panic!("headers") };
+        let Value::Headers(seen) = copied(&received, &TagsRead::All).unwrap() else { panic!("headers") };
         super::super::strip_for_upstream(&mut received);
         let mut forwarded: Vec<_> =
             received.iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect();

@@ -11,9 +11,9 @@ mod judge;
 mod strip;
 mod upgrade;
 
-pub use fields::{copied, is_secret};
+pub use fields::{copied, is_secret, judge_spelling};
 pub use judge::{HeadRules, JudgedHead, judge};
-pub use strip::{strip_for_upstream, strip_trailers, strip_unjudged};
+pub use strip::{strip_for_upstream, strip_named, strip_trailers, strip_unjudged};
 pub use upgrade::Upgrade;
 
 pub(in crate::mapping) use authority::is_same_host;

@@ -3,7 +3,7 @@
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use super::judge::{OVERRIDES, is_spelt};
-use crate::mapping::HeadersRead;
+use crate::mapping::TagsRead;
 
 /// Removes what ends here: hop-by-hop fields (RFC 9110, section 7.6.1) with those that `Connection` names, and every field by which
 /// portcullis itself speaks about identity and decisions, in every spelling. `te` stays as `trailers`, which gRPC needs.
@@ -37,10 +37,19 @@ pub fn strip_trailers(trailers: &mut HeaderMap) {
 
 /// What no policy has seen does not reach an upstream that adds trailers to its head (CVE-2013-5704): fields of a request's
 /// trailers that policies read of heads are removed, in every spelling. If any may be read, all are.
-pub fn strip_unjudged(trailers: &mut HeaderMap, reads: &HeadersRead) {
-    let HeadersRead::Only(names) = reads else { return trailers.clear() };
+pub fn strip_unjudged(trailers: &mut HeaderMap, reads: &TagsRead) {
+    let TagsRead::Only(names) = reads else { return trailers.clear() };
     let is_read = |trailer: &&HeaderName| names.iter().any(|name| is_taken_for(trailer.as_str(), name));
     let doomed: Vec<HeaderName> = trailers.keys().filter(is_read).cloned().collect();
+    for name in doomed {
+        trailers.remove(name);
+    }
+}
+
+/// Removes a field in every spelling: of trailers, where a head's counts.
+pub fn strip_named(trailers: &mut HeaderMap, name: &str) {
+    let doomed: Vec<HeaderName> =
+        trailers.keys().filter(|trailer| is_taken_for(trailer.as_str(), name)).cloned().collect();
     for name in doomed {
         trailers.remove(name);
     }
@@ -286,9 +295,9 @@ mod tests {
 
     #[test]
     fn trailers_hold_nothing_that_policies_read_of_heads() {
-        let reads = HeadersRead::Only(["x-role".into()].into());
+        let reads = TagsRead::Only(["x-role".into()].into());
         let trailers = [("x-role", "admin"), ("x_role", "admin"), ("x-checksum", "1")];
         assert_eq!(stripped(&trailers, |trailers| strip_unjudged(trailers, &reads)), ["x-checksum: 1"]);
-        assert_eq!(stripped(&trailers, |trailers| strip_unjudged(trailers, &HeadersRead::All)), [""; 0]);
+        assert_eq!(stripped(&trailers, |trailers| strip_unjudged(trailers, &TagsRead::All)), [""; 0]);
     }
 }

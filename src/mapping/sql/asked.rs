@@ -7,6 +7,7 @@ use super::catalog::Relation;
 use super::introspection::{is_introspection_relation, protected_columns};
 use super::names::{Call, Candidate, Names, Nature};
 use super::places::Places;
+use super::rewrite::Planned;
 use super::{Effects, SqlRefusal};
 use crate::mapping::{Action, Context, Operation, Operations, Resource, Value, push_sql_name};
 
@@ -17,7 +18,8 @@ pub(super) struct Asked {
     places: Places,
     effects: Effects,
     literals_matter: bool,
-    renames: Vec<(i32, String)>,
+    rewrites: Vec<Planned>,
+    capped: Option<Arc<str>>,
 }
 
 /// One operation to be: columns of the same table come together.
@@ -194,7 +196,8 @@ impl Asked {
         self.effects.names |= other.effects.names;
         self.effects.anything |= other.effects.anything;
         self.literals_matter |= other.literals_matter;
-        self.renames.extend(other.renames);
+        self.rewrites.extend(other.rewrites);
+        self.capped = self.capped.take().or(other.capped);
     }
 
     fn push(&mut self, ask: Ask) {
@@ -212,14 +215,24 @@ impl Asked {
         self.literals_matter = true;
     }
 
-    /// `application_name` is set to `own`, which is written at this byte of the text.
-    pub(super) fn rename(&mut self, at: i32, own: &str) {
-        self.renames.push((at, own.to_owned()));
+    /// A value of the text is to be written anew.
+    pub(super) fn rewrite(&mut self, planned: Planned) {
+        self.rewrites.push(planned);
     }
 
-    /// What `application_name` is set to, and where that is written.
-    pub(super) fn renames(&self) -> &[(i32, String)] {
-        &self.renames
+    /// The values that are to be written anew.
+    pub(super) fn rewrites(&self) -> &[Planned] {
+        &self.rewrites
+    }
+
+    /// A timeout is set to its cap in place of more: what the client is told of it.
+    pub(super) fn note_capped(&mut self, words: Arc<str>) {
+        self.capped.get_or_insert(words);
+    }
+
+    /// What the client is told of a timeout that is set to its cap.
+    pub(super) const fn capped(&self) -> Option<&Arc<str>> {
+        self.capped.as_ref()
     }
 
     /// Nothing but reads so far, by functions that nobody needs to judge: how many rows come back can be bounded.

@@ -12,7 +12,7 @@ use super::names::Names;
 use super::parse::parse;
 use super::statements::{self, After, Earlier, Judged};
 use super::{
-    Copying, Cursor, Mapped, MappedStatement, Naming, PreparedTexts, SessionFacts, SqlRefusal, Transaction, rename,
+    Copying, Cursor, Mapped, MappedStatement, Naming, PreparedTexts, SessionFacts, SqlRefusal, Transaction, rewrite,
     text,
 };
 use crate::mapping::{Resource, ResourceKind};
@@ -39,7 +39,7 @@ pub fn map(
         outer: prepared.transaction_matters(),
         unsettled_locally: false,
         literals_matter: false,
-        renames: Vec::new(),
+        rewrites: Vec::new(),
     };
     let mut statements = Vec::new();
     for raw in parse(text)? {
@@ -54,7 +54,7 @@ pub fn map(
     let normalized = text::normalized(text);
     Ok(Mapped {
         literals_do_not_matter: !walk.literals_matter,
-        renames: rename::find(text, &walk.renames)?,
+        rewrites: rewrite::find(text, &walk.rewrites)?,
         weight: Mapped::weigh(&statements, &normalized),
         statements,
         normalized,
@@ -120,8 +120,8 @@ struct TextWalk<'a> {
     /// The transaction that this text came into has changed something, nobody knows until when.
     outer: bool,
     literals_matter: bool,
-    /// What `application_name` is set to, and where that is written.
-    renames: Vec<(i32, String)>,
+    /// Values that are to be written anew.
+    rewrites: Vec<rewrite::Planned>,
 }
 
 impl TextWalk<'_> {
@@ -134,7 +134,8 @@ impl TextWalk<'_> {
             statements::judge(node, &self.names, self.texts, &self.earlier)?;
         let gives_rows = is_select || matches!(copying, Some(Copying::Out { .. }));
         let only_reads = gives_rows && asked.only_reads();
-        self.renames.extend_from_slice(asked.renames());
+        self.rewrites.extend_from_slice(asked.rewrites());
+        let capped = asked.capped().cloned();
         let (operations, effects, literals_matter) = asked.finish(&self.names, kind);
         self.literals_matter |= literals_matter;
         self.nothing_gone(operations.iter().map(|operation| &operation.resource))?;
@@ -150,6 +151,7 @@ impl TextWalk<'_> {
             cursor,
             copying,
             only_reads,
+            capped,
         })
     }
 

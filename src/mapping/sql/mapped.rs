@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use super::Rename;
+use super::Rewrite;
 use crate::mapping::{Operation, Operations, Value};
 
 /// A text that was understood: each of its statements with what it asks. Without statements (empty text, only comments) there is
@@ -17,8 +17,8 @@ pub struct Mapped {
     pub literals_do_not_matter: bool,
     /// The text with each literal replaced by `$1`, `$2` …
     pub normalized: Arc<str>,
-    /// What `application_name` is set to: only a part of it is the client's.
-    pub renames: Vec<Rename>,
+    /// What is sent in place of values that the text sets.
+    pub rewrites: Vec<Rewrite>,
     /// libpg_query's fingerprint, 16 hex digits.
     pub fingerprint: Arc<str>,
     /// About how many bytes all this takes.
@@ -64,6 +64,8 @@ pub struct MappedStatement {
     pub copying: Option<Copying>,
     /// It is one SELECT (or TABLE, VALUES), or one COPY TO STDOUT, that writes nothing: the number of its rows can be bounded.
     pub only_reads: bool,
+    /// It sets a timeout to more than it may, and the cap is sent instead: what the client is told of it.
+    pub capped: Option<Arc<str>>,
 }
 
 /// What a statement may change of what later statements mean. Whatever is set here has to be asked again before anything later is judged.

@@ -21,8 +21,8 @@ mod operations;
 mod parse;
 mod places;
 mod query;
-mod rename;
 mod replication;
+mod rewrite;
 mod statements;
 mod text;
 mod whole_rows;
@@ -35,7 +35,7 @@ pub use mapped::{Copying, Cursor, Effects, Mapped, MappedStatement, Naming, SqlR
 pub use names::{cut, parse_search_path};
 pub use operations::{actions, resource_kinds};
 pub use parse::{LONGEST_TEXT, STACK};
-pub use rename::Rename;
 pub use replication::map_replication;
+pub use rewrite::{Instead, Rewrite};
 pub use statements::{kinds, setting_boolean, setting_is_harmless, timeout_milliseconds};
 pub use whole_rows::{ToldRows, whole_rows};

@@ -63,13 +63,14 @@ pub fn map_replication(
         cursor: Cursor::None,
         copying: command.copying,
         only_reads: false,
+        capped: None,
     };
     let statements = vec![statement];
     Ok(Mapped {
         weight: Mapped::weigh(&statements, &command.normalized),
         statements,
         literals_do_not_matter: false,
-        renames: Vec::new(),
+        rewrites: Vec::new(),
         normalized: command.normalized.into(),
         // The grammar of SQL has no fingerprint for it: that of what it is.
         fingerprint: text::fingerprint(command.kind),

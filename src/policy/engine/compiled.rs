@@ -39,6 +39,7 @@ pub(in crate::policy) struct Engine {
 struct Types {
     workload: EntityTypeName,
     headers: EntityTypeName,
+    claims: EntityTypeName,
     resources: Vec<(ResourceKind, EntityTypeName)>,
 }
 
@@ -71,6 +72,7 @@ impl Engine {
         let types = Types {
             workload: type_name("Workload")?,
             headers: type_name("Headers")?,
+            claims: type_name("Claims")?,
             resources: resources.collect::<Result<_, String>>()?,
         };
         let mut builder = Builder::new(entities, &actions);
@@ -241,6 +243,10 @@ impl Engine {
 
     pub(super) const fn headers_type(&self) -> &EntityTypeName {
         &self.types.headers
+    }
+
+    pub(super) const fn claims_type(&self) -> &EntityTypeName {
+        &self.types.claims
     }
 
     pub(super) const fn names(&self) -> &Names {

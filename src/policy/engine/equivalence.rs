@@ -123,7 +123,11 @@ fn condition(rng: &mut Rng, depth: u8) -> String {
         };
     }
     let tag = pick(rng, &["t", "u"]);
-    match rng.u8(..24) {
+    match rng.u8(..28) {
+        24 => "context has token.amr && context.token.amr.contains(\"mfa\")".to_owned(),
+        25 => "context has token && context.token.claims.hasTag(\"g\") && context.token.claims.getTag(\"g\").contains(\"1\")".to_owned(),
+        26 => "context.token.sub == \"ada\"".to_owned(),
+        27 => "context has token && context.token.claims.getTag(\"h\").contains(\"1\")".to_owned(),
         0 => format!("principal in {}", entity(rng)),
         1 => format!("resource in {}", entity(rng)),
         2 => format!("{} in {}", entity(rng), entity(rng)),
@@ -220,6 +224,26 @@ struct Asked {
     facts: Context,
 }
 
+fn token(rng: &mut Rng) -> Value {
+    let mut fields = vec![
+        ("iss", "https://login.example".into()),
+        ("sub", pick(rng, &["ada", "bob"]).into()),
+        ("aud", Value::Strings(vec!["lake".into()])),
+    ];
+    if rng.bool() {
+        fields.push(("amr", Value::Strings(vec![pick(rng, &["mfa", "pwd"]).into()])));
+    }
+    fields.push(("expires", Value::Datetime(0)));
+    let mut claims = Vec::new();
+    for name in ["g", "h"] {
+        if rng.bool() {
+            claims.push((name.into(), vec![pick(rng, &["1", "2"]).into()]));
+        }
+    }
+    fields.push(("claims", Value::Claims(claims)));
+    Value::Record(fields)
+}
+
 fn question(rng: &mut Rng) -> Asked {
     let workload = WORKLOADS[rng.usize(..WORKLOADS.len())];
     let action =
@@ -244,6 +268,9 @@ fn question(rng: &mut Rng) -> Asked {
     }
     if rng.bool() {
         facts.set("tls", Value::Record(vec![("version", "TLSv1.3".into()), ("certificateExpiry", Value::Datetime(0))]));
+    }
+    if action != "tcp:Connect" && rng.bool() {
+        facts.set("token", token(rng));
     }
     let mut context = Context::default();
     if action != "tcp:Connect" && rng.bool() {
@@ -348,6 +375,34 @@ impl Oracle {
         tags
     }
 
+    /// A value as Cedar has it; what are entities is added to `all`.
+    fn value(value: &Value, all: &mut HashMap<String, Entity>) -> Expression {
+        let mut tagged = |uid: &str, fields: &[(Box<str>, Vec<Box<str>>)]| {
+            let tags =
+                fields.iter().map(|(n, v)| (n.to_string(), v.iter().map(ToString::to_string).collect())).collect();
+            all.insert(uid.to_owned(), Self::entity(uid, Vec::new(), &tags));
+            Expression::new_entity_uid(uid.parse().expect("uid"))
+        };
+        match value {
+            Value::Bool(value) => Expression::new_bool(*value),
+            Value::Long(value) => Expression::new_long(*value),
+            Value::String(value) => Expression::new_string(value.to_string()),
+            Value::Strings(values) => {
+                Expression::new_set(values.iter().map(|value| Expression::new_string(value.to_string())))
+            }
+            Value::Ip(address) => Expression::new_ip(address.to_canonical().to_string()),
+            Value::Datetime(1_700_000_000_123) => Expression::new_datetime("2023-11-14T22:13:20.123Z"),
+            Value::Datetime(0 | 1) => Expression::new_datetime("1970-01-01"),
+            Value::Datetime(_) => Expression::new_datetime("2027-01-15T08:00:00Z"),
+            Value::Record(fields) => {
+                let fields = fields.iter().map(|(name, value)| ((*name).to_owned(), Self::value(value, all)));
+                Expression::new_record(fields.collect::<Vec<_>>()).expect("record")
+            }
+            Value::Headers(fields) => tagged("Headers::\"h\"", fields),
+            Value::Claims(fields) => tagged("Claims::\"c\"", fields),
+        }
+    }
+
     fn decide(&self, asked: &Asked) -> (Outcome, Vec<String>) {
         let workload = format!("Workload::\"{}\"", asked.workload);
         let resource = asked.operation.resource.to_string();
@@ -364,31 +419,8 @@ impl Oracle {
         let mut context = Vec::new();
         let mut headers = asked.operation.action.as_str() != "tcp:Connect";
         for (name, value) in asked.facts.iter().chain(asked.operation.context.iter()) {
-            let value = match value {
-                Value::Bool(value) => Expression::new_bool(*value),
-                Value::Long(value) => Expression::new_long(*value),
-                Value::String(value) => Expression::new_string(value.to_string()),
-                Value::Ip(address) => Expression::new_ip(address.to_canonical().to_string()),
-                Value::Datetime(1_700_000_000_123) => Expression::new_datetime("2023-11-14T22:13:20.123Z"),
-                Value::Datetime(0) => Expression::new_datetime("1970-01-01"),
-                Value::Datetime(_) => Expression::new_datetime("2027-01-15T08:00:00Z"),
-                Value::Record(_) => Expression::new_record([
-                    ("version".to_owned(), Expression::new_string("TLSv1.3".to_owned())),
-                    ("certificateExpiry".to_owned(), Expression::new_datetime("1970-01-01")),
-                ])
-                .expect("record"),
-                Value::Headers(fields) => {
-                    headers = false;
-                    let tags = fields
-                        .iter()
-                        .map(|(n, v)| (n.to_string(), v.iter().map(ToString::to_string).collect()))
-                        .collect();
-                    all.insert("headers".to_owned(), Self::entity("Headers::\"h\"", Vec::new(), &tags));
-                    Expression::new_entity_uid("Headers::\"h\"".parse().expect("uid"))
-                }
-                Value::Strings(_) => unreachable!("no such attribute"),
-            };
-            context.push((name.to_owned(), value));
+            headers &= !matches!(value, Value::Headers(_));
+            context.push((name.to_owned(), Self::value(value, &mut all)));
         }
         if headers {
             context.push(("headers".to_owned(), Expression::new_entity_uid("Headers::\"none\"".parse().expect("uid"))));
@@ -566,14 +598,8 @@ fn a_question_has_the_form_of_its_action_exactly_if_cedar_validates_the_request(
         let mut context = Vec::new();
         let mut headers = action != "tcp:Connect";
         for (name, value) in whole.iter() {
-            let value = match value {
-                Value::Headers(_) => {
-                    headers = false;
-                    Expression::new_entity_uid("Headers::\"h\"".parse().expect("uid"))
-                }
-                other => super::question::expression(other).expect("value"),
-            };
-            context.push((name.to_owned(), value));
+            headers &= !matches!(value, Value::Headers(_));
+            context.push((name.to_owned(), Oracle::value(value, &mut HashMap::new())));
         }
         if headers && whole.get("headers").is_none() {
             context.push(("headers".to_owned(), Expression::new_entity_uid("Headers::\"h\"".parse().expect("uid"))));

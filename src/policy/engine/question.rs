@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use super::builder::Conditional;
 use super::compiled::{Engine, Located};
 use super::principal::Principal;
-use crate::mapping::{Context, Operation, Value};
+use crate::mapping::{Context, Operation, Tags, Value};
 use crate::policy::schema::ActionForm;
 
 /// What Cedar's authorizer takes.
@@ -33,6 +33,8 @@ pub(super) struct Asked<'a> {
 const HEADERS: &str = "headers";
 /// The one entity of type `Headers`: policies cannot name it, only read `context.headers`.
 const HEADERS_ID: &str = "request";
+/// The one entity of type `Claims`: policies only read `context.token.claims`.
+const CLAIMS_ID: &str = "token";
 
 impl Question {
     /// The request and a store of just what the conditions can see: principal and resource with all they are in as parents, the action
@@ -52,8 +54,16 @@ impl Question {
         let mut context = Vec::new();
         let read = |name: &str| conditionals.iter().any(|conditional| conditional.reads.context(name));
         for (name, value) in asked.facts.iter().chain(operation.context.iter()) {
-            if read(name) && !matches!(value, Value::Headers(_)) {
-                context.push((name.to_owned(), expression(value)?));
+            if !read(name) || matches!(value, Value::Headers(_)) {
+                continue;
+            }
+            let claims = claims_of(value);
+            context.push((
+                name.to_owned(),
+                if claims.is_some() { with_claims(engine, value)? } else { expression(value)? },
+            ));
+            if let Some(claims) = claims {
+                entities.push(tagged(claims_uid(engine), claims)?);
             }
         }
         if form.has_headers() && read(HEADERS) {
@@ -62,7 +72,7 @@ impl Question {
                 Some(Value::Headers(fields)) => fields.as_slice(),
                 _ => &[],
             };
-            entities.push(header_entity(uid.clone(), fields)?);
+            entities.push(tagged(uid.clone(), fields)?);
             context.push((HEADERS.to_owned(), Expression::new_entity_uid(uid)));
         }
 
@@ -85,8 +95,34 @@ impl Question {
     }
 }
 
+fn claims_uid(engine: &Engine) -> EntityUid {
+    EntityUid::from_type_name_and_id(engine.claims_type().clone(), EntityId::new(CLAIMS_ID))
+}
+
+/// The claims in a token.
+fn claims_of(value: &Value) -> Option<&Tags> {
+    let Value::Record(fields) = value else { return None };
+    fields.iter().find_map(|(_, field)| match field {
+        Value::Claims(claims) => Some(claims),
+        _ => None,
+    })
+}
+
+/// A token, whose claims are an entity.
+fn with_claims(engine: &Engine, token: &Value) -> Result<Expression, String> {
+    let Value::Record(fields) = token else { return expression(token) };
+    let fields = fields.iter().map(|(name, value)| {
+        let value = match value {
+            Value::Claims(_) => Expression::new_entity_uid(claims_uid(engine)),
+            other => expression(other)?,
+        };
+        Ok(((*name).to_owned(), value))
+    });
+    Expression::new_record(fields.collect::<Result<Vec<_>, String>>()?).map_err(|cause| cause.to_string())
+}
+
 /// Several fields of one name are several members of one set.
-fn header_entity(uid: EntityUid, fields: &[(Box<str>, Vec<Box<str>>)]) -> Result<Entity, String> {
+fn tagged(uid: EntityUid, fields: &[(Box<str>, Vec<Box<str>>)]) -> Result<Entity, String> {
     let tags = fields.iter().map(|(name, values)| (name.to_string(), strings(values)));
     Entity::new_with_tags(uid, [], [], tags).map_err(|cause| cause.to_string())
 }
@@ -109,6 +145,7 @@ pub(super) fn expression(value: &Value) -> Result<Expression, String> {
             Expression::new_record(fields.collect::<Result<Vec<_>, String>>()?).map_err(|cause| cause.to_string())?
         }
         Value::Headers(_) => return Err("headers are only in the context itself".to_owned()),
+        Value::Claims(_) => return Err("claims are only in a token".to_owned()),
     })
 }
 

@@ -216,9 +216,9 @@ impl Entry {
         };
         let kind = uid.type_name().to_string();
         if !SHIPPED_TYPES.contains(&kind.as_str()) {
-            if kind == "Action" || kind == "Headers" {
+            if ["Action", "Headers", "Claims"].contains(&kind.as_str()) {
                 return Err(Wrong::new(
-                    format!("`{uid}` is an {kind}"),
+                    format!("`{uid}` is of type {kind}"),
                     "entities.json holds principals, resources, stages and groups",
                 ));
             }

@@ -20,6 +20,10 @@ pub(super) fn check(kind: &str, id: &str) -> Result<(), BadId> {
             message: "entities of type `Headers` have no name of their own".to_owned(),
             help: "read a header by `context.headers.hasTag(\"x-tenant\") && context.headers.getTag(\"x-tenant\").contains(\"a\")`".to_owned(),
         }),
+        "Claims" => Err(BadId {
+            message: "entities of type `Claims` have no name of their own".to_owned(),
+            help: "read a claim by `context has token && context.token.claims.hasTag(\"groups\") && context.token.claims.getTag(\"groups\").contains(\"a\")`".to_owned(),
+        }),
         _ => match endpoint(kind, id) {
             Some(name) => resource(kind, id, name),
             None => Ok(()),
@@ -413,6 +417,7 @@ mod tests {
             ("Table", "warehouse/analytics.sales.\"orders\"", "quoted"),
             ("Schema", "warehouse/analytics", "DATABASE.SCHEMA"),
             ("Headers", "x", "context.headers.hasTag"),
+            ("Claims", "x", "context.token.claims.hasTag"),
         ] {
             let refused = check(kind, id).expect_err(id);
             assert!(refused.help.contains(help), "{kind}::{id}: {refused:?}");

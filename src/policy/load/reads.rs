@@ -5,14 +5,15 @@ use std::collections::HashSet;
 use cedar_policy::Policy;
 use serde_json::Value;
 
-use crate::mapping::HeadersRead;
+use crate::mapping::TagsRead;
 
-/// The context attributes and request headers that conditions read.
+/// The context attributes, request headers and claims that conditions read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::policy) struct Reads {
     /// None: all, for the context is read as a whole.
     context: Option<HashSet<Box<str>>>,
-    headers: HeadersRead,
+    headers: TagsRead,
+    claims: TagsRead,
     /// Whether what is known of an entity that a condition names (what it is in, its attributes and tags) can matter.
     literals: bool,
 }
@@ -20,7 +21,12 @@ pub(in crate::policy) struct Reads {
 /// Nothing at all.
 impl Default for Reads {
     fn default() -> Self {
-        Self { context: Some(HashSet::new()), headers: HeadersRead::Only(HashSet::new()), literals: false }
+        Self {
+            context: Some(HashSet::new()),
+            headers: TagsRead::Only(HashSet::new()),
+            claims: TagsRead::Only(HashSet::new()),
+            literals: false,
+        }
     }
 }
 
@@ -31,7 +37,9 @@ impl Reads {
         if policy.has_non_scope_constraint() {
             match policy.to_json() {
                 Ok(tree) => reads.walk(tree.get("conditions").unwrap_or(&tree)),
-                Err(_) => reads = Self { context: None, headers: HeadersRead::All, literals: true },
+                Err(_) => {
+                    reads = Self { context: None, headers: TagsRead::All, claims: TagsRead::All, literals: true };
+                }
             }
         }
         reads
@@ -45,6 +53,7 @@ impl Reads {
             (context, _) => *context = None,
         }
         self.headers.add(&other.headers);
+        self.claims.add(&other.claims);
     }
 
     /// Whether the attribute can matter.
@@ -57,8 +66,9 @@ impl Reads {
         self.literals
     }
 
-    pub(in crate::policy) fn into_headers(self) -> HeadersRead {
-        self.headers
+    /// The tags of headers and of claims.
+    pub(in crate::policy) fn into_tags(self) -> (TagsRead, TagsRead) {
+        (self.headers, self.claims)
     }
 
     /// Goes through a policy in Cedar's JSON form (<https://docs.cedarpolicy.com/policies/json-format.html>).
@@ -91,11 +101,15 @@ impl Reads {
             "hasTag" | "getTag" => {
                 // Principals and resources have tags of their own.
                 if !left_is(&["principal", "resource"]) {
-                    match (operands.pointer("/right/Value").and_then(Value::as_str), &mut self.headers) {
-                        (Some(name), HeadersRead::Only(names)) => {
-                            names.insert(name.into());
-                        }
-                        _ => self.headers = HeadersRead::All,
+                    let name = operands.pointer("/right/Value").and_then(Value::as_str);
+                    // Where it is not said which of the two it is, it may be either.
+                    let (headers, claims) =
+                        (is_attribute(operands, &["headers"]), is_attribute(operands, &["token", "claims"]));
+                    if !claims {
+                        read(&mut self.headers, name);
+                    }
+                    if !headers {
+                        read(&mut self.claims, name);
                     }
                 }
                 self.walk(operands);
@@ -118,6 +132,29 @@ impl Reads {
             "Record" => operands.as_object().into_iter().flatten().for_each(|(_, field)| self.walk(field)),
             _ => self.walk(operands),
         }
+    }
+}
+
+/// Whether what stands left is this attribute of the context.
+fn is_attribute(operands: &Value, path: &[&str]) -> bool {
+    let mut left = operands.get("left");
+    for name in path.iter().rev() {
+        let Some(access) = left.and_then(|left| left.get(".")) else { return false };
+        if access.get("attr").and_then(Value::as_str) != Some(name) {
+            return false;
+        }
+        left = access.get("left");
+    }
+    left.and_then(|left| left.get("Var")).and_then(Value::as_str) == Some("context")
+}
+
+/// Adds a name; without one, any may be read.
+fn read(tags: &mut TagsRead, name: Option<&str>) {
+    match (name, &mut *tags) {
+        (Some(name), TagsRead::Only(names)) => {
+            names.insert(name.into());
+        }
+        _ => *tags = TagsRead::All,
     }
 }
 
@@ -147,7 +184,7 @@ mod tests {
     #[test]
     fn literal_headers_are_listed_and_tags_of_principals_are_not_headers() {
         let some = |condition: &str, expected: &[&str]| {
-            assert_eq!(reads(condition).into_headers(), HeadersRead::Only(names(expected)), "{condition}");
+            assert_eq!(reads(condition).into_tags().0, TagsRead::Only(names(expected)), "{condition}");
         };
         some(
             "principal.hasTag(\"team\") && context.headers.hasTag(\"x-a\") && context.headers.getTag(\"x-b\").contains(\"1\")",
@@ -155,7 +192,24 @@ mod tests {
         );
         some("(if principal.hasTag(\"t\") then context.headers else context.headers).hasTag(\"x-c\")", &["x-c"]);
         some("context.direction == \"inbound\"", &[]);
-        assert_eq!(reads("context.headers.hasTag(context.direction)").into_headers(), HeadersRead::All);
+        some("context.token.claims.hasTag(\"groups\") && context.headers.hasTag(\"x-a\")", &["x-a"]);
+        assert_eq!(reads("context.headers.hasTag(context.direction)").into_tags().0, TagsRead::All);
+    }
+
+    #[test]
+    fn claims_are_told_from_headers_and_what_may_be_either_is_both() {
+        let claims = |condition: &str| reads(condition).into_tags().1;
+        let some = |all: &[&str]| TagsRead::Only(names(all));
+        let groups =
+            "context.token.claims.hasTag(\"groups\") && context[\"token\"][\"claims\"].getTag(\"a\") == [\"b\"]";
+        assert_eq!(claims(groups), some(&["groups", "a"]));
+        assert_eq!(reads(groups).into_tags().0, some(&[]));
+        assert_eq!(reads(groups).context, Some(names(&["token"])));
+        assert_eq!(claims("context.headers.hasTag(\"x-a\") && principal.hasTag(\"b\")"), some(&[]));
+        assert_eq!(claims("context.headers.hasTag(context.token.sub)"), some(&[]));
+        assert_eq!(claims("context.token.claims.hasTag(context.token.sub)"), TagsRead::All);
+        let either = reads("(if true then context.token else context.token).claims.hasTag(\"x\")");
+        assert_eq!(either.into_tags(), (some(&["x"]), some(&["x"])));
     }
 
     #[test]

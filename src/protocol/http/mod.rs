@@ -13,8 +13,10 @@ mod request;
 mod serve;
 mod service;
 mod timing;
+mod token;
 mod upgrade;
 mod xfcc;
 
 pub use serve::serve;
 pub use service::{HttpConnection, HttpListener, Speaks};
+pub use token::Tokens;

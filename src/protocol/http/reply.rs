@@ -22,6 +22,9 @@ const DECISION: HeaderName = HeaderName::from_static("x-portcullis-decision");
 const ERROR: HeaderName = HeaderName::from_static("x-portcullis-error");
 const AMZ_REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-request-id");
 
+/// RFC 6750, section 3.
+const INVALID_TOKEN: HeaderValue = HeaderValue::from_static("Bearer error=\"invalid_token\"");
+
 /// Which words the caller understands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Family {
@@ -87,7 +90,7 @@ impl Replier {
         Ok(response)
     }
 
-    /// A request that cannot be named.
+    /// A request that cannot be named, or brings a token that is not to be believed.
     ///
     /// # Errors
     /// The record cannot be written.
@@ -102,15 +105,21 @@ impl Replier {
         let denied = point.refuse(&connection.asker, exchange, refusal.rule, refusal.message);
         let reply = Reply {
             status: refusal.status,
-            code: if refusal.status == 501 { "NotImplemented" } else { "InvalidRequest" },
-            grpc_status: "3",
+            code: match refusal.status {
+                401 => "InvalidToken",
+                501 => "NotImplemented",
+                _ => "InvalidRequest",
+            },
+            grpc_status: if refusal.status == 401 { "16" } else { "3" },
             title: StatusCode::from_u16(refusal.status).ok().and_then(|s| s.canonical_reason()).unwrap_or("Refused"),
             detail: &detail,
             decision: Some(denied.decision_id().to_string()),
             stage: None,
         };
         let mut response = self.render(&reply);
-        if connection.guard.is_some() {
+        if refusal.status == 401 {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, INVALID_TOKEN);
+        } else if connection.guard.is_some() {
             // What follows a request that cannot be named cannot be trusted to be a request.
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }

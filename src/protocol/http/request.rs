@@ -15,6 +15,7 @@ use super::guard::{GuardHandle, HeadVerdict};
 use super::judged_body::{self, JudgedBody};
 use super::reply::Replier;
 use super::service::{HttpConnection, Speaks};
+use super::token::Tokens;
 use super::{forward, timing, upgrade};
 use crate::enforce::{Exchange, Permit, Settlement};
 use crate::failure::Failure;
@@ -54,10 +55,11 @@ async fn walk(
     connection: &Arc<HttpConnection>,
     mut parts: Parts,
     body: Incoming,
-    exchange: Exchange,
+    mut exchange: Exchange,
     replier: &Replier,
 ) -> Result<Response<ResponseBody>, Failure> {
-    let point = &connection.listener.point;
+    let listener = &connection.listener;
+    let point = &listener.point;
     let guarded = connection.guard.as_ref().map(GuardHandle::next_head);
     if !point.records_can_be_written() {
         return Err(Failure::Audit);
@@ -67,11 +69,26 @@ async fn walk(
         return replier.refused(connection, exchange, refusal);
     }
     let generation = point.policies_in_force();
+    let mut brought = Ok(None);
     let named = match guarded {
         Some(HeadVerdict::Refused(refusal)) => {
             Err(Refusal { status: refusal.status, rule: refusal.rule, message: refusal.message })
         }
-        Some(HeadVerdict::Passed(_)) | None => name(connection, &parts, &generation),
+        Some(HeadVerdict::Passed(_)) | None => {
+            if let Some(tokens) = &listener.tokens {
+                brought = tokens.take(&mut parts.headers);
+            }
+            name(connection, &parts, &generation)
+        }
+    };
+    let named = match (named, brought, &listener.tokens) {
+        (Ok(call), Ok(Some(brought)), Some(tokens)) => tokens.verify(&brought, &point.metrics).map(|token| {
+            tokens.put_back(brought, &mut parts.headers);
+            exchange.token = Some(token);
+            call
+        }),
+        (Ok(_), Err(refusal), _) => Err(refusal),
+        (named, ..) => named,
     };
     let (operations, target, websocket) = match named {
         Err(refusal) => return replier.refused(connection, exchange, refusal),
@@ -88,7 +105,7 @@ async fn walk(
     if websocket {
         return Box::pin(upgrade::websocket(connection, parts, target, permit, replier)).await;
     }
-    let (body, upload) = RequestBody::streamed(body, &permit);
+    let (body, upload) = RequestBody::streamed(body, &permit, listener.tokens.as_ref().map(Tokens::header));
     forward::prepare(connection, &mut parts, target.as_deref(), &permit.exchange().request_id)?;
     let request = Request::from_parts(parts, body);
     forward_permitted(connection, permit, request, upload, replier).await
@@ -149,6 +166,7 @@ fn exchange(parts: &Parts) -> Exchange {
         trace_id: trace_id(&parts.headers),
         method: Some(parts.method.as_str().into()),
         statement: None,
+        token: None,
     }
 }
 

@@ -10,6 +10,7 @@ use http::HeaderValue;
 
 use super::guard::GuardHandle;
 use super::meter::StreamErrors;
+use super::token::Tokens;
 use super::xfcc;
 use crate::config::{Direction, HttpConfig, Limits, ListenerConfig, S3Config};
 use crate::enforce::{Asker, EnforcementPoint};
@@ -24,6 +25,8 @@ pub struct HttpListener {
     pub(super) direction: Direction,
     pub(super) speaks: Speaks,
     pub(super) rules: HeadRules,
+    /// Where tokens count.
+    pub(super) tokens: Option<Tokens>,
     pub(super) limits: Limits,
     pub(super) point: Arc<EnforcementPoint>,
     pub(super) upstream: Arc<Upstream>,
@@ -41,7 +44,13 @@ pub enum Speaks {
 impl HttpListener {
     /// The listener that `config` describes, which speaks `speaks`.
     #[must_use]
-    pub fn new(config: &ListenerConfig, speaks: Speaks, point: Arc<EnforcementPoint>, upstream: Arc<Upstream>) -> Self {
+    pub fn new(
+        config: &ListenerConfig,
+        speaks: Speaks,
+        tokens: Option<Tokens>,
+        point: Arc<EnforcementPoint>,
+        upstream: Arc<Upstream>,
+    ) -> Self {
         Self {
             endpoint: Arc::clone(&config.name),
             direction: config.direction,
@@ -50,6 +59,7 @@ impl HttpListener {
                 Speaks::S3(_) => HeadRules::s3(&config.limits),
             },
             speaks,
+            tokens,
             limits: config.limits.clone(),
             point,
             upstream,

@@ -266,6 +266,7 @@ impl Unopened {
     }
 }
 
+/// Logs in at the first server that takes sessions.
 async fn open_session(
     client: &mut Downstream,
     reader: &mut FrameReader,
@@ -273,14 +274,25 @@ async fn open_session(
     permit: &Permit,
     startup: &StartupPacket,
 ) -> Result<LoggedIn, Unopened> {
-    let io = listener.upstream.connect(permit).await.map_err(Unopened::Upstream)?;
-    let logged_in = match listener.config.role {
-        RoleConfig::Passthrough => pass_through(client, reader, io, startup).await,
-        RoleConfig::Fixed(_) | RoleConfig::ByIdentity(_) => {
-            login(io, &listener.upstream, startup, listener.config.password.as_ref()).await
+    let mut position = 0;
+    loop {
+        let io = listener.upstream.connect_from(position, permit).await.map_err(Unopened::Upstream)?;
+        let (next, mut asked) = (listener.upstream.behind(&io), false);
+        let logged_in = match listener.config.role {
+            RoleConfig::Passthrough => pass_through(client, reader, io, startup, &mut asked).await,
+            RoleConfig::Fixed(_) | RoleConfig::ByIdentity(_) => {
+                login(io, &listener.upstream, startup, listener.config.password.as_ref()).await
+            }
+        };
+        match (logged_in, next) {
+            // A client that has been asked for something by one server has nothing to say to another.
+            (Err(error), Some(next)) if error.passes_over() && !asked => {
+                tracing::warn!(listener = %listener.endpoint, %error, "the next upstream is tried");
+                position = next;
+            }
+            (logged_in, _) => return logged_in.map_err(Unopened::Login),
         }
-    };
-    logged_in.map_err(Unopened::Login)
+    }
 }
 
 /// The packet for the server: everything in it was judged or is the proxy's own.

@@ -54,6 +54,7 @@ impl PostgresListener {
     /// A connection as its record sees it.
     pub(super) fn exchange(&self, id: &str) -> Exchange {
         Exchange {
+            token: None,
             started: Instant::now(),
             request_id: id.into(),
             number: None,

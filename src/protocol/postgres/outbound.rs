@@ -4,7 +4,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt as _;
+use bytes::BytesMut;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 
 use super::answer::{NoPacket, decision, fatal, first_packet, malformed, of_drain, of_failure};
@@ -12,15 +13,19 @@ use super::asked::asked;
 use super::cancel;
 use super::inbound::deny;
 use super::listener::PostgresListener;
+use super::login::takes_none_now;
 use super::relayed::Relayed;
 use super::standing::Standing;
-use super::wire::{CancelRequest, ErrorReply, FirstPacket, StartupPacket};
+use super::wire::{CancelRequest, ErrorReply, FirstPacket, StartupPacket, error_fields};
 use crate::audit::new_decision_id;
 use crate::enforce::{Asker, Permit, Settlement};
 use crate::failure::Failure;
 use crate::mapping::Operations;
 use crate::protocol::{Closed, Downstream, Last};
 use crate::upstream::{OwnPurpose, UpstreamIo};
+
+/// An error by which a server takes no sessions has no need of more bytes.
+const LONGEST_ERROR: usize = 16 * 1024;
 
 /// Serves a connection until it ends.
 pub(super) async fn serve(
@@ -31,7 +36,7 @@ pub(super) async fn serve(
     grace: Duration,
 ) -> Closed {
     let mut ending = pin!(ending);
-    let opening = timeout(listener.config.authentication_timeout, open(client, &listener));
+    let opening = timeout(listener.config.authentication_timeout, open(client, &listener, &asker));
     let opened = tokio::select! {
         opened = opening => opened,
         _last = ending.as_mut() => return Closed::InOrder,
@@ -45,7 +50,7 @@ pub(super) async fn serve(
         }
     };
     let changed = listener.point.policies.changed();
-    let (permit, asks, upstream) = tokio::select! {
+    let Connected { permit, asks, upstream, answer } = tokio::select! {
         connected = connect(&mut client, &listener, &asker, &startup) => match connected {
             Ok(connected) => connected,
             Err(closed) => return closed,
@@ -55,20 +60,33 @@ pub(super) async fn serve(
             return Closed::InOrder;
         }
     };
+    let mut relayed = Relayed::new(permit);
+    relayed.ahead = (0, answer.len() as u64);
+    let told = async {
+        client.write_all(&answer).await?;
+        client.flush().await
+    };
+    if let Err(error) = told.await {
+        return Closed::Failed { cause: error.to_string() };
+    }
     let idle = listener.limits.idle_timeout;
     let mut standing = Standing { asks, role: None, changed };
     let lost = pin!(standing.lost(&listener, &asker));
-    Relayed::new(permit).relay(client, upstream, idle, (ending, lost), grace).await
+    relayed.relay(client, upstream, idle, (ending, lost), grace).await
 }
 
 /// Everything up to a startup packet; whatever else it comes to has been answered.
-async fn open(mut client: Downstream, listener: &Arc<PostgresListener>) -> Result<(Downstream, StartupPacket), Closed> {
+async fn open(
+    mut client: Downstream,
+    listener: &Arc<PostgresListener>,
+    asker: &Asker,
+) -> Result<(Downstream, StartupPacket), Closed> {
     loop {
         let (packet, has_tls) = (first_packet(&mut client).await, client.is_tls());
         match packet {
             Ok(FirstPacket::Startup(startup)) => return Ok((client, startup)),
             Ok(FirstPacket::Cancel(request)) => {
-                forward_cancel(&request, listener).await;
+                forward_cancel(&request, listener, asker).await;
                 let _ = client.shutdown().await;
                 return Err(Closed::InOrder);
             }
@@ -106,7 +124,13 @@ async fn local_tls(mut client: Downstream, listener: &PostgresListener) -> Resul
 }
 
 /// A cancel goes to every upstream: which of them has the session only its own sidecar knows, and the others drop it.
-async fn forward_cancel(request: &CancelRequest, listener: &PostgresListener) {
+///
+/// Without a record it is not passed on.
+async fn forward_cancel(request: &CancelRequest, listener: &PostgresListener, asker: &Asker) {
+    if let Err(error) = listener.point.record_cancel(asker) {
+        tracing::error!(listener = %listener.endpoint, %error, "a cancel has no record: it is not forwarded");
+        return;
+    }
     for position in 0..listener.upstream.count() {
         match listener.upstream.connect_to(position, OwnPurpose::Cancel).await {
             Ok(io) => {
@@ -117,13 +141,22 @@ async fn forward_cancel(request: &CancelRequest, listener: &PostgresListener) {
     }
 }
 
+/// A session that is permitted and asked for.
+struct Connected {
+    permit: Permit,
+    asks: Arc<Operations>,
+    upstream: UpstreamIo,
+    /// What has been read of the answer.
+    answer: BytesMut,
+}
+
 /// The decision, and the connection to the sidecar before the database; what was judged is what is sent.
 async fn connect(
     client: &mut Downstream,
     listener: &Arc<PostgresListener>,
     asker: &Arc<Asker>,
     startup: &StartupPacket,
-) -> Result<(Permit, Arc<Operations>, UpstreamIo), Closed> {
+) -> Result<Connected, Closed> {
     let point = &listener.point;
     if !point.records_can_be_written() {
         fatal(client, &of_failure(&Failure::Audit)).await;
@@ -146,17 +179,8 @@ async fn connect(
             return Err(deny(client, denied, ErrorReply::fatal("28000", message)).await);
         }
     };
-    let failure = match listener.upstream.connect(&permit).await {
-        Ok(mut io) => {
-            let sent = async {
-                io.write_all(&startup.to_bytes()).await?;
-                io.flush().await
-            };
-            match sent.await {
-                Ok(()) => return Ok((permit, asks, io)),
-                Err(error) => Failure::Closed { cause: error.to_string() },
-            }
-        }
+    let failure = match ask(listener, &permit, startup).await {
+        Ok((upstream, answer)) => return Ok(Connected { permit, asks, upstream, answer }),
         Err(failure) => failure,
     };
     point.metrics.upstream_failure(failure.stage());
@@ -167,4 +191,54 @@ async fn connect(
     };
     fatal(client, &reply).await;
     Err(Closed::InOrder)
+}
+
+/// Asks the first sidecar that takes sessions, or the last one; with the beginning of what it has answered, if that had to be looked at.
+async fn ask(
+    listener: &PostgresListener,
+    permit: &Permit,
+    startup: &StartupPacket,
+) -> Result<(UpstreamIo, BytesMut), Failure> {
+    let mut position = 0;
+    loop {
+        let mut io = listener.upstream.connect_from(position, permit).await?;
+        let sent = async {
+            io.write_all(&startup.to_bytes()).await?;
+            io.flush().await
+        };
+        sent.await.map_err(|error: std::io::Error| Failure::Closed { cause: error.to_string() })?;
+        let mut answer = BytesMut::new();
+        let Some(next) = listener.upstream.behind(&io) else { return Ok((io, answer)) };
+        let refused = timeout(listener.config.authentication_timeout, refuses_now(&mut io, &mut answer));
+        // What does not come is waited for as it is without another upstream.
+        if !refused.await.unwrap_or(false) {
+            return Ok((io, answer));
+        }
+        tracing::warn!(listener = %listener.endpoint, "an upstream takes no sessions now: the next one is tried");
+        position = next;
+    }
+}
+
+/// Reads as much of an answer as tells whether it is an error by which the server takes no sessions now.
+///
+/// # Cancel safety
+/// What has been read is in `answer`.
+async fn refuses_now(io: &mut UpstreamIo, answer: &mut BytesMut) -> bool {
+    loop {
+        let length = answer.get(1..5).and_then(|length| length.try_into().ok()).map(u32::from_be_bytes);
+        let whole = length.map(|length| length as usize + 1);
+        match (answer.first(), whole) {
+            (Some(b'E'), Some(whole)) if whole <= answer.len() => {
+                let body = answer.get(5..whole).unwrap_or_default();
+                let sqlstate = error_fields(body).find(|(code, _)| *code == b'C').map(|(_, sqlstate)| sqlstate);
+                return sqlstate.and_then(|sqlstate| str::from_utf8(sqlstate).ok()).is_some_and(takes_none_now);
+            }
+            (Some(b'E'), Some(whole)) if whole > LONGEST_ERROR => return false,
+            (None | Some(b'E'), _) => {}
+            (Some(_), _) => return false,
+        }
+        if !matches!(io.read_buf(answer).await, Ok(1..)) {
+            return false;
+        }
+    }
 }

@@ -285,6 +285,7 @@ impl RelayListener {
 
 fn exchange() -> Exchange {
     Exchange {
+        token: None,
         started: Instant::now(),
         request_id: new_decision_id().to_string().into(),
         number: None,

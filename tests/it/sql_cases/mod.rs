@@ -10,6 +10,7 @@ mod denials;
 mod mapping;
 mod plans;
 mod privileges;
+mod protocols;
 mod records;
 mod wire;
 

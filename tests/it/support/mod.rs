@@ -23,6 +23,7 @@ mod s3_request;
 mod sidecar;
 mod store;
 mod tls;
+mod token;
 mod warehouse;
 
 pub(crate) use agent::{Agent, PythonAgent, entry, federated, offer, python_workload, x509};
@@ -46,4 +47,5 @@ pub(crate) use sidecar::{ALLOW_ALL, Pair, Sidecar, SidecarPlan, World, portculli
 #[cfg(feature = "demo")]
 pub(crate) use store::S3Store;
 pub(crate) use tls::{TlsClient, alert_of, refusal_alert, server_config};
+pub(crate) use token::{TokenIssuer, in_seconds};
 pub(crate) use warehouse::{AS_ADMIN, WAREHOUSE, Warehouse, asks, driver, only};

@@ -302,6 +302,11 @@ impl PgWire {
         self.reply().await
     }
 
+    /// Closes its direction: it says nothing more, and reads on.
+    pub(crate) async fn half_close(&mut self) {
+        within("its end to be taken", self.stream.shutdown()).await.expect("the connection is there");
+    }
+
     /// Says goodbye.
     pub(crate) async fn terminate(mut self) {
         self.try_send(frame(b'X', b"")).await;

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use http::{HeaderName, HeaderValue, Request};
 
 use crate::config::{Limits, S3Config};
-use crate::mapping::HeadersRead;
+use crate::mapping::TagsRead;
 use crate::mapping::head::{HeadRules, judge};
 use crate::mapping::s3::map;
 use crate::mapping::s3::table::TABLE;
@@ -36,7 +36,7 @@ fn every_request_of_botocore_is_called_by_its_name() {
         }
         let (parts, ()) = request.body(()).unwrap().into_parts();
         let head = judge(&parts, &HeadRules::s3(&Limits::default())).unwrap();
-        let call = map(&head, "lake", &S3Config::default(), &HeadersRead::Only(HashSet::new()));
+        let call = map(&head, "lake", &S3Config::default(), &TagsRead::Only(HashSet::new()));
         let call = call.unwrap_or_else(|refusal| panic!("{line}: {}: {refusal}", refusal.rule));
         assert_eq!(call.operation, name_of(operation), "{line}");
         called.insert(call.operation);

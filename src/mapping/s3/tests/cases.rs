@@ -10,7 +10,7 @@ use crate::mapping::head::{HeadRules, judge};
 use crate::mapping::s3::actions::ACTIONS;
 use crate::mapping::s3::table::{TABLE, key_of};
 use crate::mapping::s3::{Asked, S3Call, fuzz, map};
-use crate::mapping::{Context, HeadersRead, Operations, Refusal, Value};
+use crate::mapping::{Context, Operations, Refusal, TagsRead, Value};
 
 fn config() -> S3Config {
     S3Config { host_suffixes: vec!["s3.example".to_owned()], ..S3Config::default() }
@@ -26,7 +26,7 @@ fn call(method: &str, target: &str, headers: &[(&str, &str)]) -> Result<S3Call, 
     }
     let (parts, ()) = request.body(()).unwrap().into_parts();
     let head = judge(&parts, &HeadRules::s3(&Limits::default()))?;
-    map(&head, "lake", &config(), &HeadersRead::Only(HashSet::new()))
+    map(&head, "lake", &config(), &TagsRead::Only(HashSet::new()))
 }
 
 fn operations(method: &str, target: &str, headers: &[(&str, &str)]) -> Operations {

@@ -14,7 +14,7 @@ use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{Body, S3, S3Result, s3_error};
 
 use crate::config::{Limits, S3Config};
-use crate::mapping::HeadersRead;
+use crate::mapping::TagsRead;
 use crate::mapping::head::{HeadRules, judge};
 use crate::mapping::s3::table::{Source, TABLE};
 use crate::mapping::s3::{S3Address, map};
@@ -84,7 +84,7 @@ fn ours(method: &str, target: &str, headers: &[(String, String)]) -> Result<(Str
     let (parts, ()) = request(method, target, headers).into_parts();
     let config = S3Config { unsafe_allow_dot_segments: true, ..S3Config::default() };
     let head = judge(&parts, &HeadRules::s3(&Limits::default())).map_err(|refusal| refusal.rule)?;
-    let call = map(&head, "lake", &config, &HeadersRead::Only(HashSet::new())).map_err(|refusal| refusal.rule)?;
+    let call = map(&head, "lake", &config, &TagsRead::Only(HashSet::new())).map_err(|refusal| refusal.rule)?;
     Ok((call.operation.to_owned(), call.address))
 }
 

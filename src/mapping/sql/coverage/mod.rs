@@ -33,7 +33,9 @@ struct Grammar {
 impl Grammar {
     fn of_the_crate() -> Self {
         let cargo = Command::new(env!("CARGO"))
-            .args(["metadata", "--format-version", "1", "--locked", "--offline", "--manifest-path"])
+            // Crates of other systems may not be here.
+            .args(["metadata", "--format-version", "1", "--filter-platform", "host-tuple"])
+            .args(["--locked", "--offline", "--manifest-path"])
             .arg(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"))
             .output()
             .unwrap();

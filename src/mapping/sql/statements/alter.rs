@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use pg_query::NodeEnum;
-use pg_query::protobuf::{AlterTableCmd, AlterTableStmt, AlterTableType, ColumnDef, DropBehavior, Node, TruncateStmt};
+use pg_query::protobuf::{AlterTableCmd, AlterTableStmt, AlterTableType, ColumnDef, DropBehavior, TruncateStmt};
 
 use super::super::SqlRefusal;
 use super::super::asked::refused;
@@ -147,21 +147,6 @@ impl Judge<'_, '_> {
             Some(using) => self.stored(|walk| walk.expression_of_rows(using, relation, false)),
             None => Ok(()),
         }
-    }
-
-    /// A new check of a domain is computed over every column of it, and its error tells the value.
-    pub(super) fn reads_of_type(&mut self, name: &[Node]) -> Result<(), SqlRefusal> {
-        let Ok(domain) = self.names().type_named(&nodes::parts(name)?) else { return Ok(()) };
-        let oid = domain.known.oid;
-        let relations = self.names().catalog().relations.values();
-        let mut reached: Vec<_> =
-            relations.filter(|one| one.columns.iter().any(|column| column.type_oid == oid)).collect();
-        reached.sort_unstable_by_key(|relation| relation.oid);
-        for relation in reached.into_iter().map(Arc::clone).collect::<Vec<_>>() {
-            let of_it = relation.columns.iter().filter(|column| column.type_oid == oid);
-            self.walk.asked.read(&relation, of_it.map(|column| Arc::clone(&column.name)));
-        }
-        Ok(())
     }
 
     /// TRUNCATE, with everything that CASCADE and inheritance reach.

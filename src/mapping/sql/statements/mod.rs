@@ -3,6 +3,7 @@
 mod alter;
 mod code;
 mod copy;
+mod domain;
 mod grants;
 mod nodes;
 mod objects;

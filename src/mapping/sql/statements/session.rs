@@ -81,12 +81,12 @@ impl Judge<'_, '_> {
             NodeEnum::PrepareStmt(prepare) => nodes::boxed(&prepare.query)?,
             other => other,
         };
-        let before = self.walk.asked.renames().len();
+        let before = self.walk.asked.rewrites().len();
         self.statement(statement)?;
-        // What is sent is this text, and the name is written in another one.
-        match self.walk.asked.renames().len() == before {
-            true => Ok(()),
-            false => Err(refused("name-not-constant", "`application_name` cannot be set by EXECUTE")),
+        // What is sent is this text, and the value is written in another one.
+        match self.walk.asked.rewrites().get(before) {
+            None => Ok(()),
+            Some(planned) => Err(SqlRefusal::clone(&planned.otherwise)),
         }
     }
 

@@ -1,11 +1,14 @@
 //! SET, RESET, SHOW and DISCARD.
 
+use std::sync::Arc;
+
 use pg_query::NodeEnum;
 use pg_query::protobuf::{DiscardMode, DiscardStmt, VariableSetKind, VariableSetStmt};
 
 use super::super::asked::{Asked, refused};
 use super::super::names::{Names, cut};
-use super::super::{Cursor, Naming, SqlRefusal};
+use super::super::rewrite::Planned;
+use super::super::{Cursor, Instead, Naming, SqlRefusal};
 use super::{After, Judge, nodes, timeouts};
 
 /// Settings that change how the client is answered and how a statement is run, never what it means or what it may do.
@@ -108,7 +111,7 @@ pub(in crate::mapping::sql) fn set(
         return Ok(());
     }
     if let Some(most) = timeouts::cap(&name, &names.facts().caps) {
-        return timeouts::within(&name, value, most);
+        return timeouts::set(asked, &name, value, most);
     }
     match &*name {
         "role" | "session_authorization" => {
@@ -136,7 +139,12 @@ pub(in crate::mapping::sql) fn set(
         "search_path" if matches!(value, SettingValue::Constant(..)) => {}
         "search_path" => return Err(refused("search-path", "`search_path` is set to what only the server knows")),
         "application_name" => match value {
-            SettingValue::Constant(own, at) => asked.rename(at, own),
+            SettingValue::Constant(own, at) => {
+                let otherwise =
+                    refused("name-not-constant", "`application_name` is judged only as a plain string: '...'");
+                let (says, instead) = (own.into(), Instead::Name(own.into()));
+                asked.rewrite(Planned { at, says, instead, otherwise: Arc::new(otherwise) });
+            }
             _ => return Err(refused("name-not-constant", "`application_name` is set to what only the server knows")),
         },
         pinned if pinned.starts_with("portcullis.") => {

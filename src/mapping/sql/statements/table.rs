@@ -116,7 +116,7 @@ const KINDS: &[(&str, &str)] = &[
     ("alter_type", "sql:Alter on the Schema (type: type)"),
     (
         "alter_domain",
-        "sql:Alter on the Schema (type: domain); DEFAULT and CHECK what they call, and then sql:ExecuteCode; CHECK sql:Select on the columns of that type",
+        "sql:Alter on the Schema (type: domain); DEFAULT and CHECK what they call, and then sql:ExecuteCode; CHECK and VALIDATE sql:Select on the columns of that type, of domains over it, of arrays and rows with it",
     ),
     ("alter_publication", "sql:Alter on the Database (type: publication); sql:Alter and sql:Select on its Tables"),
     ("alter_default_privileges", "sql:Grant on the Schemas, without any on the Database (type: default_privileges)"),
@@ -313,26 +313,7 @@ impl Judge<'_, '_> {
             }
             N::AlterTypeStmt(s) => return self.alter_type(&s.type_name, true),
             N::AlterEnumStmt(s) => return self.alter_type(&s.type_name, false),
-            N::AlterDomainStmt(s) => {
-                let named = List { items: s.type_name.clone() };
-                self.on_any(ALTER, ObjectType::ObjectDomain as i32, &N::List(named), false)?;
-                match s.def.as_deref().and_then(|def| def.node.as_ref()) {
-                    Some(N::Constraint(constraint)) => {
-                        if let Some(expression) = &constraint.raw_expr {
-                            self.stored(|walk| walk.domain_check(expression))?;
-                            self.reads_of_type(&s.type_name)?;
-                        }
-                    }
-                    // SET DEFAULT
-                    Some(_) => {
-                        if let Some(default) = &s.def {
-                            self.stored(|walk| walk.expression(default))?;
-                        }
-                    }
-                    None => {}
-                }
-                return Ok("alter_domain");
-            }
+            N::AlterDomainStmt(statement) => return self.alter_domain(statement),
             N::AlterPublicationStmt(s) => {
                 self.on_object(ALTER, "publication", &name(&s.pubname));
                 self.publication(&s.pubobjects)?;

@@ -1,13 +1,20 @@
 //! Timeouts that a session can lower and not raise.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::SettingValue;
 use crate::config::SessionCaps;
-use crate::mapping::sql::SqlRefusal;
-use crate::mapping::sql::asked::refused;
+use crate::mapping::sql::asked::{Asked, refused};
+use crate::mapping::sql::rewrite::Planned;
+use crate::mapping::sql::{Instead, SqlRefusal};
+
+/// The longest timeout that the server takes, in milliseconds: `INT_MAX` (guc_tables.c).
+const LONGEST: u64 = 0x7FFF_FFFF;
 
 /// The most that the setting of this name may be; none if it is not capped.
+///
+/// A transaction's age and how long a session may idle between transactions the proxy measures itself, whatever the server is told.
 pub(super) fn cap(name: &str, caps: &SessionCaps) -> Option<Duration> {
     match name {
         "statement_timeout" => caps.statement,
@@ -16,21 +23,48 @@ pub(super) fn cap(name: &str, caps: &SessionCaps) -> Option<Duration> {
     }
 }
 
-/// Whether a capped setting stays below its cap. 0 is no timeout at all, and what cannot be read is not trusted to be less.
+/// What becomes of a value for a capped setting.
+#[derive(Debug, PartialEq, Eq)]
+enum Becomes {
+    /// It is sent as it is.
+    Stays,
+    /// The cap is sent.
+    Capped,
+    /// It cannot be read: nobody knows what it would be.
+    Unclear,
+}
+
+/// Asks for a capped timeout to be set: a shorter one is, and the cap in place of a longer one or of 0, which is none at all.
 ///
 /// # Errors
-/// `42501` for everything else.
-pub(super) fn within(name: &str, value: SettingValue<'_>, most: Duration) -> Result<(), SqlRefusal> {
-    let wanted = match value {
-        SettingValue::Constant(value, _) => milliseconds(value),
-        _ => None,
-    };
-    if wanted.is_some_and(|wanted| wanted != 0 && u128::from(wanted) <= most.as_millis()) {
-        return Ok(());
-    }
+/// `42501` for a value that cannot be read.
+pub(super) fn set(asked: &mut Asked, name: &str, value: SettingValue<'_>, most: Duration) -> Result<(), SqlRefusal> {
     let most = most.as_millis();
-    let message = format!("permission denied to set parameter \"{name}\": 1 ms to {most} ms can be set");
-    Err(SqlRefusal { sqlstate: "42501", ..refused("setting-capped", message) })
+    let message = format!(
+        "permission denied to set parameter \"{name}\": it is capped at {most} ms, and the value is not written as a plain number"
+    );
+    let otherwise = SqlRefusal { sqlstate: "42501", ..refused("setting-capped", message) };
+    let SettingValue::Constant(says, at) = value else { return Err(otherwise) };
+    match becomes(says, most) {
+        Becomes::Stays => {}
+        Becomes::Unclear => return Err(otherwise),
+        Becomes::Capped => {
+            asked.note_capped(format!("\"{name}\" is capped: set to {most} ms").into());
+            let instead = Instead::Value(most.to_string().into());
+            asked.rewrite(Planned { at, says: says.into(), instead, otherwise: Arc::new(otherwise) });
+        }
+    }
+    Ok(())
+}
+
+fn becomes(value: &str, most: u128) -> Becomes {
+    match milliseconds(value) {
+        Some(wanted) if wanted != 0 && u128::from(wanted) <= most => Becomes::Stays,
+        // 0 is no timeout at all.
+        Some(..=LONGEST) => Becomes::Capped,
+        // What cannot be read is not trusted to be less, and what the server would not take is not made into what it takes.
+        Some(_) | None => Becomes::Unclear,
+    }
 }
 
 /// A timeout as a setting has it: a number with a unit, without one milliseconds. None for what is written in any other way.
@@ -60,19 +94,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_capped_timeout_can_be_lowered_and_nothing_else() {
-        let most = Duration::from_secs(60);
-        let judged = |value| within("statement_timeout", SettingValue::Constant(value, 0), most).map_err(|no| no.rule);
+    fn a_capped_timeout_can_be_lowered_and_is_capped_where_it_would_be_raised() {
         for value in ["1", "100", "60000", "60s", " 60 s ", "1min", "010"] {
-            assert_eq!(judged(value), Ok(()), "{value}");
+            assert_eq!(becomes(value, 60_000), Becomes::Stays, "{value}");
         }
-        for value in
-            ["0", "00", "0s", "60001", "61s", "2min", "1h", "1d", "-1", "", "x", "1.5s", "1us", "0x10", "1e9", "5 S"]
+        for value in ["0", "00", "0s", " 0 ", "60001", "61s", "2min", "1h", "1d", "2147483647"] {
+            assert_eq!(becomes(value, 60_000), Becomes::Capped, "{value}");
+        }
+        for value in ["-1", "", "x", "1.5s", "1us", "0x10", "1e9", "5 S", "2147483648", "99999999999999999999", "365d"]
         {
-            assert_eq!(judged(value), Err("setting-capped"), "{value}");
+            assert_eq!(becomes(value, 60_000), Becomes::Unclear, "{value}");
         }
-        let unknown = within("statement_timeout", SettingValue::Unknown, most).unwrap_err();
-        assert_eq!(unknown.sqlstate, "42501");
+    }
+
+    #[test]
+    fn a_value_that_cannot_be_read_is_refused_in_words_that_name_the_cap() {
+        let most = Duration::from_secs(60);
+        let unknown = set(&mut Asked::default(), "statement_timeout", SettingValue::Unknown, most).unwrap_err();
+        assert_eq!((unknown.sqlstate, unknown.rule), ("42501", "setting-capped"));
         assert!(unknown.message.contains("60000 ms"), "{unknown}");
     }
 }

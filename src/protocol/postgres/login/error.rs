@@ -73,6 +73,11 @@ impl LoginError {
         matches!(self, Self::Client { .. } | Self::ClientLeft | Self::ChannelBinding)
     }
 
+    /// The server takes no sessions now: another one may.
+    pub(in crate::protocol::postgres) fn passes_over(&self) -> bool {
+        matches!(self, Self::Refused { sqlstate, .. } if takes_none_now(sqlstate))
+    }
+
     /// What the client is told. What concerns the proxy's own login stays in the record: its words name roles, files and methods.
     pub(in crate::protocol::postgres) fn reply(&self, passed_through: bool) -> ErrorReply<'_> {
         match self {
@@ -94,6 +99,11 @@ impl LoginError {
             Self::Server { .. } | Self::Io(_) => ErrorReply::fatal("08006", "the server broke off the connection"),
         }
     }
+}
+
+/// A server that is starting, stopping or recovering, and one that has no place left.
+pub(in crate::protocol::postgres) fn takes_none_now(sqlstate: &str) -> bool {
+    matches!(sqlstate, "57P03" | "53300")
 }
 
 /// Class 28: invalid authorization specification.

@@ -18,7 +18,7 @@ use crate::config::PasswordSource;
 use crate::protocol::Downstream;
 use crate::upstream::{StreamUpstream, UpstreamIo};
 
-pub(super) use error::LoginError;
+pub(super) use error::{LoginError, takes_none_now};
 
 /// A session with the server, ready for its first query.
 #[derive(Debug)]
@@ -82,7 +82,7 @@ fn as_libpq_has_it(host: &str, port: u16) -> (&str, u16) {
     socket.and_then(|(folder, number)| Some((folder, number.parse().ok()?))).unwrap_or((host, port))
 }
 
-/// Lets the client prove itself to the server.
+/// Lets the client prove itself to the server. `asked` says whether the client has been sent anything.
 ///
 /// # Errors
 /// The server refuses, or either breaks off or the protocol.
@@ -94,11 +94,12 @@ pub(super) async fn pass_through(
     client_reader: &mut FrameReader,
     mut io: UpstreamIo,
     startup: &StartupPacket,
+    asked: &mut bool,
 ) -> Result<LoggedIn, LoginError> {
     let mut reader = FrameReader::new(Side::Server, BytesMut::new());
     io.write_all(&startup.to_bytes()).await?;
     io.flush().await?;
     let binds = io.is_tls();
-    let notices = passthrough::relay(client, client_reader, &mut io, &mut reader, binds).await?;
+    let notices = passthrough::relay(client, client_reader, &mut io, &mut reader, binds, asked).await?;
     greeting::finish(io, reader, notices).await
 }

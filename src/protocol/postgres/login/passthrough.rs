@@ -8,13 +8,14 @@ use super::LoginError;
 use super::authenticate::{CLEARTEXT, MD5, OK, SASL, SASL_CONTINUE, SASL_FINAL, mechanisms, request};
 use crate::protocol::postgres::wire::{Frame, FrameReader, authentication_sasl, frame};
 
-/// Relays until the server is content. `server_binds`: the server could bind SCRAM to its TLS.
+/// Relays until the server is content. `server_binds`: the server could bind SCRAM to its TLS. `asked`: the client has been sent something.
 pub(super) async fn relay<C, S>(
     client: &mut C,
     client_reader: &mut FrameReader,
     server: &mut S,
     server_reader: &mut FrameReader,
     server_binds: bool,
+    asked: &mut bool,
 ) -> Result<Vec<Bytes>, LoginError>
 where
     C: AsyncRead + AsyncWrite + Unpin,
@@ -40,6 +41,7 @@ where
             }),
             kind => return Err(LoginError::Unsupported { kind }),
         }
+        *asked = true;
         client.write_all(&out).await.map_err(|_| LoginError::ClientLeft)?;
         client.flush().await.map_err(|_| LoginError::ClientLeft)?;
         if kind == SASL_FINAL {

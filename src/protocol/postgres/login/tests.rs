@@ -252,7 +252,12 @@ async fn passed(binds: bool, flag: &str, tag: u8) -> (Result<Vec<Bytes>, LoginEr
     let (mut client, mut near) = duplex(64 * 1024);
     let (mut far, mut server) = pair();
     let relaying = tokio::spawn(async move {
-        passthrough::relay(&mut near, &mut of_client(), &mut far, &mut reader(Side::Server), binds).await
+        let mut asked = false;
+        let relayed =
+            passthrough::relay(&mut near, &mut of_client(), &mut far, &mut reader(Side::Server), binds, &mut asked)
+                .await;
+        assert!(asked, "the client has seen the offer");
+        relayed
     });
     server.says(|out| authentication_sasl(out, &["SCRAM-SHA-256-PLUS", "SCRAM-SHA-256"])).await;
     let mut offered = BytesMut::new();

@@ -158,7 +158,7 @@ mod tests {
             statements: Vec::new(),
             literals_do_not_matter: false,
             normalized: "".into(),
-            renames: Vec::new(),
+            rewrites: Vec::new(),
             fingerprint: "".into(),
             weight,
         })

@@ -46,6 +46,7 @@ impl Session {
             Some(frame) => frame,
             None => match self.from_client.next().map_err(|cause| Self::broken_by_client(&cause))? {
                 Some(frame) => frame,
+                None if self.client_done => return self.nothing_follows(),
                 None => return Ok(Taken::Nothing),
             },
         };
@@ -78,6 +79,15 @@ impl Session {
                 })
             }
         }
+    }
+
+    /// The client has closed behind its last message: a goodbye that waits for its answers as a spoken one does.
+    fn nothing_follows(&mut self) -> Result<Taken, End> {
+        if self.owes_too_much(b'X') {
+            self.flush();
+            return Ok(Taken::Nothing);
+        }
+        Err(End::Goodbye)
     }
 
     /// Whether a message waits for the server's answers to those before it: a goodbye for all, as the server would answer them first, any

@@ -27,6 +27,9 @@ const MOST_READ: usize = 128 * 1024;
 const MOST_AHEAD: usize = 64 * 1024;
 /// How long a peer may take to read its last words.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+/// How long the server may be silent when the client has closed its direction: nobody can tell one that reads its last answers from one
+/// that is gone, and what runs for the latter is to end.
+const LAST_ANSWERS: Duration = Duration::from_secs(10);
 /// How long the catalogue may take.
 const CATALOG_LIMIT: Duration = Duration::from_secs(30);
 /// A statement that has run for this long has a record of its beginning.
@@ -42,6 +45,8 @@ pub(super) struct Driver<C, S> {
     pub(super) key: Option<SessionKey>,
     /// Where cancels go.
     pub(super) upstream: Option<Arc<StreamUpstream>>,
+    /// The client has closed its direction: when its last answers are not waited for any longer.
+    pub(super) patience: Option<Instant>,
 }
 
 enum Event {
@@ -200,6 +205,7 @@ where
             })
             .await;
             match event {
+                Event::Moved if self.session.client_done => self.patience = Some(Instant::now() + LAST_ANSWERS),
                 Event::Moved => {}
                 Event::Tick => {
                     if let Err(end) = self.session.note_long(Instant::now()) {
@@ -296,12 +302,17 @@ where
         }
         let mut ahead = 0;
         while session.to_server.len() <= MOST_WAITING
+            && !session.client_done
             && (!session.waits() || session.from_client.buffered().len() < MOST_AHEAD)
             && ahead <= MOST_WAITING
         {
             match read(cx, &mut session.from_client, &mut self.client, client_room) {
-                Poll::Ready(Ok(0) | Err(_)) if moved => break,
-                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Event::ClientGone),
+                Poll::Ready(Ok(0)) => {
+                    session.client_done = true;
+                    moved = true;
+                }
+                Poll::Ready(Err(_)) if moved => break,
+                Poll::Ready(Err(_)) => return Poll::Ready(Event::ClientGone),
                 Poll::Ready(Ok(bytes)) => {
                     ahead += bytes;
                     moved = true;
@@ -319,7 +330,7 @@ where
             self.caps.session_idle.filter(|_| session.is_between_transactions()).map(|cap| session.idle_since + cap);
         let transaction = self.caps.transaction.and_then(|cap| session.transaction_since.map(|since| since + cap));
         let long = session.has_running().then(|| session.now + LONG);
-        [idle, transaction, long, last.map(|asked| asked.cut)].into_iter().flatten().min()
+        [idle, transaction, long, last.map(|asked| asked.cut), self.patience].into_iter().flatten().min()
     }
 
     /// Why the session has to end now, if it has to.
@@ -336,6 +347,9 @@ where
             if finished || now >= cut {
                 return failed("57P01", words);
             }
+        }
+        if self.patience.is_some_and(|until| now >= until) {
+            return Some(End::Goodbye);
         }
         let older = |since: Instant, cap: Option<Duration>| cap.is_some_and(|cap| now >= since + cap);
         if session.transaction_since.is_some_and(|since| older(since, self.caps.transaction)) {
@@ -374,6 +388,7 @@ where
         let running = self.session.left_running;
         let goodbye = end == End::Goodbye;
         let refused = matches!(end, End::Refused { .. });
+        let limit = if self.session.client_done { LAST_ANSWERS } else { LAST_WORDS };
         let words = async {
             let (session, client, server) = (&mut self.session, &mut self.client, &mut self.server);
             if goodbye {
@@ -385,7 +400,7 @@ where
             let mut unread = [0; 1024];
             while refused && matches!(client.read(&mut unread).await, Ok(1..)) {}
         };
-        let _late = timeout(LAST_WORDS, words).await;
+        let _late = timeout(limit, words).await;
         let closed = match end {
             End::Goodbye => Closed::InOrder,
             End::Refused { rule, message, .. } => Closed::Refused { rule, message },

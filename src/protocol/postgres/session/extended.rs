@@ -42,10 +42,10 @@ impl Session {
                 Some(answer) => answer,
                 None => {
                     let change = self.next_change();
-                    let renamed = self.renamed(&judged)?;
+                    let rewritten = self.rewritten(&judged)?;
                     self.statements.sent(key.clone(), change, self.segment, Some(judged));
                     let owed = Owed::Parse { name: key, change, denied: None };
-                    match renamed {
+                    match rewritten {
                         None => self.send_extended(frame, owed),
                         Some(text) => {
                             self.extended();

@@ -139,6 +139,7 @@ impl Session {
         };
         self.statement_number += 1;
         Exchange {
+            token: None,
             started: self.now,
             request_id: Arc::clone(&self.setup.session),
             number: Some(self.statement_number),

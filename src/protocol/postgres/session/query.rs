@@ -10,7 +10,7 @@ use super::pipeline::{Owed, Queried};
 use super::record::{Outcome, Running};
 use super::rows::Limit;
 use super::session::{End, Session};
-use crate::mapping::sql::{Copying, Cursor, Effects, MappedStatement, Naming, Rename, SqlRefusal, Transaction};
+use crate::mapping::sql::{Copying, Cursor, Effects, MappedStatement, Naming, Rewrite, SqlRefusal, Transaction};
 use crate::protocol::postgres::settings::application_name;
 use crate::protocol::postgres::wire::Frame;
 
@@ -108,10 +108,10 @@ impl Session {
         match &limit {
             Some(limit) => {
                 self.hold_all = true;
-                let text = self.renamed(judged)?.map_or_else(|| Arc::clone(&judged.text), Into::into);
+                let text = self.rewritten(judged)?.map_or_else(|| Arc::clone(&judged.text), Into::into);
                 self.put_limited_query(&text, limit);
             }
-            None => match self.renamed(judged)? {
+            None => match self.rewritten(judged)? {
                 Some(text) if frame.tag() == b'Q' => self.to_server.put(|out| put_query(out, &text)),
                 _ => self.to_server.push(frame.as_bytes().clone()),
             },
@@ -120,15 +120,15 @@ impl Session {
         Ok(None)
     }
 
-    /// The text with the proxy's part of `application_name` in front of the client's, where it sets that.
-    pub(super) fn renamed(&self, judged: &Judged) -> Result<Option<String>, End> {
-        let renames = judged.mapped.renames.as_slice();
-        if renames.is_empty() {
+    /// The text with the proxy's part of `application_name` in front of the client's, where it sets that, and timeouts at their caps.
+    pub(super) fn rewritten(&self, judged: &Judged) -> Result<Option<String>, End> {
+        let rewrites = judged.mapped.rewrites.as_slice();
+        if rewrites.is_empty() {
             return Ok(None);
         }
         let id = self.setup.asker.peer().id();
-        let renamed = Rename::written(renames, &judged.text, |own| application_name(id, own));
-        renamed.map(Some).ok_or_else(|| End::out_of_step("the text of a judgement is another one"))
+        let rewritten = Rewrite::written(rewrites, &judged.text, |own| application_name(id, own));
+        rewritten.map(Some).ok_or_else(|| End::out_of_step("the text of a judgement is another one"))
     }
 
     /// Takes note of what a statement that is being sent may change: whether others have to wait for its outcome.

@@ -103,6 +103,11 @@ impl Running {
         self.index
     }
 
+    /// What the client is told if it was not done as it was written.
+    pub(super) fn capped(&self) -> Option<Arc<str>> {
+        self.statement().and_then(|statement| statement.capped.clone())
+    }
+
     /// Which way its data goes.
     pub(super) fn copies(&self) -> Option<Copying> {
         self.statement().and_then(|statement| statement.copying)
@@ -134,6 +139,7 @@ impl Running {
             bytes_in: self.bytes_in,
             bytes_out: self.bytes_out,
             rows: Some(self.rows),
+            reason: self.statement().and_then(|statement| statement.capped.as_ref()).map(|_| "setting-capped"),
             ..Settlement::default()
         };
         let result = match outcome {

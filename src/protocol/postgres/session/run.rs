@@ -73,7 +73,7 @@ pub(in crate::protocol::postgres) async fn run(
         }
     };
     let (caps, upstream) = (listener.config.caps, Some(Arc::clone(&listener.upstream)));
-    let driver = Driver { session, client, server: server.io, caps, key: Some(start.key), upstream };
+    let driver = Driver { session, client, server: server.io, caps, key: Some(start.key), upstream, patience: None };
     let catalog = |newest: bool| {
         let catalogue = Arc::clone(&catalogue);
         async move {

@@ -9,7 +9,7 @@ use super::query::both;
 use super::record::{Outcome, Running};
 use super::session::{End, Session};
 use crate::mapping::sql::{Copying, Cursor, Effects, Naming, Transaction};
-use crate::protocol::postgres::wire::Frame;
+use crate::protocol::postgres::wire::{Frame, notice};
 
 /// Rows and COPY data: passed on without being looked into.
 const DATA: &[u8] = b"Dd";
@@ -144,6 +144,7 @@ impl Session {
             return self.too_many_rows();
         }
         let length = frame.as_bytes().len() as u64;
+        let mut capped = None;
         let outcome = match frame.tag() {
             b's' => Outcome::Suspended,
             b'I' => Outcome::Complete(""),
@@ -160,6 +161,7 @@ impl Session {
                     queried.command = Some(tag.into());
                 } else if let Some(mut running) = queried.running.pop_front() {
                     running.bytes_out += length;
+                    capped = running.capped();
                     self.succeeded(&running, outcome);
                     self.unwritten.add(running.settle(outcome, self.now), self.to_client.len());
                 }
@@ -177,6 +179,7 @@ impl Session {
                 self.release(barrier, all);
                 if let Some(mut running) = running {
                     running.bytes_out += length;
+                    capped = running.capped();
                     let effects = running.statement().map(|statement| statement.effects).unwrap_or_default();
                     self.stale = both(self.stale, effects);
                     self.succeeded(&running, outcome);
@@ -187,6 +190,9 @@ impl Session {
         }
         self.copying_in = false;
         self.streaming = false;
+        if let Some(words) = capped {
+            self.to_client.put(|out| notice(out, &words));
+        }
         self.to_client.push(frame.into_bytes());
         Ok(())
     }

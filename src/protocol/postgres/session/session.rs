@@ -93,6 +93,8 @@ pub(super) struct Session {
     pub(super) statement_number: u64,
     pub(super) unwritten: Unwritten,
     pub(super) server_said_goodbye: bool,
+    /// The client has closed its direction: what it has sent is its last.
+    pub(super) client_done: bool,
     /// The client asks nothing more: the session ends so when everything before has been answered.
     pub(super) parting: Option<End>,
     /// Something of the client's was with the server when the session ended.
@@ -209,6 +211,7 @@ impl Session {
             statement_number: 0,
             unwritten,
             server_said_goodbye: false,
+            client_done: false,
             parting: None,
             left_running: false,
             idle_since: now,

@@ -18,7 +18,7 @@ pub(in crate::protocol::postgres) use options::split as split_options;
 pub(in crate::protocol::postgres) use packets::{CancelRequest, FirstPacket, PacketError, packet_length, parse_first};
 pub(in crate::protocol::postgres) use replies::{
     ErrorReply, Severity, authentication_ok, authentication_sasl, backend_key_data, error, error_fields, frame,
-    negotiate_protocol_version, parameter_status, ready_for_query,
+    negotiate_protocol_version, notice, parameter_status, ready_for_query,
 };
 pub(in crate::protocol::postgres) use startup::{Replication, Setting, StartupError, StartupPacket};
 

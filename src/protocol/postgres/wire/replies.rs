@@ -94,6 +94,17 @@ pub(in crate::protocol::postgres) fn error(out: &mut BytesMut, reply: &ErrorRepl
     });
 }
 
+/// NoticeResponse, of severity NOTICE.
+pub(in crate::protocol::postgres) fn notice(out: &mut BytesMut, message: &str) {
+    frame(out, b'N', |out| {
+        for (code, value) in [(b'S', "NOTICE"), (b'V', "NOTICE"), (b'C', "00000"), (b'M', message)] {
+            out.put_u8(code);
+            text(out, value);
+        }
+        out.put_u8(0);
+    });
+}
+
 /// The fields of an ErrorResponse's or NoticeResponse's body: their codes and values.
 pub(in crate::protocol::postgres) fn error_fields(body: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
     body.split(|byte| *byte == 0).map_while(|field| field.split_first().map(|(code, value)| (*code, value)))

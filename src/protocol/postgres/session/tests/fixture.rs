@@ -57,7 +57,7 @@ fn map(
     Ok(Mapped {
         statements,
         literals_do_not_matter: true,
-        renames: Vec::new(),
+        rewrites: Vec::new(),
         normalized: text.into(),
         fingerprint: "0".into(),
         weight: 2 * text.len(),
@@ -113,6 +113,7 @@ fn statement(one: &str, facts: &SessionFacts, prepared: &dyn PreparedTexts) -> R
             _ => None,
         },
         only_reads: matches!(verb, "select" | "copyout" | "copycsv"),
+        capped: None,
     })
 }
 

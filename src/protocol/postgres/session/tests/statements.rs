@@ -661,6 +661,39 @@ fn a_goodbye_waits_for_the_answers_to_what_came_before_it() {
 }
 
 #[test]
+fn a_client_that_closes_behind_its_last_message_gets_its_answers_first() {
+    let mut tested = Tested::ready();
+    tested.client(&[query("select t"), extended("select t")].concat());
+    tested.session.client_done = true;
+    tested.advance();
+    assert_eq!(tested.ended, None);
+    assert_eq!(tested.at_server(), ["Q", "P", "B", "E", "H"], "what is kept back is asked for");
+    tested.server(&done(b'I'));
+    assert_eq!((tested.at_client(), &tested.ended), (words("C Z"), &None));
+    tested.server(&bytes(|out| {
+        say(out, "12");
+        complete(out, "SELECT 0");
+    }));
+    assert_eq!((tested.at_client(), &tested.ended), (words("1 2 C"), &Some(End::Goodbye)));
+    assert_eq!(tested.at_server(), ["X"]);
+}
+
+#[test]
+fn a_client_that_closes_with_nothing_under_way_or_in_the_middle_of_a_copy_is_gone() {
+    let mut idle = Tested::ready();
+    idle.session.client_done = true;
+    idle.advance();
+    assert_eq!(idle.ended, Some(End::Goodbye));
+    let mut copying = Tested::ready();
+    copying.client(&query("copyin t"));
+    copying.server(&bytes(|out| say(out, "G")));
+    copying.session.client_done = true;
+    copying.advance();
+    assert_eq!(copying.ended, Some(End::Goodbye));
+    assert_eq!(copying.at_server(), ["Q", "X"]);
+}
+
+#[test]
 fn without_a_catalogue_only_the_end_of_a_transaction_passes() {
     let mut tested = Tested::ready();
     tested.client(&query("begin"));
