@@ -356,7 +356,7 @@ impl Prepared {
             Some(Tokens::new(config, self.token_keys.rules(config), Arc::clone(&source), Clock::system()))
         };
         let http = |speaks| {
-            let upstream = Arc::new(Upstream::new(&options));
+            let upstream = Arc::new(Upstream::new(&options, &self.point));
             Served::Http(Arc::new(HttpListener::new(listener, speaks, tokens(), point(), upstream)))
         };
         let (served, alpn): (_, &[&[u8]]) = match &listener.protocol {

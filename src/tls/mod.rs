@@ -1,7 +1,7 @@
 //! Handshakes, as server and as client: who is the peer, proved.
 //!
 //! [`ServerTls`] and [`ClientTls`] hold rustls' configuration for the identity in force; [`Peer`] comes out of a verified
-//! handshake and from nowhere else; [`HandshakeRefusal`] names the rule that failed. All rustls types that are not part
+//! handshake and from nowhere else; [`Stay`] tells how long it may stay; [`HandshakeRefusal`] names the rule that failed. All rustls types that are not part
 //! of a stream stay inside this module.
 
 mod client;
@@ -14,6 +14,7 @@ mod public;
 mod refusal;
 mod reread;
 mod server;
+mod stay;
 mod verifier;
 
 #[cfg(test)]
@@ -27,4 +28,5 @@ pub use peer::Peer;
 pub use public::{PublicTls, server_end_point};
 pub use refusal::HandshakeRefusal;
 pub use server::ServerTls;
+pub use stay::{Stay, StayOver};
 pub use verifier::is_expected;

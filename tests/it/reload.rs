@@ -248,7 +248,7 @@ async fn a_withdrawn_root_ends_new_handshakes_at_once_and_open_connections_withi
     let other = Ca::new("pipeline.example");
     let both = format!("{}{}", world.ca.bundle(), other.bundle());
     let service = world.sidecar("service").policies(ALLOW_ALL).trust("pipeline.example", &both);
-    let service = service.yaml(EAGER).yaml("shutdown_timeout: 1s");
+    let service = service.yaml(EAGER).yaml("limits: {grace: 1s}");
     let service = service.inbound("endpoint", "http", &upstream.url(), "").start().await;
     let address = service.inbound("endpoint");
     let leaving = other.issue("/ns/test/sa/leaving");
