@@ -17,7 +17,7 @@ use crate::identity::svid::{rules, text};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::identity) struct AuthorityLimits {
     serial: String,
-    validity: RangeInclusive<SystemTime>,
+    pub(super) validity: RangeInclusive<SystemTime>,
     path_length: Option<u32>,
     purposes: Option<Purposes>,
     constraints: UriConstraints,
