@@ -22,7 +22,9 @@ use crate::config::{Config, Direction, ListenerConfig, LogFormat, ProtocolConfig
 use crate::drain::{self, DrainTrigger, DrainWatch};
 use crate::enforce::{Denials, EnforcementPoint, Flips};
 use crate::federation::Relationship;
-use crate::identity::{Clock, FileSource, IdentityStore, JwksFileError, SourceError, WorkloadApiSource, X509Source};
+use crate::identity::{
+    Clock, FileSource, IdentityStore, JwksFileError, SourceError, TrustBundle, WorkloadApiSource, X509Source,
+};
 use crate::listener::{BindError, Bound, Listener, Served, Slots, accept};
 use crate::policy::{PolicyErrors, PolicySource, PolicyStore};
 use crate::protocol::http::{HttpListener, Speaks, Tokens};
@@ -30,7 +32,9 @@ use crate::protocol::postgres::{CancelKeys, PostgresListener};
 use crate::protocol::tcp::RelayListener;
 use crate::telemetry::logs;
 use crate::telemetry::metrics::{self, MetricsHandle};
-use crate::telemetry::{CrlExpiry, ListenerMetrics, PolicyMetrics, SvidMetrics, crls_in_force};
+use crate::telemetry::{
+    BundleExpiry, CrlExpiry, ListenerMetrics, PolicyMetrics, SvidMetrics, bundles_in_force, crls_in_force,
+};
 use crate::tls::ServerTls;
 use crate::upstream::{StreamUpstream, Upstream, UpstreamOptions};
 
@@ -38,8 +42,9 @@ mod identity;
 mod reload;
 mod status;
 pub(crate) mod tokens;
+mod watch;
 
-pub(crate) use identity::identity_store;
+pub(crate) use identity::{identity_store, workload_api};
 use tokens::TokenKeys;
 
 /// How often idle upstream connections are looked through.
@@ -116,6 +121,8 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Faults {
     identity: Option<String>,
+    /// Identity files were no good at one look. Somebody may be in the middle of writing them.
+    is_identity_suspect: bool,
     policies: Option<String>,
     token_keys: BTreeMap<PathBuf, String>,
     /// What is wrong with the trust in force.
@@ -349,7 +356,7 @@ impl Prepared {
             Some(Tokens::new(config, self.token_keys.rules(config), Arc::clone(&source), Clock::system()))
         };
         let http = |speaks| {
-            let upstream = Arc::new(Upstream::new(&options));
+            let upstream = Arc::new(Upstream::new(&options, &self.point));
             Served::Http(Arc::new(HttpListener::new(listener, speaks, tokens(), point(), upstream)))
         };
         let (served, alpn): (_, &[&[u8]]) = match &listener.protocol {
@@ -389,6 +396,11 @@ impl Shared {
         self.policy_metrics.in_force(policies.number(), policies.digest());
         if let Some(own) = self.identity.current() {
             self.svid_metrics.in_force(own.number, own.svid.not_before(), own.svid.not_after());
+            let expiry = |bundle: &TrustBundle| {
+                let (first, last) = bundle.expiry()?;
+                Some(BundleExpiry { trust_domain: bundle.trust_domain().to_string(), first, last })
+            };
+            bundles_in_force(own.bundles.iter().filter_map(expiry).collect());
             let crls = own.bundles.iter().flat_map(|bundle| {
                 bundle.crls().iter().map(|crl| CrlExpiry {
                     trust_domain: bundle.trust_domain().to_string(),

@@ -9,6 +9,7 @@ mod answer;
 mod denials;
 mod exchange;
 mod flips;
+mod standing;
 mod token;
 
 use std::net::SocketAddr;
@@ -29,6 +30,7 @@ use crate::tls::Peer;
 pub use denials::{Denials, DeniedQuestion};
 pub use exchange::{Exchange, Settlement, Statement};
 pub use flips::{Flip, Flips};
+pub use standing::{LastAsked, Standing, Unfit};
 
 /// What a listener needs to decide and to record.
 #[derive(Debug)]
@@ -174,11 +176,23 @@ impl EnforcementPoint {
         token: Option<&Token>,
     ) -> Answer {
         let principal = asker.principal(&generation);
+        let facts = self.facts_with(token, &generation, asker, time);
+        Answer::of(generation, &principal, operations, facts)
+    }
+
+    /// What all operations of a request share, with what the token says that came with it.
+    fn facts_with(
+        &self,
+        token: Option<&Token>,
+        generation: &PolicyGeneration,
+        asker: &Asker,
+        time: SystemTime,
+    ) -> Context {
         let mut facts = self.facts(asker, time);
         if let Some(token) = token {
             facts.set("token", token::value(token, generation.claims_read()));
         }
-        Answer::of(generation, &principal, operations, facts)
+        facts
     }
 
     fn entered(
@@ -240,20 +254,34 @@ impl EnforcementPoint {
         exchange: impl FnOnce() -> Exchange,
         operations: &Arc<Operations>,
     ) -> Result<(), Denied> {
+        self.stands(generation, asker, (None, exchange), operations).map(|_lasts| ())
+    }
+
+    /// The same, and whether the answer depends on the policies alone.
+    fn stands(
+        self: &Arc<Self>,
+        generation: Arc<PolicyGeneration>,
+        asker: &Arc<Asker>,
+        (token, exchange): (Option<&Token>, impl FnOnce() -> Exchange),
+        operations: &Arc<Operations>,
+    ) -> Result<bool, Denied> {
         let principal = asker.principal(&generation);
-        let facts = self.facts(asker, SystemTime::now());
-        let allowed = operations
-            .iter()
-            .all(|operation| generation.decide(&principal, operation, &facts).outcome == Outcome::Allowed);
+        let facts = self.facts_with(token, &generation, asker, SystemTime::now());
+        let (mut allowed, mut lasts) = (true, true);
+        for operation in operations.iter() {
+            let decision = generation.decide(&principal, operation, &facts);
+            allowed &= decision.outcome == Outcome::Allowed;
+            lasts &= decision.lasts;
+        }
         if allowed {
-            return Ok(());
+            return Ok(lasts);
         }
         match self.enforce(generation, asker, exchange(), Arc::clone(operations)) {
             Err(denied) => Err(denied),
             // The clock can turn a denial into a permission between the two; nobody takes this one, so it has no record.
             Ok(mut permit) => {
                 permit.0.recorded = true;
-                Ok(())
+                Ok(false)
             }
         }
     }
@@ -337,6 +365,25 @@ impl EnforcementPoint {
             peer_address: asker.address_text.as_deref().or(Some("unix")),
             reason: Some(rule),
             ..Record::new(Kind::Connection, new_decision_id(), outcome.as_str())
+        }
+    }
+
+    /// Records that a connection to an upstream has to end: the peer at its other end may not stay.
+    pub fn record_upstream(&self, peer: &Peer, rule: &'static str, message: &str) {
+        let written = self.audit.write(&Record {
+            direction: self.direction.as_str(),
+            protocol: self.protocol,
+            listener: &self.listener,
+            upstream: Some(&self.upstream),
+            peer_san: Some(peer.id().as_str()),
+            peer_certificate_sha256: Some(peer.svid().sha256()),
+            peer_certificate_serial: Some(peer.svid().serial()),
+            reason: Some(rule),
+            error: Some(message),
+            ..Record::new(Kind::Connection, new_decision_id(), Outcome::Refused.as_str())
+        });
+        if let Err(error) = written {
+            tracing::error!(%error, rule, "an upstream connection that has to end has no record");
         }
     }
 

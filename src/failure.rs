@@ -77,6 +77,12 @@ pub enum Failure {
         /// What was wrong.
         cause: String,
     },
+    /// The policies have changed, and would not permit an exchange that is still open.
+    #[error("the policies do not permit it any more, decision {decision}")]
+    NoLongerPermitted {
+        /// The id of that denial's record.
+        decision: String,
+    },
     /// Records cannot be written, so nothing is served.
     #[error("audit records cannot be written")]
     Audit,
@@ -104,6 +110,7 @@ impl Failure {
             Self::Stalled { .. } => 408,
             Self::RequestBody { .. } => 400,
             Self::Target { .. } => 500,
+            Self::NoLongerPermitted { .. } => 403,
             Self::Audit => 503,
         }
     }
@@ -122,7 +129,17 @@ impl Failure {
             Self::Stalled { .. } => "idle-timeout",
             Self::RequestBody { .. } => "request-body",
             Self::Target { .. } => "target",
+            Self::NoLongerPermitted { .. } => "no-longer-permitted",
             Self::Audit => "audit",
+        }
+    }
+
+    /// The reason that the record of a permitted exchange has for it: something that is about the exchange itself.
+    #[must_use]
+    pub const fn reason(&self) -> Option<&'static str> {
+        match self {
+            Self::NoLongerPermitted { .. } => Some(self.stage()),
+            _ => None,
         }
     }
 
@@ -130,7 +147,7 @@ impl Failure {
     #[must_use]
     pub const fn blame(&self) -> Blame {
         match self {
-            Self::Stalled { .. } | Self::RequestBody { .. } => Blame::Downstream,
+            Self::Stalled { .. } | Self::RequestBody { .. } | Self::NoLongerPermitted { .. } => Blame::Downstream,
             Self::Target { .. } | Self::Audit => Blame::Ourselves,
             _ => Blame::Upstream,
         }

@@ -18,7 +18,7 @@ pub(crate) fn identity_store(config: &Config) -> (Arc<IdentityStore>, FileSource
 }
 
 /// What follows the Workload API, if the configuration names one.
-pub(super) fn workload_api(config: &Config, store: &Arc<IdentityStore>) -> Option<Arc<WorkloadApiSource>> {
+pub(crate) fn workload_api(config: &Config, store: &Arc<IdentityStore>) -> Option<Arc<WorkloadApiSource>> {
     let IdentitySourceConfig::WorkloadApi { address, choice } = &config.identity.source else { return None };
     let plan = WorkloadApiPlan {
         address: address.clone(),
@@ -76,15 +76,23 @@ pub(super) async fn keep_announcing(shared: Arc<Shared>) {
     }
 }
 
-/// Looks at the files again.
-pub(super) fn reload(shared: &Shared) {
-    match shared.files.reload() {
+/// Looks at the files again; whether they should be looked at once more soon.
+pub(super) fn reload(shared: &Shared) -> bool {
+    let reloaded = shared.files.reload();
+    // What did not stand up before may do so now: time has passed.
+    shared.identity.retry();
+    match reloaded {
         Ok(reloaded) => {
-            shared.faults().identity = None;
+            let mut faults = shared.faults();
+            (faults.identity, faults.is_identity_suspect) = (None, false);
+            drop(faults);
             if matches!(reloaded, Reloaded::Swapped(_)) {
                 shared.announce();
             }
+            false
         }
+        // A set is written file by file: what is half there now is whole in a moment, and no fault.
+        Err(_) if !std::mem::replace(&mut shared.faults().is_identity_suspect, true) => true,
         Err(error) => {
             // Until the first one came, nothing that was good is being kept: we wait.
             let what = if shared.identity.current().is_some() {
@@ -94,10 +102,9 @@ pub(super) fn reload(shared: &Shared) {
                 "there is no identity yet; waiting"
             };
             super::reload::say_once(&mut shared.faults().identity, error.to_string(), what);
+            false
         }
     }
-    // What did not stand up before may do so now: time has passed.
-    shared.identity.retry();
 }
 
 impl Shared {

@@ -27,6 +27,12 @@ pub struct Limits {
     pub connect_timeout: Duration,
     /// From the head of a request to the last byte of its answer. Default 1 h, long enough for a large upload. 0: none.
     pub request_timeout: Duration,
+    /// What is under way on a connection that has to end may take so long. Default 30 s.
+    pub grace: Duration,
+    /// The age at which a connection is asked to end, less up to a tenth at random. Default: none.
+    pub connection_age: Option<Duration>,
+    /// How long a connection may outlive the certificates that it began with. Default 0 s: not at all.
+    pub unsafe_outlive_certificate: Duration,
     /// Longest body that has to be read to know what is asked (DeleteObjects). Default 2 MiB: 1,000 keys of 1,024 bytes, escaped.
     pub judged_body_bytes: usize,
     /// Control frames (SETTINGS, PING, PRIORITY, WINDOW_UPDATE, RST_STREAM) a second on an HTTP/2 connection beyond those its traffic explains. Default 1,000.
@@ -47,6 +53,9 @@ impl Default for Limits {
             idle_timeout: Duration::from_secs(60),
             connect_timeout: Duration::from_secs(2),
             request_timeout: Duration::from_secs(3_600),
+            grace: Duration::from_secs(30),
+            connection_age: None,
+            unsafe_outlive_certificate: Duration::ZERO,
             judged_body_bytes: 2 * 1024 * 1024,
             control_frames_per_second: 1_000,
         }

@@ -210,6 +210,11 @@ impl LimitKeys {
             idle_timeout: self.idle_timeout.map_or(inherited.idle_timeout, |d| d.0),
             connect_timeout: self.connect_timeout.map_or(inherited.connect_timeout, |d| d.0),
             request_timeout: self.request_timeout.map_or(inherited.request_timeout, |d| d.0),
+            grace: self.grace.map_or(inherited.grace, |d| d.0),
+            connection_age: self.connection_age.map(|d| d.0).or(inherited.connection_age),
+            unsafe_outlive_certificate: self
+                .unsafe_outlive_certificate
+                .map_or(inherited.unsafe_outlive_certificate, |d| d.0),
             judged_body_bytes: self.judged_body_bytes.unwrap_or(inherited.judged_body_bytes),
             control_frames_per_second: self.control_frames_per_second.unwrap_or(inherited.control_frames_per_second),
         }

@@ -261,7 +261,7 @@ fn unsafe_options(tree: &Node) -> Vec<String> {
     tree.each_key(&KeyPath::root(), &mut |path, node| {
         let is_off = match &node.value {
             Value::Bool(on) => !on,
-            Value::Text(text) => text == "refuse",
+            Value::Text(text) => text == "refuse" || duration::parse(text).is_ok_and(|length| length.is_zero()),
             _ => false,
         };
         if path.last_key().is_some_and(|key| key.starts_with("unsafe_")) && !is_off {

@@ -1,11 +1,13 @@
 //! The walk of one connection: a slot, the handshake, the peer, its protocol, its end.
 
+use std::future::pending;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::Slots;
 use super::accept::Accepted;
@@ -18,12 +20,11 @@ use crate::identity::{SpiffeId, X509Source};
 use crate::protocol::http::{self, HttpListener};
 use crate::protocol::postgres::{self, Opening, PostgresListener};
 use crate::protocol::tcp::{self, RelayListener};
-use crate::protocol::{Closed, Downstream, Last};
+use crate::protocol::{Closed, Downstream, Last, Notice};
+use crate::relay::Woken;
 use crate::telemetry::{ConnectionGuard, ListenerMetrics};
-use crate::tls::{HandshakeRefusal, Peer, ServerTls};
+use crate::tls::{HandshakeRefusal, Peer, ServerTls, Stay};
 
-/// What an ended connection's requests in flight are given to finish, when its right to be here has ended.
-const GRACE: Duration = Duration::from_secs(30);
 /// Of the time for a drain: what is left for telling those who are cut, and for their records.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
@@ -44,13 +45,12 @@ impl Served {
         stream: Downstream,
         asker: Arc<Asker>,
         own: &SpiffeId,
-        ending: impl Future<Output = Last>,
-        grace: Duration,
+        ending: impl Future<Output = Notice>,
     ) -> Closed {
         match self {
-            Self::Http(listener) => http::serve(stream, Arc::clone(listener), asker, own, ending, grace).await,
-            Self::Tcp(listener) => tcp::serve(stream, Arc::clone(listener), asker, ending, grace).await,
-            Self::Postgres(listener) => postgres::serve(stream, Arc::clone(listener), asker, ending, grace).await,
+            Self::Http(listener) => http::serve(stream, Arc::clone(listener), asker, own, ending).await,
+            Self::Tcp(listener) => tcp::serve(stream, Arc::clone(listener), asker, ending).await,
+            Self::Postgres(listener) => postgres::serve(stream, Arc::clone(listener), asker, ending).await,
         }
     }
 }
@@ -123,7 +123,6 @@ impl Listener {
         tls: &ServerTls,
         (drain, open): (&DrainWatch, &mut ConnectionGuard),
     ) {
-        let trust = self.source.changed();
         let handshake = async {
             let direct = match &self.served {
                 Served::Postgres(_) => match postgres::open(&mut stream).await {
@@ -160,17 +159,14 @@ impl Listener {
             return self.turn_away(Downstream::tls(stream)).await;
         };
         let Some(own) = self.own_id() else { return };
-        let asker = Arc::new(Asker::new(Arc::clone(&peer), Some(address)));
-        let why = OnceLock::new();
-        let ending = async {
-            let ending = ending::of_peer(drain, &peer, tls, trust).await;
-            let last = if ending == Ending::Drain { Last::Asked } else { Last::InFlight };
-            let _first = why.set(ending);
-            last
+        let asker = Asker::new(Arc::clone(&peer), Some(address));
+        let stay = tls.stay(&peer, self.limits.unsafe_outlive_certificate);
+        let stay = match &self.served {
+            // Without ends to wait for, nothing is gained by an earlier one.
+            Served::Tcp(_) => stay,
+            Served::Http(_) | Served::Postgres(_) => stay.told_ahead(),
         };
-        let opened = Instant::now();
-        let closed = self.served.serve(Downstream::tls(stream), asker, &own, ending, self.grace()).await;
-        self.record_end(Some(address), Some(&peer), opened, &closed, why.get());
+        self.serve((Downstream::tls(stream), asker), &own, drain, Some(stay)).await;
     }
 
     /// A local app: it is the workload that this sidecar stands beside.
@@ -179,16 +175,59 @@ impl Listener {
             self.metrics().connection_refused("no-identity");
             return;
         };
-        let peer = Arc::new(Peer::local(&own));
-        let asker = Arc::new(Asker::new(Arc::clone(&peer), address));
+        let asker = Asker::new(Arc::new(Peer::local(&own)), address);
+        self.serve((stream, asker), own.svid.id(), drain, None).await;
+    }
+
+    /// Serves a connection until it ends or has to.
+    async fn serve(
+        &self,
+        (stream, asker): (Downstream, Asker),
+        own: &SpiffeId,
+        drain: &DrainWatch,
+        stay: Option<Stay>,
+    ) {
+        let asker = Arc::new(asker);
         let why = OnceLock::new();
         let ending = async {
-            let _first = why.set(ending::of_local(drain).await);
-            Last::Asked
+            let ending = ending::of(drain, stay, self.limits.connection_age).await;
+            let notice = self.notice(&ending);
+            let _first = why.set(ending);
+            notice
         };
         let opened = Instant::now();
-        let closed = self.served.serve(stream, asker, own.svid.id(), ending, self.grace()).await;
-        self.record_end(address, Some(&peer), opened, &closed, why.get());
+        let closed = {
+            let overtaken = pin!(self.overtaken(drain, &why));
+            let mut overtaken = Woken::new(overtaken);
+            tokio::select! {
+                biased;
+                closed = self.served.serve(stream, Arc::clone(&asker), own, ending) => closed,
+                () = &mut overtaken => Closed::Cut,
+            }
+        };
+        self.record_end(asker.address(), Some(asker.peer()), opened, &closed, why.get());
+    }
+
+    /// What a connection is told that has to end.
+    fn notice(&self, ending: &Ending) -> Notice {
+        let (last, grace) = match ending {
+            Ending::Drain => (Last::Asked, self.drain_grace()),
+            Ending::Aged => (Last::Asked, self.limits.grace),
+            // Its right to be here has not ended yet: it is asked to go in time.
+            Ending::Over(over) if !over.ahead.is_zero() => (Last::Asked, over.ahead + self.limits.grace),
+            Ending::Over(_) => (Last::InFlight, self.limits.grace),
+        };
+        Notice { last, grace, reason: ending.reason() }
+    }
+
+    /// Ready when a drain does not wait any longer for a connection that was to end for another reason when it began.
+    async fn overtaken(&self, drain: &DrainWatch, why: &OnceLock<Ending>) {
+        drain.draining().await;
+        match why.get() {
+            Some(Ending::Aged | Ending::Over(_)) => sleep(self.drain_grace()).await,
+            // The drain itself is what it hears of.
+            Some(Ending::Drain) | None => pending().await,
+        }
     }
 
     /// There is no place for a client. A protocol that has words for it says them.
@@ -203,8 +242,8 @@ impl Listener {
     }
 
     /// A drain ends a little after it: what is cut still has its last words and its records.
-    fn grace(&self) -> Duration {
-        GRACE.min(self.shutdown_timeout.saturating_sub(LAST_WORDS.min(self.shutdown_timeout / 4)))
+    fn drain_grace(&self) -> Duration {
+        self.shutdown_timeout.saturating_sub(LAST_WORDS.min(self.shutdown_timeout / 4))
     }
 
     /// One record for a handshake that was refused: who came from where, and the rule that failed.
@@ -229,9 +268,8 @@ impl Listener {
     ) {
         let (reason, error) = match (closed, why) {
             (Closed::Refused { rule, message }, _) => (*rule, Some(message.as_str())),
-            (_, Some(Ending::PeerExpired)) => ("peer-expired", None),
-            (_, Some(Ending::Distrusted { rule, message })) => (*rule, Some(message.as_str())),
-            (Closed::Cut, Some(Ending::Drain)) => ("drain-timeout", None),
+            (_, Some(Ending::Over(over))) => (over.rule, Some(over.message.as_str())),
+            (Closed::Cut, Some(ending @ (Ending::Drain | Ending::Aged))) => (ending.reason(), None),
             (Closed::Failed { cause }, _) => {
                 tracing::debug!(listener = self.name(), cause, "connection failed");
                 return;

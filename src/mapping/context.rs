@@ -171,4 +171,14 @@ impl TagsRead {
             Self::Only(names) => names.contains(name),
         }
     }
+
+    /// Whether all that `other` reads is among these.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::All, _) => true,
+            (Self::Only(_), Self::All) => false,
+            (Self::Only(these), Self::Only(others)) => others.is_subset(these),
+        }
+    }
 }

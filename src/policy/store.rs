@@ -42,6 +42,12 @@ impl PolicyStore {
         self.current.load_full()
     }
 
+    /// Its number.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.current.load().number()
+    }
+
     /// Told the number of each new generation once it is in force: what a decision that lasts is asked again by.
     #[must_use]
     pub fn changed(&self) -> watch::Receiver<u64> {

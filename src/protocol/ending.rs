@@ -1,5 +1,18 @@
 //! How a connection is told to end, and how it says that it did.
 
+use std::time::Duration;
+
+/// A connection is to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Notice {
+    /// What it may still do.
+    pub last: Last,
+    /// How long it may take for that before it is cut.
+    pub grace: Duration,
+    /// Why, as records name it.
+    pub reason: &'static str,
+}
+
 /// What a connection that is to end may still do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Last {

@@ -7,4 +7,4 @@ pub mod postgres;
 pub mod tcp;
 
 pub use downstream::{Activity, Downstream};
-pub use ending::{Closed, Last};
+pub use ending::{Closed, Last, Notice};

@@ -1,7 +1,7 @@
 //! The client's end of a handshake.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::Duration;
 
 use rustls::ClientConfig;
 use rustls::client::Resumption;
@@ -13,7 +13,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::handshake::{Configured, prove, versions};
 use super::verifier::{PROVIDER, SvidVerifier};
-use super::{HandshakeRefusal, Peer};
+use super::{HandshakeRefusal, Peer, Stay};
 use crate::config::{PeerMatcher, TlsVersion};
 use crate::identity::{Clock, X509Generation, X509Source};
 
@@ -65,22 +65,20 @@ impl ClientTls {
         let built = self.configured.current(|generation| self.build(generation))?;
         let connector = TlsConnector::from(Arc::clone(&built.config));
         let version = |stream: &TlsStream<S>| stream.get_ref().1.protocol_version();
-        prove(connector.connect(server_name(), stream).into_fallible(), version, built.generation.number).await
+        prove(connector.connect(server_name(), stream).into_fallible(), version, &built.generation).await
     }
 
-    /// The number of the generation that the next handshake uses; 0 while there is none.
+    /// The number of the generation since which our SVID has been the one that the next handshake shows; 0 while there is none.
     #[must_use]
-    pub fn generation(&self) -> u64 {
-        self.configured.generation().map_or(0, |generation| generation.number)
+    pub fn own_since(&self) -> u64 {
+        self.configured.generation().map_or(0, |generation| generation.own_since)
     }
 
-    /// Judges a peer once more by the bundles in force: what to do with pooled connections when trust shrinks.
-    ///
-    /// # Errors
-    /// The peer would be refused now.
-    pub fn reverify(&self, peer: &Peer, now: SystemTime) -> Result<(), HandshakeRefusal> {
-        let generation = self.configured.generation().ok_or_else(HandshakeRefusal::no_own_svid)?;
-        peer.reverify(&generation.bundles, now)
+    /// How long the connection to a peer may stay: no longer than either certificate, by which both ends judge it. `outlive` is what
+    /// it may outlive them by.
+    #[must_use]
+    pub fn stay(&self, peer: &Arc<Peer>, outlive: Duration) -> Stay {
+        Stay::new(Arc::clone(peer), Arc::clone(self.configured.source()), self.configured.clock(), outlive).or_our_own()
     }
 
     fn build(&self, generation: Arc<X509Generation>) -> Result<ClientConfig, rustls::Error> {
@@ -101,6 +99,6 @@ impl ClientTls {
 }
 
 /// rustls wants a name; ours is neither sent nor compared.
-fn server_name() -> ServerName<'static> {
+pub(super) fn server_name() -> ServerName<'static> {
     ServerName::IpAddress(IpAddr::V4(Ipv4Addr::from([127, 0, 0, 1])))
 }

@@ -32,7 +32,7 @@ pub(super) fn report(found: Result<Verified, HandshakeRefusal>) {
 pub(super) async fn prove<S, T>(
     handshake: impl Future<Output = Result<T, (io::Error, S)>>,
     version: impl FnOnce(&T) -> Option<ProtocolVersion>,
-    generation: u64,
+    generation: &X509Generation,
 ) -> Result<(T, Arc<Peer>), HandshakeRefusal>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -82,6 +82,11 @@ impl<C> Configured<C> {
 
     pub(super) fn clock(&self) -> &Clock {
         &self.clock
+    }
+
+    /// Where generations come from.
+    pub(super) const fn source(&self) -> &Arc<dyn X509Source> {
+        &self.source
     }
 
     /// The generation in force.

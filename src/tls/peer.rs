@@ -14,6 +14,7 @@ pub struct Peer {
     verified: Verified,
     tls_version: Option<&'static str>,
     generation: u64,
+    own_not_after: SystemTime,
 }
 
 /// What the verifier saw and accepted.
@@ -31,17 +32,17 @@ impl Peer {
     pub fn local(generation: &X509Generation) -> Self {
         let verified =
             Verified { svid: generation.svid.clone(), chain: generation.chain.clone(), usage: ChainUsage::Client };
-        Self { verified, tls_version: None, generation: generation.number }
+        Self { verified, tls_version: None, generation: generation.number, own_not_after: generation.svid.not_after() }
     }
 
-    /// The peer of a handshake that our verifier accepted.
-    pub(super) fn proved(verified: Verified, version: Option<ProtocolVersion>, generation: u64) -> Self {
+    /// The peer of a handshake that our verifier accepted, and in which we were `generation`.
+    pub(super) fn proved(verified: Verified, version: Option<ProtocolVersion>, generation: &X509Generation) -> Self {
         let tls_version = match version {
             Some(ProtocolVersion::TLSv1_3) => Some("TLSv1.3"),
             Some(ProtocolVersion::TLSv1_2) => Some("TLSv1.2"),
             _ => None,
         };
-        Self { verified, tls_version, generation }
+        Self { verified, tls_version, generation: generation.number, own_not_after: generation.svid.not_after() }
     }
 
     /// Its SPIFFE ID.
@@ -72,6 +73,11 @@ impl Peer {
     #[must_use]
     pub fn generation(&self) -> u64 {
         self.generation
+    }
+
+    /// The last moment of the certificate that we have shown.
+    pub(super) const fn own_not_after(&self) -> SystemTime {
+        self.own_not_after
     }
 
     /// Verifies the chain once more, against `bundles` and `now`.

@@ -1,6 +1,7 @@
 //! The client's end of a handshake with a server that has no SPIFFE identity but a certificate for its host name.
 
-use std::sync::{Arc, OnceLock};
+use std::path::Path;
+use std::sync::Arc;
 
 use aws_lc_rs::digest;
 use rustls::pki_types::pem::PemObject as _;
@@ -13,6 +14,7 @@ use x509_parser::prelude::FromDer as _;
 
 use super::HandshakeRefusal;
 use super::handshake::versions;
+use super::reread::Reread;
 use super::verifier::PROVIDER;
 use crate::config::{TlsVersion, UpstreamCa};
 
@@ -21,15 +23,19 @@ use crate::config::{TlsVersion, UpstreamCa};
 pub struct PublicTls {
     ca: UpstreamCa,
     alpn: Vec<Vec<u8>>,
-    configured: OnceLock<Arc<ClientConfig>>,
+    configured: Reread<ClientConfig>,
 }
 
 impl PublicTls {
-    /// A client that trusts `ca`, which is read at the first handshake.
+    /// A client that trusts `ca`, which is read at the first handshake, and again when its file changes.
     #[must_use]
     pub fn new(ca: UpstreamCa, alpn: &[&[u8]]) -> Self {
         let alpn = alpn.iter().map(|protocol| protocol.to_vec()).collect();
-        Self { ca, alpn, configured: OnceLock::new() }
+        let file = match &ca {
+            UpstreamCa::System => None,
+            UpstreamCa::File(path) => Some(path.clone()),
+        };
+        Self { ca, alpn, configured: Reread::new(file.into_iter().collect()) }
     }
 
     /// Does the handshake; the server's certificate names `host` when it returns.
@@ -56,18 +62,34 @@ impl PublicTls {
         })
     }
 
-    /// Read once: authorities that cannot be read are looked for again at the next handshake.
     fn configured(&self) -> Result<Arc<ClientConfig>, HandshakeRefusal> {
-        if let Some(config) = self.configured.get() {
-            return Ok(Arc::clone(config));
-        }
-        let mut config = ClientConfig::builder_with_provider(Arc::clone(&PROVIDER))
-            .with_protocol_versions(versions(TlsVersion::V1_2))
-            .map_err(|error| HandshakeRefusal::configuration(&error))?
-            .with_root_certificates(roots(&self.ca)?)
-            .with_no_client_auth();
-        config.alpn_protocols.clone_from(&self.alpn);
-        Ok(Arc::clone(self.configured.get_or_init(|| Arc::new(config))))
+        let unreadable = |path: &Path, cause: String| {
+            refusal("no-authority", format!("authorities `{}` cannot be read: {cause}", path.display()))
+        };
+        self.configured.current(unreadable, |files| {
+            let (certificates, named) = match (&self.ca, files) {
+                (UpstreamCa::File(path), [pem]) => {
+                    let certificates = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
+                    (
+                        certificates.map_err(|error| unreadable(path, error.to_string()))?,
+                        format!("`{}`", path.display()),
+                    )
+                }
+                _ => (rustls_native_certs::load_native_certs().certs, "the system".to_owned()),
+            };
+            let mut roots = RootCertStore::empty();
+            if roots.add_parsable_certificates(certificates).0 == 0 {
+                let message = format!("{named} has no certificate authority that can be used");
+                return Err(refusal("no-authority", message));
+            }
+            let mut config = ClientConfig::builder_with_provider(Arc::clone(&PROVIDER))
+                .with_protocol_versions(versions(TlsVersion::V1_2))
+                .map_err(|error| HandshakeRefusal::configuration(&error))?
+                .with_root_certificates(roots)
+                .with_no_client_auth();
+            config.alpn_protocols.clone_from(&self.alpn);
+            Ok(config)
+        })
     }
 }
 
@@ -76,26 +98,6 @@ pub(super) fn server_name(host: &str) -> Result<ServerName<'static>, HandshakeRe
     let host = host.strip_suffix('.').unwrap_or(host);
     ServerName::try_from(host.to_owned())
         .map_err(|_| refusal("host-name", format!("`{host}` is no name that a certificate could have")))
-}
-
-fn roots(ca: &UpstreamCa) -> Result<RootCertStore, HandshakeRefusal> {
-    let (certificates, named) = match ca {
-        UpstreamCa::System => (rustls_native_certs::load_native_certs().certs, "the system".to_owned()),
-        UpstreamCa::File(path) => {
-            let unreadable = |error: String| {
-                refusal("no-authority", format!("authorities `{}` cannot be read: {error}", path.display()))
-            };
-            let certificates = CertificateDer::pem_file_iter(path).map_err(|error| unreadable(error.to_string()))?;
-            let certificates =
-                certificates.collect::<Result<Vec<_>, _>>().map_err(|error| unreadable(error.to_string()))?;
-            (certificates, format!("`{}`", path.display()))
-        }
-    };
-    let mut roots = RootCertStore::empty();
-    match roots.add_parsable_certificates(certificates) {
-        (0, _) => Err(refusal("no-authority", format!("{named} has no certificate authority that can be used"))),
-        _ => Ok(roots),
-    }
 }
 
 fn refusal(rule: &'static str, message: String) -> HandshakeRefusal {
@@ -181,6 +183,21 @@ mod tests {
         let (_, other, _) = server();
         let client = PublicTls::new(UpstreamCa::File(other.path().into()), &[]);
         assert_eq!(connect(&client, acceptor, "db.example").await.unwrap_err().rule, "server-certificate");
+    }
+
+    #[tokio::test]
+    async fn another_authority_in_the_file_is_trusted_soon_and_the_old_one_no_more() {
+        let (first, file, _) = server();
+        let client = PublicTls::new(UpstreamCa::File(file.path().into()), &[]);
+        assert!(connect(&client, first.clone(), "db.example").await.is_ok());
+        let (second, other, _) = server();
+        std::fs::copy(other.path(), file.path()).unwrap();
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while connect(&client, second.clone(), "db.example").await.is_err() {
+            assert!(std::time::Instant::now() < deadline, "the new authority is never trusted");
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        assert!(connect(&client, first, "db.example").await.is_err(), "the old one is not trusted any more");
     }
 
     #[tokio::test]

@@ -1,7 +1,7 @@
 //! The server's end of a handshake.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::Duration;
 
 use rustls::ServerConfig;
 use rustls::server::NoServerSessionStorage;
@@ -12,7 +12,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::handshake::{Configured, prove, turn_away, versions};
 use super::verifier::{PROVIDER, SvidVerifier};
-use super::{HandshakeRefusal, Peer};
+use super::{HandshakeRefusal, Peer, Stay};
 use crate::config::TlsVersion;
 use crate::identity::{Clock, X509Generation, X509Source};
 
@@ -62,16 +62,13 @@ impl ServerTls {
         };
         let acceptor = TlsAcceptor::from(Arc::clone(&built.config));
         let version = |stream: &TlsStream<S>| stream.get_ref().1.protocol_version();
-        prove(acceptor.accept(stream).into_fallible(), version, built.generation.number).await
+        prove(acceptor.accept(stream).into_fallible(), version, &built.generation).await
     }
 
-    /// Judges a peer once more by the bundles in force: what to do with open connections when trust shrinks.
-    ///
-    /// # Errors
-    /// The peer would be refused now.
-    pub fn reverify(&self, peer: &Peer, now: SystemTime) -> Result<(), HandshakeRefusal> {
-        let generation = self.configured.generation().ok_or_else(HandshakeRefusal::no_own_svid)?;
-        peer.reverify(&generation.bundles, now)
+    /// How long a peer of ours may stay. `outlive` is what its connection may outlive its certificate by.
+    #[must_use]
+    pub fn stay(&self, peer: &Arc<Peer>, outlive: Duration) -> Stay {
+        Stay::new(Arc::clone(peer), Arc::clone(self.configured.source()), self.configured.clock(), outlive)
     }
 
     fn build(&self, generation: Arc<X509Generation>) -> Result<ServerConfig, rustls::Error> {

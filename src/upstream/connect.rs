@@ -39,6 +39,8 @@ pub(super) struct Connector {
 pub(super) struct PeerTls {
     pub(super) any: ClientTls,
     pub(super) http1: ClientTls,
+    /// What a connection may outlive its certificates by.
+    pub(super) outlive: Duration,
 }
 
 impl Connector {
@@ -56,9 +58,9 @@ impl Connector {
         }
     }
 
-    /// The generation of our SVID that a new connection would show; 0 where there is no TLS.
+    /// Since which generation our SVID has been the one that a new connection would show; 0 where there is no TLS.
     pub(super) fn generation(&self) -> u64 {
-        self.tls.as_ref().map_or(0, |tls| tls.any.generation())
+        self.tls.as_ref().map_or(0, |tls| tls.any.own_since())
     }
 
     /// A connection, and whether it speaks HTTP/2; for a peer, its identity is verified.
@@ -71,11 +73,11 @@ impl Connector {
             let http2 = self.config.scheme == UpstreamScheme::H2c && wanted == Wanted::Any;
             return Ok((UpstreamIo::plain(stream), http2));
         };
-        let tls = if wanted == Wanted::Http1 { &tls.http1 } else { &tls.any };
+        let (tls, outlive) = (if wanted == Wanted::Http1 { &tls.http1 } else { &tls.any }, tls.outlive);
         match tls.connect(stream).await {
-            Ok((stream, _peer)) => {
+            Ok((stream, peer)) => {
                 self.metrics.handshake_done();
-                let io = UpstreamIo::tls(stream);
+                let io = UpstreamIo::tls(stream).staying(tls.stay(&peer, outlive));
                 let http2 = io.alpn() == Some(b"h2");
                 Ok((io, http2))
             }

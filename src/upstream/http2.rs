@@ -1,11 +1,14 @@
 //! HTTP/2 connections: many requests share one.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use hyper::client::conn::http2::{self, SendRequest};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper::rt::Executor;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::task::AbortHandle;
 
+use super::term::{Term, Terms};
 use super::{RequestBody, UpstreamIo};
 use crate::failure::Failure;
 
@@ -33,11 +36,23 @@ impl Drop for Http2 {
     }
 }
 
+/// Runs hyper's tasks, and can end the first of them: the one that moves the connection's bytes.
+#[derive(Debug, Clone, Default)]
+struct Spawner(Arc<OnceLock<AbortHandle>>);
+
+impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Spawner {
+    fn execute(&self, future: F) {
+        let task = tokio::spawn(future);
+        self.0.get_or_init(|| task.abort_handle());
+    }
+}
+
 #[derive(Debug)]
 struct Kept {
     sender: SendRequest<RequestBody>,
     in_flight: Arc<AtomicUsize>,
     generation: u64,
+    term: Term,
 }
 
 /// The open connections.
@@ -49,13 +64,20 @@ impl Shared {
     pub(super) fn take(&self, generation: u64) -> Option<Http2> {
         let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // A connection that is no longer used for new requests closes when its last one ends: its sender goes with it.
-        open.retain(|kept| kept.generation == generation && !kept.sender.is_closed());
+        open.retain(|kept| kept.generation == generation && kept.is_usable());
         open.iter().find(|kept| kept.in_flight.load(Ordering::Relaxed) < STREAMS_EACH).map(Kept::place)
     }
 
     /// Starts HTTP/2 on a fresh connection and takes the first place on it.
-    pub(super) async fn start(&self, io: UpstreamIo, generation: u64) -> Result<Http2, Failure> {
-        let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+    pub(super) async fn start(
+        self: &Arc<Self>,
+        io: UpstreamIo,
+        generation: u64,
+        terms: &Arc<Terms>,
+    ) -> Result<Http2, Failure> {
+        let (stay, term) = (io.stay(), Term::default());
+        let spawner = Spawner::default();
+        let (sender, connection) = http2::Builder::new(spawner.clone())
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
@@ -64,27 +86,39 @@ impl Shared {
             .handshake(TokioIo::new(io))
             .await
             .map_err(|error| Failure::Closed { cause: error.to_string() })?;
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "upstream connection ended");
-            }
-        });
-        let kept = Kept { sender, in_flight: Arc::default(), generation };
+        let kept = Kept { sender, in_flight: Arc::default(), generation, term: term.clone() };
         let place = kept.place();
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(kept);
+        let driven = (Arc::clone(terms), Arc::downgrade(self));
+        tokio::spawn(async move {
+            let (terms, shared) = driven;
+            let let_go = || shared.upgrade().iter().for_each(|shared| shared.keep(|_| true));
+            let cut = terms.drive(connection, stay, term, let_go).await;
+            // hyper drives the bytes by a task of its own.
+            if let (true, Some(task)) = (cut, spawner.0.get()) {
+                task.abort();
+            }
+        });
         Ok(place)
     }
 
     /// Lets go of connections that were made with an SVID of before: they close when their last request ends.
     pub(super) fn retire(&self, generation: u64) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .retain(|kept| kept.generation == generation && !kept.sender.is_closed());
+        self.keep(|kept| kept.generation == generation);
+    }
+
+    /// Lets go of all that cannot be used any more, or are not `wanted`.
+    fn keep(&self, wanted: impl Fn(&Kept) -> bool) {
+        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        open.retain(|kept| kept.is_usable() && wanted(kept));
     }
 }
 
 impl Kept {
+    fn is_usable(&self) -> bool {
+        !self.term.is_over() && !self.sender.is_closed()
+    }
+
     fn place(&self) -> Http2 {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         Http2 { sender: self.sender.clone(), in_flight: Arc::clone(&self.in_flight) }

@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
 
-use crate::tls::server_end_point;
+use crate::tls::{Stay, server_end_point};
 
 /// A connection to an upstream, with a count of the bytes it has sent us.
 ///
@@ -23,6 +23,8 @@ pub struct UpstreamIo {
     stream: Stream,
     received: Arc<AtomicU64>,
     reached: Option<Reached>,
+    /// Boxed, as it is asked for once.
+    stay: Option<Box<Stay>>,
 }
 
 /// Which of a listener's upstreams a connection goes to, and which address of its host.
@@ -43,15 +45,30 @@ enum Stream {
 
 impl UpstreamIo {
     pub(super) fn plain(stream: TcpStream) -> Self {
-        Self { stream: Stream::Plain(stream), received: Arc::default(), reached: None }
+        Self::of(Stream::Plain(stream))
     }
 
     pub(super) fn unix(stream: UnixStream) -> Self {
-        Self { stream: Stream::Unix(stream), received: Arc::default(), reached: None }
+        Self::of(Stream::Unix(stream))
     }
 
     pub(super) fn tls(stream: TlsStream<TcpStream>) -> Self {
-        Self { stream: Stream::Tls(Box::new(stream)), received: Arc::default(), reached: None }
+        Self::of(Stream::Tls(Box::new(stream)))
+    }
+
+    fn of(stream: Stream) -> Self {
+        Self { stream, received: Arc::default(), reached: None, stay: None }
+    }
+
+    /// A connection to a peer that may stay for so long.
+    pub(super) fn staying(self, stay: Stay) -> Self {
+        Self { stay: Some(Box::new(stay)), ..self }
+    }
+
+    /// How long the connection may stay; none where no peer is at its other end.
+    #[must_use]
+    pub fn stay(&self) -> Option<Stay> {
+        self.stay.as_deref().cloned()
     }
 
     pub(super) fn reached_at(mut self, reached: Reached) -> Self {

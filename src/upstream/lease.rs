@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::Progress;
 use super::http1::{Http1, Idle};
 use super::http2::Http2;
+use crate::tls::Stay;
 
 /// Holds a connection for as long as its answer is being read.
 ///
@@ -25,6 +26,15 @@ impl Lease {
 
     pub(super) const fn http2(place: Http2) -> Self {
         Self(Kind::Http2 { _place: place })
+    }
+
+    /// How long the connection may stay, for what it becomes by an upgrade.
+    #[must_use]
+    pub fn stay(&self) -> Option<Stay> {
+        match &self.0 {
+            Kind::Http1 { connection, .. } => connection.stay(),
+            Kind::Http2 { .. } => None,
+        }
     }
 
     /// The answer was read to its end: the connection may serve the next request.

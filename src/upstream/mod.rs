@@ -8,6 +8,7 @@ mod io;
 mod lease;
 mod send;
 mod stream;
+mod term;
 
 pub use body::{Progress, RequestBody};
 pub(crate) use connect::keep_alive;

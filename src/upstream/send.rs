@@ -14,9 +14,10 @@ use tokio::time::timeout;
 use super::connect::{Connector, PeerTls, Wanted};
 use super::http1::{Http1, Idle};
 use super::http2::{Http2, Shared};
+use super::term::Terms;
 use super::{Lease, Progress, RequestBody};
 use crate::config::{ListenerConfig, UpstreamScheme};
-use crate::enforce::Permit;
+use crate::enforce::{EnforcementPoint, Permit};
 use crate::failure::{Failure, with_sources};
 use crate::identity::X509Source;
 use crate::telemetry::ListenerMetrics;
@@ -30,7 +31,8 @@ const READY_WITHIN: Duration = Duration::from_millis(100);
 pub struct Upstream {
     connector: Connector,
     idle: Arc<Idle>,
-    shared: Shared,
+    shared: Arc<Shared>,
+    terms: Arc<Terms>,
     /// Held while an HTTP/2 connection is opened, so that a burst of requests opens one and not many.
     opening: tokio::sync::Mutex<()>,
     /// Whether the next connection is expected to speak HTTP/2: the last one did, or is the first and may.
@@ -57,15 +59,19 @@ enum Connection {
 }
 
 impl Upstream {
-    /// The upstream of a listener. Nothing is connected yet.
+    /// The upstream of a listener, whose records are written at `point`. Nothing is connected yet.
     #[must_use]
-    pub fn new(options: &UpstreamOptions<'_>) -> Self {
+    pub fn new(options: &UpstreamOptions<'_>, point: &Arc<EnforcementPoint>) -> Self {
         let listener = options.listener;
         let tls = listener.peer.as_ref().map(|peer| {
             let client = |alpn: &[&[u8]]| {
                 ClientTls::new(Arc::clone(options.source), listener.tls_min_version, alpn, peer.clone())
             };
-            PeerTls { any: client(&[b"h2", b"http/1.1"]), http1: client(&[b"http/1.1"]) }
+            PeerTls {
+                any: client(&[b"h2", b"http/1.1"]),
+                http1: client(&[b"http/1.1"]),
+                outlive: listener.limits.unsafe_outlive_certificate,
+            }
         });
         let config = listener.upstream.clone();
         let address = config.to_string();
@@ -78,7 +84,8 @@ impl Upstream {
                 metrics: Arc::clone(options.metrics),
             },
             idle: Arc::default(),
-            shared: Shared::default(),
+            shared: Arc::default(),
+            terms: Arc::new(Terms { point: Arc::clone(point), grace: listener.limits.grace }),
             opening: tokio::sync::Mutex::default(),
             speaks_http2: AtomicBool::new(listener.upstream.scheme != UpstreamScheme::Http),
         }
@@ -177,10 +184,10 @@ impl Upstream {
             self.speaks_http2.store(http2, Ordering::Relaxed);
         }
         if http2 {
-            let place = self.shared.start(io, generation).await?;
+            let place = self.shared.start(io, generation, &self.terms).await?;
             Ok(Connection::Http2 { place, reused: false })
         } else {
-            let connection = Http1::start(io, generation).await?;
+            let connection = Http1::start(io, generation, &self.terms, &self.idle).await?;
             Ok(Connection::Http1 { connection, reused: false })
         }
     }

@@ -49,7 +49,7 @@ impl StreamUpstream {
             tls: listener.peer.as_ref().map(|peer| {
                 let client =
                     || ClientTls::new(Arc::clone(options.source), listener.tls_min_version, alpn, peer.clone());
-                PeerTls { any: client(), http1: client() }
+                PeerTls { any: client(), http1: client(), outlive: listener.limits.unsafe_outlive_certificate }
             }),
             limit: listener.limits.connect_timeout,
             metrics: Arc::clone(options.metrics),
@@ -169,7 +169,10 @@ impl StreamUpstream {
         let stream = stream.map_err(failed)?;
         let reached = Reached { upstream: position, address: stream.peer_addr().ok() };
         let io = match (&connector.tls, &self.public) {
-            (Some(peer), _) => peer.any.connect(stream).await.map(|(stream, _peer)| UpstreamIo::tls(stream)),
+            (Some(peer), _) => {
+                let connected = peer.any.connect(stream).await;
+                connected.map(|(stream, found)| UpstreamIo::tls(stream).staying(peer.any.stay(&found, peer.outlive)))
+            }
             (None, Some(public)) => {
                 public.handshake(stream, &connector.config.host).await.map_err(failed)?.map(UpstreamIo::tls)
             }

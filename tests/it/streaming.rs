@@ -286,7 +286,7 @@ impl Drop for Pattern {
 }
 
 /// A body whose pieces a test sends one by one.
-struct Pieces(tokio::sync::mpsc::UnboundedReceiver<Bytes>);
+pub(crate) struct Pieces(pub(crate) tokio::sync::mpsc::UnboundedReceiver<Bytes>);
 
 impl Body for Pieces {
     type Data = Bytes;

@@ -15,8 +15,8 @@ const CONNECT: &str = "@id(\"app-connects\")\npermit (principal == Workload::\"s
 const NOBODY: &str = "@id(\"nobody\")\nforbid (principal, action in Action::\"connect\", resource);\n";
 
 /// A server that a test writes: what it does on each connection, and how many there were.
-struct Server {
-    address: String,
+pub(crate) struct Server {
+    pub(crate) address: String,
     connections: Arc<AtomicUsize>,
 }
 
@@ -38,7 +38,7 @@ impl Server {
         Self { address, connections }
     }
 
-    async fn echo() -> Self {
+    pub(crate) async fn echo() -> Self {
         Self::start(echo).await
     }
 
@@ -83,12 +83,12 @@ async fn ends(stream: &mut (impl AsyncRead + Unpin)) {
 }
 
 /// The end of a connection that was cut is not the end of what is sent on it.
-async fn is_reset(stream: &mut (impl AsyncRead + Unpin)) {
+pub(crate) async fn is_reset(stream: &mut (impl AsyncRead + Unpin)) {
     let error = within("the end", stream.read(&mut [0])).await.expect_err("cut, not ended");
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
 }
 
-async fn ping(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
+pub(crate) async fn ping(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
     stream.write_all(b"ping").await.expect("it is taken");
     assert_eq!(read_exactly(stream, 4).await, b"ping");
 }
@@ -379,7 +379,9 @@ async fn a_connection_is_cut_when_policies_or_trust_no_longer_allow_it() {
     inbound.replace("pipeline.example.pem", &withdrawn.bundle());
     inbound.replace_svid(&withdrawn.issue("/ns/test/sa/service"));
     within("the cut", app.read(&mut [0])).await.expect_err("cut, not ended");
-    inbound.records.find("the end of the connection", |record| record["reason"] == "no-longer-trusted").await;
+    let ended = |kind: &'static str| move |record: &Value| record["reason"] == "chain" && record["kind"] == kind;
+    inbound.records.find("the end of the relay", ended("request")).await;
+    inbound.records.find("the end of the connection", ended("connection")).await;
     inbound.stop().await;
 }
 

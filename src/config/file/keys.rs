@@ -275,6 +275,15 @@ pub(crate) struct LimitKeys {
     /// From the head of a request to the last byte of its answer. `0s`: no limit.
     #[schemars(extend("default" = "1h", "x-minimum" = "0s", "x-maximum" = "168h"))]
     pub(crate) request_timeout: Option<DurationKey>,
+    /// What is under way on a connection that has to end may take so long, then the connection is cut: when its peer's certificate expires or is no longer trusted, when the policies no longer permit it, when it reaches `connection_age`. When the process ends, `shutdown_timeout` counts.
+    #[schemars(extend("default" = "30s", "x-minimum" = "0s", "x-maximum" = "1h"))]
+    pub(crate) grace: Option<DurationKey>,
+    /// The age at which a connection is asked to end, in order and within `grace`; less up to a tenth at random, so that connections which began together do not come back together. Without this key the peer's certificate alone bounds it.
+    #[schemars(extend("x-minimum" = "10ms", "x-maximum" = "720h", "examples" = ["1h"]))]
+    pub(crate) connection_age: Option<DurationKey>,
+    /// How long a connection may outlive the certificates that were shown on it. Whoever has stolen the key of one keeps its connections for as long. Revocation and withdrawn bundles still end them.
+    #[schemars(extend("default" = "0s", "x-minimum" = "0s", "x-maximum" = "720h"))]
+    pub(crate) unsafe_outlive_certificate: Option<DurationKey>,
     /// Longest body in bytes that has to be read to know what is asked (S3 DeleteObjects).
     #[schemars(range(min = 1_024, max = 67_108_864), extend("default" = 2_097_152))]
     pub(crate) judged_body_bytes: Option<usize>,

@@ -26,6 +26,10 @@ pub trait X509Source: Send + Sync + fmt::Debug {
 pub struct X509Generation {
     /// Counts from 1 in each source.
     pub number: u64,
+    /// The first generation that had the same SVID.
+    pub own_since: u64,
+    /// The first generation that trusted the same: what was verified since then needs no second look.
+    pub trust_since: u64,
     /// Our own SVID.
     pub svid: X509Svid,
     /// Our own chain, the SVID first.
@@ -110,7 +114,21 @@ impl X509Generation {
                 .map_err(|source| GenerationError::Chain { id: svid.id().to_string(), source })?;
         }
         let taken_back = bundles.verify(&svid, &chain, ChainUsage::Client, now).err();
-        Ok(Self { number, svid, chain, key, bundles, taken_back, signing_key })
+        let (own_since, trust_since) = (number, number);
+        Ok(Self { number, own_since, trust_since, svid, chain, key, bundles, taken_back, signing_key })
+    }
+
+    /// The same as the one that follows `before`.
+    #[must_use]
+    pub fn following(mut self, before: Option<&Self>) -> Self {
+        let Some(before) = before else { return self };
+        if self.chain == before.chain {
+            self.own_since = before.own_since;
+        }
+        if self.bundles == before.bundles {
+            self.trust_since = before.trust_since;
+        }
+        self
     }
 
     /// Chain and key as rustls presents them.

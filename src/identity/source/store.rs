@@ -242,6 +242,7 @@ impl IdentityStore {
 
     fn put_in_force(&self, generation: X509Generation) -> Reloaded {
         let number = generation.number;
+        let generation = generation.following(self.current.load().as_deref());
         self.current.store(Some(Arc::new(generation)));
         self.changed.send_replace(number);
         Reloaded::Swapped(number)

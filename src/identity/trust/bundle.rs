@@ -246,7 +246,7 @@ fn unambiguous(one: Vec<JwtAuthority>, other: Vec<JwtAuthority>) -> Vec<JwtAutho
 }
 
 /// The bundles of all trust domains that we know. They are never merged: each is asked only about its own.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TrustBundleSet {
     bundles: BTreeMap<TrustDomain, TrustBundle>,
     denied: Denied,

@@ -12,6 +12,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::guard::Exchange as Busy;
 use super::service::{HttpConnection, Waiting};
+use super::standing::Standing;
 use super::timing::{self, RECORD_STARTED_AFTER};
 use crate::enforce::{Permit, Settlement};
 use crate::failure::{Blame, Failure};
@@ -54,6 +55,7 @@ struct Streamed {
     unsettled: Option<(Permit, Lease)>,
     started: Instant,
     recorded_start: bool,
+    standing: Standing,
     /// When a byte last moved in either direction, and how far the upload was then.
     moved: (Instant, u64),
     /// Made when the upstream lets us wait for the first time: most answers never need it.
@@ -100,6 +102,7 @@ impl ResponseBody {
             unsettled: Some((permit, lease)),
             started,
             recorded_start: false,
+            standing: Standing::default(),
             moved: (Instant::now(), 0),
             timer: None,
             waiting: None,
@@ -143,11 +146,17 @@ impl Streamed {
             status: Some(self.status),
             bytes_in,
             bytes_out: self.bytes_out,
-            reason: self.connection.broken_rule(self.upload.as_deref()),
+            reason: self.reason(failure),
             error: failure.map(ToString::to_string),
             ..Settlement::default()
         };
         permit.settle(&settlement).map_err(|_error| Failure::Audit)
+    }
+
+    /// The rule that the exchange broke, or why its connection was cut.
+    fn reason(&self, failure: Option<&Failure>) -> Option<&'static str> {
+        let broken = self.connection.broken_rule(self.upload.as_deref());
+        broken.or_else(|| failure.and_then(|failure| failure.reason().or_else(|| self.connection.cut())))
     }
 
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
@@ -256,17 +265,25 @@ impl Streamed {
         if !self.recorded_start {
             next = next.min(self.started + RECORD_STARTED_AFTER);
         }
-        Ok(next)
+        Ok(next.min(self.check_standing(now)?.unwrap_or(next)))
     }
 
-    /// What holds also while the upstream does not let us wait: the started record and the request's limit.
+    /// What holds also while the upstream does not let us wait: the started record, the request's limit, and the policies.
     fn check_whole(&mut self, now: Instant) -> Result<(), Failure> {
         self.record_start_when_due(now)?;
         let whole = self.connection.listener.limits.request_timeout;
         if !whole.is_zero() && now >= self.started + whole {
             return Err(Failure::RequestTimeout { limit_ms: timing::millis(whole) });
         }
+        self.check_standing(now)?;
         Ok(())
+    }
+
+    /// Whether it would be permitted still; says when to look the next time.
+    fn check_standing(&mut self, now: Instant) -> Result<Option<Instant>, Failure> {
+        let Some((permit, _)) = &self.unsettled else { return Ok(None) };
+        let grace = self.connection.listener.limits.grace;
+        self.standing.check(permit, grace, now).map(Some)
     }
 
     fn record_start_when_due(&mut self, now: Instant) -> Result<(), Failure> {

@@ -12,6 +12,7 @@ mod reply;
 mod request;
 mod serve;
 mod service;
+mod standing;
 mod timing;
 mod token;
 mod upgrade;

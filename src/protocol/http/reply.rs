@@ -188,8 +188,16 @@ impl Replier {
         }
         let mut response = self.render(&Reply {
             status: failure.status(),
-            code: if failure.status() == 408 { "RequestTimeout" } else { "ServiceUnavailable" },
-            grpc_status: if failure.status() == 504 { "4" } else { "14" },
+            code: match failure.status() {
+                403 => "AccessDenied",
+                408 => "RequestTimeout",
+                _ => "ServiceUnavailable",
+            },
+            grpc_status: match failure.status() {
+                403 => "7",
+                504 => "4",
+                _ => "14",
+            },
             title: StatusCode::from_u16(failure.status()).ok().and_then(|s| s.canonical_reason()).unwrap_or("Failed"),
             detail: failure.stage(),
             decision: None,
@@ -198,7 +206,12 @@ impl Replier {
         if matches!(failure, Failure::Audit) {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
-        if connection.guard.is_some() && matches!(failure, Failure::Stalled { .. } | Failure::RequestBody { .. }) {
+        // The rest of the request's body may still be on its way.
+        let body_is_unread = matches!(
+            failure,
+            Failure::Stalled { .. } | Failure::RequestBody { .. } | Failure::NoLongerPermitted { .. }
+        );
+        if connection.guard.is_some() && body_is_unread {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response

@@ -213,7 +213,7 @@ pub(super) fn unanswered(connection: &HttpConnection, upload: Option<&Progress>,
         status: Some(failure.status()),
         bytes_in: upload.map_or(0, Progress::bytes),
         bytes_out: 0,
-        reason: connection.broken_rule(upload),
+        reason: connection.broken_rule(upload).or(failure.reason()),
         error: Some(failure.to_string()),
         ..Settlement::default()
     }

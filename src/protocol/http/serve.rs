@@ -5,7 +5,6 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::{FusedFuture, FutureExt as _};
 use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -22,7 +21,8 @@ use crate::config::Limits;
 use crate::enforce::Asker;
 use crate::failure::with_sources;
 use crate::identity::SpiffeId;
-use crate::protocol::{Activity, Closed, Downstream, Last};
+use crate::protocol::{Activity, Closed, Downstream, Last, Notice};
+use crate::relay::Woken;
 
 /// Flow-control window of a stream: what one slow upstream can make us hold. The connection's is all of them together: were it
 /// less, a few requests that stand still would stop every other one that shares the connection.
@@ -39,23 +39,25 @@ const LOCAL_RESETS: usize = 1024;
 /// What is held of an answer whose stream may not send: enough for four full frames.
 const SEND_BUFFER: usize = 64 * 1024;
 
+/// How long an idle HTTP/2 peer may take to go when it is told to.
+const GOING: Duration = Duration::from_secs(1);
+
 /// How many header fields hyper parses without allocating; with a limit of its own it allocates for every request.
 const HEADERS_ON_STACK: usize = 100;
 
 /// Serves a connection until it ends.
 ///
-/// `ending` is ready when the connection is to be ended: it finishes what is in flight, takes nothing new, and is cut after `grace`.
+/// `ending` is ready when the connection is to be ended: it finishes what is in flight, takes nothing new, and is cut after its grace.
 pub async fn serve(
     stream: Downstream,
     listener: Arc<HttpListener>,
     asker: Arc<Asker>,
     own: &SpiffeId,
-    ending: impl Future<Output = Last>,
-    grace: Duration,
+    ending: impl Future<Output = Notice>,
 ) -> Closed {
-    let mut ending = pin!(ending.fuse());
+    let mut ending = pin!(ending);
     let limits = listener.limits.clone();
-    let pace = Pace { activity: stream.activity(), idle: limits.idle_timeout, grace };
+    let pace = Pace { activity: stream.activity(), idle: limits.idle_timeout };
     let agreed = stream.alpn() == Some(b"h2");
     let first = tokio::select! {
         first = tokio::time::timeout(limits.header_read_timeout, version(stream)) => first,
@@ -91,7 +93,7 @@ async fn serve_http1(
     listener: Arc<HttpListener>,
     asker: Arc<Asker>,
     own: &SpiffeId,
-    (ending, pace): (Pin<&mut impl FusedFuture<Output = Last>>, Pace),
+    (mut ending, pace): (Pin<&mut impl Future<Output = Notice>>, Pace),
 ) -> Closed {
     let limits = listener.limits.clone();
     // It bounds what hyper asks for at once, and with it what the guard can be made to hold behind an upgrade.
@@ -109,26 +111,40 @@ async fn serve_http1(
         builder.max_headers(limits.header_count);
     }
     let served = builder.serve_connection(TokioIo::new(guarded), service).with_upgrades();
-    let mut ending = ending;
-    let closed = drive(pin!(served), &connection, ending.as_mut(), &pace).await;
+    let mut told = None;
+    let closed = drive(pin!(served), &connection, (ending.as_mut(), &mut told), &pace).await;
     match (closed, connection.take_upgraded()) {
-        (Closed::InOrder, Some(relay)) => raw(relay, ending, pace.grace).await,
+        (Closed::InOrder, Some(relay)) => raw(relay, &connection, ending, told).await,
         (closed, _) => closed,
     }
 }
 
 /// What a connection does after an upgrade; like a request in flight it has its time to finish when the connection is to end.
-async fn raw(relay: Relay, ending: Pin<&mut impl FusedFuture<Output = Last>>, grace: Duration) -> Closed {
-    let cut = async {
+async fn raw(
+    relay: Relay,
+    connection: &HttpConnection,
+    ending: Pin<&mut impl Future<Output = Notice>>,
+    told: Option<Notice>,
+) -> Closed {
+    let cut = pin!(async {
         // It may have come while the upgrade was still being asked for.
-        if !ending.is_terminated() {
-            ending.await;
-        }
-        sleep(grace).await;
-    };
+        let notice = match told {
+            Some(notice) => notice,
+            None => ending.await,
+        };
+        sleep(notice.grace).await;
+        notice.reason
+    });
+    let mut cut = Woken::new(cut);
+    // Dropped before the function ends, with the reason known by then.
+    let mut relay = relay;
     tokio::select! {
-        () = relay => Closed::InOrder,
-        () = cut => Closed::Cut,
+        biased;
+        () = relay.as_mut() => Closed::InOrder,
+        reason = &mut cut => {
+            connection.cut_for(reason);
+            Closed::Cut
+        }
     }
 }
 
@@ -137,7 +153,7 @@ async fn serve_http2(
     listener: Arc<HttpListener>,
     asker: Arc<Asker>,
     own: &SpiffeId,
-    (ending, pace): (Pin<&mut impl FusedFuture<Output = Last>>, Pace),
+    (ending, pace): (Pin<&mut impl Future<Output = Notice>>, Pace),
 ) -> Closed {
     let limits = listener.limits.clone();
     let window = limits.concurrent_streams.saturating_mul(STREAM_WINDOW).min(LARGEST_WINDOW);
@@ -162,7 +178,7 @@ async fn serve_http2(
         .keep_alive_timeout(PING_TIMEOUT)
         .serve_connection(TokioIo::new(metered), service);
     let pace = Pace { activity: meter.activity(), ..pace };
-    let closed = drive(pin!(served), &connection, ending, &pace).await;
+    let closed = drive(pin!(served), &connection, (ending, &mut None), &pace).await;
     match (&closed, meter.refusal(), meter.went_away()) {
         (Closed::Failed { .. } | Closed::InOrder, Some(flood), _) => {
             Closed::Refused { rule: flood.rule, message: flood.to_string() }
@@ -175,11 +191,10 @@ async fn serve_http2(
     }
 }
 
-/// How long a connection may stand still, and take to end.
+/// How long a connection may stand still.
 struct Pace {
     activity: Activity,
     idle: Duration,
-    grace: Duration,
 }
 
 /// A hyper connection of either version.
@@ -220,7 +235,7 @@ where
 async fn drive<C: Served>(
     mut served: Pin<&mut C>,
     connection: &HttpConnection,
-    mut ending: Pin<&mut impl Future<Output = Last>>,
+    (mut ending, told): (Pin<&mut impl Future<Output = Notice>>, &mut Option<Notice>),
     pace: &Pace,
 ) -> Closed {
     let mut stillness = Stillness::new(pace);
@@ -234,14 +249,18 @@ async fn drive<C: Served>(
                 Ok(()) => Closed::InOrder,
                 Err(error) => closed_by(&error),
             },
-            last = ending.as_mut(), if cut.is_none() => {
-                if last == Last::InFlight {
+            notice = ending.as_mut(), if cut.is_none() => {
+                if notice.last == Last::InFlight {
                     connection.take_nothing_new();
                 }
                 served.as_mut().end();
-                cut = Some(Box::pin(sleep(pace.grace)));
+                cut = Some(Box::pin(sleep(notice.grace)));
+                *told = Some(notice);
             }
             () = async { match cut.as_mut() { Some(cut) => cut.as_mut().await, None => std::future::pending().await } } => {
+                if let Some(notice) = told {
+                    connection.cut_for(notice.reason);
+                }
                 return if idle { Closed::Idle } else { Closed::Cut };
             }
             () = stillness.timer.as_mut() => {
@@ -249,7 +268,7 @@ async fn drive<C: Served>(
                     // An idle HTTP/2 peer gets its GOAWAY; one that does not even take that is cut soon after.
                     idle = true;
                     served.as_mut().end();
-                    cut = Some(Box::pin(sleep(Duration::from_secs(1).min(pace.grace))));
+                    cut = Some(Box::pin(sleep(GOING)));
                 }
             }
         }

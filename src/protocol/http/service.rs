@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use http::HeaderValue;
 
@@ -91,6 +91,8 @@ pub struct HttpConnection {
     waiting: AtomicUsize,
     /// Set when the peer has no right to be here any more.
     nothing_new: AtomicBool,
+    /// Why it was cut, if it was.
+    cut: OnceLock<&'static str>,
     /// What is left to do when hyper lets go of the connection after an upgrade.
     upgraded: Mutex<Option<Relay>>,
 }
@@ -118,6 +120,7 @@ impl HttpConnection {
             client_cert,
             waiting: AtomicUsize::new(0),
             nothing_new: AtomicBool::new(false),
+            cut: OnceLock::new(),
             upgraded: Mutex::default(),
         }
     }
@@ -143,6 +146,16 @@ impl HttpConnection {
     /// What is left to do after hyper, if the connection was upgraded.
     pub(super) fn take_upgraded(&self) -> Option<Relay> {
         self.upgraded.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// From now on what is in flight is broken off, for this reason.
+    pub(super) fn cut_for(&self, reason: &'static str) {
+        let _first = self.cut.set(reason);
+    }
+
+    /// Why the connection was cut; none if it was not.
+    pub(super) fn cut(&self) -> Option<&'static str> {
+        self.cut.get().copied()
     }
 
     /// The rule that the body of the request in hand broke; none if its body is whole or broke off for another reason.

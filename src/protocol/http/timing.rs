@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
+use super::standing::Standing;
 use crate::config::Limits;
 use crate::enforce::Permit;
 use crate::failure::Failure;
@@ -25,8 +26,8 @@ pub(super) async fn within_limits<T>(
     limits: &Limits,
 ) -> Result<T, Failure> {
     let started = Instant::from_std(permit.exchange().started);
-    let mut watch = Watch { started, recorded: false, moved: (started, 0) };
-    let timer = sleep_until(watch.next(started, limits));
+    let mut watch = Watch { started, recorded: false, moved: (started, 0), standing: Standing::default() };
+    let timer = sleep_until(watch.next(started, limits).min(started + limits.grace));
     tokio::pin!(timer);
     loop {
         tokio::select! {
@@ -46,6 +47,7 @@ struct Watch {
     recorded: bool,
     /// When the upload was last seen to have moved, and how far it was.
     moved: (Instant, u64),
+    standing: Standing,
 }
 
 impl Watch {
@@ -66,7 +68,8 @@ impl Watch {
                 return Err(Failure::Stalled { limit_ms: millis(limits.idle_timeout) });
             }
         }
-        Ok(self.next(now, limits))
+        let standing = self.standing.check(permit, limits.grace, now)?;
+        Ok(self.next(now, limits).min(standing))
     }
 
     fn next(&self, now: Instant, limits: &Limits) -> Instant {

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use super::wire::{ErrorReply, FirstPacket, PacketError, error, packet_length, parse_first};
 use crate::audit::DecisionId;
 use crate::failure::{Blame, Failure};
-use crate::protocol::{Closed, Downstream};
+use crate::protocol::{Closed, Downstream, Last, Notice};
 
 /// How long a client may take to read a last answer and close.
 const LINGER: Duration = Duration::from_millis(500);
@@ -84,7 +84,18 @@ pub(super) fn decision(id: DecisionId) -> String {
     format!("decision {id}")
 }
 
-/// The answer to a drain.
-pub(super) fn of_drain() -> ErrorReply<'static> {
-    ErrorReply::fatal("57P01", "terminating connection due to administrator command")
+/// What a client is told whose connection has to end.
+pub(super) fn of_notice(notice: &Notice) -> ErrorReply<'static> {
+    ErrorReply::fatal("57P01", last_words(notice))
+}
+
+/// The words for a session that the policies would not permit any more.
+pub(super) const NOT_PERMITTED: &str = "terminating connection: the policies do not permit this session any more";
+
+/// The words for it: PostgreSQL's own where nothing is wrong with the client.
+pub(super) const fn last_words(notice: &Notice) -> &'static str {
+    match notice.last {
+        Last::Asked => "terminating connection due to administrator command",
+        Last::InFlight => "terminating connection: its certificate is not valid any more",
+    }
 }

@@ -2,13 +2,12 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::timeout;
 
-use super::answer::{NoPacket, decision, fatal, first_packet, malformed, of_drain, of_failure};
+use super::answer::{NoPacket, decision, fatal, first_packet, malformed, of_failure, of_notice};
 use super::asked::{Asked, asked};
 use super::cancel::SessionKey;
 use super::listener::PostgresListener;
@@ -26,7 +25,7 @@ use crate::audit::new_decision_id;
 use crate::config::RoleConfig;
 use crate::enforce::{Asker, Denied, Permit, Settlement};
 use crate::failure::Failure;
-use crate::protocol::{Closed, Downstream, Last};
+use crate::protocol::{Closed, Downstream, Notice};
 use crate::upstream::UpstreamIo;
 
 /// The newest minor version that we speak to clients: 3.2, which has long cancel keys. To the server it is always 3.0: nothing but the
@@ -38,27 +37,26 @@ pub(super) async fn serve(
     mut client: Downstream,
     listener: Arc<PostgresListener>,
     asker: Arc<Asker>,
-    ending: impl Future<Output = Last>,
-    grace: Duration,
+    ending: impl Future<Output = Notice>,
 ) -> Closed {
     let mut ending = pin!(ending);
     let starting = timeout(listener.config.authentication_timeout, start(&mut client, &listener, &asker));
     let started = tokio::select! {
         started = starting => started,
-        _last = ending.as_mut() => {
-            fatal(&mut client, &of_drain()).await;
+        notice = ending.as_mut() => {
+            fatal(&mut client, &of_notice(&notice)).await;
             return Closed::InOrder;
         }
     };
     match started {
         Ok(Ok(Started::Statements { client_buffered, server, session })) => {
-            session::run(client, client_buffered, server, *session, ending, grace).await
+            session::run(client, client_buffered, server, *session, ending).await
         }
         Ok(Ok(Started::Replication { relayed, server, key, mut standing })) => {
             // All that it does is what it may be cancelled in.
             key.begin_statement();
             let lost = pin!(standing.lost(&listener, &asker));
-            relayed.relay(client, server, listener.limits.idle_timeout, (ending, lost), grace).await
+            relayed.relay(client, server, listener.limits.idle_timeout, ending, (lost, None)).await
         }
         Ok(Err(closed)) => closed,
         Err(_elapsed) => {
@@ -101,7 +99,6 @@ async fn start(
         Err(NoPacket::Malformed(broken)) => return Err(malformed(client, broken).await),
     };
     let id: Arc<str> = new_decision_id().to_string().into();
-    let changed = listener.point.policies.changed();
     let (permit, asked, role) = decide(client, listener, asker, &startup, &id).await?;
     let decision = permit.decision_id();
 
@@ -116,11 +113,8 @@ async fn start(
         Ok(key) => key,
         Err(error) => return Err(Unopened::Login(LoginError::Io(error)).answer(client, listener, permit).await),
     };
-    let standing = Standing {
-        asks: Arc::new(asked.operations),
-        role: Some((asked.requested_role.clone(), role.as_str().into())),
-        changed,
-    };
+    let standing =
+        Standing { asked: permit.standing(), role: Some((asked.requested_role.clone(), role.as_str().into())) };
     if asked.replication == Replication::Physical {
         let greeting = greeting(&startup, minor, &server, (key.pid(), key.secret()));
         let (relayed, server) = replicate(client, Relayed::new(permit), &greeting, reader, server).await?;
@@ -176,7 +170,7 @@ async fn replicate(
         server.io.flush().await
     };
     passed.await.map_err(|error: std::io::Error| Closed::Failed { cause: error.to_string() })?;
-    relayed.ahead = (said.len() as u64, server.buffered.len() as u64);
+    relayed.passed(&said, &server.buffered);
     Ok((relayed, server.io))
 }
 

@@ -1,14 +1,14 @@
 //! The walk of one PostgreSQL connection.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::cancel::CancelKeys;
 use super::catalogue::Catalogues;
 use super::{inbound, outbound};
 use crate::config::{Direction, Limits, ListenerConfig, PostgresConfig};
 use crate::enforce::{Asker, EnforcementPoint, Exchange};
-use crate::protocol::{Closed, Downstream, Last};
+use crate::protocol::{Closed, Downstream, Notice};
 use crate::tls::LocalTls;
 use crate::upstream::StreamUpstream;
 
@@ -70,11 +70,10 @@ pub async fn serve(
     stream: Downstream,
     listener: Arc<PostgresListener>,
     asker: Arc<Asker>,
-    ending: impl Future<Output = Last>,
-    grace: Duration,
+    ending: impl Future<Output = Notice>,
 ) -> Closed {
     match listener.direction {
-        Direction::Inbound => inbound::serve(stream, listener, asker, ending, grace).await,
-        Direction::Outbound => outbound::serve(stream, listener, asker, ending, grace).await,
+        Direction::Inbound => inbound::serve(stream, listener, asker, ending).await,
+        Direction::Outbound => outbound::serve(stream, listener, asker, ending).await,
     }
 }

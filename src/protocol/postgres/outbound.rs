@@ -2,13 +2,12 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 
-use super::answer::{NoPacket, decision, fatal, first_packet, malformed, of_drain, of_failure};
+use super::answer::{NoPacket, decision, fatal, first_packet, malformed, of_failure, of_notice};
 use super::asked::asked;
 use super::cancel;
 use super::inbound::deny;
@@ -20,8 +19,7 @@ use super::wire::{CancelRequest, ErrorReply, FirstPacket, StartupPacket, error_f
 use crate::audit::new_decision_id;
 use crate::enforce::{Asker, Permit, Settlement};
 use crate::failure::Failure;
-use crate::mapping::Operations;
-use crate::protocol::{Closed, Downstream, Last};
+use crate::protocol::{Closed, Downstream, Notice};
 use crate::upstream::{OwnPurpose, UpstreamIo};
 
 /// An error by which a server takes no sessions has no need of more bytes.
@@ -32,14 +30,13 @@ pub(super) async fn serve(
     client: Downstream,
     listener: Arc<PostgresListener>,
     asker: Arc<Asker>,
-    ending: impl Future<Output = Last>,
-    grace: Duration,
+    ending: impl Future<Output = Notice>,
 ) -> Closed {
     let mut ending = pin!(ending);
     let opening = timeout(listener.config.authentication_timeout, open(client, &listener, &asker));
     let opened = tokio::select! {
         opened = opening => opened,
-        _last = ending.as_mut() => return Closed::InOrder,
+        _notice = ending.as_mut() => return Closed::InOrder,
     };
     let (mut client, startup) = match opened {
         Ok(Ok(opened)) => opened,
@@ -49,19 +46,19 @@ pub(super) async fn serve(
             return Closed::Refused { rule: "authentication-timeout", message };
         }
     };
-    let changed = listener.point.policies.changed();
-    let Connected { permit, asks, upstream, answer } = tokio::select! {
+    let Connected { permit, upstream, answer } = tokio::select! {
         connected = connect(&mut client, &listener, &asker, &startup) => match connected {
             Ok(connected) => connected,
             Err(closed) => return closed,
         },
-        _last = ending.as_mut() => {
-            fatal(&mut client, &of_drain()).await;
+        notice = ending.as_mut() => {
+            fatal(&mut client, &of_notice(&notice)).await;
             return Closed::InOrder;
         }
     };
+    let asked = permit.standing();
     let mut relayed = Relayed::new(permit);
-    relayed.ahead = (0, answer.len() as u64);
+    relayed.passed(&[], &answer);
     let told = async {
         client.write_all(&answer).await?;
         client.flush().await
@@ -70,9 +67,10 @@ pub(super) async fn serve(
         return Closed::Failed { cause: error.to_string() };
     }
     let idle = listener.limits.idle_timeout;
-    let mut standing = Standing { asks, role: None, changed };
+    let mut standing = Standing { asked, role: None };
     let lost = pin!(standing.lost(&listener, &asker));
-    relayed.relay(client, upstream, idle, (ending, lost), grace).await
+    let stay = upstream.stay();
+    relayed.relay(client, upstream, idle, ending, (lost, stay)).await
 }
 
 /// Everything up to a startup packet; whatever else it comes to has been answered.
@@ -144,7 +142,6 @@ async fn forward_cancel(request: &CancelRequest, listener: &PostgresListener, as
 /// A session that is permitted and asked for.
 struct Connected {
     permit: Permit,
-    asks: Arc<Operations>,
     upstream: UpstreamIo,
     /// What has been read of the answer.
     answer: BytesMut,
@@ -171,8 +168,7 @@ async fn connect(
             return Err(deny(client, denied, ErrorReply::fatal(refusal.sqlstate(), message)).await);
         }
     };
-    let asks = Arc::new(asked.operations);
-    let permit = match point.enforce(point.policies_in_force(), asker, exchange, Arc::clone(&asks)) {
+    let permit = match point.enforce(point.policies_in_force(), asker, exchange, asked.operations) {
         Ok(permit) => permit,
         Err(denied) => {
             let message = format!("access to database \"{}\" is denied", asked.database);
@@ -180,7 +176,7 @@ async fn connect(
         }
     };
     let failure = match ask(listener, &permit, startup).await {
-        Ok((upstream, answer)) => return Ok(Connected { permit, asks, upstream, answer }),
+        Ok((upstream, answer)) => return Ok(Connected { permit, upstream, answer }),
         Err(failure) => failure,
     };
     point.metrics.upstream_failure(failure.stage());

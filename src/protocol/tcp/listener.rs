@@ -8,18 +8,18 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use super::proxy_header::{Announcement, FIXED_BYTES, ProxyHeaderError, announced, body_length};
 use super::session::Session;
 use crate::audit::new_decision_id;
 use crate::config::{Limits, ListenerConfig, TcpConfig};
-use crate::enforce::{Asker, EnforcementPoint, Exchange, Permit, Settlement};
+use crate::enforce::{Asker, EnforcementPoint, Exchange, Permit, Settlement, Standing};
 use crate::failure::Failure;
 use crate::mapping::{Action, Context, Operation, Operations, Resource};
-use crate::protocol::{Closed, Downstream, Last};
+use crate::protocol::{Closed, Downstream, Last, Notice};
 use crate::relay::{Ended, Moved, Woken, relay_settled};
+use crate::tls::{Stay, StayOver};
 use crate::upstream::{StreamUpstream, UpstreamIo};
 
 /// An exchange that is open for this long has a record of its beginning.
@@ -90,16 +90,13 @@ pub async fn serve(
     mut stream: Downstream,
     listener: Arc<RelayListener>,
     asker: Arc<Asker>,
-    ending: impl Future<Output = Last>,
-    grace: Duration,
+    ending: impl Future<Output = Notice>,
 ) -> Closed {
     let point = &listener.point;
     if !point.records_can_be_written() {
         tracing::debug!(listener = &*listener.endpoint, failure = %Failure::Audit, "connection is not served");
         return Closed::Failed { cause: Failure::Audit.to_string() };
     }
-    // Subscribed before the decision: a change between the two is seen.
-    let mut changed = point.policies.changed();
     let permit = match point.enforce(point.policies_in_force(), &asker, exchange(), Arc::clone(&listener.asks)) {
         Ok(permit) => permit,
         Err(denied) => {
@@ -119,12 +116,14 @@ pub async fn serve(
         }
     };
 
+    let standing = permit.standing();
+    let stay = upstream.stay();
     let moved = Moved::default();
     let session = Mutex::new(Session::new(permit, &moved));
     let cut = {
         let settle = || held(&session).settle(None, None);
         let relay = relay_settled(&mut stream, &mut upstream, listener.limits.idle_timeout, &moved, settle);
-        let ending = listener.ending(ending, grace, &asker, &mut changed);
+        let ending = listener.ending(ending, &asker, standing, stay);
         watched(relay, ending, || held(&session).record_started()).await
     };
     let (reason, error, closed) = cut.told(listener.limits.idle_timeout);
@@ -172,10 +171,10 @@ enum Cut {
     Relay(Ended),
     /// It was as old as it may become.
     Lifetime,
-    /// The drain did not wait longer.
-    Drain,
-    /// The peer has no right to be here any more. Its bytes have no ends at which to wait for, so it ends at once.
-    Distrusted,
+    /// It was told to end, for this reason, and its time for that is over.
+    Told(&'static str),
+    /// The upstream's certificate is no longer vouched for, or one of the two has expired.
+    Upstream(StayOver),
     /// The policies now in force would not let it in.
     Denied,
     /// Records cannot be written.
@@ -197,8 +196,10 @@ impl Cut {
             // Neither has done anything wrong: what was decided is in the connection's own record.
             Self::Lifetime => (Some("lifetime"), None, Some(Closed::Idle)),
             Self::Denied => (Some("no-longer-permitted"), None, Some(Closed::Idle)),
-            Self::Drain => (Some("drain-timeout"), None, Some(Closed::Cut)),
-            Self::Distrusted => (Some("no-longer-trusted"), None, Some(Closed::Cut)),
+            Self::Told(reason) => (Some(reason), None, Some(Closed::Cut)),
+            Self::Upstream(StayOver { rule, message, .. }) => {
+                (Some(rule), Some(format!("upstream: {message}")), Some(Closed::Cut))
+            }
             Self::Audit => {
                 let cause = Failure::Audit.to_string();
                 (Some("audit"), Some(cause.clone()), Some(Closed::Failed { cause }))
@@ -240,19 +241,19 @@ impl RelayListener {
     /// Ready when the connection has to end though it could go on.
     async fn ending(
         &self,
-        ending: impl Future<Output = Last>,
-        grace: Duration,
+        ending: impl Future<Output = Notice>,
         asker: &Arc<Asker>,
-        changed: &mut watch::Receiver<u64>,
+        standing: Option<Standing>,
+        upstream: Option<Stay>,
     ) -> Cut {
         let told = async {
-            match ending.await {
-                Last::InFlight => Cut::Distrusted,
-                Last::Asked => {
-                    sleep(grace).await;
-                    Cut::Drain
-                }
+            let Notice { last, grace, reason } = ending.await;
+            match last {
+                // Its bytes have no ends here at which to wait for: who has no right to be here is cut at once.
+                Last::InFlight => {}
+                Last::Asked => sleep(grace).await,
             }
+            Cut::Told(reason)
         };
         let aged = async {
             match self.config.lifetime {
@@ -260,25 +261,28 @@ impl RelayListener {
                 None => pending().await,
             }
         };
+        let denied = async {
+            match standing {
+                Some(mut standing) => standing.lost(&self.point, asker, exchange, |_| None).await,
+                None => pending().await,
+            }
+        };
+        let upstream_over = async {
+            match upstream {
+                Some(mut stay) => stay.over().await,
+                None => pending().await,
+            }
+        };
         tokio::select! {
             cut = told => cut,
             () = aged => Cut::Lifetime,
-            () = self.denied_later(asker, changed) => Cut::Denied,
-        }
-    }
-
-    /// Ready when the policies have changed, and would not let the connection in any more. That has its record.
-    async fn denied_later(&self, asker: &Arc<Asker>, changed: &mut watch::Receiver<u64>) {
-        loop {
-            if changed.changed().await.is_err() {
-                return pending().await;
+            over = upstream_over => Cut::Upstream(over),
+            denied = denied => {
+                if let Err(error) = denied.settle(&Settlement::default()) {
+                    tracing::error!(%error, "a connection that is no longer permitted has no record of that");
+                }
+                Cut::Denied
             }
-            let generation = self.point.policies_in_force();
-            let Err(denied) = self.point.preview(generation, asker, exchange, &self.asks) else { continue };
-            if let Err(error) = denied.settle(&Settlement::default()) {
-                tracing::error!(%error, "a connection that is no longer permitted has no record of that");
-            }
-            return;
         }
     }
 }

@@ -75,6 +75,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
         self.received.is_empty() && !self.read_more().await
     }
 
+    /// The stream, when enough was said on it.
+    pub(crate) fn into_stream(self) -> S {
+        self.stream
+    }
+
     async fn read_more(&mut self) -> bool {
         let read = within("bytes or the end", self.stream.read_buf(&mut self.received)).await;
         matches!(read, Ok(1..))

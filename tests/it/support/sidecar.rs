@@ -56,12 +56,13 @@ impl World {
             policies: BTreeMap::new(),
             listeners: Vec::new(),
             yaml: String::new(),
+            identity: None,
             audit: None,
+            is_deaf: false,
             policy: String::new(),
             doors: [String::new(), String::new()],
             arguments: Vec::new(),
             identity_keys: String::new(),
-            identity: None,
             environment: Vec::new(),
         }
     }
@@ -119,7 +120,10 @@ pub(crate) struct SidecarPlan {
     policies: BTreeMap<String, String>,
     listeners: Vec<Listener>,
     yaml: String,
+    identity: Option<String>,
     audit: Option<String>,
+    /// Runs it without file events.
+    is_deaf: bool,
     /// Further keys of `policy`.
     policy: String,
     /// Further keys of `health` and of `admin`.
@@ -127,8 +131,7 @@ pub(crate) struct SidecarPlan {
     arguments: Vec<String>,
     /// Further keys of `identity`.
     identity_keys: String,
-    /// In place of the files.
-    identity: Option<String>,
+    /// Variables of the environment.
     environment: Vec<(String, String)>,
 }
 
@@ -198,6 +201,18 @@ impl SidecarPlan {
         self
     }
 
+    /// The `identity` section, in place of the files in the sidecar's folder. `DIR` stands for the folder.
+    pub(crate) fn identity(mut self, yaml: &str) -> Self {
+        self.identity = Some(yaml.to_owned());
+        self
+    }
+
+    /// Runs it where the system grants no watch for file events, as if others had used them up.
+    pub(crate) fn without_file_events(mut self) -> Self {
+        self.is_deaf = true;
+        self
+    }
+
     /// Further YAML lines of `policy`.
     pub(crate) fn policy_yaml(mut self, yaml: &str) -> Self {
         self.policy.extend(yaml.lines().map(|line| format!("  {line}\n")));
@@ -213,12 +228,6 @@ impl SidecarPlan {
     /// Further YAML lines of `identity`.
     pub(crate) fn identity_keys(mut self, yaml: &str) -> Self {
         yaml.lines().for_each(|line| self.identity_keys.push_str(&format!("  {line}\n")));
-        self
-    }
-
-    /// The `identity` section, in place of files in the sidecar's folder.
-    pub(crate) fn identity(mut self, yaml: &str) -> Self {
-        self.identity = Some(yaml.to_owned());
         self
     }
 
@@ -280,8 +289,14 @@ impl SidecarPlan {
         Process::run(&self.name, &mut self.command("check"), "").await
     }
 
+    /// Writes the folder and runs `portcullis doctor` on it.
+    pub(crate) async fn doctor(self) -> Output {
+        self.write();
+        Process::run(&self.name, &mut self.command("doctor"), "").await
+    }
+
     fn command(&self, subcommand: &str) -> Command {
-        let mut command = portcullis();
+        let mut command = if self.is_deaf { deaf_portcullis() } else { portcullis() };
         command.current_dir(&self.directory).args([subcommand, "--config", "portcullis.yaml"]).args(&self.arguments);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
@@ -309,7 +324,7 @@ impl SidecarPlan {
         let mut yaml = String::from("identity:\n");
         match &self.identity {
             Some(identity) => {
-                for line in identity.lines() {
+                for line in identity.replace("DIR", &at.to_string()).lines() {
                     let _ = writeln!(yaml, "  {line}");
                 }
             }
@@ -489,6 +504,21 @@ pub(crate) fn portcullis() -> Command {
         command.env_remove(name);
     }
     command.env_remove("SPIFFE_ENDPOINT_SOCKET");
+    command
+}
+
+/// The same in a user namespace of its own, which grants no inotify instance.
+fn deaf_portcullis() -> Command {
+    let script = "echo 0 > /proc/sys/user/max_inotify_instances && exec \"$@\"";
+    let mut command = Command::new("unshare");
+    let program = portcullis();
+    command.args(["--user", "--map-root-user", "sh", "-c", script, "sh"]).arg(program.get_program());
+    for (name, value) in program.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
     command
 }
 

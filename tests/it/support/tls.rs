@@ -82,6 +82,21 @@ impl TlsClient {
 
     /// Shakes hands on a connection on which other things were said before.
     pub(crate) async fn over(&self, tcp: TcpStream) -> std::io::Result<TlsStream<TcpStream>> {
+        handshake(&self.config(), tcp).await
+    }
+
+    /// Connects with a configuration of [`config`](Self::config): one that is used again remembers its sessions.
+    pub(crate) async fn connect_with(
+        config: &Arc<ClientConfig>,
+        address: SocketAddr,
+    ) -> std::io::Result<TlsStream<TcpStream>> {
+        let tcp = within("a TCP connection", TcpStream::connect(address)).await?;
+        tcp.set_nodelay(true)?;
+        handshake(config, tcp).await
+    }
+
+    /// What rustls is told. It resumes sessions wherever the server lets it.
+    pub(crate) fn config(&self) -> Arc<ClientConfig> {
         let algorithms = self.provider.signature_verification_algorithms;
         let config = ClientConfig::builder_with_provider(Arc::new(self.provider.clone()))
             .with_protocol_versions(&self.versions)
@@ -93,8 +108,7 @@ impl TlsClient {
             Some(svid) => config.with_client_cert_resolver(Arc::new(Always(certified(svid)))),
         };
         config.alpn_protocols.clone_from(&self.alpn);
-        let name = ServerName::try_from("portcullis.invalid").expect("is a DNS name");
-        within("a TLS handshake", TlsConnector::from(Arc::new(config)).connect(name, tcp)).await
+        Arc::new(config)
     }
 
     /// Connects, and expects to be refused: the alert that the server sent.
@@ -104,6 +118,11 @@ impl TlsClient {
             Ok(stream) => refusal_alert(stream).await,
         }
     }
+}
+
+async fn handshake(config: &Arc<ClientConfig>, tcp: TcpStream) -> std::io::Result<TlsStream<TcpStream>> {
+    let name = ServerName::try_from("portcullis.invalid").expect("is a DNS name");
+    within("a TLS handshake", TlsConnector::from(Arc::clone(config)).connect(name, tcp)).await
 }
 
 /// The alert that ends a connection which the client believed established.

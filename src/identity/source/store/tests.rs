@@ -56,6 +56,27 @@ fn parts_are_joined_and_each_change_is_a_new_generation() {
 }
 
 #[test]
+fn a_generation_says_since_when_our_svid_and_our_trust_are_what_they_are() {
+    let (prod, store) = (ca("prod.test"), store());
+    let since = || {
+        let generation = store.current().unwrap();
+        (generation.number, generation.own_since, generation.trust_since)
+    };
+    let first = whole(&prod, "spiffe://prod.test/a");
+    store.bring(Part::WorkloadApi, first.clone()).unwrap();
+    assert_eq!(since(), (1, 1, 1));
+    store.bring(Part::WorkloadApi, whole(&prod, "spiffe://prod.test/a")).unwrap();
+    assert_eq!(since(), (2, 2, 1), "a rotation trusts the same");
+    store.bring(Part::Files, partner()).unwrap();
+    assert_eq!(since(), (3, 2, 3), "another bundle leaves us who we are");
+    store.withdraw(&Part::Files);
+    assert_eq!(since(), (4, 2, 4));
+    store.withdraw(&Part::WorkloadApi);
+    store.bring(Part::WorkloadApi, first).unwrap();
+    assert_eq!(since(), (6, 6, 6), "what was out of force is judged anew");
+}
+
+#[test]
 fn a_bundle_that_comes_from_two_parts_is_refused_naming_both() {
     let (prod, store) = (ca("prod.test"), store());
     store.bring(Part::Files, whole(&prod, "spiffe://prod.test/a")).unwrap();

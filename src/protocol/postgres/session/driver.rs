@@ -16,7 +16,7 @@ use crate::config::SessionCaps;
 use crate::mapping::sql::catalog::Catalog;
 use crate::protocol::postgres::cancel::SessionKey;
 use crate::protocol::postgres::wire::FrameReader;
-use crate::protocol::{Closed, Last};
+use crate::protocol::{Closed, Last, Notice};
 use crate::relay::Woken;
 use crate::upstream::StreamUpstream;
 
@@ -55,7 +55,7 @@ enum Event {
     ClientGone,
     ServerGone(Option<io::Error>),
     Tick,
-    Ending(Last, &'static str),
+    Ending(Notice, &'static str),
 }
 
 /// The session has been asked to end.
@@ -143,8 +143,7 @@ where
     pub(super) async fn serve<F>(
         mut self,
         catalog: impl Fn(bool) -> F,
-        ending: impl Future<Output = (Last, &'static str)>,
-        grace: Duration,
+        ending: impl Future<Output = (Notice, &'static str)>,
     ) -> Ended
     where
         F: Future<Output = Result<(Arc<Catalog>, Instant), String>>,
@@ -191,9 +190,9 @@ where
             set(&mut timer, self.deadline(last));
             let event = poll_fn(|cx| {
                 if last.is_none()
-                    && let Poll::Ready((asked, words)) = Pin::new(&mut ending).poll(cx)
+                    && let Poll::Ready((notice, words)) = Pin::new(&mut ending).poll(cx)
                 {
-                    return Poll::Ready(Event::Ending(asked, words));
+                    return Poll::Ready(Event::Ending(notice, words));
                 }
                 if let Some(due) = timer.as_mut()
                     && Pin::new(due).poll(cx).is_ready()
@@ -212,7 +211,9 @@ where
                         return self.end(end).await;
                     }
                 }
-                Event::Ending(asked, words) => last = Some(Asked { last: asked, words, cut: Instant::now() + grace }),
+                Event::Ending(Notice { last: asked, grace, .. }, words) => {
+                    last = Some(Asked { last: asked, words, cut: Instant::now() + grace });
+                }
                 Event::ClientGone => return self.end(End::Goodbye).await,
                 Event::ServerGone(cause) => return self.server_gone(cause).await,
             }

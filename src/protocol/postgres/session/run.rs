@@ -1,7 +1,7 @@
 //! A session, from its first ReadyForQuery on.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::BytesMut;
 
@@ -11,12 +11,13 @@ use super::setup::Setup;
 use crate::audit::DecisionId;
 use crate::enforce::Asker;
 use crate::mapping::sql::{map, map_replication, safe_key};
+use crate::protocol::postgres::answer::{NOT_PERMITTED, last_words};
 use crate::protocol::postgres::cancel::SessionKey;
 use crate::protocol::postgres::listener::PostgresListener;
 use crate::protocol::postgres::login::LoggedIn;
 use crate::protocol::postgres::standing::Standing;
 use crate::protocol::postgres::wire::{Replication, ready_for_query};
-use crate::protocol::{Closed, Downstream, Last};
+use crate::protocol::{Closed, Downstream, Last, Notice};
 
 /// What a session begins with.
 #[derive(Debug)]
@@ -51,8 +52,7 @@ pub(in crate::protocol::postgres) async fn run(
     client_buffered: BytesMut,
     server: LoggedIn,
     mut start: SessionStart,
-    ending: impl Future<Output = Last>,
-    grace: Duration,
+    ending: impl Future<Output = Notice>,
 ) -> Closed {
     let listener = Arc::clone(&start.listener);
     let (asked, decision, minor) = (&start.requested_role, start.decision, start.minor);
@@ -66,9 +66,11 @@ pub(in crate::protocol::postgres) async fn run(
     let asker = Arc::clone(&start.asker);
     let ending = async {
         tokio::select! {
-            last = ending => (last, "terminating connection due to administrator command"),
+            notice = ending => (notice, last_words(&notice)),
             () = start.standing.lost(&listener, &asker) => {
-                (Last::InFlight, "terminating connection: the policies do not permit this session any more")
+                let grace = listener.limits.grace;
+                let notice = Notice { last: Last::InFlight, grace, reason: "no-longer-permitted" };
+                (notice, NOT_PERMITTED)
             }
         }
     };
@@ -83,7 +85,7 @@ pub(in crate::protocol::postgres) async fn run(
             read.map(|catalog| (catalog, as_of)).map_err(|cause| cause.to_string())
         }
     };
-    let ended = driver.serve(catalog, ending, grace).await;
+    let ended = driver.serve(catalog, ending).await;
     // Closing the connection alone would leave the statement running until the server writes to it.
     if let (true, Some(key)) = (ended.running, &ended.key) {
         key.cancel(&listener.upstream).await;
