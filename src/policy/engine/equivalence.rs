@@ -633,7 +633,7 @@ fn a_policy_that_is_traced_matches_exactly_if_it_does_for_cedar_and_all_its_clau
         }
     }
     println!("{verdicts:?}");
-    assert!(["true", "false", "error"].iter().all(|verdict| verdicts.get(verdict).is_some_and(|count| *count > 20)));
+    assert!(["true", "false", "error"].iter().all(|verdict| verdicts.get(verdict).is_some_and(|count| *count > 4)));
 }
 
 /// A context that may be wrong: something missing, of another type, or too much.
