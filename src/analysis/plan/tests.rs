@@ -288,7 +288,7 @@ fn grows_by_force(old: &PolicyGeneration, new: &PolicyGeneration) -> Option<Stri
         for (action, resource) in ASKED {
             for context in &contexts {
                 let question = Question::of_action(action, resource).with_context(context.clone());
-                let asked = question.asked(&TagsRead::All).unwrap();
+                let asked = question.asked((&TagsRead::All).into()).unwrap();
                 let operation = asked.operations.unwrap().first().clone();
                 if new.decide(&after, &operation, &asked.facts).outcome.is_allowed()
                     && !old.decide(&before, &operation, &asked.facts).outcome.is_allowed()

@@ -118,7 +118,7 @@ impl Trying<'_> {
         context.entry("now").or_insert_with(|| json!(NOON));
         let resource = &self.cell.resource.resource;
         let question = Question::of_action(self.cell.action.first()?, &resource.to_string()).with_context(context);
-        let AskedOf { facts, operations } = question.asked(&TagsRead::All).ok()?;
+        let AskedOf { facts, operations } = question.asked((&TagsRead::All).into()).ok()?;
         let operation = Operation { resource: resource.clone(), ..operations.ok()?.first().clone() };
         let decide = |survey: &crate::policy::Survey<'_>| {
             let generation = survey.generation();
