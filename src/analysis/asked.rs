@@ -199,7 +199,7 @@ fn with_what_is_always_there(action: &str, mut context: Context) -> Context {
 }
 
 /// `Object::"lake/raw/a"`
-fn resource(text: &str) -> Result<Resource, String> {
+pub(super) fn resource(text: &str) -> Result<Resource, String> {
     let wrong =
         || format!("`{text}` is no resource: write `Object::\"ENDPOINT/BUCKET/KEY\"`, `HttpPath::\"ENDPOINT/PATH\"` …");
     let (kind, id) = text.split_once("::").ok_or_else(wrong)?;
