@@ -18,7 +18,7 @@ use crate::config::{
     AuditSinkConfig, Config, Direction, IdentitySourceConfig, PasswordSource, ProtocolConfig, RoleConfig, UpstreamCa,
     UpstreamTls,
 };
-use crate::identity::{JwksFile, X509Source as _};
+use crate::identity::{JwksFile, OnExpiredCrl, TrustDomain, X509Source as _};
 use crate::listener::Bound;
 use crate::policy::PolicyGeneration;
 
@@ -111,8 +111,28 @@ fn identity(config: &Config, report: &mut Report) {
         report.good("trust", &format!("{}: {}", bundle.trust_domain(), count(bundle.anchors().len(), "root")));
         for crl in bundle.crls() {
             let revoked = count(crl.entries(), "revoked certificate");
-            report.good("trust", &format!("{}: list of {} with {revoked}", bundle.trust_domain(), crl.issuer()));
+            let list = format!("{}: list of {} with {revoked}", bundle.trust_domain(), crl.issuer());
+            match (SystemTime::now().duration_since(crl.next_update()), config.identity.crl.on_expired) {
+                (Err(_not_yet), _) => report.good("trust", &list),
+                (Ok(since), OnExpiredCrl::Deny) => {
+                    let since = roughly(since.as_secs());
+                    report.notice(
+                        "trust",
+                        &format!("{list}, expired {since} ago: everybody that it is about is refused"),
+                    );
+                }
+                (Ok(since), OnExpiredCrl::Allow) => {
+                    let since = roughly(since.as_secs());
+                    report.notice("trust", &format!("{list}, expired {since} ago: who was revoked since is not known"));
+                }
+            }
         }
+    }
+    // Of a fetched bundle nothing is known here.
+    let has_bundle =
+        |of: &TrustDomain| own.bundles.bundle(of.as_str()).is_some() || config.identity.federation.contains_key(of);
+    for trust_domain in config.identity.crl.files.keys().filter(|of| !has_bundle(of)) {
+        report.notice("trust", &format!("{trust_domain}: its revocation lists have no effect, it has no bundle"));
     }
     for fault in own.trust_faults() {
         report.notice("trust", &fault);
