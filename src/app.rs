@@ -22,7 +22,9 @@ use crate::config::{Config, Direction, ListenerConfig, LogFormat, ProtocolConfig
 use crate::drain::{self, DrainTrigger, DrainWatch};
 use crate::enforce::{Denials, EnforcementPoint, Flips};
 use crate::federation::Relationship;
-use crate::identity::{Clock, FileSource, IdentityStore, JwksFileError, SourceError, WorkloadApiSource, X509Source};
+use crate::identity::{
+    Clock, FileSource, IdentityStore, JwksFileError, SourceError, TrustBundle, WorkloadApiSource, X509Source,
+};
 use crate::listener::{BindError, Bound, Listener, Served, Slots, accept};
 use crate::policy::{PolicyErrors, PolicySource, PolicyStore};
 use crate::protocol::http::{HttpListener, Speaks, Tokens};
@@ -30,7 +32,9 @@ use crate::protocol::postgres::{CancelKeys, PostgresListener};
 use crate::protocol::tcp::RelayListener;
 use crate::telemetry::logs;
 use crate::telemetry::metrics::{self, MetricsHandle};
-use crate::telemetry::{CrlExpiry, ListenerMetrics, PolicyMetrics, SvidMetrics, crls_in_force};
+use crate::telemetry::{
+    BundleExpiry, CrlExpiry, ListenerMetrics, PolicyMetrics, SvidMetrics, bundles_in_force, crls_in_force,
+};
 use crate::tls::ServerTls;
 use crate::upstream::{StreamUpstream, Upstream, UpstreamOptions};
 
@@ -40,7 +44,7 @@ mod status;
 pub(crate) mod tokens;
 mod watch;
 
-pub(crate) use identity::identity_store;
+pub(crate) use identity::{identity_store, workload_api};
 use tokens::TokenKeys;
 
 /// How often idle upstream connections are looked through.
@@ -392,6 +396,11 @@ impl Shared {
         self.policy_metrics.in_force(policies.number(), policies.digest());
         if let Some(own) = self.identity.current() {
             self.svid_metrics.in_force(own.number, own.svid.not_before(), own.svid.not_after());
+            let expiry = |bundle: &TrustBundle| {
+                let (first, last) = bundle.expiry()?;
+                Some(BundleExpiry { trust_domain: bundle.trust_domain().to_string(), first, last })
+            };
+            bundles_in_force(own.bundles.iter().filter_map(expiry).collect());
             let crls = own.bundles.iter().flat_map(|bundle| {
                 bundle.crls().iter().map(|crl| CrlExpiry {
                     trust_domain: bundle.trust_domain().to_string(),

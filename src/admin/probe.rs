@@ -1,4 +1,4 @@
-//! Asks a running sidecar whether it is ready: what an exec probe does in a container without a shell.
+//! Asks a running sidecar how it is: what an exec probe does in a container without a shell, and `portcullis doctor`.
 
 use std::fmt;
 use std::io::{self, Read, Write};

@@ -18,7 +18,7 @@ pub(crate) fn identity_store(config: &Config) -> (Arc<IdentityStore>, FileSource
 }
 
 /// What follows the Workload API, if the configuration names one.
-pub(super) fn workload_api(config: &Config, store: &Arc<IdentityStore>) -> Option<Arc<WorkloadApiSource>> {
+pub(crate) fn workload_api(config: &Config, store: &Arc<IdentityStore>) -> Option<Arc<WorkloadApiSource>> {
     let IdentitySourceConfig::WorkloadApi { address, choice } = &config.identity.source else { return None };
     let plan = WorkloadApiPlan {
         address: address.clone(),

@@ -4,9 +4,13 @@ mod certs;
 mod check;
 #[cfg(feature = "demo")]
 mod demo;
+mod doctor;
+mod judged;
+mod ours;
 mod overrides;
 mod policy;
 mod ready;
+mod rules;
 mod run;
 
 use std::process::ExitCode;
@@ -48,6 +52,10 @@ enum Command {
     /// Reads the configuration, the certificate and its key, the trust bundles and the policies, and binds every address for a
     /// moment. Exits with 0 if all is well, 3 if policies are invalid, else 1.
     Check(check::CheckArgs),
+    /// Look for what is wrong: identity, trust, policies, sockets, and a real handshake with each upstream.
+    ///
+    /// One line each, with what to do. A sidecar that runs is asked and not disturbed. Exits with 0 if nothing fails, else with 1.
+    Doctor(doctor::DoctorArgs),
     /// Run stages, an S3 store and sidecars on this machine, show what is allowed and denied, then stay up.
     #[cfg(feature = "demo")]
     Demo(demo::DemoArgs),
@@ -75,6 +83,7 @@ pub fn main() -> ExitCode {
     match arguments.command {
         Command::Run(arguments) => run::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
         #[cfg(feature = "demo")]
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Policy(arguments) => policy::run(&arguments),

@@ -19,9 +19,9 @@ pub mod workload_api;
 pub use clock::Clock;
 pub use pattern::{PatternError, SpiffeIdPattern};
 pub use source::{
-    Brought, Fault, FileSource, FileSourcePaths, GenerationError, IdentityStore, JwtSource, JwtSvid, Own, OwnFiles,
-    Part, PartHealth, Reloaded, SourceError, StoreError, SvidChoice, UpdateError, WorkloadApiError, WorkloadApiPlan,
-    WorkloadApiSource, X509Generation, X509Source,
+    Brought, Fault, FileSource, FileSourcePaths, GenerationError, IdentityStore, JwtSource, JwtSvid, Offered,
+    OfferedSvid, Own, OwnFiles, Part, PartHealth, Reloaded, SourceError, StoreError, SvidChoice, UpdateError,
+    WorkloadApiError, WorkloadApiPlan, WorkloadApiSource, X509Generation, X509Source, offered,
 };
 pub use spiffe_id::{SpiffeId, SpiffeIdError, TrustDomain};
 pub use svid::{CertificateDescription, RuleOutcome, RuleVerdict, SvidError, X509Svid, judge, san_of_refused};

@@ -51,6 +51,8 @@ pub(super) const SVID_NOT_BEFORE: &str = "portcullis_svid_not_before_timestamp_s
 pub(super) const SVID_EXPIRY: &str = "portcullis_svid_expiry_timestamp_seconds";
 pub(super) const SVID_OVERDUE: &str = "portcullis_svid_rotation_overdue";
 pub(super) const SVID_ROTATION: &str = "portcullis_svid_rotation_total";
+pub(super) const SVID_LAST_ROTATION: &str = "portcullis_svid_last_rotation_timestamp_seconds";
+pub(super) const TRUST_BUNDLE_EXPIRY: &str = "portcullis_trust_bundle_expiry_timestamp_seconds";
 pub(super) const CRL_EXPIRY: &str = "portcullis_crl_expiry_timestamp_seconds";
 pub(super) const FEDERATION_REFRESH: &str = "portcullis_federation_refresh_total";
 pub(super) const FEDERATION_LAST_REFRESH: &str = "portcullis_federation_last_refresh_timestamp_seconds";
@@ -108,6 +110,18 @@ pub const CATALOGUE: &[Described] = &[
         &["result"],
         None,
         "Changed SVIDs or bundles: put in force, or refused with the last good ones kept.",
+    ),
+    gauge(
+        SVID_LAST_ROTATION,
+        &[],
+        Some(Unit::Seconds),
+        "When the X.509 generation in force was put in force: at start, or at the last rotation.",
+    ),
+    gauge(
+        TRUST_BUNDLE_EXPIRY,
+        &["trust_domain", "authority"],
+        Some(Unit::Seconds),
+        "When the first and the last authority of a trust domain's bundle expire.",
     ),
     gauge(
         CRL_EXPIRY,

@@ -7,7 +7,7 @@ use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, Promet
 use thiserror::Error;
 
 use super::catalogue::{AUTHZ_DURATION, BUILD_INFO, CATALOGUE, Kind, REQUEST_DURATION, SQL_DURATION};
-use super::{federation, process, service};
+use super::{federation, process, service, trust};
 
 /// A decision takes microseconds, so the buckets begin there; above 10 ms something is wrong and how much does not matter.
 const AUTHZ_BUCKETS: &[f64] = &[1e-6, 2.5e-6, 5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 1e-2];
@@ -62,6 +62,7 @@ impl MetricsHandle {
         service::refresh(SystemTime::now());
         let mut text = self.recorder.render();
         service::render(&mut text);
+        trust::render(&mut text);
         federation::render(&mut text);
         process::render(&mut text, *self.started);
         text
@@ -151,6 +152,11 @@ mod tests {
             IdentitySourceMetrics::new("workload_api").failed("unavailable");
             let svid = SvidMetrics::new();
             let now = SystemTime::now();
+            trust::bundles_in_force(vec![trust::BundleExpiry {
+                trust_domain: "td.test".into(),
+                first: now,
+                last: now,
+            }]);
             svid.in_force(2, now, now + Duration::from_secs(3_600));
             svid.rotation(Reload::Failed);
             federation::crls_in_force(vec![federation::CrlExpiry {

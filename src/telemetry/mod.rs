@@ -9,9 +9,11 @@ pub mod logs;
 pub mod metrics;
 mod process;
 mod service;
+mod trust;
 
 pub use catalogue::{CATALOGUE, Described, Kind};
 pub use federation::{CrlExpiry, FederationMetrics, Refresh, crls_in_force};
 pub use listener::{ConnectionGuard, ListenerMetrics};
 pub use metrics::MetricsHandle;
 pub use service::{AuditMetrics, IdentitySourceMetrics, PolicyMetrics, Reload, SvidMetrics};
+pub use trust::{BundleExpiry, bundles_in_force};

@@ -1,6 +1,7 @@
 //! Metrics of the process as a whole: policies, our own SVID, audit records.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwapOption;
@@ -8,7 +9,8 @@ use metrics::{Counter, Gauge};
 
 use super::catalogue::{
     AUDIT_ACCEPTS, AUDIT_RECORDS, AUDIT_REFUSED, IDENTITY_SOURCE_FAILURES, IDENTITY_SOURCE_UP, POLICY_GENERATION,
-    POLICY_INFO, POLICY_RELOAD, SVID_EXPIRY, SVID_GENERATION, SVID_NOT_BEFORE, SVID_OVERDUE, SVID_ROTATION,
+    POLICY_INFO, POLICY_RELOAD, SVID_EXPIRY, SVID_GENERATION, SVID_LAST_ROTATION, SVID_NOT_BEFORE, SVID_OVERDUE,
+    SVID_ROTATION,
 };
 use super::metrics::timestamp;
 use super::process::sample;
@@ -79,6 +81,9 @@ pub struct SvidMetrics {
     generation: Gauge,
     not_before: Gauge,
     expiry: Gauge,
+    last_rotation: Gauge,
+    /// The generation that was told last.
+    known: AtomicU64,
     swapped: Counter,
     failed: Counter,
 }
@@ -92,6 +97,8 @@ impl SvidMetrics {
             generation: metrics::gauge!(SVID_GENERATION),
             not_before: metrics::gauge!(SVID_NOT_BEFORE),
             expiry: metrics::gauge!(SVID_EXPIRY),
+            last_rotation: metrics::gauge!(SVID_LAST_ROTATION),
+            known: AtomicU64::new(0),
             swapped: metrics::counter!(SVID_ROTATION, "result" => Reload::Swapped.as_str()),
             failed: metrics::counter!(SVID_ROTATION, "result" => Reload::Failed.as_str()),
         }
@@ -102,6 +109,9 @@ impl SvidMetrics {
         self.generation.set(as_f64(generation));
         self.not_before.set(timestamp(not_before));
         self.expiry.set(timestamp(not_after));
+        if self.known.swap(generation, Ordering::Relaxed) != generation {
+            self.last_rotation.set(timestamp(SystemTime::now()));
+        }
         SVID_LIFETIME.store(Some(Arc::new((not_before, not_after))));
     }
 

@@ -99,6 +99,6 @@ impl ClientTls {
 }
 
 /// rustls wants a name; ours is neither sent nor compared.
-fn server_name() -> ServerName<'static> {
+pub(super) fn server_name() -> ServerName<'static> {
     ServerName::IpAddress(IpAddr::V4(Ipv4Addr::from([127, 0, 0, 1])))
 }

@@ -7,6 +7,7 @@
 mod client;
 mod endpoint;
 mod handshake;
+mod inspect;
 mod local;
 mod peer;
 mod public;
@@ -21,9 +22,11 @@ mod tests;
 
 pub use client::ClientTls;
 pub use endpoint::EndpointTls;
+pub use inspect::{Inspection, inspect};
 pub use local::LocalTls;
 pub use peer::Peer;
 pub use public::{PublicTls, server_end_point};
 pub use refusal::HandshakeRefusal;
 pub use server::ServerTls;
 pub use stay::{Stay, StayOver};
+pub use verifier::is_expected;

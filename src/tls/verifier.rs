@@ -81,7 +81,7 @@ impl SvidVerifier {
         let chain: Vec<_> = std::iter::once(leaf).chain(intermediates).map(|der| der.clone().into_owned()).collect();
         self.generation.bundles.verify(&svid, &chain, usage, self.clock.now())?;
         if let Some(expected) = &self.expected
-            && !admits(expected, svid.id(), self.generation.svid.id())
+            && !is_expected(expected, svid.id(), self.generation.svid.id())
         {
             return Err(CertificateRefusal::UnexpectedPeer { id: svid.id().clone() });
         }
@@ -90,7 +90,8 @@ impl SvidVerifier {
 }
 
 /// Whether `expected` names `id`; `own` is our own ID.
-fn admits(expected: &PeerMatcher, id: &SpiffeId, own: &SpiffeId) -> bool {
+#[must_use]
+pub fn is_expected(expected: &PeerMatcher, id: &SpiffeId, own: &SpiffeId) -> bool {
     match expected {
         PeerMatcher::AnyInOwnTrustDomain => id.trust_domain() == own.trust_domain(),
         PeerMatcher::OneOf(patterns) => patterns.iter().any(|pattern| pattern.matches(id)),

@@ -98,7 +98,7 @@ fn mint(world: &World, folder: &Path, id: &str, [certificate, key, bundle]: [&st
 }
 
 /// Port 0 for every `listen`, as what listens here already is no fault of the example.
-fn on_free_ports(config: &str) -> String {
+pub(crate) fn on_free_ports(config: &str) -> String {
     let lines = config.lines().map(|line| match line.rsplit_once(':') {
         Some((before, _)) if line.trim_start().starts_with("listen: ") => format!("{before}:0"),
         _ => line.to_owned(),
@@ -107,7 +107,7 @@ fn on_free_ports(config: &str) -> String {
 }
 
 /// `KEY: |` with the lines indented below it, for the keys of ConfigMaps.
-fn block_scalars(manifest: &str) -> Vec<(&str, String)> {
+pub(crate) fn block_scalars(manifest: &str) -> Vec<(&str, String)> {
     let mut scalars: Vec<(&str, String)> = Vec::new();
     let mut inside = false;
     for line in manifest.lines() {

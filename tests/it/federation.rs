@@ -219,9 +219,11 @@ impl Door {
         self.service.records.all().into_iter().filter(|record| record["kind"] == "handshake").collect()
     }
 
+    /// Waits for this generation, or a later one: what the operator puts back may be fetched anew at once.
     async fn generation(&self, number: u64) {
         let what = format!("generation {number}");
-        self.service.status_with(&what, |status| status["identity"]["generation"] == number).await;
+        let reached = |status: &Value| status["identity"]["generation"].as_u64().is_some_and(|now| now >= number);
+        self.service.status_with(&what, reached).await;
     }
 
     /// Waits until the last fetch failed by this rule, and it is told.
@@ -447,6 +449,7 @@ async fn an_https_spiffe_endpoint_has_to_be_the_workload_that_the_configuration_
     door.keeps_out("by the old authority", &old.issue(APP), "chain").await;
     door.lets_in("by the new authority still", &by_new).await;
     // The way out if both have lost each other: the operator's file, once it changes.
+    endpoint.serve(bundle(3, &[&old, &new]));
     world.write("bootstrap.pem", &(old.bundle() + &new.bundle()));
     door.generation(5).await;
     door.lets_in("by the old authority, which the operator has put back", &old.issue(APP)).await;

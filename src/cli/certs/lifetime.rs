@@ -25,12 +25,12 @@ pub(super) fn parse_lifetime(text: &str) -> Result<Duration, String> {
 }
 
 /// A moment in RFC 3339, in UTC.
-pub(super) fn moment(time: SystemTime) -> String {
+pub(in crate::cli) fn moment(time: SystemTime) -> String {
     OffsetDateTime::from(time).format(&Rfc3339).unwrap_or_else(|_| "a time beyond the calendar".to_owned())
 }
 
 /// How long, in the two largest units that matter.
-pub(super) fn roughly(duration: Duration) -> String {
+pub(in crate::cli) fn roughly(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
     match (days, hours, minutes) {

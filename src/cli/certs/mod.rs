@@ -1,7 +1,7 @@
 //! `portcullis certs`: a development CA, SVIDs from it, and what the rules say of any certificate.
 
 mod folder;
-mod lifetime;
+pub(super) mod lifetime;
 mod mint;
 mod serve;
 mod show;
@@ -40,8 +40,8 @@ enum CertsCommand {
     /// new ones pushed at half their lifetime or on SIGHUP. JWT-SVIDs are signed by a key that is kept in FOLDER/TRUST-DOMAIN/jwt.key.
     /// The first line that it prints is the environment variable that tells workloads where it is.
     Serve(serve::ServeArgs),
-    /// Judge certificates by every rule of the X.509-SVID standard.
-    Show(ShowArgs),
+    /// Judge certificates by every rule of the X.509-SVID standard: those of files, folders, servers and Workload APIs.
+    Show(show::ShowArgs),
 }
 
 #[derive(Debug, Args)]
@@ -101,19 +101,6 @@ struct MintArgs {
     output: Output,
 }
 
-#[derive(Debug, Args)]
-struct ShowArgs {
-    /// A chain, a certificate or a bundle, PEM or DER.
-    #[arg(value_name = "FILE")]
-    file: PathBuf,
-    /// Verify the chain against this trust bundle of its own trust domain as well.
-    #[arg(long, value_name = "FILE")]
-    bundle: Option<PathBuf>,
-    /// How to report.
-    #[arg(long, value_enum, default_value_t)]
-    output: Output,
-}
-
 /// How a command reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 enum Output {
@@ -157,6 +144,12 @@ pub(super) enum CertsError {
     /// Nothing in the file to judge.
     #[error("`{}` holds no certificate, neither PEM nor DER: {detail}", path.display())]
     NoCertificate { path: PathBuf, detail: String },
+    /// A server presented nothing.
+    #[error("`{target}`: {detail}")]
+    Server { target: String, detail: String },
+    /// Our own certificate cannot be presented.
+    #[error("our own certificate: {detail}")]
+    Own { detail: String },
     /// The bundle to verify against cannot be used.
     #[error("trust bundle `{}` {source}", path.display())]
     Bundle { path: PathBuf, source: BundleError },

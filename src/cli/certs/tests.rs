@@ -164,8 +164,9 @@ fn show_judges_leaf_chain_and_bundle_in_pem_and_der() {
     assert!(text.contains("FAIL  uri-san-count") && text.contains("certificate has 2 URI SANs"), "{text}");
     let (code, json) = certs(&folder, "show --output json DIR/expired.pem").unwrap();
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
-    let failed: Vec<_> = json[0]["rules"].as_array().unwrap().iter().filter(|row| row["result"] == "FAIL").collect();
-    assert_eq!((code, failed.len(), &failed[0]["rule"]), (1, 1, &serde_json::json!("in-time")));
+    let failed: Vec<_> =
+        json[0]["certificates"][0]["rules"].as_array().unwrap().iter().filter(|row| row["result"] == "FAIL").collect();
+    assert_eq!((code, failed.len(), &failed[0]["rule"]), (1, 1, &serde_json::json!("expired")));
 }
 
 #[test]

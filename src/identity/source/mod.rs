@@ -14,5 +14,6 @@ pub use generation::{GenerationError, X509Generation, X509Source};
 pub use part::{Brought, Fault, Own, Part, PartHealth};
 pub use store::{IdentityStore, Reloaded, StoreError};
 pub use workload_api::{
-    JwtSource, JwtSvid, SvidChoice, UpdateError, WorkloadApiError, WorkloadApiPlan, WorkloadApiSource,
+    JwtSource, JwtSvid, Offered, OfferedSvid, SvidChoice, UpdateError, WorkloadApiError, WorkloadApiPlan,
+    WorkloadApiSource, offered,
 };

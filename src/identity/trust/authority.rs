@@ -16,7 +16,7 @@ use crate::identity::svid::rules;
 /// an anchor limits it, and a limit that somebody wrote down is meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::identity) struct AuthorityLimits {
-    validity: RangeInclusive<SystemTime>,
+    pub(super) validity: RangeInclusive<SystemTime>,
     path_length: Option<u32>,
     purposes: Option<Purposes>,
     constraints: UriConstraints,

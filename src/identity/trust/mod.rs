@@ -7,6 +7,7 @@ mod constraints;
 mod crl;
 mod denied;
 mod document;
+mod expiry;
 mod jwk;
 mod revocation;
 mod signed;

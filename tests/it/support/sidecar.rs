@@ -289,6 +289,12 @@ impl SidecarPlan {
         Process::run(&self.name, &mut self.command("check"), "").await
     }
 
+    /// Writes the folder and runs `portcullis doctor` on it.
+    pub(crate) async fn doctor(self) -> Output {
+        self.write();
+        Process::run(&self.name, &mut self.command("doctor"), "").await
+    }
+
     fn command(&self, subcommand: &str) -> Command {
         let mut command = if self.is_deaf { deaf_portcullis() } else { portcullis() };
         command.current_dir(&self.directory).args([subcommand, "--config", "portcullis.yaml"]).args(&self.arguments);

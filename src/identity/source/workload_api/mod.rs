@@ -7,6 +7,7 @@ mod backoff;
 mod connection;
 mod error;
 mod jwt;
+mod offered;
 mod update;
 
 use std::collections::BTreeMap;
@@ -26,6 +27,7 @@ use update::Update;
 
 pub use error::{UpdateError, WorkloadApiError};
 pub use jwt::{JwtSource, JwtSvid};
+pub use offered::{Offered, OfferedSvid, offered};
 
 /// How often it is looked whether another agent has taken the socket's place, so that it is asked at once.
 const LOOK_AT_SOCKET: Duration = Duration::from_millis(250);

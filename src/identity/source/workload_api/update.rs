@@ -154,7 +154,11 @@ impl Bundles {
 }
 
 /// Certificates that follow each other without anything between them.
-fn certificates(field: &'static str, of: &str, der: &[u8]) -> Result<Vec<CertificateDer<'static>>, UpdateError> {
+pub(super) fn certificates(
+    field: &'static str,
+    of: &str,
+    der: &[u8],
+) -> Result<Vec<CertificateDer<'static>>, UpdateError> {
     let mut certificates = Vec::new();
     let mut rest = der;
     while !rest.is_empty() {
