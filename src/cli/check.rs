@@ -100,7 +100,10 @@ fn identity(config: &Config, report: &mut Report) {
         Err(error) => return report.bad("identity", &error.to_string()),
     }
     if let IdentitySourceConfig::WorkloadApi { address, .. } = &config.identity.source {
-        return report.notice("identity", &format!("comes from the Workload API at `{address}`, which is not asked"));
+        return report.notice(
+            "identity",
+            &format!("comes from the Workload API at `{address}`, which is not asked here: `portcullis doctor` does"),
+        );
     }
     let Some(own) = store.current() else { return report.bad("identity", "nothing was loaded") };
     match own.svid.not_after().duration_since(SystemTime::now()) {
@@ -138,8 +141,13 @@ fn identity(config: &Config, report: &mut Report) {
         report.notice("trust", &fault);
     }
     for (trust_domain, federation) in &config.identity.federation {
-        report
-            .notice("trust", &format!("{trust_domain}: fetched from {}, which is not asked", federation.endpoint_url));
+        report.notice(
+            "trust",
+            &format!(
+                "{trust_domain}: fetched from {}, which is not asked here: `portcullis doctor` does",
+                federation.endpoint_url
+            ),
+        );
     }
 }
 

@@ -142,10 +142,9 @@ impl Checker<'_> {
     fn text(&mut self, found: Found<'_>, text: &str, schema: &Json, path: &KeyPath) -> Option<Json> {
         if let Some(values) = values_of(schema).filter(|values| !values.contains(&text)) {
             let message = format!("`{}` is not one of {}", shortened(text), listed(&values));
-            let near = nearest(text, values.iter().copied());
-            self.find(found.value_span(), path, message, near.map(|near| format!("did you mean `{near}`?")));
-            // What else is wrong is said for what was meant.
-            return near.map(Json::from);
+            let help = nearest(text, values.iter().copied()).map(|near| format!("did you mean `{near}`?"));
+            self.find(found.value_span(), path, message, help);
+            return None;
         }
         if text.is_empty() {
             self.find(found.value_span(), path, "is empty", example(schema, path));

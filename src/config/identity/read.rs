@@ -35,6 +35,8 @@ pub(in crate::config) fn identity(
     let denied = denied(reading, at, &keys);
     let deny_file = keys.deny_file.take().map(|file| reading.path(&file));
     let source = match source {
+        // Which keys belong to what was meant is not known.
+        _ if reading.report.is_wrong(&at.key("source")) => None,
         IdentitySource::Files => files(reading, at, keys),
         IdentitySource::WorkloadApi => workload_api(reading, at, &keys, environment),
     };
