@@ -12,7 +12,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use super::overrides::ConfigArgs;
 use super::{FAILURE, colour};
 use crate::admin::AdminServer;
-use crate::app::tokens::key_files;
+use crate::app::tokens::{KEYLESS, key_files, keyless};
 use crate::app::{identity_store, policy_source};
 use crate::config::{
     AuditSinkConfig, Config, Direction, IdentitySourceConfig, PasswordSource, ProtocolConfig, RoleConfig, UpstreamCa,
@@ -130,6 +130,9 @@ fn identity(config: &Config, report: &mut Report) {
                 }
             }
         }
+    }
+    for trust_domain in keyless(config, &own.bundles) {
+        report.notice("tokens", &format!("{trust_domain}: {} ({})", KEYLESS.0, KEYLESS.1));
     }
     // Of a fetched bundle nothing is known here.
     let has_bundle =
