@@ -248,11 +248,19 @@ async fn control(
     let reloading = tokio::spawn(reload::keep_reloading(Arc::clone(config), Arc::clone(shared), hangup));
     let mut federating = JoinSet::new();
     for (trust_domain, relationship) in &config.identity.federation {
+        let (trust_domain, relationship) = (trust_domain.clone(), relationship.clone());
         let store = Arc::clone(&shared.identity);
-        federating.spawn(Relationship::new(trust_domain.clone(), relationship.clone(), store).keep());
+        federating.spawn(identity::for_ever("federation", move || {
+            Relationship::new(trust_domain.clone(), relationship.clone(), Arc::clone(&store)).keep()
+        }));
     }
     let announcing = tokio::spawn(identity::keep_announcing(Arc::clone(shared)));
-    let following = shared.workload_api.clone().map(|source| tokio::spawn(async move { source.run().await }));
+    let following = shared.workload_api.clone().map(|source| {
+        tokio::spawn(identity::for_ever("workload_api", move || {
+            let source = Arc::clone(&source);
+            async move { source.run().await }
+        }))
+    });
     let upkeep = tokio::spawn(metrics.keep_up());
     let cause = tokio::select! {
         _ = terminate.recv() => "SIGTERM",

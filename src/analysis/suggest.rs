@@ -109,6 +109,9 @@ struct Asked {
     reads_columns: bool,
 }
 
+/// Who, which resource and which columns: one policy with all their actions.
+type GrantKey = (String, String, Option<BTreeSet<String>>);
+
 /// A policy to be.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Grant {
@@ -160,7 +163,7 @@ impl Seen {
 
     /// One grant for each place; grants of one who to one resource with the same columns are joined.
     fn grants(&self) -> Vec<Grant> {
-        let mut joined: BTreeMap<(String, String, Option<BTreeSet<String>>), BTreeSet<String>> = BTreeMap::new();
+        let mut joined: BTreeMap<GrantKey, BTreeSet<String>> = BTreeMap::new();
         for (who, places) in &self.asked {
             for (place, asked) in places {
                 let resource = match place {

@@ -1,18 +1,27 @@
 //! Where our identity comes from, as the configuration says, and what is said when it changes.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 use super::Shared;
 use crate::config::{Config, IdentitySourceConfig, ListenerConfig, TokenIssuerConfig};
 use crate::identity::{
-    Clock, FileSource, FileSourcePaths, IdentityStore, OwnFiles, Reloaded, SourceError, WorkloadApiPlan,
+    Clock, FileSource, FileSourcePaths, IdentityStore, OwnFiles, Part, Reloaded, SourceError, WorkloadApiPlan,
     WorkloadApiSource, X509Generation, X509Source as _,
 };
 use crate::telemetry::Reload;
 
+/// Before what ended by a panic begins anew: it may end so again.
+const BEGIN_ANEW: Duration = Duration::from_secs(1);
+
 /// The store that joins what all sources bring, and the files that bring something to it.
 pub(crate) fn identity_store(config: &Config) -> (Arc<IdentityStore>, FileSource) {
-    let store = Arc::new(IdentityStore::new(config.identity.denied.clone(), Clock::system()));
+    // Also where an agent gives us our SVID: the files may bring revocation lists and the emergency lists.
+    let store = IdentityStore::new(config.identity.denied.clone(), Clock::system()).awaiting(Part::Files);
+    let store = Arc::new(store);
     let files = FileSource::new(paths(config), Arc::clone(&store));
     (store, files)
 }
@@ -65,6 +74,25 @@ pub(super) fn start(files: &FileSource) -> Result<Option<String>, SourceError> {
             Ok(Some(missing.to_string()))
         }
         Err(error) => Err(error),
+    }
+}
+
+/// Runs what never ends, and begins it anew should a panic end it: a rotation that has stopped would be noticed when it is too late.
+///
+/// # Cancel safety
+/// Dropping the future ends what runs.
+pub(super) async fn for_ever<F>(what: &'static str, begin: impl Fn() -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    loop {
+        // Ends what it runs when it is dropped.
+        let mut task = JoinSet::new();
+        task.spawn(begin());
+        if let Some(Err(error)) = task.join_next().await {
+            tracing::error!(%error, what, "what keeps our identity fresh ended by a panic; it begins anew");
+        }
+        sleep(BEGIN_ANEW).await;
     }
 }
 
@@ -136,5 +164,31 @@ impl Shared {
             None => tracing::error!("our identity was withdrawn; nobody is served until there is another one"),
         }
         self.describe();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use tokio::sync::Notify;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_ends_by_a_panic_begins_anew() {
+        let (begun, again) = (Arc::new(AtomicU32::new(0)), Arc::new(Notify::new()));
+        let (counted, told) = (Arc::clone(&begun), Arc::clone(&again));
+        let kept = tokio::spawn(for_ever("test", move || {
+            let (counted, told) = (Arc::clone(&counted), Arc::clone(&told));
+            async move {
+                assert_ne!(counted.fetch_add(1, Ordering::Relaxed), 0, "the first time it panics");
+                told.notify_one();
+                std::future::pending().await
+            }
+        }));
+        again.notified().await;
+        assert_eq!(begun.load(Ordering::Relaxed), 2);
+        kept.abort();
     }
 }

@@ -63,7 +63,10 @@ impl Standing {
             if let Some((rule, message)) = unfit(&generation) {
                 return point.refuse(asker, exchange(), rule, message);
             }
-            match point.stands(generation, asker, (None, &exchange), &self.asks) {
+            let asked = exchange();
+            // A policy may have come that forbids by the token what is permitted without one.
+            let token = asked.token.clone();
+            match point.stands(generation, asker, (token.as_deref(), || asked), &self.asks) {
                 Ok(lasts) => self.lasts = lasts,
                 Err(denied) => return denied,
             }

@@ -106,16 +106,15 @@ impl Relationship {
     /// The latest bundle of the endpoint's trust domain, with what else is to be judged of it.
     fn bundles_for(&self, endpoint: &SpiffeId) -> Result<TrustBundleSet, FetchError> {
         let of = endpoint.trust_domain();
-        let current = self.store.current();
-        let in_force = current.as_ref().and_then(|own| own.bundles.bundle(of));
+        // Nobody may be revoked or denied less because we have no SVID yet.
+        let trusted =
+            self.store.trusted().ok_or_else(|| FetchError::NoEndpointBundle { trust_domain: of.to_owned() })?;
+        let in_force = trusted.bundle(of);
         let held = self.held.as_ref().filter(|held| held.trust_domain().as_str() == of);
         let none = || FetchError::NoEndpointBundle { trust_domain: of.to_owned() };
         let bundle = in_force.or(held).ok_or_else(none)?.clone();
         let bundles = TrustBundleSet::new([bundle]).map_err(|error| FetchError::Store(error.into()))?;
-        Ok(match &current {
-            Some(own) => bundles.with_denied(own.bundles.denied().clone()),
-            None => bundles,
-        })
+        Ok(bundles.with_denied(trusted.denied().clone()))
     }
 
     /// # Source

@@ -190,7 +190,13 @@ impl Listener {
         let asker = Arc::new(asker);
         let why = OnceLock::new();
         let ending = async {
-            let ending = ending::of(drain, stay, self.limits.connection_age).await;
+            let over = async {
+                match stay {
+                    Some(mut stay) => stay.over().await,
+                    None => ending::of_own(&*self.source, asker.peer().id()).await,
+                }
+            };
+            let ending = ending::of(drain, over, self.limits.connection_age).await;
             let notice = self.notice(&ending);
             let _first = why.set(ending);
             notice

@@ -521,3 +521,40 @@ async fn a_bundle_without_keys_for_tokens_is_told_of_where_tokens_are_taken_by_i
         assert_eq!(looked.stdout.contains(told), is_told, "{}", looked.stdout);
     }
 }
+
+#[tokio::test]
+async fn a_websocket_is_judged_together_with_its_token_when_the_policies_change() {
+    let echo = RawUpstream::start(|bytes| match bytes.starts_with(b"GET ") {
+        true => {
+            Step::Reply("HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n".into())
+        }
+        false => Step::Reply(bytes.to_vec()),
+    });
+    let (world, issuer) = (World::new(), TokenIssuer::new("k1"));
+    let jwks = world.write("jwks.json", &issuer.jwks());
+    let options = options(HEADER, &format!("{{issuer: https://login.example, jwks: {}}}", jwks.display()), "");
+    let service = world.sidecar("service").policies(ALLOW_ALL).yaml("reload_interval: 100ms");
+    let service = service.inbound("endpoint", "http", &echo.url(), &options).start().await;
+    let peer = TlsClient::with(&world.ca.issue("/ns/test/sa/peer"));
+    let mut open = Vec::new();
+    for token in [issuer.token(&ada()), issuer.token(&but(ada(), json!({"sub": "bob"})))] {
+        let mut raw = Raw::over(peer.connect(service.inbound("endpoint")).await.expect("is trusted"));
+        raw.write(format!(
+            "GET /chat HTTP/1.1\r\nhost: a.example\r\nupgrade: websocket\r\nconnection: upgrade\r\nauthorization: Bearer {token}\r\n\
+             sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        ))
+        .await;
+        assert_eq!(raw.answer().await.expect("it switches").status(), 101);
+        open.push(raw);
+    }
+    let not_ada = "@id(\"not-ada\")\nforbid (principal, action, resource) when { context has token && context.token.sub == \"ada\" };\n";
+    service.replace("policies/test.cedar", &format!("{ALLOW_ALL}{not_ada}"));
+    let [cut, stays] = open.as_mut_slice() else { panic!("there are two") };
+    assert!(cut.is_closed().await);
+    let ended = |record: &Value| record["kind"] == "request" && record["status"] == 101;
+    assert_eq!(service.records.find("the WebSocket", ended).await["reason"], "no-longer-permitted");
+    stays.write("still here").await;
+    stays.half_close().await;
+    assert_eq!(stays.rest().await, b"still here");
+    service.stop().await;
+}

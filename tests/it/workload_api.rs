@@ -326,6 +326,23 @@ async fn of_several_svids_the_configuration_says_which_one_by_hint_or_id() {
 }
 
 #[tokio::test]
+async fn nobody_is_served_before_the_lists_are_there_that_files_bring() {
+    let scene = Scene::new();
+    let (svid, app) = (scene.svid(), scene.world.ca.issue("/ns/test/sa/app"));
+    let _agent = Agent::start(&scene.socket, scene.entry(&svid));
+    let denied = scene.world.path().join("deny.txt");
+    let mut service = scene.plan(&format!("deny_file: {}", denied.display())).spawn();
+    service.listening().await;
+    until_metric(&service, UP, OURS, |up| up == 1.0).await;
+    let reason = not_ready(&service).await;
+    assert!(reason.contains("deny.txt"), "{reason}");
+    scene.world.write("deny.txt", &format!("{}\n", scene.world.id("nobody")));
+    serving(&service, &svid).await;
+    assert!(scene.is_served(&service, &app).await);
+    service.stop().await;
+}
+
+#[tokio::test]
 async fn federated_trust_domains_come_and_go_with_the_agents_word() {
     let scene = Scene::new();
     let partner = Ca::new("partner.example");

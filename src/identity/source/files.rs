@@ -86,9 +86,23 @@ impl FileSource {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         let reloaded = self.read_and_bring(&mut counts);
         if let Err(error) = &reloaded {
+            if self.deny_meanwhile() != Reloaded::Unchanged {
+                // The files that counted are not all that counts any more, and are brought again when they come back.
+                *counts = None;
+            }
             self.store.failed(&Part::Files, error.rule(), error.to_string());
         }
         reloaded
+    }
+
+    /// Has those denied at once whom the emergency lists name, though another file keeps the set from being used. Nobody is let in again
+    /// before all of them are good.
+    fn deny_meanwhile(&self) -> Reloaded {
+        let document = self.paths.denied.as_ref().and_then(|path| std::fs::read(path).ok());
+        match document.and_then(|document| Denied::parse(&document).ok()) {
+            Some(denied) => self.store.deny_too(&Part::Files, denied),
+            None => Reloaded::Unchanged,
+        }
     }
 
     /// The files.

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::identity::{Crls, Denied, TrustBundle, TrustDomain};
+use crate::identity::{Crls, Denied, TrustBundle, TrustDomain, X509Svid};
 
 /// Who brings something.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,6 +36,14 @@ pub struct Own {
     pub chain: Vec<CertificateDer<'static>>,
     /// The leaf's key. Never shown.
     pub key: PrivateKeyDer<'static>,
+}
+
+impl Own {
+    /// Whose it is, if that can be read.
+    pub(super) fn trust_domain(&self) -> Option<String> {
+        let svid = X509Svid::parse(self.chain.first()?).ok()?;
+        Some(svid.id().trust_domain().to_owned())
+    }
 }
 
 impl Clone for Own {

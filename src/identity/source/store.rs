@@ -18,6 +18,8 @@ use crate::identity::{BundleError, Clock, Crls, Denied, TrustBundle, TrustBundle
 #[derive(Debug)]
 pub struct IdentityStore {
     denied: Denied,
+    /// What has to be there before anything is in force.
+    awaited: Option<Part>,
     clock: Clock,
     current: ArcSwapOption<X509Generation>,
     changed: watch::Sender<u64>,
@@ -81,7 +83,14 @@ impl IdentityStore {
     #[must_use]
     pub fn new(denied: Denied, clock: Clock) -> Self {
         let (changed, _) = watch::channel(0);
-        Self { denied, clock, current: ArcSwapOption::empty(), changed, parts: Mutex::default() }
+        Self { denied, awaited: None, clock, current: ArcSwapOption::empty(), changed, parts: Mutex::default() }
+    }
+
+    /// The same, but nothing is in force before `part` has brought something: who is served without the lists that it is to bring may be
+    /// just whom they keep out.
+    #[must_use]
+    pub fn awaiting(self, part: Part) -> Self {
+        Self { awaited: Some(part), ..self }
     }
 
     /// Takes all that `part` has to say, in place of what it said before.
@@ -108,6 +117,26 @@ impl IdentityStore {
                     parts.refused.insert(part, brought);
                 }
                 Err(error)
+            }
+        }
+    }
+
+    /// Refuses these as well, though what else `part` has to say cannot be used: an emergency waits for nobody. They count until `part` brings
+    /// something again.
+    pub fn deny_too(&self, part: &Part, denied: Denied) -> Reloaded {
+        let mut parts = self.parts();
+        let Some(before) = parts.held.get(part).cloned() else { return Reloaded::Unchanged };
+        let brought = Brought { denied: before.denied.clone().and(denied), ..before.clone() };
+        if brought == before {
+            return Reloaded::Unchanged;
+        }
+        parts.held.insert(part.clone(), brought);
+        match self.generation(&parts.held) {
+            Ok(generation) => generation.map_or(Reloaded::Waiting, |generation| self.put_in_force(generation)),
+            Err(error) => {
+                tracing::error!(%part, %error, "what is to be denied is not, since nothing of before stands up any more");
+                parts.held.insert(part.clone(), before);
+                Reloaded::Unchanged
             }
         }
     }
@@ -142,6 +171,12 @@ impl IdentityStore {
     /// Tries again what did not stand up: a certificate whose time had not come may be good now.
     pub fn retry(&self) -> Reloaded {
         self.take_refused(&mut self.parts()).unwrap_or(Reloaded::Unchanged)
+    }
+
+    /// All bundles that are held, with what keeps out of them, also while there is no SVID of ours; none while they do not make a set.
+    #[must_use]
+    pub fn trusted(&self) -> Option<TrustBundleSet> {
+        self.bundles(&self.parts().held, None).ok()
     }
 
     /// How each part fares, in their order.
@@ -204,13 +239,25 @@ impl IdentityStore {
     }
 
     fn generation(&self, held: &BTreeMap<Part, Brought>) -> Result<Option<X509Generation>, StoreError> {
-        let bundles = self.bundles(held)?;
-        let Some(own) = own(held)? else { return Ok(None) };
-        let number = self.changed.borrow().saturating_add(1);
-        Ok(Some(X509Generation::new(number, own.chain, own.key, bundles, self.clock.now())?))
+        let own = own(held)?;
+        let bundles = self.bundles(held, own.as_ref().and_then(Own::trust_domain).as_deref())?;
+        let is_awaiting = self.awaited.as_ref().is_some_and(|part| !held.contains_key(part));
+        let Some(own) = own.filter(|_| !is_awaiting) else { return Ok(None) };
+        let (number, now) = (self.changed.borrow().saturating_add(1), self.clock.now());
+        // When the SVID in force has run out, nobody is let in by it; but who is in is judged by what is trusted now.
+        let current = self.current.load();
+        let before = current.as_ref().filter(|before| before.chain == own.chain);
+        let as_of = before.map_or(now, |before| now.min(before.svid.not_after()));
+        Ok(Some(X509Generation::new(number, own.chain, own.key, bundles, as_of)?))
     }
 
-    fn bundles(&self, held: &BTreeMap<Part, Brought>) -> Result<TrustBundleSet, StoreError> {
+    /// All bundles with their lists. That of our own trust domain comes from whoever gives us our SVID, or from the operator: an endpoint
+    /// that was asked before it was known who we are does not get to speak for it.
+    fn bundles(
+        &self,
+        held: &BTreeMap<Part, Brought>,
+        own_trust_domain: Option<&str>,
+    ) -> Result<TrustBundleSet, StoreError> {
         let mut crls: BTreeMap<&TrustDomain, Crls> = BTreeMap::new();
         for (trust_domain, brought) in held.values().flat_map(|brought| &brought.crls) {
             // Lists of files and of the agent hold beside each other: none of them may hide what another revokes.
@@ -219,7 +266,8 @@ impl IdentityStore {
         }
         let mut bundles: BTreeMap<&TrustDomain, (&Part, TrustBundle)> = BTreeMap::new();
         let current = self.current.load();
-        for (part, brought) in held {
+        let is_of_own = |part: &Part| matches!(part, Part::Federation(of) if Some(of.as_str()) == own_trust_domain);
+        for (part, brought) in held.iter().filter(|(part, _)| !is_of_own(part)) {
             for bundle in &brought.bundles {
                 let trust_domain = bundle.trust_domain();
                 let complete = match crls.remove(trust_domain) {

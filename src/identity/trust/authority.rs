@@ -10,12 +10,13 @@ use super::constraints::{Masked, UriConstraints};
 use super::{ChainError, ChainUsage};
 use crate::identity::SvidError;
 use crate::identity::svid::certificate::{Certificate, Purposes, system_time};
-use crate::identity::svid::rules;
+use crate::identity::svid::{rules, text};
 
 /// The limits within which an authority may issue. RFC 5280, 6.2, leaves it to us whether the certificate that brings
 /// an anchor limits it, and a limit that somebody wrote down is meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::identity) struct AuthorityLimits {
+    serial: String,
     pub(super) validity: RangeInclusive<SystemTime>,
     path_length: Option<u32>,
     purposes: Option<Purposes>,
@@ -32,6 +33,7 @@ pub(super) fn authority(der: &CertificateDer<'_>) -> Result<(TrustAnchor<'static
         .to_owned();
     let validity = certificate.x509.validity();
     let limits = AuthorityLimits {
+        serial: text::serial(certificate.x509.raw_serial()),
         validity: system_time(validity.not_before)..=system_time(validity.not_after),
         path_length: certificate.path_length,
         purposes: certificate.extended_key_usage,
@@ -41,6 +43,11 @@ pub(super) fn authority(der: &CertificateDer<'_>) -> Result<(TrustAnchor<'static
 }
 
 impl AuthorityLimits {
+    /// The serial number of the certificate that brought the authority, as the emergency lists have it.
+    pub(super) fn serial(&self) -> &str {
+        &self.serial
+    }
+
     /// Whether the authority may have issued what is at the top of `path`.
     pub(super) fn admit(
         &self,

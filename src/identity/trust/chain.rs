@@ -150,7 +150,8 @@ impl TrustBundleSet {
         let unknown = || ChainError::UnknownTrustDomain { trust_domain: trust_domain.to_owned() };
         let bundle = self.bundle(trust_domain).ok_or_else(unknown)?;
         let stands = |path: &VerifiedPath<'_>| {
-            self.denied().check(svid.id(), path)?;
+            let authorities = bundle.authorities().filter(|(anchor, _)| *anchor == path.anchor());
+            self.denied().check(svid.id(), path, authorities.map(|(_, limits)| limits))?;
             bundle.revocation().check(path, now)
         };
         bundle.verify(svid, chain, usage, now, &stands)

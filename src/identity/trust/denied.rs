@@ -7,6 +7,7 @@ use thiserror::Error;
 use webpki::VerifiedPath;
 
 use super::ChainError;
+use super::authority::AuthorityLimits;
 use crate::identity::svid::text;
 use crate::identity::{PatternError, SpiffeId, SpiffeIdError, SpiffeIdPattern, TrustDomain};
 
@@ -119,14 +120,21 @@ impl Denied {
         self
     }
 
-    /// Judges every certificate of a path by its serial number, and the leaf by its ID.
-    pub(super) fn check(&self, id: &SpiffeId, path: &VerifiedPath<'_>) -> Result<(), ChainError> {
+    /// Judges every certificate of a path by its serial number, and the leaf by its ID. `authorities` are the certificates that brought
+    /// the path's anchor.
+    pub(super) fn check<'a>(
+        &self,
+        id: &SpiffeId,
+        path: &VerifiedPath<'_>,
+        authorities: impl Iterator<Item = &'a AuthorityLimits>,
+    ) -> Result<(), ChainError> {
         if self.is_empty() {
             return Ok(());
         }
-        let of_issuers = path.intermediate_certificates().map(|issuer| issuer.serial());
-        for serial in std::iter::once(path.end_entity().serial()).chain(of_issuers) {
-            let serial = text::serial(serial);
+        let of_issuers = path.intermediate_certificates().map(|issuer| text::serial(issuer.serial()));
+        let of_authorities = authorities.map(|authority| authority.serial().to_owned());
+        let of_leaf = text::serial(path.end_entity().serial());
+        for serial in std::iter::once(of_leaf).chain(of_issuers).chain(of_authorities) {
             let is_denied = |one: &DeniedSerial| one.trust_domain.as_str() == id.trust_domain() && one.serial == serial;
             if self.serials.iter().any(is_denied) {
                 return Err(ChainError::DeniedSerial { serial });

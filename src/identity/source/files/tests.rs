@@ -284,3 +284,43 @@ fn the_key_is_never_shown() {
     assert!(!shown.contains(&format!("{:?}", &key.secret_pkcs8_der()[..8])));
     assert!(shown.contains("elided"));
 }
+
+#[test]
+fn who_is_denied_is_denied_at_once_whatever_else_is_wrong_and_let_in_again_when_nothing_is() {
+    let fixture = Fixture::new();
+    fixture.write("deny.txt", "");
+    let source = source(FileSourcePaths { denied: Some(fixture.path("deny.txt")), ..fixture.paths() });
+    assert_eq!(source.reload().unwrap(), Reloaded::Swapped(1));
+    let denied = || source.store.current().unwrap().bundles.denied().ids.len();
+    let (good, next) = (fixture.mint("spiffe://prod.test/b"), fixture.mint("spiffe://prod.test/c"));
+
+    fixture.write("svid.pem", &next.chain_pem);
+    fixture.write("deny.txt", "spiffe://prod.test/x\n");
+    assert_eq!(source.reload().unwrap_err().rule(), "key-mismatch");
+    assert_eq!((in_force(&source), denied()), ((2, "spiffe://prod.test/a".into()), 1));
+    assert!(source.store.health()[0].standing().is_some(), "the set is still no good");
+
+    fixture.write("deny.txt", "");
+    assert_eq!(source.reload().unwrap_err().rule(), "key-mismatch");
+    assert_eq!(denied(), 1, "nobody is let in again by a set that is no good");
+
+    fixture.write_svid(&good);
+    assert_eq!(source.reload().unwrap(), Reloaded::Swapped(3));
+    assert_eq!(denied(), 0);
+}
+
+#[test]
+fn files_that_come_back_as_they_were_count_as_they_were() {
+    let fixture = Fixture::new();
+    fixture.write("deny.txt", "");
+    let source = source(FileSourcePaths { denied: Some(fixture.path("deny.txt")), ..fixture.paths() });
+    source.reload().unwrap();
+    let bundle = fixture.ca.certificate_pem();
+    fixture.write("bundle.pem", "");
+    fixture.write("deny.txt", "spiffe://prod.test/x\n");
+    assert_eq!(source.reload().unwrap_err().rule(), "trust-bundle");
+    fixture.write("bundle.pem", &bundle);
+    fixture.write("deny.txt", "");
+    assert_eq!(source.reload().unwrap(), Reloaded::Swapped(3));
+    assert!(source.store.current().unwrap().bundles.denied().is_empty());
+}

@@ -79,13 +79,13 @@ fn a_generation_says_since_when_our_svid_and_our_trust_are_what_they_are() {
 #[test]
 fn a_bundle_that_comes_from_two_parts_is_refused_naming_both() {
     let (prod, store) = (ca("prod.test"), store());
-    store.bring(Part::Files, whole(&prod, "spiffe://prod.test/a")).unwrap();
-    let part = Part::Federation(domain("prod.test"));
-    let again = Brought { bundles: vec![bundle(&ca("prod.test"), "prod.test")], ..Brought::default() };
-    let error = store.bring(part.clone(), again).unwrap_err();
+    let mut ours = whole(&prod, "spiffe://prod.test/a");
+    ours.bundles.extend(partner().bundles);
+    store.bring(Part::Files, ours).unwrap();
+    let error = store.bring(Part::Federation(domain("partner.test")), partner()).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the bundle of the trust domain `prod.test` comes twice: files and federation of `prod.test` both bring one"
+        "the bundle of the trust domain `partner.test` comes twice: files and federation of `partner.test` both bring one"
     );
     assert_eq!((error.rule(), store.current().unwrap().number), ("bundle-twice", 1));
     let two = store.bring(Part::WorkloadApi, Brought { bundles: vec![], ..whole(&prod, "spiffe://prod.test/b") });
@@ -186,5 +186,65 @@ fn emergency_lists_are_in_every_generation() {
     };
     let store = IdentityStore::new(denied.clone(), Clock::system());
     store.bring(Part::Files, whole(&ca("prod.test"), "spiffe://prod.test/a")).unwrap();
+    assert_eq!(store.current().unwrap().bundles.denied(), &denied);
+}
+
+fn denying(id: &str) -> Denied {
+    Denied { ids: vec![crate::identity::SpiffeIdPattern::parse(id).unwrap()], ..Denied::default() }
+}
+
+#[test]
+fn trust_shrinks_also_when_our_own_svid_has_run_out() {
+    let start = SystemTime::now();
+    let seconds = Arc::new(AtomicU64::new(0));
+    let elapsed = Arc::clone(&seconds);
+    let clock = Clock::from_fn(move || start + Duration::from_secs(elapsed.load(Ordering::Relaxed)));
+    let (prod, store) = (ca("prod.test"), IdentityStore::new(Denied::default(), clock));
+    let minted = prod.issue(&spiffe_id("spiffe://prod.test/a"), HOUR / 2).unwrap();
+    let ours = Brought { own: own(&minted), bundles: vec![bundle(&prod, "prod.test")], ..Brought::default() };
+    store.bring(Part::WorkloadApi, ours).unwrap();
+    store.bring(Part::Files, partner()).unwrap();
+    seconds.store(2_000, Ordering::Relaxed);
+    let denied = denying("spiffe://partner.test/x");
+    let shrunk = Brought { denied: denied.clone(), ..Brought::default() };
+    assert_eq!(store.bring(Part::Files, shrunk), Ok(Reloaded::Swapped(3)));
+    assert_eq!((trust_domains(&store), store.current().unwrap().bundles.denied()), (vec!["prod.test".into()], &denied));
+    assert!(store.current().unwrap().expired(store.clock().now()), "nobody new is served by it");
+    let another = prod.issue(&spiffe_id("spiffe://prod.test/b"), HOUR / 2).unwrap();
+    let another = Brought { own: own(&another), bundles: vec![bundle(&prod, "prod.test")], ..Brought::default() };
+    assert_eq!(store.bring(Part::WorkloadApi, another).unwrap_err().rule(), "expired", "one that comes too late");
+}
+
+#[test]
+fn an_endpoint_never_speaks_for_our_own_trust_domain_whoever_comes_first() {
+    let (prod, posing) = (ca("prod.test"), ca("prod.test"));
+    let part = Part::Federation(domain("prod.test"));
+    let fetched = || Brought { bundles: vec![bundle(&posing, "prod.test")], ..Brought::default() };
+
+    let first = store();
+    first.bring(part.clone(), fetched()).unwrap();
+    let ours = whole(&posing, "spiffe://prod.test/a");
+    let without_bundle = Brought { bundles: Vec::new(), ..ours };
+    assert_eq!(first.bring(Part::Files, without_bundle).unwrap_err().rule(), "unknown-trust-domain");
+    assert_eq!(first.bring(Part::WorkloadApi, whole(&prod, "spiffe://prod.test/a")), Ok(Reloaded::Swapped(1)));
+
+    let last = store();
+    last.bring(Part::WorkloadApi, whole(&prod, "spiffe://prod.test/a")).unwrap();
+    last.bring(part, fetched()).unwrap();
+    for store in [first, last] {
+        let bundles = &store.current().unwrap().bundles;
+        assert_eq!(bundles.bundle("prod.test"), Some(&bundle(&prod, "prod.test")));
+    }
+}
+
+#[test]
+fn nothing_is_in_force_without_the_lists_that_are_still_to_come() {
+    let (prod, store) = (ca("prod.test"), store().awaiting(Part::Files));
+    let ours = whole(&prod, "spiffe://prod.test/a");
+    assert_eq!(store.bring(Part::WorkloadApi, ours), Ok(Reloaded::Waiting));
+    assert!(store.current().is_none());
+    let denied = denying("spiffe://prod.test/x");
+    let lists = Brought { denied: denied.clone(), ..Brought::default() };
+    assert_eq!(store.bring(Part::Files, lists), Ok(Reloaded::Swapped(1)));
     assert_eq!(store.current().unwrap().bundles.denied(), &denied);
 }

@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use proptest::prelude::*;
 use rustls::pki_types::CertificateDer;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use crate::identity::X509Svid;
 use crate::identity::dev_ca::{CrlParams, DevCa, Minted, SvidParams, der};
@@ -345,4 +346,19 @@ proptest! {
             prop_assert_eq!(verify(&set([with]), &minted), Ok(()));
         }
     }
+}
+
+#[test]
+fn the_serial_number_of_an_authority_denies_all_below_it_and_nobody_else() {
+    let (denied, twin) = (named_ca("prod.test", "A"), named_ca("prod.test", "B"));
+    let serial = X509Certificate::from_der(denied.certificate()).unwrap().1.raw_serial_as_string().replace(':', "");
+    let serials = ["prod.test", "other.test"].map(|of| DeniedSerial::parse(&format!("{of}/{serial}")).unwrap());
+    let with = |serial: &DeniedSerial| {
+        let list = Denied { serials: [serial.clone()].into(), ..Denied::default() };
+        set([bundle("prod.test", &[&denied, &twin])]).with_denied(list)
+    };
+    let id = "spiffe://prod.test/a";
+    assert_eq!(verify(&with(&serials[0]), &mint(&denied, id)), Err("denied-serial"));
+    assert_eq!(verify(&with(&serials[0]), &mint(&twin, id)), Ok(()));
+    assert_eq!(verify(&with(&serials[1]), &mint(&denied, id)), Ok(()), "of another trust domain");
 }
