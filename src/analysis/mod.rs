@@ -14,7 +14,7 @@ mod suggest;
 
 pub use cases::{Case, CaseErrors, Cases, Expected};
 pub use coverage::UntestedClause;
-pub use explain::{Explained, Explanation, explain, explain_operations};
+pub use explain::{Explained, Explanation, explain, explain_denial, explain_operations};
 pub use junit::junit;
 pub use policy_test::{CaseResult, PolicyTest, PolicyTestError, Untested, test_cedar_file, test_directory};
 pub use question::Question;
