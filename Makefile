@@ -6,7 +6,7 @@ SHELL := bash
 
 CARGO ?= cargo
 # The same for `demo` and `test`, so that nothing is built twice.
-FLAGS := --locked --features demo
+FLAGS := --locked --features demo,prove
 # Seconds for each fuzz target.
 FUZZ_TIME ?= 60
 IMAGE ?= localhost/portcullis:dev

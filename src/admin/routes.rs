@@ -36,6 +36,17 @@ impl Routes {
         Self { state, metrics, addresses, since: Instant::now(), was_ready: AtomicBool::new(false) }
     }
 
+    /// The answer; one that takes long is made on a thread that serves no connections.
+    pub(super) async fn answer_aside(self: Arc<Self>, door: Door, request: Parts) -> Answer {
+        if !matches!(door.route(&request), Ok(Route::Explain)) {
+            return self.answer(door, &request);
+        }
+        match tokio::task::spawn_blocking(move || self.answer(door, &request)).await {
+            Ok(made) => made,
+            Err(_) => answer(StatusCode::INTERNAL_SERVER_ERROR, TEXT, "the explanation broke off\n"),
+        }
+    }
+
     pub(super) fn answer(&self, door: Door, request: &Parts) -> Answer {
         match door.route(request) {
             Ok(Route::Live) => answer(StatusCode::OK, TEXT, "live\n"),

@@ -212,8 +212,8 @@ async fn serve_connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
 ) {
     let service = service_fn(move |request: Request<Incoming>| {
         // The body is not read: nothing here needs one.
-        let answer = routes.answer(door, &request.into_parts().0);
-        async move { Ok::<_, Infallible>(answer) }
+        let (routes, head) = (Arc::clone(&routes), request.into_parts().0);
+        async move { Ok::<_, Infallible>(routes.answer_aside(door, head).await) }
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())

@@ -13,7 +13,7 @@ use crate::config::{HttpConfig, Limits, S3Config, nearest};
 use crate::mapping::head::{HeadRules, judge};
 use crate::mapping::s3::{self, Asked};
 use crate::mapping::{
-    Action, Context, Operation, Operations, Resource, Tags, TagsRead, Value, http as http_mapping, sql,
+    Action, Context, HeadersRead, Operation, Operations, Resource, Tags, Value, http as http_mapping, sql,
 };
 
 /// The context attributes that all questions share.
@@ -61,7 +61,7 @@ pub(super) struct AskedOf {
 impl Question {
     /// # Errors
     /// The case is not written as one.
-    pub(super) fn asked(&self, reads: &TagsRead) -> Result<AskedOf, String> {
+    pub(super) fn asked(&self, reads: HeadersRead<'_>) -> Result<AskedOf, String> {
         let mut facts = context(&self.context, &FACTS)?;
         if facts.get("now").is_none() {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
@@ -97,7 +97,7 @@ impl Question {
     }
 
     /// `GET s3://ENDPOINT/BUCKET/KEY?QUERY` or `POST http://ENDPOINT/PATH`.
-    fn map(&self, request: &str, reads: &TagsRead) -> Result<Result<Operations, String>, String> {
+    fn map(&self, request: &str, reads: HeadersRead<'_>) -> Result<Result<Operations, String>, String> {
         let (method, url) =
             request.split_once(' ').ok_or("`request` is `METHOD s3://ENDPOINT/…` or `METHOD http://ENDPOINT/…`")?;
         let (scheme, rest) = url.split_once("://").ok_or("`request` has no `s3://` or `http://`")?;
@@ -199,7 +199,7 @@ fn with_what_is_always_there(action: &str, mut context: Context) -> Context {
 }
 
 /// `Object::"lake/raw/a"`
-fn resource(text: &str) -> Result<Resource, String> {
+pub(super) fn resource(text: &str) -> Result<Resource, String> {
     let wrong =
         || format!("`{text}` is no resource: write `Object::\"ENDPOINT/BUCKET/KEY\"`, `HttpPath::\"ENDPOINT/PATH\"` …");
     let (kind, id) = text.split_once("::").ok_or_else(wrong)?;

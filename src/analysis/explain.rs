@@ -7,11 +7,14 @@ use serde_json::{Value as Json, json};
 use super::Question;
 use super::asked::AskedOf;
 use crate::identity::SpiffeId;
-use crate::mapping::{Context, Operations};
+use crate::mapping::{Context, Operation, Operations};
 use crate::policy::{Clause, Outcome, Placed, PolicyGeneration, Trace, TracedPolicy, Verdict, worst};
 
 /// How many permits that do not match are shown, unless all are asked for.
 const NEAREST: usize = 3;
+
+/// How many operations of a denied request are explained by a sidecar that runs.
+const MOST_OPERATIONS: usize = 16;
 
 /// An answer with its reasons.
 #[derive(Debug)]
@@ -57,14 +60,43 @@ pub fn explain_operations(
 ) -> Result<Explanation, String> {
     let explained = operations
         .iter()
-        .map(|operation| {
-            let values = facts.iter().chain(operation.context.iter());
-            let context = values.map(|(name, value)| (name.to_owned(), value.to_string())).collect();
-            Ok(Explained { context, trace: policies.trace(principal, operation, facts)? })
-        })
+        .map(|operation| explained_operation(policies, principal, operation, facts))
         .collect::<Result<Vec<_>, String>>()?;
     let outcome = worst(explained.iter().map(|one| &one.trace.decision));
     Ok(Explanation { outcome, refusal: None, operations: explained })
+}
+
+/// Explains why a request was denied, bounded: the first operations that are, each with the policies that decide and the nearest permits.
+///
+/// # Errors
+/// The question cannot be put in Cedar's terms.
+pub fn explain_denial(
+    policies: &PolicyGeneration,
+    id: &SpiffeId,
+    operations: &Operations,
+    facts: &Context,
+) -> Result<Explanation, String> {
+    let principal = policies.principal(id);
+    let is_denied = |operation: &&Operation| !policies.decide(&principal, operation, facts).outcome.is_allowed();
+    let mut explained = Vec::new();
+    for operation in operations.iter().filter(is_denied).take(MOST_OPERATIONS) {
+        let mut one = explained_operation(policies, id, operation, facts)?;
+        one.trace.keep_nearest(NEAREST);
+        explained.push(one);
+    }
+    let outcome = worst(explained.iter().map(|one| &one.trace.decision));
+    Ok(Explanation { outcome, refusal: None, operations: explained })
+}
+
+fn explained_operation(
+    policies: &PolicyGeneration,
+    principal: &SpiffeId,
+    operation: &Operation,
+    facts: &Context,
+) -> Result<Explained, String> {
+    let values = facts.iter().chain(operation.context.iter());
+    let context = values.map(|(name, value)| (name.to_owned(), value.to_string())).collect();
+    Ok(Explained { context, trace: policies.trace(principal, operation, facts)? })
 }
 
 impl Explanation {
@@ -230,4 +262,54 @@ fn policy_json(traced: &TracedPolicy) -> Json {
         "error": traced.matches.as_ref().err(),
         "clauses": clauses.collect::<Vec<_>>(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::PolicySource;
+
+    const SECRET: &str = "Bearer-s3cr3t";
+
+    fn generation(policies: &str) -> PolicyGeneration {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("p.cedar"), policies).unwrap();
+        PolicyGeneration::load(&PolicySource::of(folder.path()), 1).unwrap()
+    }
+
+    #[test]
+    fn an_explanation_hides_the_secrets_that_records_hide() {
+        let policies = generation(
+            r#"@id("p") permit (principal, action == Action::"http:GET", resource)
+            when { context.headers.hasTag("authorization") && context.headers.getTag("authorization").contains("other") }
+            when { context.headers.hasTag("x-tenant") && context.headers.getTag("x-tenant").contains("b") };"#,
+        );
+        let question = Question::of_request("GET http://api/a").with_header("authorization", SECRET);
+        let question = question.with_header("x-tenant", "acme");
+        let id = SpiffeId::parse("spiffe://a.test/x").unwrap();
+        let explanation = explain(&policies, &id, &question).unwrap();
+        assert_eq!(explanation.outcome, Outcome::NotPermitted);
+        for shown in [explanation.text(true), explanation.json().to_string()] {
+            assert!(!shown.contains(SECRET), "{shown}");
+            assert!(shown.contains("[redacted]") && shown.contains("acme"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn an_explained_denial_shows_what_was_denied_and_is_bounded() {
+        let mut text = "@id(\"reads\") permit (principal, action, resource == Object::\"lake/raw/0\");".to_owned();
+        (0..20).for_each(|n| {
+            text.push_str(&format!("@id(\"p{n}\") permit (principal, action, resource == Object::\"lake/b{n}/a\");"));
+        });
+        let policies = generation(&text);
+        let keys: String = (0..40).map(|n| format!("<Object><Key>{n}</Key></Object>")).collect();
+        let question = Question::of_request("POST s3://lake/raw?delete").with_body(format!("<Delete>{keys}</Delete>"));
+        let AskedOf { facts, operations } = question.asked(policies.headers_read()).unwrap();
+        let id = SpiffeId::parse("spiffe://a.test/x").unwrap();
+        let explanation = explain_denial(&policies, &id, &operations.unwrap(), &facts).unwrap();
+        assert_eq!(explanation.operations.len(), MOST_OPERATIONS);
+        for one in &explanation.operations {
+            assert_eq!((one.trace.decision.outcome, one.trace.policies.len()), (Outcome::NotPermitted, NEAREST));
+        }
+    }
 }

@@ -6,6 +6,7 @@ mod cedar_tests;
 mod coverage;
 mod explain;
 mod junit;
+mod plan;
 mod policy_test;
 mod question;
 mod records;
@@ -14,8 +15,9 @@ mod suggest;
 
 pub use cases::{Case, CaseErrors, Cases, Expected};
 pub use coverage::UntestedClause;
-pub use explain::{Explained, Explanation, explain, explain_operations};
+pub use explain::{Explained, Explanation, explain, explain_denial, explain_operations};
 pub use junit::junit;
+pub use plan::{Change, Decided, Plan, Solver, Unproved, plan};
 pub use policy_test::{CaseResult, PolicyTest, PolicyTestError, Untested, test_cedar_file, test_directory};
 pub use question::Question;
 pub use records::{Recorded, RecordsError, find_record};

@@ -10,7 +10,9 @@ use super::asked::AskedOf;
 use super::cases::{Case, CaseErrors, Cases, Expected};
 use super::cedar_tests;
 use super::coverage::{Coverage, UntestedClause};
-use crate::policy::{Decision, Outcome, PolicyErrors, PolicyGeneration, PolicyProblem, PolicySource, worst};
+use crate::policy::{
+    Decision, LoadedPolicy, Outcome, PolicyErrors, PolicyGeneration, PolicyProblem, PolicySource, worst,
+};
 
 /// How the cases of one directory came out.
 #[derive(Debug)]
@@ -183,7 +185,9 @@ fn untested(policies: &PolicyGeneration, cases: &[Case], results: &[CaseResult])
         }
     }
     let mut untested = Vec::new();
-    for policy in policies.policies() {
+    // What is only tried, or is about another sidecar's endpoint, decides nothing here.
+    let decides = |policy: &&LoadedPolicy| !policy.shadow && !policies.inactive().contains(&policy.id);
+    for policy in policies.policies().iter().filter(decides) {
         for (is_allowed, side) in [(true, "allowed"), (false, "denied")] {
             if !shown.contains(&(&*policy.id, is_allowed)) {
                 untested.push(Untested { policy: Arc::clone(&policy.id), side });

@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
 
+use super::Question;
 use super::asked::AskedOf;
 use super::records::Recorded;
 use crate::mapping::TagsRead;
-use crate::policy::{Decision, Outcome, PolicyGeneration, Principal, worst};
+use crate::policy::{Decision, Outcome, PolicyGeneration, Principal};
 
 /// Longest line that is taken for a record.
 const MAX_LINE: u64 = 64 * 1024 * 1024;
@@ -21,7 +22,7 @@ const MAX_LINE: u64 = 64 * 1024 * 1024;
 pub struct Replay {
     /// Records of decisions that were asked again.
     pub decided: u64,
-    /// Requests that are allowed then and denied now, or the other way round, in groups; the largest first.
+    /// Operations that were allowed then and are denied now, or the other way round, in groups; the largest first.
     pub flips: Vec<ReplayFlip>,
     /// What could not be asked exactly as it was then, by the reason; the questions are asked all the same.
     pub inexact: Vec<(&'static str, u64)>,
@@ -50,7 +51,7 @@ pub struct ReplayFlip {
     pub would_be: Outcome,
     /// Which of them.
     pub would_be_by: Vec<Arc<str>>,
-    /// How many records.
+    /// How many operations.
     pub count: u64,
     /// The last one's decision id.
     pub example: String,
@@ -147,9 +148,16 @@ impl Run<'_> {
         self.replay.decided += 1;
         let rate = record.get("sample_rate").and_then(Json::as_f64).filter(|rate| *rate > 0.0).unwrap_or(1.0);
         self.replay.stands_for += 1.0 / rate;
-        let outcome = worst(&decisions);
-        if outcome.is_allowed() != (recorded.outcome == "allowed") {
-            self.flip(record, &recorded, (&principal, &decisions, outcome, exact));
+        // Of a request of several operations each is compared: DeleteObjects is answered key by key.
+        let each: Vec<&Json> = match record.get("operations").and_then(Json::as_array) {
+            Some(operations) if operations.len() == decisions.len() => operations.iter().collect(),
+            _ => vec![record; decisions.len()],
+        };
+        for ((then, decision), question) in each.into_iter().zip(&decisions).zip(&recorded.questions) {
+            let was = then.get("outcome").and_then(Json::as_str).unwrap_or(&recorded.outcome);
+            if decision.outcome.is_allowed() != (was == "allowed") {
+                self.flip((record, then, was), question, (&principal, decision, exact));
+            }
         }
     }
 
@@ -161,7 +169,7 @@ impl Run<'_> {
     fn doubts(&self, record: &Json, recorded: &Recorded, principal: &Principal) -> Vec<&'static str> {
         let mut doubts = Vec::new();
         if recorded.has_redacted {
-            doubts.push("values of headers are redacted");
+            doubts.push("values of headers or claims are redacted");
         }
         let then: Vec<&str> = record
             .get("principal_in")
@@ -178,7 +186,7 @@ impl Run<'_> {
         if record.get("sample_rate").is_some() {
             doubts.push("the log is sampled: requests that were allowed are missing");
         }
-        let headers = recorded.questions.iter().any(|question| match self.policies.headers_read() {
+        let headers = recorded.questions.iter().any(|question| match self.policies.headers_read().all {
             TagsRead::All => question.context.contains_key("headers"),
             TagsRead::Only(names) => match question.context.get("headers").and_then(Json::as_object) {
                 Some(known) => names.iter().any(|name| !known.contains_key(&**name)),
@@ -187,6 +195,18 @@ impl Run<'_> {
         });
         if headers {
             doubts.push("these policies read headers that the record does not hold");
+        }
+        let claims = recorded.questions.iter().filter_map(|question| question.context.get("token")).any(|token| {
+            let known = token.get("claims").and_then(Json::as_object);
+            match self.policies.claims_read() {
+                TagsRead::All => true,
+                TagsRead::Only(names) => {
+                    names.iter().any(|name| known.is_none_or(|known| !known.contains_key(&**name)))
+                }
+            }
+        });
+        if claims {
+            doubts.push("these policies read claims of tokens that the record does not hold");
         }
         let partition = |json: &Json| json.get("resource_in").is_some();
         let operations = record.get("operations").and_then(Json::as_array).into_iter().flatten();
@@ -198,24 +218,20 @@ impl Run<'_> {
 
     fn flip(
         &mut self,
-        record: &Json,
-        recorded: &Recorded,
-        (principal, decisions, outcome, exact): (&Principal, &[Decision], Outcome, bool),
+        (record, then, was): (&Json, &Json, &str),
+        question: &Question,
+        (principal, decision, exact): (&Principal, &Decision, bool),
     ) {
-        let text = |name: &str| record.get(name).and_then(Json::as_str).unwrap_or_default().to_owned();
-        // What the flip is about: the first operation that decides the new outcome.
-        let at = decisions.iter().position(|decision| decision.outcome == outcome).unwrap_or_default();
-        let question = recorded.questions.get(at);
-        let action = question.and_then(|question| question.action.clone()).unwrap_or_default();
-        let resource = question.and_then(|question| question.resource.as_deref()).map(folder).unwrap_or_default();
-        let would_be_by = decisions.get(at).map(|decision| decision.policies.clone()).unwrap_or_default();
+        let action = question.action.clone().unwrap_or_default();
+        let resource = question.resource.as_deref().map(folder).unwrap_or_default();
+        let (outcome, would_be_by) = (decision.outcome, decision.policies.clone());
         let who = match principal.given().first() {
             Some(given) => given.to_string(),
             None => format!("Workload::\"{}\"", principal.id()),
         };
-        let policies = record.get("policies").and_then(Json::as_array).into_iter().flatten();
+        let policies = then.get("policies").and_then(Json::as_array).into_iter().flatten();
         let policies: Vec<String> = policies.filter_map(Json::as_str).map(str::to_owned).collect();
-        let group = (who, action, resource, recorded.outcome.clone(), policies, outcome, would_be_by);
+        let group = (who, action, resource, was.to_owned(), policies, outcome, would_be_by);
         let flip = self.flips.entry(group.clone()).or_insert_with(|| {
             let (who, action, resource, recorded, policies, would_be, would_be_by) = group;
             ReplayFlip {
@@ -233,7 +249,7 @@ impl Run<'_> {
         });
         flip.count += 1;
         flip.inexact |= !exact;
-        flip.example = text("decision_id");
+        flip.example = record.get("decision_id").and_then(Json::as_str).unwrap_or_default().to_owned();
     }
 
     fn finish(self) -> Replay {

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use serde_json::Value as Json;
 
 use super::Recorded;
-use super::replay::{ReplayFlip, each_record, is_question, replay};
+use super::asked::AskedOf;
+use super::replay::{each_record, is_question};
+use crate::mapping::Operation;
 use crate::policy::{PolicyGeneration, PolicySource};
 
 /// What a log suggests.
@@ -61,7 +63,7 @@ pub fn suggest(present: &PolicyGeneration, files: &[PathBuf], denied: bool) -> i
 ///
 /// # Errors
 /// They do not, or they do not load: what is wrong.
-pub fn proved(suggestion: &Suggestion, directory: &Path, files: &[PathBuf]) -> Result<(), String> {
+pub fn proved(suggestion: &Suggestion, directory: &Path, files: &[PathBuf], denied: bool) -> Result<(), String> {
     let folder = tempfile::tempdir().map_err(|cause| cause.to_string())?;
     let at = folder.path();
     std::fs::write(at.join("suggested.cedar"), &suggestion.cedar).map_err(|cause| cause.to_string())?;
@@ -73,13 +75,41 @@ pub fn proved(suggestion: &Suggestion, directory: &Path, files: &[PathBuf]) -> R
         }
     }
     let policies = PolicyGeneration::load(&PolicySource::of(at), 1).map_err(|errors| errors.to_string())?;
-    let replayed = replay(&policies, files).map_err(|cause| cause.to_string())?;
-    let missing = |flip: &&ReplayFlip| !flip.would_be.is_allowed();
-    let asked_for = replayed.flips.iter().find(missing);
-    if let Some(flip) = asked_for {
-        return Err(format!("{} {} {} ({}) would not be allowed", flip.who, flip.action, flip.resource, flip.example));
+    let mut missing = None;
+    for path in files {
+        each_record(path, |record| {
+            if let (None, Some(record)) = (&missing, record.filter(|record| is_question(record))) {
+                missing = denied_again(&policies, record, denied);
+            }
+        })
+        .map_err(|cause| cause.to_string())?;
     }
-    Ok(())
+    missing.map_or(Ok(()), Err)
+}
+
+/// What of a record that counts these policies would not allow.
+fn denied_again(policies: &PolicyGeneration, record: &Json, denied: bool) -> Option<String> {
+    let recorded = Recorded::read(record).ok().filter(|recorded| is_wanted(recorded, denied))?;
+    let principal = policies.principal(&recorded.principal);
+    let said = |what: &str| {
+        let id = record.get("decision_id").and_then(Json::as_str).unwrap_or_default();
+        Some(format!("{} {what} ({id}) would not be allowed", recorded.principal))
+    };
+    for question in &recorded.questions {
+        let Ok(AskedOf { facts, operations: Ok(operations) }) = question.asked(policies.headers_read()) else {
+            return said("asks what this version does not know: it");
+        };
+        let is_denied = |operation: &&Operation| !policies.decide(&principal, operation, &facts).outcome.is_allowed();
+        if let Some(operation) = operations.iter().find(is_denied) {
+            return said(&format!("{} {}", operation.action, operation.resource));
+        }
+    }
+    None
+}
+
+/// Whether a record is of what policies are suggested for.
+fn is_wanted(recorded: &Recorded, denied: bool) -> bool {
+    recorded.outcome == "allowed" || (denied && recorded.outcome == "not_permitted")
 }
 
 /// What was asked, sorted.
@@ -97,8 +127,8 @@ struct Seen {
 enum Place {
     /// Below a bucket or the paths of an endpoint, by this action: the common folder of all that was asked.
     Below { kind: &'static str, root: String, action: String },
-    /// Exactly this resource.
-    Exactly(String),
+    /// Exactly this resource, by this action: what may be read is not for that reason written.
+    Exactly { resource: String, action: String },
 }
 
 #[derive(Debug, Default)]
@@ -124,16 +154,17 @@ struct Grant {
 impl Seen {
     fn record(&mut self, present: &PolicyGeneration, record: &Json, denied: bool) {
         let Ok(recorded) = Recorded::read(record) else { return };
-        let wanted = recorded.outcome == "allowed" || (denied && recorded.outcome == "not_permitted");
         self.use_of(record);
-        if !wanted {
+        if !is_wanted(&recorded, denied) {
             return;
         }
         self.requests += 1;
         let principal = present.principal(&recorded.principal);
-        let who = match principal.stages().next() {
-            Some(stage) => format!("in Stage::\"{}\"", stage.escape_debug()),
-            None => format!("== Workload::\"{}\"", recorded.principal),
+        // Of a workload in several Stages nothing says which of them needs it: only the workload itself does for certain.
+        let stages: Vec<&str> = principal.stages().collect();
+        let who = match stages.as_slice() {
+            [stage] => format!("in Stage::\"{}\"", stage.escape_debug()),
+            _ => format!("== Workload::\"{}\"", recorded.principal),
         };
         for question in &recorded.questions {
             let (Some(action), Some(resource)) = (&question.action, &question.resource) else { continue };
@@ -166,12 +197,15 @@ impl Seen {
         let mut joined: BTreeMap<GrantKey, BTreeSet<String>> = BTreeMap::new();
         for (who, places) in &self.asked {
             for (place, asked) in places {
-                let resource = match place {
-                    Place::Exactly(resource) => format!("== {resource}"),
+                let resources = match place {
+                    Place::Exactly { resource, .. } => vec![format!("== {resource}")],
                     Place::Below { kind, root, .. } => below(kind, root, &asked.ids),
                 };
                 let columns = asked.reads_columns.then(|| asked.columns.clone());
-                joined.entry((who.clone(), resource, columns)).or_default().extend(asked.actions.iter().cloned());
+                for resource in resources {
+                    let grant = joined.entry((who.clone(), resource, columns.clone())).or_default();
+                    grant.extend(asked.actions.iter().cloned());
+                }
             }
         }
         joined
@@ -231,6 +265,8 @@ impl Grant {
             several => format!("in [{}]", several.join(", ")),
         };
         let columns = match &self.columns {
+            // Cedar's validator takes no empty set: it cannot tell what is in it.
+            Some(columns) if columns.is_empty() => "\nwhen { context.columns.isEmpty() }".to_owned(),
             Some(columns) => {
                 let quoted: Vec<String> =
                     columns.iter().map(|column| format!("\"{}\"", column.escape_debug())).collect();
@@ -256,20 +292,46 @@ fn place(action: &str, resource: &str) -> Option<(Place, String)> {
         // A listing is about the folder itself, not about what is beside it.
         "Prefix" => (below("Prefix", parts.get(..2)?.join("/")), format!("{id}/")),
         "HttpPath" => (below("HttpPath", (*parts.first()?).to_owned()), id),
-        _ => (Place::Exactly(resource.to_owned()), id),
+        _ => (Place::Exactly { resource: resource.to_owned(), action: action.to_owned() }, id),
     })
 }
 
-/// `in Prefix::"lake/raw/ingest"`: the longest common folder of ids that all begin with `root`.
-fn below(kind: &str, root: &str, ids: &BTreeSet<String>) -> String {
-    if kind == "HttpPath" && ids.len() == 1 {
-        return format!("== HttpPath::\"{}\"", ids.iter().next().map(String::as_str).unwrap_or(root));
+/// How many grants one action may become before they are joined to the bucket or endpoint.
+const MOST_FOLDERS: usize = 16;
+
+/// `in Prefix::"lake/raw/ingest"`: of each first folder below `root` the longest that all ids in it have in common; what is in no folder is
+/// named exactly. Too many of these become `root` itself.
+fn below(kind: &str, root: &str, ids: &BTreeSet<String>) -> Vec<String> {
+    let depth = root.split('/').count();
+    let mut folders: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let mut resources = Vec::new();
+    for id in ids {
+        let mut parts = id.split('/').skip(depth);
+        match (parts.next(), kind == "HttpPath" || parts.next().is_some()) {
+            (Some(first), true) if !first.is_empty() => folders.entry(first).or_default().push(id),
+            _ => resources.push(format!("== {}::\"{id}\"", if kind == "Prefix" { "Object" } else { kind })),
+        }
+    }
+    resources.extend(folders.into_values().map(|ids| common(kind, &ids)));
+    if resources.len() <= MOST_FOLDERS {
+        return resources;
+    }
+    let whole = if kind == "Prefix" { "Bucket" } else { "Endpoint" };
+    vec![format!("in {whole}::\"{root}\"")]
+}
+
+/// What all of these, which have their first folder in common, are in.
+fn common(kind: &str, ids: &[&str]) -> String {
+    if let ([id], "HttpPath") = (ids, kind) {
+        return format!("== HttpPath::\"{id}\"");
     }
     let mut common: Option<Vec<&str>> = None;
     for id in ids {
         let mut folder: Vec<&str> = id.split('/').collect();
-        // The last part is the file's own name.
-        folder.pop();
+        // The last part of a key is the object's own name; a path is in itself.
+        if kind == "Prefix" {
+            folder.pop();
+        }
         common = Some(match common {
             None => folder,
             Some(known) => {
@@ -277,12 +339,9 @@ fn below(kind: &str, root: &str, ids: &BTreeSet<String>) -> String {
             }
         });
     }
-    let depth = root.split('/').count();
-    match common.filter(|common| common.len() > depth) {
-        Some(common) => format!("in {kind}::\"{}\"", common.join("/")),
-        None if kind == "Prefix" => format!("in Bucket::\"{root}\""),
-        None => format!("in Endpoint::\"{root}\""),
-    }
+    // A folder ends where an empty name begins: no id names that one.
+    let named: Vec<&str> = common.unwrap_or_default().into_iter().take_while(|part| !part.is_empty()).collect();
+    format!("in {kind}::\"{}\"", named.join("/"))
 }
 
 #[cfg(test)]
@@ -296,16 +355,37 @@ mod tests {
     #[test]
     fn keys_are_generalized_to_their_common_folder_and_no_further() {
         for (kind, root, given, expected) in [
-            ("Prefix", "lake/raw", &["lake/raw/in/2026/a", "lake/raw/in/2025/b"][..], "in Prefix::\"lake/raw/in\""),
-            ("Prefix", "lake/raw", &["lake/raw/in/2026/a"], "in Prefix::\"lake/raw/in/2026\""),
-            ("Prefix", "lake/raw", &["lake/raw/in/a", "lake/raw/inn/a"], "in Bucket::\"lake/raw\""),
-            ("Prefix", "lake/raw", &["lake/raw/a"], "in Bucket::\"lake/raw\""),
-            ("HttpPath", "api", &["api/orders/1"], "== HttpPath::\"api/orders/1\""),
-            ("HttpPath", "api", &["api/orders/1", "api/orders/2"], "in HttpPath::\"api/orders\""),
-            ("HttpPath", "api", &["api/orders/1", "api/users/2"], "in Endpoint::\"api\""),
+            (
+                "Prefix",
+                "lake/raw",
+                &["lake/raw/in/2026/a", "lake/raw/in/2025/b"][..],
+                &["in Prefix::\"lake/raw/in\""][..],
+            ),
+            ("Prefix", "lake/raw", &["lake/raw/in/2026/a"], &["in Prefix::\"lake/raw/in/2026\""]),
+            (
+                "Prefix",
+                "lake/raw",
+                &["lake/raw/in/a", "lake/raw/inn/a"],
+                &["in Prefix::\"lake/raw/in\"", "in Prefix::\"lake/raw/inn\""],
+            ),
+            ("Prefix", "lake/raw", &["lake/raw/a"], &["== Object::\"lake/raw/a\""]),
+            ("Prefix", "lake/raw", &["lake/raw//a"], &["== Object::\"lake/raw//a\""]),
+            ("Prefix", "lake/raw", &["lake/raw/in//a", "lake/raw/in//b"], &["in Prefix::\"lake/raw/in\""]),
+            ("HttpPath", "api", &["api/orders/1"], &["== HttpPath::\"api/orders/1\""]),
+            ("HttpPath", "api", &["api/"], &["== HttpPath::\"api/\""]),
+            ("HttpPath", "api", &["api/orders", "api/orders/1"], &["in HttpPath::\"api/orders\""]),
+            ("HttpPath", "api", &["api/orders/1", "api/orders/2"], &["in HttpPath::\"api/orders\""]),
+            (
+                "HttpPath",
+                "api",
+                &["api/orders/1", "api/users/2"],
+                &["== HttpPath::\"api/orders/1\"", "== HttpPath::\"api/users/2\""],
+            ),
         ] {
             assert_eq!(below(kind, root, &ids(given)), expected, "{given:?}");
         }
+        let many: BTreeSet<String> = (0..17).map(|n| format!("lake/raw/{n}/a")).collect();
+        assert_eq!(below("Prefix", "lake/raw", &many), ["in Bucket::\"lake/raw\""]);
     }
 
     const ENTITIES: &str =
@@ -323,6 +403,38 @@ mod tests {
         let record = serde_json::json!({"kind": "request", "decision_id": "01A", "outcome": outcome, "policies": policies,
             "principal": "spiffe://a.test/etl", "principal_in": ["Stage::\"etl\""], "action": action, "resource": resource, "context": whole});
         format!("{record}\n")
+    }
+
+    #[test]
+    fn nothing_is_suggested_that_nobody_asked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let entities = r#"[{"uid": {"type": "Workload", "id": "spiffe://a.test/etl"}, "parents": [{"type": "Stage", "id": "etl"}]},
+            {"uid": {"type": "Workload", "id": "spiffe://a.test/both"}, "parents": [{"type": "Stage", "id": "etl"}, {"type": "Stage", "id": "load"}]}]"#;
+        for (name, text) in [("p.cedar", PRESENT), ("entities.json", entities)] {
+            std::fs::write(folder.path().join(name), text).unwrap();
+        }
+        let sql = |columns: &[&str], statement: &str| serde_json::json!({"columns": columns, "statement": statement, "role": "etl"});
+        let people = "Table::\"wh/a.public.\\\"People\\\"\"";
+        let both = record("sql:Select", people, "allowed", sql(&[], "select")).replace("a.test/etl", "a.test/both");
+        let log = [
+            record("sql:Select", people, "allowed", sql(&["id", "ssn"], "select")),
+            record("sql:Update", people, "allowed", sql(&["city"], "update")),
+            both,
+        ];
+        let file = folder.path().join("audit.jsonl");
+        std::fs::write(&file, log.concat()).unwrap();
+        let present = PolicyGeneration::load(&PolicySource::of(folder.path()), 1).unwrap();
+        let suggestion = suggest(&present, std::slice::from_ref(&file), false).unwrap();
+        assert_eq!(proved(&suggestion, folder.path(), &[file], false), Ok(()), "{}", suggestion.cedar);
+        // What is read is not written, and one Stage does not get what a workload of several asked for.
+        for said in [
+            "action == Action::\"sql:Select\",\n  resource == Table::\"wh/a.public.\\\"People\\\"\"\n)\nwhen { [\"id\", \"ssn\"]",
+            "action == Action::\"sql:Update\",\n  resource == Table::\"wh/a.public.\\\"People\\\"\"\n)\nwhen { [\"city\"]",
+            "principal == Workload::\"spiffe://a.test/both\"",
+            "when { context.columns.isEmpty() }",
+        ] {
+            assert!(suggestion.cedar.contains(said), "no {said} in {}", suggestion.cedar);
+        }
     }
 
     #[test]
@@ -354,18 +466,20 @@ mod tests {
             resource in Prefix::\"lake/raw/in\"\n);\n";
         assert!(suggestion.cedar.ends_with(expected), "{}", suggestion.cedar);
         assert!(suggestion.cedar.starts_with("// Unreviewed"));
-        assert_eq!(proved(&suggestion, folder.path(), &files), Ok(()));
+        assert_eq!(proved(&suggestion, folder.path(), &files, false), Ok(()));
+        assert!(proved(&suggestion, folder.path(), &files, true).unwrap_err().contains("lake/secret/a"));
         let unused: Vec<_> =
             suggestion.unused.iter().map(|unused| (&*unused.policy, unused.actions.join(" "))).collect();
         assert_eq!(unused, [("all", "s3:PutObject".to_owned()), ("never", String::new())]);
 
         let wider = suggest(&present, &files, true).unwrap();
-        assert!(wider.cedar.contains("resource in Bucket::\"lake/secret\""), "{}", wider.cedar);
+        assert!(wider.cedar.contains("resource == Object::\"lake/secret/a\""), "{}", wider.cedar);
+        assert_eq!(proved(&wider, folder.path(), &files, true), Ok(()));
         // A suggestion that allows less than was seen is found out.
         let less = Suggestion {
             cedar: "@id(\"none\") forbid (principal, action, resource);".to_owned(),
             ..Suggestion::default()
         };
-        assert!(proved(&less, folder.path(), &files).unwrap_err().contains("would not be allowed"));
+        assert!(proved(&less, folder.path(), &files, false).unwrap_err().contains("would not be allowed"));
     }
 }

@@ -10,7 +10,7 @@ use super::{Prepared, Shared};
 use crate::admin::{
     AdminState, AuditStatus, CrlStatus, IdentityStatus, ListenerStatus, NotReady, PartStatus, PolicyStatus, Status,
 };
-use crate::analysis::explain_operations;
+use crate::analysis::explain_denial;
 use crate::audit::Rfc3339;
 use crate::config::{AuditSinkConfig, Config};
 use crate::drain::DrainWatch;
@@ -100,7 +100,7 @@ impl AdminState for State {
 
     fn denials(&self, most: usize) -> Json {
         let explained = self.shared.denials.last(most).into_iter().map(|denied| {
-            let answer = explain_operations(&denied.generation, &denied.principal, &denied.operations, &denied.facts);
+            let answer = explain_denial(&denied.generation, &denied.principal, &denied.operations, &denied.facts);
             let mut json = answer.map_or_else(|cause| json!({ "error": cause }), |explanation| explanation.json());
             if let Some(fields) = json.as_object_mut() {
                 fields.insert("decision_id".to_owned(), denied.id.to_string().into());

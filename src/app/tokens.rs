@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::{Shared, reload};
 use crate::config::{Config, TokenConfig, TokenIssuerConfig};
-use crate::identity::{JwksFile, JwksFileError, Reloaded, TokenIssuer, TokenRules};
+use crate::identity::{JwksFile, JwksFileError, Reloaded, TokenIssuer, TokenRules, TrustBundleSet, TrustDomain};
 
 /// All key files that the configuration names.
 #[derive(Debug, Default)]
@@ -86,3 +86,21 @@ pub(crate) fn key_files(config: &Config) -> BTreeSet<(&str, &Path)> {
     });
     files.collect()
 }
+
+/// The trust domains whose JWT-SVIDs are taken and in whose bundles there is no key for any: PEM has none.
+pub(crate) fn keyless<'c>(config: &'c Config, bundles: &TrustBundleSet) -> BTreeSet<&'c TrustDomain> {
+    let tokens = config.listeners.iter().filter_map(|listener| listener.protocol.token());
+    let named = tokens.flat_map(|token| &token.issuers).filter_map(|issuer| match issuer {
+        TokenIssuerConfig::TrustDomain(trust_domain) => Some(trust_domain),
+        TokenIssuerConfig::Oidc { .. } => None,
+    });
+    let is_keyless =
+        |of: &&TrustDomain| bundles.bundle(of.as_str()).is_some_and(|bundle| bundle.jwt_authorities().is_empty());
+    named.filter(is_keyless).collect()
+}
+
+/// What that means, and what to do.
+pub(crate) const KEYLESS: (&str, &str) = (
+    "no token of it can be verified: its bundle has no keys for tokens",
+    "bring it as a SPIFFE bundle in JSON, or by the Workload API: PEM has no such keys",
+);

@@ -7,7 +7,6 @@ mod decision_id;
 mod line;
 mod record;
 mod recorder;
-mod redact;
 mod said;
 mod sink;
 
@@ -15,5 +14,4 @@ pub use decision_id::{DecisionId, new_decision_id};
 pub use line::Rfc3339;
 pub use record::{Kind, OperationRecord, Record, SqlRecord, TrialRecord};
 pub use recorder::{Audit, AuditError, Gathered};
-pub use redact::is_secret_header;
 pub use said::Said;

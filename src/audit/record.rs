@@ -6,9 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use super::DecisionId;
 use super::line::{Object, Rfc3339, displayed, is_plain, list, number, string, string_contents, whole_number};
-use super::redact::{REDACTED, is_secret_header};
 use super::said::Said;
-use crate::mapping::{Context, Resource, Value};
+use crate::mapping::{Context, REDACTED, Resource, Value, is_secret_header};
 
 /// What a record is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -225,9 +224,11 @@ impl Record<'_> {
         }
     }
 
-    /// Whether sampling may leave it out: only what was allowed in earnest.
+    /// Whether sampling may leave it out: only what was allowed in earnest, and would have been by every candidate.
     pub(super) fn may_be_left_out(&self) -> bool {
-        self.outcome == "allowed" && self.mode == "enforce"
+        self.outcome == "allowed"
+            && self.mode == "enforce"
+            && self.shadow.iter().all(|trial| trial.outcome == "allowed")
     }
 
     /// Appends the record as one line, the newline included. `rate` is the share of the records that sampling may leave out which

@@ -12,13 +12,13 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use super::overrides::ConfigArgs;
 use super::{FAILURE, colour};
 use crate::admin::AdminServer;
-use crate::app::tokens::key_files;
+use crate::app::tokens::{KEYLESS, key_files, keyless};
 use crate::app::{identity_store, policy_source};
 use crate::config::{
     AuditSinkConfig, Config, Direction, IdentitySourceConfig, PasswordSource, ProtocolConfig, RoleConfig, UpstreamCa,
     UpstreamTls,
 };
-use crate::identity::{JwksFile, X509Source as _};
+use crate::identity::{JwksFile, OnExpiredCrl, TrustDomain, X509Source as _};
 use crate::listener::Bound;
 use crate::policy::PolicyGeneration;
 
@@ -100,7 +100,10 @@ fn identity(config: &Config, report: &mut Report) {
         Err(error) => return report.bad("identity", &error.to_string()),
     }
     if let IdentitySourceConfig::WorkloadApi { address, .. } = &config.identity.source {
-        return report.notice("identity", &format!("comes from the Workload API at `{address}`, which is not asked"));
+        return report.notice(
+            "identity",
+            &format!("comes from the Workload API at `{address}`, which is not asked here: `portcullis doctor` does"),
+        );
     }
     let Some(own) = store.current() else { return report.bad("identity", "nothing was loaded") };
     match own.svid.not_after().duration_since(SystemTime::now()) {
@@ -111,15 +114,43 @@ fn identity(config: &Config, report: &mut Report) {
         report.good("trust", &format!("{}: {}", bundle.trust_domain(), count(bundle.anchors().len(), "root")));
         for crl in bundle.crls() {
             let revoked = count(crl.entries(), "revoked certificate");
-            report.good("trust", &format!("{}: list of {} with {revoked}", bundle.trust_domain(), crl.issuer()));
+            let list = format!("{}: list of {} with {revoked}", bundle.trust_domain(), crl.issuer());
+            match (SystemTime::now().duration_since(crl.next_update()), config.identity.crl.on_expired) {
+                (Err(_not_yet), _) => report.good("trust", &list),
+                (Ok(since), OnExpiredCrl::Deny) => {
+                    let since = roughly(since.as_secs());
+                    report.notice(
+                        "trust",
+                        &format!("{list}, expired {since} ago: everybody that it is about is refused"),
+                    );
+                }
+                (Ok(since), OnExpiredCrl::Allow) => {
+                    let since = roughly(since.as_secs());
+                    report.notice("trust", &format!("{list}, expired {since} ago: who was revoked since is not known"));
+                }
+            }
         }
+    }
+    for trust_domain in keyless(config, &own.bundles) {
+        report.notice("tokens", &format!("{trust_domain}: {} ({})", KEYLESS.0, KEYLESS.1));
+    }
+    // Of a fetched bundle nothing is known here.
+    let has_bundle =
+        |of: &TrustDomain| own.bundles.bundle(of.as_str()).is_some() || config.identity.federation.contains_key(of);
+    for trust_domain in config.identity.crl.files.keys().filter(|of| !has_bundle(of)) {
+        report.notice("trust", &format!("{trust_domain}: its revocation lists have no effect, it has no bundle"));
     }
     for fault in own.trust_faults() {
         report.notice("trust", &fault);
     }
     for (trust_domain, federation) in &config.identity.federation {
-        report
-            .notice("trust", &format!("{trust_domain}: fetched from {}, which is not asked", federation.endpoint_url));
+        report.notice(
+            "trust",
+            &format!(
+                "{trust_domain}: fetched from {}, which is not asked here: `portcullis doctor` does",
+                federation.endpoint_url
+            ),
+        );
     }
 }
 

@@ -19,7 +19,7 @@ use clap::{Parser, Subcommand};
 
 use crate::config::{Config, Overrides};
 
-/// Exit codes, as the Cedar command line has them: 0 ok or allowed, 1 failure, 2 denied, 3 invalid policy.
+/// Exit codes, as the Cedar command line has them: 0 ok or allowed, 1 failure, 2 denied, 3 invalid policy, 4 not proved.
 const FAILURE: u8 = 1;
 /// What was asked is denied.
 const DENIED: u8 = 2;
@@ -27,10 +27,10 @@ const DENIED: u8 = 2;
 /// What people need to know beside the commands.
 #[cfg(feature = "demo")]
 const AFTER_HELP: &str = "See it work:  portcullis demo
-Exit codes:   0 ok, 1 failure, 2 denied, 3 invalid policy";
+Exit codes:   0 ok, 1 failure, 2 denied, 3 invalid policy, 4 not proved";
 /// What people need to know beside the commands.
 #[cfg(not(feature = "demo"))]
-const AFTER_HELP: &str = "Exit codes:  0 ok, 1 failure, 2 denied, 3 invalid policy";
+const AFTER_HELP: &str = "Exit codes:  0 ok, 1 failure, 2 denied, 3 invalid policy, 4 not proved";
 
 /// A sidecar proxy that decides every request of a data pipeline by verified workload identity and Cedar policy.
 #[derive(Debug, Parser)]

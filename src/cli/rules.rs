@@ -62,7 +62,7 @@ const RULES: &[Rule] = &[
     rule("path-length", "raise the path length of the upper CA, or issue from it directly"),
     rule(
         "name-constraints",
-        "correct the CA's constraints; portcullis does not evaluate those on URIs and refuses them all",
+        "correct the CA's constraints; those on directory names are not evaluated, and refused with all below",
     ),
     rule("signature-algorithm", "sign with SHA-256 or better"),
     rule("issuer-extended-key-usage", "give the CA certificate serverAuth and clientAuth, or no extended key usage"),

@@ -101,6 +101,10 @@ impl Flips {
             would_be_by: tried.policies.clone(),
         };
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.generation > answer.generation.number() {
+            // It began under policies that have been replaced meanwhile.
+            return;
+        }
         if known.generation != answer.generation.number() {
             *known = Groups { generation: answer.generation.number(), ..Groups::default() };
         }

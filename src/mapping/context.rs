@@ -7,6 +7,8 @@ use std::net::IpAddr;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::redact::{REDACTED, is_secret_header};
+
 /// Names with their values: tags of a Cedar entity, each a `Set<String>`.
 pub type Tags = Vec<(Box<str>, Vec<Box<str>>)>;
 
@@ -52,7 +54,8 @@ impl fmt::Display for Value {
             Self::Record(fields) => separated(f, ("{", "}"), fields, |f, (name, value)| write!(f, "{name}: {value}")),
             Self::Headers(fields) | Self::Claims(fields) => separated(f, ("{", "}"), fields, |f, (name, values)| {
                 write!(f, "{name}: ")?;
-                strings(f, values)
+                // As in records: what is shown is copied into tickets.
+                if is_secret_header(name) { write!(f, "{REDACTED}") } else { strings(f, values) }
             }),
         }
     }
@@ -134,6 +137,21 @@ pub enum TagsRead {
     All,
     /// Only these; headers in lower case.
     Only(HashSet<Box<str>>),
+}
+
+/// The request headers that policies can see.
+#[derive(Debug, Clone, Copy)]
+pub struct HeadersRead<'a> {
+    /// Those that policies in force read: a request in which they cannot be told for certain is refused.
+    pub enforced: &'a TagsRead,
+    /// Those and what candidates read besides, for which nothing is ever refused.
+    pub all: &'a TagsRead,
+}
+
+impl<'a> From<&'a TagsRead> for HeadersRead<'a> {
+    fn from(reads: &'a TagsRead) -> Self {
+        Self { enforced: reads, all: reads }
+    }
 }
 
 impl TagsRead {

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::head::{JudgedHead, copied};
 use super::http_path::JudgedPath;
-use super::{Action, Context, Group, Operation, Operations, Refusal, Resource, ResourceKind, TagsRead};
+use super::{Action, Context, Group, HeadersRead, Operation, Operations, Refusal, Resource, ResourceKind, TagsRead};
 use crate::config::HttpConfig;
 
 /// What a request to an HTTP service asks, and the target to forward.
@@ -44,11 +44,11 @@ pub fn resource_kinds(_action: &str) -> &'static [ResourceKind] {
 ///
 /// # Errors
 /// The rules of [`JudgedPath::parse`], `fragment` and `control-character` for the query, `header-not-utf8`.
-pub fn map<'a>(
+pub fn map<'a, 'r>(
     head: &JudgedHead<'a>,
     endpoint: &str,
     config: &HttpConfig,
-    reads: &TagsRead,
+    reads: impl Into<HeadersRead<'r>>,
 ) -> Result<HttpCall<'a>, Refusal> {
     let path = JudgedPath::parse(head.path(), config.merge_slashes)?;
     let query = head.query();

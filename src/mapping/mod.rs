@@ -14,8 +14,10 @@ pub mod sql;
 mod context;
 mod operation;
 mod percent;
+mod redact;
 mod refusal;
 
-pub use context::{Context, Tags, TagsRead, Value};
+pub use context::{Context, HeadersRead, Tags, TagsRead, Value};
 pub use operation::{Action, Group, Operation, Operations, Resource, ResourceKind, push_sql_name};
+pub use redact::{REDACTED, is_secret_header};
 pub use refusal::{Refusal, public_part};

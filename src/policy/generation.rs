@@ -15,7 +15,7 @@ use super::load::{
 use super::schema;
 use super::shadow::{ShadowDirectory, Tried};
 use crate::identity::SpiffeId;
-use crate::mapping::{Context, Operation, TagsRead};
+use crate::mapping::{Context, HeadersRead, Operation, TagsRead};
 
 /// Where policies come from, and the names that exist outside of them.
 #[derive(Debug, Clone, Default)]
@@ -41,6 +41,9 @@ pub struct PolicyGeneration {
     number: u64,
     digest: String,
     engine: Engine,
+    /// Of the policies in force.
+    headers_enforced: TagsRead,
+    /// Of these and the candidates.
     headers_read: TagsRead,
     claims_read: TagsRead,
     max_rows: HashMap<Arc<str>, u64>,
@@ -146,6 +149,9 @@ impl PolicyGeneration {
             .map(|(policy, _)| policy.clone())
             .collect();
         let mut reads = Reads::default();
+        enforced.iter().for_each(|policy| reads.add(&policy.reads));
+        let (headers_enforced, _) = reads.into_tags();
+        let mut reads = Reads::default();
         all.iter().for_each(|policy| reads.add(&policy.reads));
         let (mut headers_read, mut claims_read) = reads.into_tags();
         let mut candidates = Vec::new();
@@ -167,6 +173,7 @@ impl PolicyGeneration {
             number,
             digest: files.digest.clone(),
             engine: engine(&enforced)?,
+            headers_enforced,
             headers_read,
             claims_read,
             max_rows: parsed.iter().filter_map(|parsed| Some((Arc::clone(&parsed.id), parsed.max_rows()?))).collect(),
@@ -217,8 +224,8 @@ impl PolicyGeneration {
 
     /// The request headers that some policy can see.
     #[must_use]
-    pub const fn headers_read(&self) -> &TagsRead {
-        &self.headers_read
+    pub const fn headers_read(&self) -> HeadersRead<'_> {
+        HeadersRead { enforced: &self.headers_enforced, all: &self.headers_read }
     }
 
     /// The claims of tokens that some policy can see, beyond those that every token has.

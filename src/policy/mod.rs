@@ -16,15 +16,17 @@ mod load;
 mod schema;
 mod shadow;
 mod store;
+mod survey;
 #[cfg(test)]
 mod tests;
 mod trace;
 
 pub use decision::{Candidate, Decision, Outcome, worst};
-pub use engine::Principal;
+pub use engine::{Principal, Spot};
 pub use generation::{LoadedPolicy, PolicyGeneration, PolicySource};
 pub use load::{PolicyErrors, PolicyProblem, Severity, render_problems};
 pub use schema::SHIPPED_SCHEMA;
 pub use shadow::Trial;
 pub use store::{PolicyStore, Reloaded};
+pub use survey::{Survey, Surveyed, SurveyedAction};
 pub use trace::{Clause, Part, Placed, Trace, TracedPolicy, Verdict};

@@ -122,6 +122,11 @@ impl ActionForm {
         self.resources.contains(&kind)
     }
 
+    /// The same number for all actions of this schema whose questions have one form.
+    pub(super) fn context_form(&self) -> usize {
+        Arc::as_ptr(&self.context).addr()
+    }
+
     /// Whether the question has a header entity.
     pub(super) fn has_headers(&self) -> bool {
         self.context.attributes.iter().any(|attribute| attribute.kind == Kind::Headers)

@@ -240,7 +240,7 @@ fn headers_are_sets_by_lower_case_name_and_only_those_read_are_asked_for() {
         "@id(\"tenant\") permit (principal in Stage::\"transform\", action == Action::\"http:GET\", resource in HttpPath::\"api/orders\")\n\
          when { context.headers.hasTag(\"x-tenant\") && context.headers.getTag(\"x-tenant\").contains(\"a\") };",
     );
-    assert_eq!(policies.headers_read(), &TagsRead::Only(["x-tenant".into()].into()));
+    assert_eq!(policies.headers_read().all, &TagsRead::Only(["x-tenant".into()].into()));
     let ask = |headers: Option<Vec<Box<str>>>| {
         let mut context = Context::default();
         if let Some(values) = headers {

@@ -3,6 +3,7 @@
 //! Off the data path: nothing here is fast. Every verdict is Cedar's own: a part becomes a policy that is nothing else, and is asked.
 
 use std::str::FromStr as _;
+use std::sync::Arc;
 
 use cedar_policy::{
     ActionConstraint, Authorizer, EntityUid, Expression, Policy, PolicyId, PolicySet, PrincipalConstraint,
@@ -13,7 +14,7 @@ use serde_json::{Map, Value as Json, json};
 use super::engine::AskedOfAll;
 use super::{Decision, LoadedPolicy, Outcome, PolicyGeneration};
 use crate::identity::SpiffeId;
-use crate::mapping::{Context, Operation};
+use crate::mapping::{Context, Operation, REDACTED, is_secret_header};
 
 /// Longest value that is shown whole.
 const MAX_SHOWN: usize = 200;
@@ -132,6 +133,14 @@ impl Trace {
         permits
     }
 
+    /// Forgets all policies but those that decided and the nearest permits, `most` of them.
+    pub fn keep_nearest(&mut self, most: usize) {
+        let nearest: Vec<_> =
+            self.nearest_permits().into_iter().take(most).map(|traced| Arc::clone(&traced.policy.id)).collect();
+        let Self { policies, decision, .. } = self;
+        policies.retain(|traced| decision.policies.contains(&traced.policy.id) || nearest.contains(&traced.policy.id));
+    }
+
     /// The smallest policy that would allow this and nothing else. None unless a permit is what is missing.
     #[must_use]
     pub fn smallest_permit(&self) -> Option<String> {
@@ -178,6 +187,24 @@ impl PolicyGeneration {
         }
         Ok(trace)
     }
+}
+
+/// The same of policies that would not load: those of random sets.
+#[cfg(test)]
+pub(in crate::policy) fn traced_each(
+    engine: &super::engine::Engine,
+    id: &SpiffeId,
+    operation: &Operation,
+    facts: &Context,
+    policies: &[LoadedPolicy],
+) -> Vec<TracedPolicy> {
+    let principal = engine.principal(id);
+    let Some(asked) = engine.asked_of_all(&principal, operation, facts).unwrap() else { return Vec::new() };
+    let placed = Placed { uid: String::new(), within: Vec::new() };
+    let decision = engine.decide(&principal, operation, facts);
+    let (action, resource) = (placed.clone(), placed.clone());
+    let trace = Trace { decision, principal: placed, action, resource, policies: Vec::new() };
+    policies.iter().map(|policy| Tracing { asked: &asked, trace: &trace }.policy(policy).unwrap()).collect()
 }
 
 fn uid_text(kind: &str, id: &str) -> String {
@@ -280,9 +307,12 @@ impl Tracing<'_> {
             "." | "getTag" if left.is_some_and(is_rooted) => Some(self.value(node)),
             // What is asked is whether it is there: the clause says it.
             "has" | "hasTag" => None,
-            "in" | "is" | "==" if left.is_some_and(|left| left.get("Var").is_some()) => {
+            "in" | "is" | "==" | "!=" if left.is_some_and(is_placed) => {
                 let var = left.and_then(|left| left.get("Var")).and_then(Json::as_str).unwrap_or_default();
-                Some(self.placed(var, operands.get("right").unwrap_or(&Json::Null)))
+                // `is T in X` has its X beside, not to the right.
+                let other = operands.get("right").or_else(|| operands.get("in")).unwrap_or(&Json::Null);
+                self.looked_at(other, saw);
+                Some(self.placed(var, other))
             }
             _ => {
                 match operands {
@@ -299,6 +329,9 @@ impl Tracing<'_> {
     /// `context.columns is ["ssn"]`
     fn value(&self, node: &Json) -> String {
         let Some(text) = expression_text(node) else { return node.to_string() };
+        if is_secret(node) {
+            return format!("`{text}` is {REDACTED}");
+        }
         let value = Expression::from_str(&text).map_err(|cause| cause.to_string()).and_then(|expression| {
             eval_expression(self.asked.request(), self.asked.entities(), &expression).map_err(|cause| cause.to_string())
         });
@@ -380,6 +413,23 @@ fn is_rooted(node: &Json) -> bool {
         || [".", "getTag"]
             .iter()
             .any(|operator| node.get(*operator).and_then(|node| node.get("left")).is_some_and(is_rooted))
+}
+
+/// `principal`, `action` or `resource`: what is in something.
+fn is_placed(node: &Json) -> bool {
+    matches!(node.get("Var").and_then(Json::as_str), Some("principal" | "action" | "resource"))
+}
+
+/// A header or claim whose values stay out of records: then they stay out of explanations too.
+fn is_secret(node: &Json) -> bool {
+    let Some(get) = node.get("getTag") else { return false };
+    let is_of_workload_or_resource =
+        ["principal", "resource"].iter().any(|var| get.pointer("/left/Var").and_then(Json::as_str) == Some(var));
+    match get.pointer("/right/Value").and_then(Json::as_str) {
+        Some(name) => !is_of_workload_or_resource && is_secret_header(name),
+        // Which one it is, only the request says.
+        None => !is_of_workload_or_resource,
+    }
 }
 
 fn split<'a>(body: &'a Json, operator: &str, parts: &mut Vec<&'a Json>) {

@@ -151,7 +151,7 @@ fn forwarded(frame: Frame<Bytes>, incoming: &Incoming, (progress, unjudged): (&P
                 head::strip_named(&mut trailers, name.as_str());
             }
             if let Some(policies) = &unjudged.policies {
-                head::strip_unjudged(&mut trailers, policies.headers_read());
+                head::strip_unjudged(&mut trailers, policies.headers_read().enforced);
             }
             Frame::trailers(trailers)
         }

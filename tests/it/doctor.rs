@@ -471,6 +471,10 @@ async fn revocation_lists_are_told_with_their_age_and_whom_they_keep_out() {
     let output = doctor(&other, now - Duration::minutes(5)).await;
     assert_eq!(output.code(), 1, "{}", output.stdout);
     assert_says(&output, "FAIL  revocation", &["the next was due 5 min", "do: see why the CA's next list"]);
+    let keys = format!("crl:\n  on_expired: allow\n  files:\n    pipeline.example: {}", list.display());
+    let output = app(&world, to).identity_keys(&keys).doctor().await;
+    assert_eq!(output.code(), 0, "{}", output.stdout);
+    assert_says(&output, "warn  revocation", &["the next was due 5 min", "`crl.on_expired: allow`"]);
     let shown = show(&[list.to_str().expect("is UTF-8")]).await;
     assert!(shown.code() == 1 && shown.stdout.contains("FAIL  `crl-expired`"), "{}", shown.stdout);
 }

@@ -26,6 +26,7 @@ mod metrics;
 mod mtls;
 mod policy_explain;
 mod policy_life;
+mod policy_prove;
 mod policy_replay;
 mod policy_shadow;
 mod policy_tools;

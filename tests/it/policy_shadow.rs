@@ -45,6 +45,9 @@ async fn candidates_decide_beside_the_policies_and_are_never_enforced() {
         (&trial(&record, "directory")["outcome"], &trial(&record, "annotated")["outcome"]),
         (&json!("not_permitted"), &json!("allowed"))
     );
+    // What only a candidate reads is no reason to refuse anything.
+    let spelled = request("GET", "service.example", "/orders/1", &[("x_tenant", "a")], "");
+    assert_eq!(app.send(spelled).await.status, StatusCode::OK);
     let before = upstream.seen().len();
     // Denied now, allowed by a candidate: nothing goes through.
     for (method, path, candidate, by) in [

@@ -8,6 +8,7 @@ use serde_json::Value;
 use time::{Duration, OffsetDateTime};
 
 use crate::support::*;
+use crate::tcp::{Server, is_reset, ping};
 
 /// The shortest that the configuration takes.
 const EAGER: &str = "reload_interval: 100ms";
@@ -299,4 +300,55 @@ async fn our_own_certificate_on_a_list_is_said_and_we_serve_on() {
     let clear = |status: &Value| status["identity"]["trust_faults"] == serde_json::json!([]);
     door.service.status_with("a new certificate", clear).await;
     door.close(1).await;
+}
+
+/// As when a bundle is withdrawn (`living`): what was open ends with the rule in its record, and no TLS session brings it back.
+#[tokio::test]
+async fn who_is_revoked_or_denied_while_connected_is_sent_away_and_does_not_come_back() {
+    let (world, relay) = (World::new(), Server::echo().await);
+    let names = ["revoked", "serial", "id", "stayer"].map(|name| world.ca.issue(&format!("/ns/test/sa/{name}")));
+    let [revoked, serial, id, stayer] = &names;
+    let plan = world.sidecar("service").inbound("relay", "tcp", &relay.address, "");
+    let files = [("crl.pem", world.ca.crl(1, &[], tomorrow())), ("deny.txt", String::new())];
+    let files = files.each_ref().map(|(name, content)| (*name, content.as_str()));
+    let door = Door::of(plan, &world, &format!("{CRL}\ndeny_file: HERE/deny.txt"), &files).await;
+
+    let mut open = Vec::new();
+    for svid in &names {
+        let config = TlsClient::with(svid).config();
+        let mut tcp = TlsClient::connect_with(&config, door.service.inbound("relay")).await.expect("is trusted");
+        ping(&mut tcp).await;
+        let stream = TlsClient::connect_with(&config, door.address()).await.expect("is trusted");
+        let mut http = http1(stream).await;
+        assert_eq!(http.send(request("GET", "service.example", "/before", &[], "")).await.status, StatusCode::OK);
+        open.push((config, tcp, http));
+    }
+    door.service.replace("crl.pem", &world.ca.crl(2, &[revoked], tomorrow()));
+    door.service.replace("deny.txt", &format!("pipeline.example/{}\n{}\n", serial.serial_hex(), id.id));
+
+    let Some((_, mut stays, mut asks)) = open.pop() else { panic!("there are four") };
+    let causes = [
+        (revoked, "revoked", Alert::CertificateRevoked),
+        (serial, "denied-serial", Alert::CertificateRevoked),
+        (id, "denied-spiffe-id", Alert::AccessDenied),
+    ];
+    for ((config, mut tcp, _http), (svid, rule, alert)) in open.into_iter().zip(causes) {
+        is_reset(&mut tcp).await;
+        for listener in ["relay", "endpoint"] {
+            let ended = |record: &Value| {
+                record["kind"] == "connection"
+                    && record["listener"] == listener
+                    && record["principal"] == svid.id.as_str()
+            };
+            let record = door.service.records.find(&format!("the end of {rule} on {listener}"), ended).await;
+            assert_eq!(record["reason"], rule, "{record}");
+        }
+        let again = TlsClient::connect_with(&config, door.address()).await.expect("TLS 1.3 tells it later");
+        assert_eq!(refusal_alert(again).await, alert, "{rule}");
+    }
+    ping(&mut stays).await;
+    assert_eq!(asks.send(request("GET", "service.example", "/after", &[], "")).await.status, StatusCode::OK);
+    assert!(!door.handshakes().iter().any(|record| record["peer_san"] == stayer.id.as_str()));
+    drop((stays, asks));
+    door.close(5).await;
 }

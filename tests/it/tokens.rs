@@ -511,6 +511,22 @@ when { context has token && context.token.iss == "spiffe://pipeline.example" && 
 }
 
 #[tokio::test]
+async fn a_bundle_without_keys_for_tokens_is_told_of_where_tokens_are_taken_by_it() {
+    let (world, issuer) = (World::new(), TokenIssuer::new("own"));
+    let options = options(HEADER, "{trust_domain: pipeline.example}", "");
+    let plan = |name: &str, bundle: &str| {
+        let plan = world.sidecar(name).policies(POLICIES).trust("pipeline.example", bundle);
+        plan.inbound("endpoint", "http", "http://127.0.0.1:9", &options)
+    };
+    let told = "pipeline.example: no token of it can be verified: its bundle has no keys for tokens";
+    for (name, bundle, is_told) in [("pem", world.ca.bundle(), true), ("json", bundle(&world.ca, &issuer), false)] {
+        let (checked, looked) = (plan(name, &bundle).check().await, plan(name, &bundle).doctor().await);
+        assert_eq!((checked.code(), checked.stdout.contains(told)), (0, is_told), "{}", checked.stdout);
+        assert_eq!(looked.stdout.contains(told), is_told, "{}", looked.stdout);
+    }
+}
+
+#[tokio::test]
 async fn a_websocket_is_judged_together_with_its_token_when_the_policies_change() {
     let echo = RawUpstream::start(|bytes| match bytes.starts_with(b"GET ") {
         true => {

@@ -124,7 +124,7 @@ pub(super) enum CertsError {
     #[error("`{}` exists already; `--force` overwrites it", path.display())]
     Exists { path: PathBuf },
     /// There is no CA for the trust domain.
-    #[error("no CA for `{trust_domain}` in `{}`; make one with `portcullis certs init --trust-domain {trust_domain}`", dir.display())]
+    #[error("no CA for `{trust_domain}` in `{}`; make one with `portcullis certs init --dir {} --trust-domain {trust_domain}`", dir.display(), dir.display())]
     NoAuthority { trust_domain: String, dir: PathBuf },
     /// The CA cannot mint.
     #[error("CA of `{trust_domain}`: {source}")]

@@ -21,7 +21,8 @@ use clap::{Args, ValueEnum};
 use super::overrides::ConfigArgs;
 use super::{FAILURE, colour};
 use crate::app::policy_source;
-use crate::config::{AuditSinkConfig, Config, duration};
+use crate::app::tokens::{KEYLESS, keyless};
+use crate::config::{AuditSinkConfig, Config, IdentitySourceConfig, duration};
 use crate::policy::PolicyGeneration;
 use clock::Clock;
 use report::Report;
@@ -80,7 +81,13 @@ fn look(report: &mut Report, config: &Config, limit: Duration) {
     let own = identity::identity(report, config, limit, now);
     if let Some(own) = &own {
         clock.saw("our own certificate", own.svid.not_before());
-        trust::trust(report, &own.bundles, now);
+        trust::trust(report, &own.bundles, config.identity.crl.on_expired, now);
+        // The Workload API sends keys for tokens by themselves, later than we have looked.
+        if matches!(config.identity.source, IdentitySourceConfig::Files { .. }) {
+            for trust_domain in keyless(config, &own.bundles) {
+                report.warn("tokens", format!("{trust_domain}: {}", KEYLESS.0), KEYLESS.1);
+            }
+        }
     }
     policy(report, config);
     audit(report, config);

@@ -5,13 +5,13 @@ use std::time::SystemTime;
 use super::report::Report;
 use crate::cli::certs::lifetime::roughly;
 use crate::cli::rules::advice;
-use crate::identity::{Crl, TrustBundle, TrustBundleSet};
+use crate::identity::{Crl, OnExpiredCrl, TrustBundle, TrustBundleSet};
 
 /// One line for each bundle, and one for each certificate in it that counts for nothing.
-pub(super) fn trust(report: &mut Report, bundles: &TrustBundleSet, now: SystemTime) {
+pub(super) fn trust(report: &mut Report, bundles: &TrustBundleSet, on_expired: OnExpiredCrl, now: SystemTime) {
     for bundle in bundles.iter() {
         one(report, bundle, now);
-        bundle.crls().iter().for_each(|crl| revocation(report, bundle, crl, now));
+        bundle.crls().iter().for_each(|crl| revocation(report, bundle, crl, (on_expired, now)));
         for fault in bundle.crl_faults() {
             let message = format!("{}: `{}`: {fault}", bundle.trust_domain(), fault.rule());
             report.bad("revocation", message, advice(fault.rule()));
@@ -61,7 +61,7 @@ fn one(report: &mut Report, bundle: &TrustBundle, now: SystemTime) {
 }
 
 /// How old a revocation list is, and when its successor is due.
-fn revocation(report: &mut Report, bundle: &TrustBundle, crl: &Crl, now: SystemTime) {
+fn revocation(report: &mut Report, bundle: &TrustBundle, crl: &Crl, (on_expired, now): (OnExpiredCrl, SystemTime)) {
     let age = now.duration_since(crl.this_update()).unwrap_or_default();
     let entries = match crl.entries() {
         1 => "1 certificate".to_owned(),
@@ -72,7 +72,14 @@ fn revocation(report: &mut Report, bundle: &TrustBundle, crl: &Crl, now: SystemT
         Ok(left) => report.good("revocation", format!("{shown}, the next is due in {}", roughly(left))),
         Err(past) => {
             let message = format!("{shown}, the next was due {} ago", roughly(past.duration()));
-            report.bad("revocation", message, advice("crl-expired"));
+            match on_expired {
+                OnExpiredCrl::Deny => report.bad("revocation", message, advice("crl-expired")),
+                OnExpiredCrl::Allow => report.warn(
+                    "revocation",
+                    format!("{message}, and counts on (`crl.on_expired: allow`)"),
+                    "see why the CA's next list does not arrive: who was revoked since is let in",
+                ),
+            }
         }
     }
 }

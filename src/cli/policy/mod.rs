@@ -41,7 +41,7 @@ enum PolicyCommand {
     Format(format::FormatArgs),
     /// Say why a question is answered as it is: 0 allowed, 2 denied
     Explain(Box<explain::ExplainArgs>),
-    /// Say what other policies would change: 0 nobody may do more, 2 somebody may
+    /// Say what other policies would change: 0 nobody may do more, 2 somebody may, 4 not proved
     Plan(plan::PlanArgs),
     /// Ask policies what is in audit files: 0 nobody may do more than then, 2 somebody may
     Replay(recorded::ReplayArgs),

@@ -82,7 +82,7 @@ pub(super) fn run_suggest(arguments: &SuggestArgs) -> ExitCode {
         Ok(suggestion) => suggestion,
         Err(cause) => return failed(&format!("cannot read {cause}")),
     };
-    if let Err(cause) = proved(&suggestion, &directory, &arguments.files) {
+    if let Err(cause) = proved(&suggestion, &directory, &arguments.files, arguments.denied) {
         return failed(&format!("what is suggested does not allow all that was recorded: {cause}"));
     }
     match arguments.output {

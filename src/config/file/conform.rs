@@ -241,12 +241,25 @@ fn branch<'s>(node: &Node, schema: &'s Json) -> &'s Json {
 }
 
 /// The `then` or `else` of a schema, whichever holds for these keys. Its `if` compares keys that have to be there with constants.
+///
+/// What is misspelt counts as what it was meant to be: that it is misspelt is said where it stands. Neither, if that is not to be guessed.
 fn conditional<'s>(entries: &[Entry], schema: &'s Json) -> Option<&'s Json> {
     let constants = schema.get("if")?.get("properties")?.as_object()?;
-    let holds = constants.iter().all(|(name, wanted)| {
-        let value = entries.iter().find(|entry| entry.key == *name).map(|entry| &entry.node.value);
-        matches!(value, Some(Value::Text(text)) if wanted.get("const").and_then(Json::as_str) == Some(text))
-    });
+    let mut holds = true;
+    for (name, wanted) in constants {
+        let exact = entries.iter().find(|entry| entry.key == *name);
+        let entry = exact.or_else(|| entries.iter().find(|entry| stands_for(entry, name)));
+        let meant = match entry.map(|entry| &entry.node.value) {
+            None => None,
+            Some(Value::Text(text)) => {
+                let possible = schema.get("properties").and_then(|keys| keys.get(name)).and_then(values_of)?;
+                let exact = possible.iter().copied().find(|possible| possible == text);
+                Some(exact.or_else(|| nearest(text, possible))?)
+            }
+            Some(_) => return None,
+        };
+        holds &= meant.is_some() && wanted.get("const").and_then(Json::as_str) == meant;
+    }
     schema.get(if holds { "then" } else { "else" })
 }
 

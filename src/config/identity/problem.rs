@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 use crate::config::errors::Advice;
-use crate::identity::{DeniedSerialError, PatternError, SpiffeIdError};
+use crate::identity::{DeniedSerialError, PatternError, SpiffeIdError, TrustDomain};
 
 /// What a value or a key cannot be.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -53,7 +53,10 @@ impl Advice for IdentityProblem {
             Self::TwoChoices => "keep one of the two".into(),
             Self::TrustDomain { name, .. } => match name.strip_prefix("spiffe://") {
                 Some(bare) => format!("write `{}`", bare.split('/').next().unwrap_or(bare)),
-                None => "write a name, for example `pipeline.example`".into(),
+                None => match name.to_ascii_lowercase() {
+                    lower if TrustDomain::parse(&lower).is_ok() => format!("write `{lower}`"),
+                    _ => "write a name, for example `pipeline.example`".into(),
+                },
             },
             Self::Id { .. } => "write `spiffe://TRUST-DOMAIN/PATH`".into(),
             Self::Pattern { error: PatternError::TrustDomain, text } => {

@@ -35,6 +35,8 @@ pub(in crate::config) fn identity(
     let denied = denied(reading, at, &keys);
     let deny_file = keys.deny_file.take().map(|file| reading.path(&file));
     let source = match source {
+        // Which keys belong to what was meant is not known.
+        _ if reading.report.is_wrong(&at.key("source")) => None,
         IdentitySource::Files => files(reading, at, keys),
         IdentitySource::WorkloadApi => workload_api(reading, at, &keys, environment),
     };
@@ -146,6 +148,11 @@ fn by_trust_domain(
 fn crl(reading: &mut Reading<'_>, at: &KeyPath, keys: Option<CrlKeys>) -> Option<CrlConfig> {
     let Some(keys) = keys else { return Some(CrlConfig::default()) };
     let files = by_trust_domain(reading, &at.key("files"), Some(keys.files?))?;
+    for trust_domain in files.keys() {
+        if let Some(problem) = without_effect(reading, trust_domain.as_str()) {
+            reading.report.key(&at.key("files").key(trust_domain.as_str()), problem.to_string(), problem.advice());
+        }
+    }
     let on_expired = match keys.on_expired {
         None | Some(OnExpiredKey::Deny) => OnExpiredCrl::Deny,
         Some(OnExpiredKey::Allow) => OnExpiredCrl::Allow,
@@ -181,13 +188,18 @@ fn denied(reading: &mut Reading<'_>, at: &KeyPath, keys: &IdentityKeys) -> Optio
 
 /// Whom nobody trusts need not be denied, and one file may serve many sidecars. But a trust domain that is misspelt would be found out
 /// when it is too late.
-fn has_effect(reading: &mut Reading<'_>, at: &KeyPath, trust_domain: &str) -> Option<()> {
+fn without_effect(reading: &Reading<'_>, trust_domain: &str) -> Option<IdentityProblem> {
     let known = reading.trust_domains.as_deref().unwrap_or_default();
     if known.iter().any(|known| known == trust_domain) {
-        return Some(());
+        return None;
     }
-    match nearest(trust_domain, known.iter().map(String::as_str)).map(str::to_owned) {
-        Some(near) => reading.refuse(at, IdentityProblem::NoEffect { trust_domain: trust_domain.into(), near }),
+    let near = nearest(trust_domain, known.iter().map(String::as_str))?.to_owned();
+    Some(IdentityProblem::NoEffect { trust_domain: trust_domain.into(), near })
+}
+
+fn has_effect(reading: &mut Reading<'_>, at: &KeyPath, trust_domain: &str) -> Option<()> {
+    match without_effect(reading, trust_domain) {
+        Some(problem) => reading.refuse(at, problem),
         None => Some(()),
     }
 }

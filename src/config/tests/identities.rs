@@ -129,6 +129,26 @@ fn an_svid_is_chosen_by_its_hint_or_by_its_id() {
 }
 
 #[test]
+fn what_a_misspelt_source_would_need_is_not_asked_for() {
+    assert_eq!(the_only_problem(&with("source: spire")).message, "`spire` is not one of `files`, `workload_api`");
+    assert_problems(&[
+        (
+            with("source: workload-api\naddress: unix:/a"),
+            "identity.source",
+            "`workload-api` is not one of `files`, `workload_api`",
+            "did you mean `workload_api`?",
+        ),
+        (with("sorce: workload_api"), "identity.sorce", "unknown key `sorce`", "did you mean `source`?"),
+        (
+            with(&FILES.replace("pipeline.example", "Pipeline.example")).replace("peer: spiffe", "peer: any # "),
+            "identity.trust_bundles[\"Pipeline.example\"]",
+            "`Pipeline.example` is not a trust domain: trust domain has the character `P`, only a-z 0-9 . - _ are allowed",
+            "write `pipeline.example`",
+        ),
+    ]);
+}
+
+#[test]
 fn federation_says_where_a_bundle_is_and_how_its_endpoint_proves_itself() {
     let config = identity(&files_and(
         "federation:
@@ -283,6 +303,12 @@ deny_spiffe_ids: [spiffe://pipeline.example/a, 'spiffe://pipeline.example/ns/*']
             "identity.crl.files",
             "key `files` is missing",
             "for example `files: {\"pipeline.example\":\"/run/svid/crl.pem\"}`: For each trust domain the file with its revocation lists (PEM or DER), or a directory: every `*.pem`, `*.crl` and `*.der` in it",
+        ),
+        (
+            files_and("crl: {files: {pipelin.example: a}}"),
+            "identity.crl.files[\"pipelin.example\"]",
+            "trust domain `pipelin.example` has no bundle, so the line has no effect",
+            "did you mean `pipeline.example`?",
         ),
         (
             files_and("crl: {files: {pipeline.example: a}, on_expired: alow}"),

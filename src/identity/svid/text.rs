@@ -1,7 +1,10 @@
 //! Parts of certificates as text that is safe in headers and records.
 
 use std::fmt::Write as _;
+use std::time::SystemTime;
 
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use x509_parser::x509::{AttributeTypeAndValue, X509Name};
 
 use crate::identity::der::der;
@@ -17,6 +20,14 @@ pub(in crate::identity) fn lower_hex(bytes: &[u8]) -> String {
         let _ = write!(hex, "{byte:02x}");
         hex
     })
+}
+
+/// A moment of a certificate, whole seconds in UTC: `2026-11-22T09:30:00Z`.
+pub(in crate::identity) fn moment(at: SystemTime) -> String {
+    let seconds = at.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let moment = i64::try_from(seconds).ok().and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok());
+    // After 9999 there is no such form, nor a certificate.
+    moment.and_then(|moment| moment.format(&Rfc3339).ok()).unwrap_or_else(|| format!("{seconds} s after 1970"))
 }
 
 /// A name as RFC 4514 writes it (section 2.1: the sequence is reversed).

@@ -60,6 +60,24 @@ fn validity_is_judged_by_the_clock_that_is_given() {
 }
 
 #[test]
+fn what_is_said_about_a_certificate_out_of_its_time_does_not_change_while_it_is() {
+    let prod = ca();
+    let set = bundles(&[("prod.test", &[&prod])]);
+    let moment = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+    let chain = prod.issue_with(&with(|p| {
+        p.not_before = moment(1_767_225_600);
+        p.not_after = moment(1_767_229_200);
+    }));
+    let chain = chain.unwrap().chain;
+    let svid = X509Svid::parse(&chain[0]).unwrap();
+    let said = |at| set.verify(&svid, &chain, ChainUsage::Client, at).unwrap_err().to_string();
+    for later in [1, 2, 3_600] {
+        assert_eq!(said(moment(1_767_229_200 + later)), "certificate expired at 2026-01-01T01:00:00Z");
+        assert_eq!(said(moment(1_767_225_600 - later)), "certificate is not valid before 2026-01-01T00:00:00Z");
+    }
+}
+
+#[test]
 fn an_authority_whose_own_time_is_over_issues_nothing_more() {
     let prod = DevCa::with_params(&signing(|p| p.not_after = SystemTime::now() + Duration::from_secs(60))).unwrap();
     let set = bundles(&[("prod.test", &[&prod])]);

@@ -10,6 +10,7 @@ use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
 use super::constraints::{Masked, Unmasking};
 use super::{TrustBundle, TrustBundleSet};
 use crate::identity::svid::certificate::{Certificate, Purposes};
+use crate::identity::svid::text::moment;
 use crate::identity::svid::{rules, strength};
 use crate::identity::{SpiffeId, SvidError, X509Svid};
 
@@ -44,6 +45,8 @@ impl ChainUsage {
 }
 
 /// Why a chain does not prove its leaf.
+///
+/// INVARIANT: a message is the same for as long as its cause is, and so holds no "ago": causes that stand are logged once.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[expect(missing_docs, reason = "the fields are what the message shows")]
 pub enum ChainError {
@@ -51,11 +54,11 @@ pub enum ChainError {
     #[error("no trust bundle for the trust domain `{trust_domain}`")]
     UnknownTrustDomain { trust_domain: String },
     /// The leaf's time is over.
-    #[error("certificate expired {seconds} s ago")]
-    Expired { seconds: u64 },
+    #[error("certificate expired at {}", moment(*.at))]
+    Expired { at: SystemTime },
     /// The leaf's time has not come.
-    #[error("certificate is not valid before {seconds} s from now")]
-    NotYetValid { seconds: u64 },
+    #[error("certificate is not valid before {}", moment(*.from))]
+    NotYetValid { from: SystemTime },
     /// More certificates than anybody needs.
     #[error("peer sent {count} certificates, at most {MAX_CHAIN} are accepted")]
     Length { count: usize },
@@ -93,8 +96,8 @@ pub enum ChainError {
     #[error("`{id}` is denied by `{pattern}` in `deny_spiffe_ids`")]
     DeniedId { id: SpiffeId, pattern: String },
     /// Nobody knows whether it has been taken back.
-    #[error("the revocation list of `{issuer}` expired {seconds} s ago")]
-    CrlExpired { issuer: String, seconds: u64 },
+    #[error("the revocation list of `{issuer}` expired at {}", moment(*.at))]
+    CrlExpired { issuer: String, at: SystemTime },
     /// A leaf that the rules can read and path validation cannot.
     #[error("path validation cannot read the certificate: {detail}")]
     Leaf { detail: String },
@@ -184,15 +187,11 @@ impl TrustBundle {
         if chain.len() > MAX_CHAIN {
             return Err(ChainError::Length { count: chain.len() });
         }
-        if let Ok(since) = now.duration_since(svid.not_after())
-            && !since.is_zero()
-        {
-            return Err(ChainError::Expired { seconds: since.as_secs() });
+        if now > svid.not_after() {
+            return Err(ChainError::Expired { at: svid.not_after() });
         }
-        if let Ok(until) = svid.not_before().duration_since(now)
-            && !until.is_zero()
-        {
-            return Err(ChainError::NotYetValid { seconds: until.as_secs() });
+        if now < svid.not_before() {
+            return Err(ChainError::NotYetValid { from: svid.not_before() });
         }
         let (leaf, intermediates) =
             chain.split_first().ok_or_else(|| ChainError::Path { detail: "no certificate".to_owned() })?;

@@ -105,10 +105,7 @@ impl Revocation {
             return Err(ChainError::Revoked { serial: text::serial(serial) });
         }
         match own().find(|crl| self.on_expired == OnExpiredCrl::Deny && now >= crl.next_update()) {
-            Some(crl) => Err(ChainError::CrlExpired {
-                issuer: crl.issuer().to_owned(),
-                seconds: now.duration_since(crl.next_update()).unwrap_or_default().as_secs(),
-            }),
+            Some(crl) => Err(ChainError::CrlExpired { issuer: crl.issuer().to_owned(), at: crl.next_update() }),
             None => Ok(()),
         }
     }

@@ -4,7 +4,7 @@ use http::{HeaderMap, header};
 
 use super::strip::{Dropped, is_taken_for, joined_cookie};
 use crate::mapping::refusal::shown;
-use crate::mapping::{Refusal, TagsRead, Value};
+use crate::mapping::{HeadersRead, Refusal, TagsRead, Value};
 
 /// The fields that policies read, as `context.headers`: by lower-case name, in its order; several fields of one name are several
 /// members. Only what reaches the upstream is copied, so that both see the same request.
@@ -12,14 +12,16 @@ use crate::mapping::{Refusal, TagsRead, Value};
 /// # Errors
 /// Rule `header-not-utf8`, if a field that a policy reads is not text: what cannot be compared must not pass for absent.
 /// Rule `header-spelling`, if a field differs from one that a policy reads by `_` for `-` only: CGI and WSGI servers do not tell
-/// the two apart, so the upstream would read what the policy has not.
-pub fn copied(headers: &HeaderMap, reads: &TagsRead) -> Result<Value, Refusal> {
-    let mut names: Vec<&str> = match reads {
+/// the two apart, so the upstream would read what the policy has not. Only policies in force count for both: a candidate sees as
+/// much of its headers as there is.
+pub fn copied<'a>(headers: &HeaderMap, reads: impl Into<HeadersRead<'a>>) -> Result<Value, Refusal> {
+    let HeadersRead { enforced, all } = reads.into();
+    if let TagsRead::Only(names) = enforced {
+        names.iter().try_for_each(|name| judge_spelling(headers, name))?;
+    }
+    let mut names: Vec<&str> = match all {
         TagsRead::All => headers.keys().map(header::HeaderName::as_str).collect(),
-        TagsRead::Only(names) => {
-            names.iter().try_for_each(|name| judge_spelling(headers, name))?;
-            names.iter().map(|name| &**name).filter(|name| headers.contains_key(*name)).collect()
-        }
+        TagsRead::Only(names) => names.iter().map(|name| &**name).filter(|name| headers.contains_key(*name)).collect(),
     };
     if names.is_empty() {
         return Ok(Value::Headers(Vec::new()));
@@ -27,11 +29,8 @@ pub fn copied(headers: &HeaderMap, reads: &TagsRead) -> Result<Value, Refusal> {
     let dropped = Dropped::of(headers);
     names.retain(|name| !dropped.drops(name));
     names.sort_unstable();
-    names
-        .into_iter()
-        .map(|name| Ok((name.into(), members(headers, name)?)))
-        .collect::<Result<_, _>>()
-        .map(Value::Headers)
+    let field = |name: &str| Ok((name.into(), members(headers, name, enforced.reads(name))?));
+    names.into_iter().map(field).collect::<Result<_, _>>().map(Value::Headers)
 }
 
 /// Refuses a field that some servers take for `read`.
@@ -49,14 +48,14 @@ pub fn judge_spelling(headers: &HeaderMap, read: &str) -> Result<(), Refusal> {
     }
 }
 
-fn members(headers: &HeaderMap, name: &str) -> Result<Vec<Box<str>>, Refusal> {
-    let text = |bytes: &[u8]| {
-        std::str::from_utf8(bytes).map(Into::into).map_err(|_| {
-            Refusal::bad_request(
-                "header-not-utf8",
-                format!("a policy reads header {}, whose value is not UTF-8", shown(name)),
-            )
-        })
+fn members(headers: &HeaderMap, name: &str, is_enforced: bool) -> Result<Vec<Box<str>>, Refusal> {
+    let text = |bytes: &[u8]| match std::str::from_utf8(bytes) {
+        Ok(text) => Ok(text.into()),
+        Err(_) if !is_enforced => Ok(String::from_utf8_lossy(bytes).into()),
+        Err(_) => Err(Refusal::bad_request(
+            "header-not-utf8",
+            format!("a policy reads header {}, whose value is not UTF-8", shown(name)),
+        )),
     };
     if name == "cookie"
         && let Some(joined) = joined_cookie(headers)
@@ -101,6 +100,20 @@ mod tests {
 
     fn only(names: &[&str]) -> TagsRead {
         TagsRead::Only(names.iter().map(|name| (*name).into()).collect())
+    }
+
+    #[test]
+    fn nothing_is_refused_for_what_only_candidates_read() {
+        let headers = headers(&[("x-role", b"user"), ("x-odd", b"\xff"), ("x_new", b"1"), ("x-new", b"2")]);
+        let enforced = only(&["x-role"]);
+        for all in [only(&["x-role", "x-odd", "x-new"]), TagsRead::All] {
+            let Value::Headers(seen) = copied(&headers, HeadersRead { enforced: &enforced, all: &all }).unwrap() else {
+                panic!("headers")
+            };
+            let odd = seen.iter().find(|(name, _)| &**name == "x-odd").map(|(_, values)| values[0].to_string());
+            assert_eq!(odd.as_deref(), Some("\u{fffd}"));
+            assert!(copied(&headers, HeadersRead { enforced: &all, all: &all }).is_err());
+        }
     }
 
     #[test]

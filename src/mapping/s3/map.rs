@@ -11,7 +11,7 @@ use super::table::{Level, Row, Source, TABLE, Verb};
 use crate::config::S3Config;
 use crate::mapping::head::{JudgedHead, copied};
 use crate::mapping::refusal::shown;
-use crate::mapping::{Operations, Refusal, TagsRead};
+use crate::mapping::{HeadersRead, Operations, Refusal, TagsRead};
 
 /// What a request to an S3 store asks.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,7 +43,12 @@ pub enum Asked {
 /// `query-character`, `query-key`, `empty-query-pair`, `repeated-query-key`, `unsigned-hoisted-header`, `version-id`; of the
 /// headers: `repeated-header`, `header-value`, `header-spelling`, `unknown-header`, `copy-source`, `copy-source-arn`, `decoded-length`,
 /// `encoded-body`, `header-not-utf8`; of the operation: `unknown-method`, `unknown-query-key`, `post-form`, `no-operation`.
-pub fn map(head: &JudgedHead<'_>, endpoint: &str, config: &S3Config, reads: &TagsRead) -> Result<S3Call, Refusal> {
+pub fn map<'r>(
+    head: &JudgedHead<'_>,
+    endpoint: &str,
+    config: &S3Config,
+    reads: impl Into<HeadersRead<'r>>,
+) -> Result<S3Call, Refusal> {
     if head.upgrade.is_some() {
         return Err(Refusal::bad_request("upgrade", "the S3 API knows no upgrade"));
     }

@@ -53,7 +53,7 @@ struct CompiledAction {
 /// What a resource is to the compiled policies.
 #[derive(Debug)]
 pub(super) struct Located {
-    keys: Vec<Key>,
+    pub(super) keys: Vec<Key>,
     /// Everything it is in that some policy or entities.json names: nothing else can be asked for.
     pub(super) parents: Vec<Name>,
     pub(super) tags: MergedTags,
@@ -201,7 +201,7 @@ impl Engine {
         }
     }
 
-    fn locate(&self, resource: &Resource) -> Located {
+    pub(super) fn locate(&self, resource: &Resource) -> Located {
         let mut located = Located { keys: Vec::with_capacity(8), parents: Vec::new(), tags: MergedTags::default() };
         if let Some(name) = self.names.find(resource.kind().as_str(), resource.id()) {
             located.keys.push(name.exactly());
@@ -251,6 +251,30 @@ impl Engine {
 
     pub(super) const fn names(&self) -> &Names {
         &self.names
+    }
+
+    pub(super) const fn index(&self) -> &Index {
+        &self.index
+    }
+
+    pub(super) fn scope(&self, number: u32) -> Option<&Scope> {
+        self.scopes.get(number as usize)
+    }
+
+    pub(super) fn action_forms(&self) -> &ActionForms {
+        &self.forms
+    }
+
+    pub(super) fn action_keys(&self, name: &str) -> Option<&[Key]> {
+        self.actions.get(name).map(|action| &*action.keys)
+    }
+
+    pub(super) fn number(&self, id: &str) -> Option<u32> {
+        self.numbers.get(id).copied()
+    }
+
+    pub(super) fn ids_in_order(&self) -> &[Arc<str>] {
+        &self.ids
     }
 }
 

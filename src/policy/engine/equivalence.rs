@@ -17,9 +17,11 @@ use super::builder::Compilable;
 use super::compiled::Engine;
 use crate::identity::SpiffeId;
 use crate::mapping::{Action, Context, Operation, Resource, Value};
+use crate::policy::LoadedPolicy;
 use crate::policy::decision::Outcome;
 use crate::policy::load::{Problems, Reads, SourceFile, StaticEntities};
 use crate::policy::schema;
+use crate::policy::trace::{Verdict, traced_each};
 
 const QUESTIONS: usize = 25;
 
@@ -548,6 +550,90 @@ fn every_decision_and_its_policies_are_those_of_cedar_on_the_whole_set() {
             "too few of {outcome}: {outcomes:?}"
         );
     }
+}
+
+/// As it is loaded, as far as a trace looks at it.
+fn loaded(id: &Arc<str>, text: &str) -> LoadedPolicy {
+    let (file, text) = ("p.cedar".into(), text.into());
+    LoadedPolicy { id: Arc::clone(id), file, line: 1, text, shadow: false, permits: true, actions: Vec::new() }
+}
+
+#[test]
+fn a_policy_that_is_traced_matches_exactly_if_it_does_for_cedar_and_all_its_clauses_hold() {
+    let sets = number("PORTCULLIS_EQUIVALENCE_SETS", 60).min(2_000);
+    let schema = schema::merge(&[], &mut Problems::default()).expect("schema");
+    let actions = schema.schema.action_entities().expect("actions");
+    let mut verdicts: BTreeMap<&str, usize> = BTreeMap::new();
+    for set in 0..sets {
+        let mut rng = Rng::with_seed(7 << 32 | set);
+        // Half of them are about everything: most questions come to their conditions.
+        let opened = |text: String| match text.split_once(')') {
+            Some((_, conditions)) => format!("permit (principal, action, resource){conditions}"),
+            None => text,
+        };
+        let texts: Vec<String> = (0..6)
+            .map(|_| policy(&mut rng))
+            .enumerate()
+            .map(|(n, text)| if n % 2 == 0 { opened(text) } else { text })
+            .collect();
+        let ids: Vec<Arc<str>> = (0..6).map(|n| format!("p{n}").into()).collect();
+        let parsed: Vec<Policy> = ids
+            .iter()
+            .zip(&texts)
+            .map(|(id, text)| Policy::parse(Some(PolicyId::new(&**id)), text).expect(text))
+            .collect();
+        let said = entities(&mut rng);
+        let file = SourceFile::new("entities.json", file(&said));
+        let statics = StaticEntities::parse(&file, &schema.schema, &mut Problems::default());
+        let compilable = |(id, policy): (&Arc<str>, _)| Compilable {
+            id: Arc::clone(id),
+            policy,
+            reads: Arc::new(Reads::of(policy)),
+        };
+        let compilable: Vec<_> = ids.iter().zip(&parsed).map(compilable).collect();
+        let engine = Engine::compile(&compilable, &statics, schema.clone()).expect("compiles");
+        let loaded: Vec<_> = ids.iter().zip(&texts).map(|(id, text)| loaded(id, text)).collect();
+        let mut oracle =
+            Oracle { policies: PolicySet::new(), said, schema: schema.schema.clone(), actions: actions.clone() };
+        for _ in 0..4 {
+            let asked = question(&mut rng);
+            let id = SpiffeId::parse(asked.workload).expect("id");
+            let traced = traced_each(&engine, &id, &asked.operation, &asked.facts, &loaded);
+            assert_eq!(traced.len(), parsed.len());
+            for ((traced, parsed), text) in traced.iter().zip(&parsed).zip(&texts) {
+                oracle.policies = PolicySet::from_policies([parsed.clone()]).expect("set");
+                let cedar = match oracle.decide(&asked).0 {
+                    Outcome::Allowed | Outcome::Forbidden => "true",
+                    Outcome::Error => "error",
+                    Outcome::NotPermitted | Outcome::Refused => "false",
+                };
+                let matches = match &traced.matches {
+                    Ok(true) => "true",
+                    Ok(false) => "false",
+                    Err(_) => "error",
+                };
+                // The first clause that does not hold is the one at which Cedar stops.
+                let stops = match traced.clauses.iter().find(|clause| clause.verdict != Verdict::Holds) {
+                    None => "true",
+                    Some(clause) if matches!(clause.verdict, Verdict::Errs(_)) => "error",
+                    Some(clause) => {
+                        assert_eq!(clause.verdict, Verdict::Fails, "{text}\n{traced:#?}");
+                        "false"
+                    }
+                };
+                assert_eq!(
+                    (matches, stops),
+                    (cedar, cedar),
+                    "{} {}\n{text}\n{traced:#?}",
+                    asked.workload,
+                    asked.operation.resource
+                );
+                *verdicts.entry(cedar).or_default() += 1;
+            }
+        }
+    }
+    println!("{verdicts:?}");
+    assert!(["true", "false", "error"].iter().all(|verdict| verdicts.get(verdict).is_some_and(|count| *count > 4)));
 }
 
 /// A context that may be wrong: something missing, of another type, or too much.

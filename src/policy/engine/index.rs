@@ -36,4 +36,14 @@ impl Index {
         found.dedup();
         found
     }
+
+    /// The scopes that match these keys with any resource, in order, each once.
+    pub(super) fn of_any_resource(&self, actions: &[Key], principals: &[Key]) -> Vec<u32> {
+        let keys = actions.iter().flat_map(|action| principals.iter().map(|principal| (*action, *principal)));
+        let by_resource = keys.filter_map(|key| self.by_action_and_principal.get(&key));
+        let mut found: Vec<u32> = by_resource.flat_map(|scopes| scopes.values().flatten().copied()).collect();
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
 }

@@ -13,9 +13,11 @@ mod index;
 mod names;
 mod principal;
 mod question;
+mod survey;
 mod whole;
 
 pub(super) use builder::Compilable;
 pub(super) use compiled::Engine;
 pub use principal::Principal;
+pub use survey::Spot;
 pub(super) use whole::AskedOfAll;

@@ -104,6 +104,11 @@ impl Names {
         self.types.get(kind)?.find(id)
     }
 
+    /// Every numbered entity.
+    pub(super) fn all(&self) -> impl Iterator<Item = (Name, &EntityUid)> {
+        (0..).map(Name).zip(self.known.iter().map(|known| &known.uid))
+    }
+
     pub(super) fn uid(&self, name: Name) -> Option<&EntityUid> {
         self.known.get(name.0 as usize).map(|known| &known.uid)
     }

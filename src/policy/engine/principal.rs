@@ -126,7 +126,7 @@ impl MergedTags {
         }
     }
 
-    fn into_map(self) -> BTreeMap<String, Vec<String>> {
+    pub(super) fn into_map(self) -> BTreeMap<String, Vec<String>> {
         self.merged.or_else(|| self.first.as_deref().cloned()).unwrap_or_default()
     }
 

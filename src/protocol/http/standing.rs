@@ -38,7 +38,9 @@ impl Standing {
 /// The request's headers are gone; what policies of before did not read of them nobody knows any more.
 pub(super) fn unfit(judged_by: Option<&PolicyGeneration>, generation: &PolicyGeneration) -> Option<Unfit> {
     let message = || "the policies read headers by now that this exchange was not judged by".to_owned();
-    (!judged_by?.headers_read().covers(generation.headers_read())).then(|| ("headers-not-judged", message()))
+    // What only candidates read is nobody's reason to end anything, and was not judged strictly.
+    let (judged, wanted) = (judged_by?.headers_read().enforced, generation.headers_read().enforced);
+    (!judged.covers(wanted)).then(|| ("headers-not-judged", message()))
 }
 
 /// Records the denial.

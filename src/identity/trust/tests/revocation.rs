@@ -180,7 +180,10 @@ fn a_list_whose_time_is_over_refuses_unless_that_is_allowed_and_goes_on_revoking
     assert_eq!((at(&allow, &twin, 58), at(&allow, &twin, 61)), (Ok(()), Ok(())));
     assert_eq!((at(&deny, &revoked, 61), at(&allow, &revoked, 61)), (Err("revoked"), Err("revoked")));
     let expired = deny.verify(&svid(&twin), &twin.chain, ChainUsage::Client, now + Duration::from_secs(100));
-    assert!(expired.unwrap_err().to_string().contains("CN=CA"));
+    let expired = expired.unwrap_err().to_string();
+    assert!(expired.contains("CN=CA"), "{expired}");
+    let later = deny.verify(&svid(&twin), &twin.chain, ChainUsage::Client, now + Duration::from_secs(200));
+    assert_eq!(later.unwrap_err().to_string(), expired, "a cause that stands is said in the same words");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Which headers hold secrets.
 
-/// What a record says in place of a secret.
-pub(super) const REDACTED: &str = "[redacted]";
+/// What people are shown, and records say, in place of a secret.
+pub const REDACTED: &str = "[redacted]";
 
 /// Words that make a header a secret one wherever they stand in its name.
 const SECRET_WORDS: [&str; 15] = [
@@ -22,7 +22,7 @@ const SECRET_WORDS: [&str; 15] = [
     "auth",
 ];
 
-/// Whether the values of a header of this lower-case name stay out of records.
+/// Whether the values of a header or claim of this name stay out of records and explanations.
 ///
 /// `authorization`, `proxy-authorization`, `cookie`, `set-cookie`, `x-amz-security-token`, `x-auth-token`, `x-api-key`,
 /// `x-amz-server-side-encryption-customer-key` and all that are named like them: any word of
