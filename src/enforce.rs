@@ -30,7 +30,7 @@ use crate::tls::Peer;
 pub use denials::{Denials, DeniedQuestion};
 pub use exchange::{Exchange, Settlement, Statement};
 pub use flips::{Flip, Flips};
-pub use standing::{LastAsked, Standing, Unfit};
+pub use standing::{LastAsked, Standing, TOKEN_EXPIRED, Unfit};
 
 /// What a listener needs to decide and to record.
 #[derive(Debug)]
@@ -482,6 +482,12 @@ impl Denied {
     #[must_use]
     pub fn outcome(&self) -> Outcome {
         self.0.outcome
+    }
+
+    /// The rule by which it was refused, if no policy was asked.
+    #[must_use]
+    pub fn rule(&self) -> Option<&'static str> {
+        self.0.refusal.as_ref().map(|(rule, _)| *rule)
     }
 
     /// Whether each operation for itself is allowed, in the order asked; empty if no policy was asked.

@@ -83,6 +83,12 @@ pub enum Failure {
         /// The id of that denial's record.
         decision: String,
     },
+    /// An exchange is still open when the token that it was let in with has expired.
+    #[error("the token that it was let in with has expired, decision {decision}")]
+    TokenExpired {
+        /// The id of that refusal's record.
+        decision: String,
+    },
     /// Records cannot be written, so nothing is served.
     #[error("audit records cannot be written")]
     Audit,
@@ -111,6 +117,7 @@ impl Failure {
             Self::RequestBody { .. } => 400,
             Self::Target { .. } => 500,
             Self::NoLongerPermitted { .. } => 403,
+            Self::TokenExpired { .. } => 401,
             Self::Audit => 503,
         }
     }
@@ -130,6 +137,7 @@ impl Failure {
             Self::RequestBody { .. } => "request-body",
             Self::Target { .. } => "target",
             Self::NoLongerPermitted { .. } => "no-longer-permitted",
+            Self::TokenExpired { .. } => "token-expired",
             Self::Audit => "audit",
         }
     }
@@ -138,7 +146,7 @@ impl Failure {
     #[must_use]
     pub const fn reason(&self) -> Option<&'static str> {
         match self {
-            Self::NoLongerPermitted { .. } => Some(self.stage()),
+            Self::NoLongerPermitted { .. } | Self::TokenExpired { .. } => Some(self.stage()),
             _ => None,
         }
     }
@@ -147,7 +155,8 @@ impl Failure {
     #[must_use]
     pub const fn blame(&self) -> Blame {
         match self {
-            Self::Stalled { .. } | Self::RequestBody { .. } | Self::NoLongerPermitted { .. } => Blame::Downstream,
+            Self::Stalled { .. } | Self::RequestBody { .. } => Blame::Downstream,
+            Self::NoLongerPermitted { .. } | Self::TokenExpired { .. } => Blame::Downstream,
             Self::Target { .. } | Self::Audit => Blame::Ourselves,
             _ => Blame::Upstream,
         }

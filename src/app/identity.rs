@@ -21,7 +21,8 @@ const BEGIN_ANEW: Duration = Duration::from_secs(1);
 pub(crate) fn identity_store(config: &Config) -> (Arc<IdentityStore>, FileSource) {
     // Also where an agent gives us our SVID: the files may bring revocation lists and the emergency lists.
     let store = IdentityStore::new(config.identity.denied.clone(), Clock::system()).awaiting(Part::Files);
-    let store = Arc::new(store);
+    let (of_files, of_endpoints) = (config.identity.trust_bundles.keys(), config.identity.federation.keys());
+    let store = Arc::new(store.with_configured(of_files.chain(of_endpoints).cloned()));
     let files = FileSource::new(paths(config), Arc::clone(&store));
     (store, files)
 }

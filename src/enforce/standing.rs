@@ -2,17 +2,24 @@
 
 use std::future::pending;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::{Asker, Denied, EnforcementPoint, Exchange, Permit};
+use crate::identity::Token;
 use crate::mapping::Operations;
 use crate::policy::{Outcome, PolicyGeneration};
 
 /// Where a policy goes by the clock, what is open is asked about this often.
 const ASKED_EVERY: Duration = Duration::from_secs(10);
+
+/// Time is looked at this often, since the clock may be set.
+const CLOCK_LOOKED_AT_EVERY: Duration = Duration::from_secs(30);
+
+/// The rule by which something ends that was let in with a token, when the token does.
+pub const TOKEN_EXPIRED: &str = "token-expired";
 
 /// What was permitted and is still open: asked about anew when the policies change, and from time to time where one of them reads the time.
 #[derive(Debug)]
@@ -38,7 +45,7 @@ struct Asked {
 }
 
 impl Standing {
-    /// Ready when the policies would not permit it any more, or when `unfit` finds something else in them that it cannot stand with. The
+    /// Ready when the policies would not permit it any more, the token that it came with is over, or when `unfit` finds something else in them that it cannot stand with. The
     /// caller has the denial recorded, which `exchange` describes.
     ///
     /// # Cancel safety
@@ -50,8 +57,10 @@ impl Standing {
         exchange: impl Fn() -> Exchange,
         unfit: impl Fn(&PolicyGeneration) -> Option<Unfit>,
     ) -> Denied {
+        let token = exchange().token;
         loop {
             tokio::select! {
+                () = over(token.as_deref()) => return point.refuse(asker, exchange(), TOKEN_EXPIRED, expired()),
                 changed = self.changed.changed() => {
                     if changed.is_err() {
                         return pending().await;
@@ -87,7 +96,8 @@ impl Permit {
         Some(Standing { asks: Arc::clone(&answer.operations), changed, lasts: answer.said().is_some() })
     }
 
-    /// Asks whether it would be permitted again, if the policies have changed since `last` or go by the clock. Costs a load if not.
+    /// Asks whether it would be permitted again, if the policies have changed since `last` or go by the clock, and whether its token is over.
+    /// Costs a load if not.
     ///
     /// # Errors
     /// It would not be, or `unfit` finds something else in the policies that it cannot stand with.
@@ -97,6 +107,9 @@ impl Permit {
         unfit: impl Fn(&PolicyGeneration) -> Option<Unfit>,
     ) -> Result<(), Denied> {
         let entry = &*self.0;
+        if entry.exchange.token.as_deref().is_some_and(|token| token.left(SystemTime::now()).is_none()) {
+            return Err(entry.point.refuse(&entry.asker, entry.exchange.clone(), TOKEN_EXPIRED, expired()));
+        }
         // Of what was permitted in part only a part was forwarded.
         let Some(answer) = entry.answer.as_ref().filter(|_| entry.outcome == Outcome::Allowed) else { return Ok(()) };
         let first =
@@ -115,4 +128,16 @@ impl Permit {
         asked.lasts = entry.point.stands(generation, &entry.asker, exchange, &answer.operations)?;
         Ok(())
     }
+}
+
+/// Ready when the token is; never without one.
+async fn over(token: Option<&Token>) {
+    let Some(token) = token else { return pending().await };
+    while let Some(left) = token.left(SystemTime::now()) {
+        sleep(left.min(CLOCK_LOOKED_AT_EVERY)).await;
+    }
+}
+
+fn expired() -> String {
+    "the token that it was let in with has expired".to_owned()
 }

@@ -478,3 +478,20 @@ async fn revocation_lists_are_told_with_their_age_and_whom_they_keep_out() {
     let shown = show(&[list.to_str().expect("is UTF-8")]).await;
     assert!(shown.code() == 1 && shown.stdout.contains("FAIL  `crl-expired`"), "{}", shown.stdout);
 }
+
+#[tokio::test]
+async fn a_revocation_list_that_its_authority_did_not_sign_is_a_failure_from_the_start() {
+    let world = World::new();
+    let (service, forger) = (world.ca.issue(SERVICE), Ca::new("pipeline.example"));
+    let to = presenting(&service).await;
+    let doctor = async |ca: &Ca| {
+        let list = world.write("crl.pem", &ca.crl(1, &[], OffsetDateTime::now_utc() + Duration::hours(1)));
+        let keys = format!("crl:\n  files:\n    pipeline.example: {}", list.display());
+        app(&world, to).identity_keys(&keys).doctor().await
+    };
+    let output = doctor(&forger).await;
+    assert_eq!(output.code(), 1, "{}", output.stdout);
+    assert_says(&output, "FAIL  revocation", &["`crl-signature`", "is not signed by that authority", "do: "]);
+    let output = doctor(&world.ca).await;
+    assert_eq!(output.code(), 0, "{}{}", output.stdout, output.stderr);
+}

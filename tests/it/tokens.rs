@@ -1,6 +1,10 @@
 //! Tokens beside certificates: humans need a second factor, a bad token is refused whatever the policies say, and none gets anywhere
 //! that it should not.
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::StatusCode;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
@@ -557,4 +561,65 @@ async fn a_websocket_is_judged_together_with_its_token_when_the_policies_change(
     stays.half_close().await;
     assert_eq!(stays.rest().await, b"still here");
     service.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_opened_with_a_token_ends_with_it() {
+    let echo = RawUpstream::start(|bytes| match bytes.starts_with(b"GET ") {
+        true => {
+            Step::Reply("HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n".into())
+        }
+        false => Step::Reply(bytes.to_vec()),
+    });
+    let silent = Recorder::behaving(Behaviour::Stall, None);
+    let (world, issuer) = (World::new(), TokenIssuer::new("k1"));
+    let jwks = world.write("jwks.json", &issuer.jwks());
+    let issuers = format!("{{issuer: https://login.example, jwks: {}}}", jwks.display());
+    let options = options(HEADER, &issuers, "  leeway: 1s");
+    let service = world.sidecar("service").policies(ALLOW_ALL).yaml("limits: {grace: 1s}");
+    let service = service.inbound("endpoint", "http", &echo.url(), &options);
+    let service = service.inbound("silent", "http", &silent.url(), &options).start().await;
+    let peer = TlsClient::with(&world.ca.issue("/ns/test/sa/peer"));
+    let (short, long) = (issuer.token(&but(ada(), json!({"exp": in_seconds(3)}))), issuer.token(&ada()));
+    let mut open = Vec::new();
+    for token in [&short, &long] {
+        let mut raw = Raw::over(peer.connect(service.inbound("endpoint")).await.expect("is trusted"));
+        raw.write(format!(
+            "GET /chat HTTP/1.1\r\nhost: a.example\r\nupgrade: websocket\r\nconnection: upgrade\r\nauthorization: Bearer {token}\r\n\
+             sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        ))
+        .await;
+        assert_eq!(raw.answer().await.expect("it switches").status(), 101);
+        open.push(raw);
+    }
+    let mut waiting = http1(peer.connect(service.inbound("silent")).await.expect("is trusted")).await;
+    let ask = request("GET", "a.example", "/feed", &[(HEADER, &bearer(&short))], "");
+    let waiting = tokio::spawn(async move { waiting.send(ask).await });
+
+    let [cut, stays] = open.as_mut_slice() else { panic!("there are two") };
+    assert!(cut.is_closed().await);
+    assert!(SystemTime::now() >= UNIX_EPOCH + Duration::from_secs(expiry_of(&short)), "not before its time");
+    let answer = within("the answer", waiting).await.expect("is answered");
+    assert_eq!((answer.status, answer.header("x-portcullis-error")), (StatusCode::UNAUTHORIZED, "token-expired"));
+    assert_eq!(answer.header("www-authenticate"), "Bearer error=\"invalid_token\"");
+    for listener in ["endpoint", "silent"] {
+        let of = |record: &Value, outcome: &str| record["listener"] == listener && record["outcome"] == outcome;
+        let refusal = service.records.find("the refusal", |record| of(record, "refused")).await;
+        assert_eq!(refusal["reason"], "token-expired");
+        let ended = |record: &Value| of(record, "allowed") && record["kind"] == "request";
+        let ended = service.records.find("the exchange", ended).await;
+        assert_eq!(ended["reason"], "token-expired", "{ended:#}");
+        let named = refusal["decision_id"].as_str().expect("every record has one");
+        assert!(ended["error"].as_str().is_some_and(|error| error.contains(named)), "{ended:#}");
+    }
+    stays.write("still here").await;
+    stays.half_close().await;
+    assert_eq!(stays.rest().await, b"still here");
+    service.stop().await;
+}
+
+fn expiry_of(token: &str) -> u64 {
+    let claims = token.split('.').nth(1).expect("three parts");
+    let claims = URL_SAFE_NO_PAD.decode(claims).expect("is base64url");
+    serde_json::from_slice::<Value>(&claims).expect("is JSON")["exp"].as_u64().expect("is a time")
 }

@@ -381,6 +381,99 @@ async fn federated_trust_domains_come_and_go_with_the_agents_word() {
     service.stop().await;
 }
 
+#[tokio::test]
+async fn a_message_without_our_svid_still_says_whom_to_trust() {
+    let scene = Scene::new();
+    let (ca, partner) = (&scene.world.ca, Ca::new("partner.example"));
+    let (svid, other) = (scene.svid(), ca.issue("/ns/test/sa/default"));
+    let [revoked, app] = ["/ns/test/sa/revoked", "/ns/test/sa/app"].map(|path| ca.issue(path));
+    let guest = partner.issue("/ns/reports/sa/reader");
+    let whole = x509([entry(&other, ca, ""), entry(&svid, ca, "internal")]);
+    let agent = Agent::start(&scene.socket, offer(federated(whole, &partner)));
+    let service = scene.plan("hint: internal").start().await;
+    serving(&service, &svid).await;
+    for client in [&guest, &revoked, &app] {
+        assert!(scene.is_served(&service, client).await);
+    }
+
+    let mut without = x509([entry(&other, ca, "")]);
+    let list = ca.crl(1, &[&revoked], time::OffsetDateTime::now_utc() + time::Duration::days(1));
+    without.crl.push(pem_der(&list));
+    agent.offer(offer(without));
+    let status = service
+        .status_with("one trust domain", |status| status["identity"]["trust_domains"] == json!(["pipeline.example"]))
+        .await;
+    assert_eq!(status["identity"]["sha256"], svid.sha256(), "our own SVID stays until it expires");
+    let fault = status["identity"]["last_error"].to_string();
+    assert!(fault.contains("no SVID with the hint `internal`"), "{status:#}");
+    assert_eq!(service.metric(FAILURES, &["reason=\"not_offered\""]).await, 1.0);
+    assert_eq!(service.metric(UP, OURS).await, 0.0);
+    assert_eq!(TlsClient::with(&revoked).refused_by(service.inbound("endpoint")).await, Alert::CertificateRevoked);
+    TlsClient::with(&guest).refused_by(service.inbound("endpoint")).await;
+    assert!(scene.is_served(&service, &app).await, "its twin is not revoked");
+
+    // Our own authority is no exception.
+    let stranger = Ca::new("pipeline.example");
+    agent.offer(offer(x509([entry(&stranger.issue("/ns/test/sa/default"), &stranger, "")])));
+    let shown = |status: &Value| status["identity"]["trust_faults"].to_string().contains("refused by peers like us");
+    service.status_with("that peers refuse us", shown).await;
+    serving(&service, &svid).await;
+    assert_eq!(TlsClient::with(&app).refused_by(service.inbound("endpoint")).await, Alert::UnknownCA);
+
+    let next = scene.svid();
+    agent.offer(offer(x509([entry(&next, ca, "internal")])));
+    let status = serving(&service, &next).await;
+    assert_eq!((&status["identity"]["last_error"], &status["identity"]["trust_faults"]), (&Value::Null, &json!([])));
+    until_metric(&service, UP, OURS, |up| up == 1.0).await;
+    assert!(scene.is_served(&service, &app).await);
+    service.stop().await;
+}
+
+fn pem_der(pem: &str) -> Bytes {
+    use rustls::pki_types::pem::PemObject as _;
+    let der = rustls::pki_types::CertificateRevocationListDer::from_pem_slice(pem.as_bytes()).expect("is PEM");
+    Bytes::copy_from_slice(der.as_ref())
+}
+
+#[tokio::test]
+async fn a_bundle_of_the_configuration_counts_and_that_of_the_agent_does_not() {
+    let scene = Scene::new();
+    let (ca, partner, posing) = (&scene.world.ca, Ca::new("partner.example"), Ca::new("partner.example"));
+    let (svid, next) = (scene.svid(), scene.svid());
+    let own = |svid: &Svid| x509([entry(svid, ca, "")]);
+    let agent = Agent::start(&scene.socket, offer(own(&svid)));
+    let file = scene.world.write("partner.pem", &partner.bundle());
+    let configured = format!("trust_bundles:\n  partner.example: {}", file.display());
+    let service = scene.plan(&configured).start().await;
+    let guest = partner.issue("/ns/reports/sa/reader");
+    assert!(scene.is_served(&service, &guest).await);
+
+    for svid in [&svid, &next] {
+        agent.offer(offer(federated(own(svid), &posing)));
+        let status = serving(&service, svid).await;
+        assert_eq!(status["identity"]["last_error"], Value::Null, "it does not keep the rest from counting");
+    }
+    let shown = |status: &Value| status["identity"]["trust_faults"].to_string().contains("`partner.example`");
+    let status = service.status_with("the fault", shown).await;
+    assert!(status["identity"]["trust_faults"].to_string().contains("is ignored"), "{status:#}");
+    assert!(scene.is_served(&service, &guest).await);
+    let stranger = posing.issue("/ns/reports/sa/reader");
+    assert_eq!(TlsClient::with(&stranger).refused_by(service.inbound("endpoint")).await, Alert::UnknownCA);
+    let said = service.log().iter().filter(|line| line.contains("is ignored")).count();
+    assert_eq!(said, 1, "{:#?}", service.log());
+    assert_eq!(get(service.health(), "/ready").await.status, StatusCode::OK);
+    let doctor = scene.plan(&configured).doctor().await.stdout;
+    let warned =
+        |line: &str| line.starts_with("warn  trust") && line.contains("`partner.example` that workload_api brings");
+    assert!(doctor.lines().any(warned), "{doctor}");
+
+    agent.offer(offer(own(&svid)));
+    serving(&service, &svid).await;
+    let clear = |status: &Value| status["identity"]["trust_faults"] == json!([]);
+    service.status_with("no fault", clear).await;
+    service.stop().await;
+}
+
 // ------------------------------------------------------------------------------------------------------------------- nonsense
 
 #[tokio::test]

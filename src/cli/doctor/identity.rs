@@ -42,6 +42,9 @@ pub(super) fn identity(
     }
     svid(report, &own, now);
     taken_back(report, &own);
+    for ignored in &own.ignored {
+        report.warn("trust", ignored.clone(), "nothing, if it is meant; else take one of the two away");
+    }
     Some(own)
 }
 

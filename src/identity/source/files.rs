@@ -140,6 +140,7 @@ impl FileSource {
             bundles: bundles.collect::<Result<_, _>>()?,
             crls: crls.collect::<Result<_, SourceError>>()?,
             denied: self.denied(read)?,
+            without_own: None,
         })
     }
 

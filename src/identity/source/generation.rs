@@ -41,6 +41,8 @@ pub struct X509Generation {
     /// Why peers that judge as we do refuse us: our own certificate has been revoked, or is denied. We serve on, since only they can tell
     /// whether that is meant.
     pub taken_back: Option<ChainError>,
+    /// Which bundles that were brought do not count, and why.
+    pub ignored: Vec<String>,
     signing_key: Arc<dyn SigningKey>,
 }
 
@@ -102,20 +104,42 @@ impl X509Generation {
         bundles: TrustBundleSet,
         now: SystemTime,
     ) -> Result<Self, GenerationError> {
+        let kept = Self::keeping_own(number, chain, key, bundles, now)?;
+        for usage in [ChainUsage::Client, ChainUsage::Server] {
+            kept.bundles
+                .verify_issuers(&kept.svid, &kept.chain, usage, now)
+                .map_err(|source| GenerationError::Chain { id: kept.svid.id().to_string(), source })?;
+        }
+        Ok(kept)
+    }
+
+    /// The same, but the chain need not stand up: our own SVID is one that nobody gives us any more, so that only whom we trust can change.
+    ///
+    /// # Errors
+    /// The first check that fails.
+    pub fn keeping_own(
+        number: u64,
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+        bundles: TrustBundleSet,
+        now: SystemTime,
+    ) -> Result<Self, GenerationError> {
         let leaf = chain.first().ok_or(GenerationError::NoCertificate)?;
         let svid = X509Svid::parse(leaf).map_err(|source| GenerationError::Svid { source })?;
         let signing_key = any_supported_type(&key).map_err(|error| GenerationError::Key(error.to_string()))?;
         CertifiedKey::new(chain.clone(), Arc::clone(&signing_key))
             .keys_match()
             .map_err(|_| GenerationError::KeyMismatch { id: svid.id().to_string() })?;
-        for usage in [ChainUsage::Client, ChainUsage::Server] {
-            bundles
-                .verify_issuers(&svid, &chain, usage, now)
-                .map_err(|source| GenerationError::Chain { id: svid.id().to_string(), source })?;
-        }
         let taken_back = bundles.verify(&svid, &chain, ChainUsage::Client, now).err();
         let (own_since, trust_since) = (number, number);
-        Ok(Self { number, own_since, trust_since, svid, chain, key, bundles, taken_back, signing_key })
+        let ignored = Vec::new();
+        Ok(Self { number, own_since, trust_since, svid, chain, key, bundles, taken_back, ignored, signing_key })
+    }
+
+    /// The same, to which more was brought than counts.
+    #[must_use]
+    pub fn with_ignored(self, ignored: Vec<String>) -> Self {
+        Self { ignored, ..self }
     }
 
     /// The same as the one that follows `before`.
@@ -137,7 +161,7 @@ impl X509Generation {
         CertifiedKey::new(self.chain.clone(), Arc::clone(&self.signing_key))
     }
 
-    /// What is wrong with the trust in force, though it is in force: revocation lists that do not count, our own certificate on a list.
+    /// What is wrong with the trust in force, though it is in force: revocation lists and bundles that do not count, our own certificate on a list.
     #[must_use]
     pub fn trust_faults(&self) -> Vec<String> {
         let taken_back =
@@ -145,7 +169,7 @@ impl X509Generation {
         let of_crls = self.bundles.iter().flat_map(|bundle| {
             bundle.crl_faults().iter().map(|fault| format!("trust domain `{}`: {fault}", bundle.trust_domain()))
         });
-        taken_back.chain(of_crls).collect()
+        taken_back.chain(of_crls).chain(self.ignored.iter().cloned()).collect()
     }
 
     /// Whether our own SVID's time is over.

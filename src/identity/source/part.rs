@@ -65,6 +65,8 @@ impl Eq for Own {}
 pub struct Brought {
     /// Our own SVID.
     pub own: Option<Own>,
+    /// Why it has no SVID of ours though it should: the cause's stable name, and the cause. The one of before stays, and the rest counts.
+    pub without_own: Option<(&'static str, String)>,
     /// Whom to trust.
     pub bundles: Vec<TrustBundle>,
     /// Whom not to trust any more, by trust domain. They hold for that trust domain's bundle, whoever brings it.
@@ -110,10 +112,21 @@ impl PartHealth {
         self.last_error.as_ref().filter(|fault| fault.is_standing)
     }
 
-    pub(super) fn succeeded(&mut self, now: SystemTime) {
+    fn succeeded(&mut self, now: SystemTime) {
         self.last_success = Some(now);
         if let Some(fault) = &mut self.last_error {
             fault.is_standing = false;
+        }
+    }
+
+    /// It said something that counts, though there may be a fault in it.
+    pub(super) fn said(&mut self, now: SystemTime, but: Option<(&'static str, String)>) {
+        match but {
+            None => self.succeeded(now),
+            Some((rule, message)) => {
+                self.last_success = Some(now);
+                self.failed(now, rule, message);
+            }
         }
     }
 

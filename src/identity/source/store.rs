@@ -1,14 +1,17 @@
 //! One identity from all that its sources bring.
 
-use std::collections::BTreeMap;
+mod speakers;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwapOption;
 use thiserror::Error;
 use tokio::sync::watch;
 
-use super::{Brought, GenerationError, Own, Part, PartHealth, X509Generation, X509Source};
-use crate::identity::{BundleError, Clock, Crls, Denied, TrustBundle, TrustBundleSet, TrustDomain};
+use self::speakers::{Speakers, own};
+use super::{Brought, GenerationError, Part, PartHealth, X509Generation, X509Source};
+use crate::identity::{BundleError, Clock, Crls, Denied, TrustBundleSet, TrustDomain};
 
 /// The [`X509Source`] of the process: joins what the parts bring into generations.
 ///
@@ -20,6 +23,8 @@ pub struct IdentityStore {
     denied: Denied,
     /// What has to be there before anything is in force.
     awaited: Option<Part>,
+    /// Whose bundles the configuration says where to get.
+    configured: BTreeSet<TrustDomain>,
     clock: Clock,
     current: ArcSwapOption<X509Generation>,
     changed: watch::Sender<u64>,
@@ -83,7 +88,8 @@ impl IdentityStore {
     #[must_use]
     pub fn new(denied: Denied, clock: Clock) -> Self {
         let (changed, _) = watch::channel(0);
-        Self { denied, awaited: None, clock, current: ArcSwapOption::empty(), changed, parts: Mutex::default() }
+        let (configured, current, parts) = (BTreeSet::new(), ArcSwapOption::empty(), Mutex::default());
+        Self { denied, awaited: None, configured, clock, current, changed, parts }
     }
 
     /// The same, but nothing is in force before `part` has brought something: who is served without the lists that it is to bring may be
@@ -93,12 +99,20 @@ impl IdentityStore {
         Self { awaited: Some(part), ..self }
     }
 
+    /// The same, but what the Workload API says of these trust domains does not count, unless one is our own: the configuration says where
+    /// their bundles come from.
+    #[must_use]
+    pub fn with_configured(self, configured: impl IntoIterator<Item = TrustDomain>) -> Self {
+        Self { configured: configured.into_iter().collect(), ..self }
+    }
+
     /// Takes all that `part` has to say, in place of what it said before.
     ///
     /// # Errors
     /// It does not stand up together with what the others brought. What was in force stays.
     pub fn bring(&self, part: Part, brought: Brought) -> Result<Reloaded, StoreError> {
         let mut parts = self.parts();
+        let brought = parts.with_own_of_before(&part, brought);
         if parts.held.get(&part) == Some(&brought) {
             self.is_well(&mut parts, &part);
             return Ok(Reloaded::Unchanged);
@@ -176,7 +190,9 @@ impl IdentityStore {
     /// All bundles that are held, with what keeps out of them, also while there is no SVID of ours; none while they do not make a set.
     #[must_use]
     pub fn trusted(&self) -> Option<TrustBundleSet> {
-        self.bundles(&self.parts().held, None).ok()
+        let parts = self.parts();
+        let speakers = Speakers::of(&parts.held, &self.configured).ok()?;
+        self.bundles(&parts.held, &speakers).ok()
     }
 
     /// How each part fares, in their order.
@@ -201,11 +217,13 @@ impl IdentityStore {
 
     fn is_well(&self, parts: &mut Parts, part: &Part) {
         parts.refused.remove(part);
-        self.health_of(parts, part).succeeded(self.clock.now());
+        let but = parts.held.get(part).and_then(|brought| brought.without_own.clone());
+        self.health_of(parts, part).said(self.clock.now(), but);
     }
 
     /// Hands back what does not stand up.
     fn take(&self, parts: &mut Parts, part: Part, brought: Brought) -> Result<Reloaded, Box<(Brought, StoreError)>> {
+        let brought = parts.with_own_of_before(&part, brought);
         let before = parts.held.insert(part.clone(), brought);
         match self.generation(&parts.held) {
             Ok(generation) => {
@@ -240,7 +258,8 @@ impl IdentityStore {
 
     fn generation(&self, held: &BTreeMap<Part, Brought>) -> Result<Option<X509Generation>, StoreError> {
         let own = own(held)?;
-        let bundles = self.bundles(held, own.as_ref().and_then(Own::trust_domain).as_deref())?;
+        let speakers = Speakers::of(held, &self.configured)?;
+        let bundles = self.bundles(held, &speakers)?;
         let is_awaiting = self.awaited.as_ref().is_some_and(|part| !held.contains_key(part));
         let Some(own) = own.filter(|_| !is_awaiting) else { return Ok(None) };
         let (number, now) = (self.changed.borrow().saturating_add(1), self.clock.now());
@@ -248,42 +267,29 @@ impl IdentityStore {
         let current = self.current.load();
         let before = current.as_ref().filter(|before| before.chain == own.chain);
         let as_of = before.map_or(now, |before| now.min(before.svid.not_after()));
-        Ok(Some(X509Generation::new(number, own.chain, own.key, bundles, as_of)?))
+        // Who does not give us our SVID any more says whom to trust all the same.
+        let is_kept = held.values().any(|brought| brought.without_own.is_some());
+        let make = if is_kept { X509Generation::keeping_own } else { X509Generation::new };
+        Ok(Some(make(number, own.chain, own.key, bundles, as_of)?.with_ignored(speakers.ignored())))
     }
 
-    /// All bundles with their lists. That of our own trust domain comes from whoever gives us our SVID, or from the operator: an endpoint
-    /// that was asked before it was known who we are does not get to speak for it.
-    fn bundles(
-        &self,
-        held: &BTreeMap<Part, Brought>,
-        own_trust_domain: Option<&str>,
-    ) -> Result<TrustBundleSet, StoreError> {
+    /// All bundles with their lists.
+    fn bundles(&self, held: &BTreeMap<Part, Brought>, speakers: &Speakers<'_>) -> Result<TrustBundleSet, StoreError> {
         let mut crls: BTreeMap<&TrustDomain, Crls> = BTreeMap::new();
         for (trust_domain, brought) in held.values().flat_map(|brought| &brought.crls) {
             // Lists of files and of the agent hold beside each other: none of them may hide what another revokes.
             let joined = crls.remove(trust_domain).map_or_else(|| brought.clone(), |earlier| earlier.joined(brought));
             crls.insert(trust_domain, joined);
         }
-        let mut bundles: BTreeMap<&TrustDomain, (&Part, TrustBundle)> = BTreeMap::new();
         let current = self.current.load();
-        let is_of_own = |part: &Part| matches!(part, Part::Federation(of) if Some(of.as_str()) == own_trust_domain);
-        for (part, brought) in held.iter().filter(|(part, _)| !is_of_own(part)) {
-            for bundle in &brought.bundles {
-                let trust_domain = bundle.trust_domain();
-                let complete = match crls.remove(trust_domain) {
-                    Some(crls) => {
-                        let in_force = current.as_ref().and_then(|own| own.bundles.bundle(trust_domain.as_str()));
-                        bundle.clone().with_crls(&crls, in_force)
-                    }
-                    None => bundle.clone(),
-                };
-                if let Some((first, _)) = bundles.insert(trust_domain, (part, complete)) {
-                    let (first, second) = (first.clone(), part.clone());
-                    return Err(StoreError::Twice { trust_domain: trust_domain.clone(), first, second });
-                }
+        let bundles = speakers.bundles().map(|bundle| match crls.remove(bundle.trust_domain()) {
+            Some(crls) => {
+                let in_force = current.as_ref().and_then(|own| own.bundles.bundle(bundle.trust_domain().as_str()));
+                bundle.clone().with_crls(&crls, in_force)
             }
-        }
-        let bundles = TrustBundleSet::new(bundles.into_values().map(|(_, bundle)| bundle))?;
+            None => bundle.clone(),
+        });
+        let bundles = TrustBundleSet::new(bundles)?;
         let denied = held.values().map(|brought| brought.denied.clone()).fold(self.denied.clone(), Denied::and);
         Ok(bundles.with_denied(denied))
     }
@@ -325,14 +331,13 @@ fn warn_of_stray_crls(held: &BTreeMap<Part, Brought>) {
     }
 }
 
-/// The only SVID of ours that there is.
-fn own(held: &BTreeMap<Part, Brought>) -> Result<Option<Own>, StoreError> {
-    let mut all = held.iter().filter_map(|(part, brought)| Some((part, brought.own.as_ref()?)));
-    match (all.next(), all.next()) {
-        (Some((first, _)), Some((second, _))) => {
-            Err(StoreError::TwoOwn { first: first.clone(), second: second.clone() })
+impl Parts {
+    /// What `part` brings without our SVID keeps the one that it brought before.
+    fn with_own_of_before(&self, part: &Part, brought: Brought) -> Brought {
+        if brought.without_own.is_none() {
+            return brought;
         }
-        (only, _) => Ok(only.map(|(_, own)| own.clone())),
+        Brought { own: self.held.get(part).and_then(|before| before.own.clone()), ..brought }
     }
 }
 

@@ -15,6 +15,8 @@ pub struct Token {
     authentication_methods: Option<Vec<Box<str>>>,
     scopes: Option<Vec<Box<str>>>,
     expires: u64,
+    /// For how long after that it is believed: clocks differ.
+    leeway: u64,
     /// The later of `nbf` and `iat`: before it, the token is not believed.
     begins: Option<u64>,
     claims: Vec<(Box<str>, Vec<Box<str>>)>,
@@ -65,6 +67,7 @@ impl Token {
             authentication_methods,
             scopes,
             expires,
+            leeway: 0,
             begins,
             claims: claims.filter_map(|(name, value)| Some((name.into(), tag(&value)?))).collect(),
         })
@@ -106,25 +109,36 @@ impl Token {
         UNIX_EPOCH + Duration::from_secs(self.expires)
     }
 
+    /// The same, believed for `leeway` before its time and after it.
+    pub(super) fn with_leeway(self, leeway: Duration) -> Self {
+        Self { leeway: leeway.as_secs(), ..self }
+    }
+
+    /// For how long from `now` on it is believed still; none: it is over.
+    #[must_use]
+    pub fn left(&self, now: SystemTime) -> Option<Duration> {
+        let over = UNIX_EPOCH + Duration::from_secs(self.expires.saturating_add(self.leeway));
+        over.duration_since(now).ok().filter(|left| !left.is_zero())
+    }
+
     /// The other claims by name: strings, truth values and whole numbers as one text, lists of strings as several. Objects, lists of
     /// anything else, fractions and nulls are not among them.
     pub fn claims(&self) -> impl Iterator<Item = (&str, &[Box<str>])> {
         self.claims.iter().map(|(name, values)| (&**name, values.as_slice()))
     }
 
-    /// Whether its time has come and is not over, give or take `leeway`.
+    /// Whether its time has come and is not over, give or take the leeway.
     ///
     /// # Errors
     /// [`TokenError::Expired`], [`TokenError::NotYetValid`].
-    pub(super) fn check_time(&self, now: SystemTime, leeway: Duration) -> Result<(), TokenError> {
+    pub(super) fn check_time(&self, now: SystemTime) -> Result<(), TokenError> {
         let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let leeway = leeway.as_secs();
         // RFC 7519, 4.1.4: not on or after.
-        if now >= self.expires.saturating_add(leeway) {
+        if now >= self.expires.saturating_add(self.leeway) {
             return Err(TokenError::Expired { seconds: now.saturating_sub(self.expires) });
         }
         match self.begins {
-            Some(begins) if begins > now.saturating_add(leeway) => {
+            Some(begins) if begins > now.saturating_add(self.leeway) => {
                 Err(TokenError::NotYetValid { seconds: begins.saturating_sub(now) })
             }
             _ => Ok(()),

@@ -85,7 +85,7 @@ impl TokenVerifier {
         // Looked at before the keys are: a token that is verified with newer ones is at worst forgotten too early.
         let keys = self.state_of_keys(identity);
         if let Some(known) = self.known(keys).tokens.get(token).map(Arc::clone) {
-            known.check_time(now, self.rules.leeway)?;
+            known.check_time(now)?;
             return Ok(known);
         }
         let verified = Arc::new(self.verify_anew(token, identity, now)?);
@@ -152,7 +152,8 @@ impl TokenVerifier {
         if !token.audiences().iter().any(|audience| self.rules.audiences.contains(audience)) {
             return Err(TokenError::Audience);
         }
-        token.check_time(now, self.rules.leeway)?;
+        let token = token.with_leeway(self.rules.leeway);
+        token.check_time(now)?;
         Ok(token)
     }
 

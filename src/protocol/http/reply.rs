@@ -189,11 +189,13 @@ impl Replier {
         let mut response = self.render(&Reply {
             status: failure.status(),
             code: match failure.status() {
+                401 => "InvalidToken",
                 403 => "AccessDenied",
                 408 => "RequestTimeout",
                 _ => "ServiceUnavailable",
             },
             grpc_status: match failure.status() {
+                401 => "16",
                 403 => "7",
                 504 => "4",
                 _ => "14",
@@ -206,11 +208,11 @@ impl Replier {
         if matches!(failure, Failure::Audit) {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
+        if matches!(failure, Failure::TokenExpired { .. }) {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, INVALID_TOKEN);
+        }
         // The rest of the request's body may still be on its way.
-        let body_is_unread = matches!(
-            failure,
-            Failure::Stalled { .. } | Failure::RequestBody { .. } | Failure::NoLongerPermitted { .. }
-        );
+        let body_is_unread = failure.blame() == Blame::Downstream;
         if connection.guard.is_some() && body_is_unread {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::enforce::{Denied, LastAsked, Permit, Settlement, Unfit};
+use crate::enforce::{Denied, LastAsked, Permit, Settlement, TOKEN_EXPIRED, Unfit};
 use crate::failure::Failure;
 use crate::policy::PolicyGeneration;
 
@@ -45,9 +45,12 @@ pub(super) fn unfit(judged_by: Option<&PolicyGeneration>, generation: &PolicyGen
 
 /// Records the denial.
 pub(super) fn no_longer_permitted(denied: Denied) -> Failure {
-    let decision = denied.decision_id().to_string();
+    let (decision, rule) = (denied.decision_id().to_string(), denied.rule());
     if let Err(error) = denied.settle(&Settlement::default()) {
         tracing::error!(%error, decision, "an exchange that is no longer permitted has no record of that");
     }
-    Failure::NoLongerPermitted { decision }
+    match rule {
+        Some(TOKEN_EXPIRED) => Failure::TokenExpired { decision },
+        _ => Failure::NoLongerPermitted { decision },
+    }
 }

@@ -2,7 +2,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use super::*;
+use crate::identity::TrustBundle;
 use crate::identity::dev_ca::{DevCa, Minted, SvidParams};
+use crate::identity::source::Own;
 use crate::identity::tests::{domain, spiffe_id};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -247,4 +249,74 @@ fn nothing_is_in_force_without_the_lists_that_are_still_to_come() {
     let lists = Brought { denied: denied.clone(), ..Brought::default() };
     assert_eq!(store.bring(Part::Files, lists), Ok(Reloaded::Swapped(1)));
     assert_eq!(store.current().unwrap().bundles.denied(), &denied);
+}
+
+#[test]
+fn a_bundle_of_the_configuration_counts_from_the_start_and_that_of_the_agent_does_not() {
+    let prod = ca("prod.test");
+    let store = store().with_configured([domain("partner.test")]);
+    let mut offered = whole(&prod, "spiffe://prod.test/a");
+    offered.bundles.extend(partner().bundles);
+    assert_eq!(store.bring(Part::WorkloadApi, offered.clone()), Ok(Reloaded::Swapped(1)));
+    assert_eq!(trust_domains(&store), ["prod.test"], "though its endpoint has not answered yet");
+    let of_endpoint = partner();
+    store.bring(Part::Federation(domain("partner.test")), of_endpoint.clone()).unwrap();
+    let own = store.current().unwrap();
+    assert_eq!(own.bundles.bundle("partner.test"), of_endpoint.bundles.first());
+    let faults = own.trust_faults();
+    assert!(
+        matches!(&*faults, [one] if one.contains("`partner.test` that workload_api brings is ignored")),
+        "{faults:?}"
+    );
+    assert!(store.health().iter().all(|part| part.standing().is_none()), "the rest counts");
+    offered.bundles.pop();
+    store.bring(Part::WorkloadApi, offered).unwrap();
+    assert_eq!(store.current().unwrap().trust_faults(), [""; 0]);
+}
+
+#[test]
+fn the_agent_speaks_for_our_own_trust_domain_whatever_the_configuration_says() {
+    let (prod, posing) = (ca("prod.test"), ca("prod.test"));
+    let store = store().with_configured([domain("prod.test")]);
+    let of_file = Brought { bundles: vec![bundle(&posing, "prod.test")], ..Brought::default() };
+    store.bring(Part::Files, of_file).unwrap();
+    store.bring(Part::WorkloadApi, whole(&prod, "spiffe://prod.test/a")).unwrap();
+    let own = store.current().unwrap();
+    assert_eq!(own.bundles.bundle("prod.test"), Some(&bundle(&prod, "prod.test")));
+    let faults = own.trust_faults();
+    assert!(
+        matches!(&*faults, [one] if one.contains("our own trust domain `prod.test` that files brings is ignored")),
+        "{faults:?}"
+    );
+}
+
+#[test]
+fn what_comes_without_our_svid_counts_and_the_svid_of_before_stays_until_it_is_taken_back() {
+    let (prod, store) = (ca("prod.test"), store());
+    let fault = || Some(("not_offered", "there is none".to_owned()));
+    let standing = |store: &IdentityStore| store.health()[0].standing().map(|fault| fault.rule);
+    let without = Brought { without_own: fault(), bundles: vec![bundle(&prod, "prod.test")], ..Brought::default() };
+    assert_eq!(store.bring(Part::WorkloadApi, without.clone()), Ok(Reloaded::Waiting), "there is none to keep");
+    let mut first = whole(&prod, "spiffe://prod.test/a");
+    first.bundles.extend(partner().bundles);
+    store.bring(Part::WorkloadApi, first).unwrap();
+    assert_eq!((trust_domains(&store).len(), standing(&store)), (2, None));
+
+    assert_eq!(store.bring(Part::WorkloadApi, without.clone()), Ok(Reloaded::Swapped(2)));
+    assert_eq!(store.current().unwrap().svid.id().as_str(), "spiffe://prod.test/a");
+    assert_eq!((trust_domains(&store), standing(&store)), (vec!["prod.test".into()], Some("not_offered")));
+    assert_eq!(store.bring(Part::WorkloadApi, without.clone()), Ok(Reloaded::Unchanged));
+    assert_eq!(standing(&store), Some("not_offered"));
+
+    // Whom we trust follows the agent also where that leaves our own certificate behind.
+    let next = ca("prod.test");
+    let moved = Brought { bundles: vec![bundle(&next, "prod.test")], ..without };
+    assert_eq!(store.bring(Part::WorkloadApi, moved.clone()), Ok(Reloaded::Swapped(3)));
+    let own = store.current().unwrap();
+    assert!(own.taken_back.is_some());
+    assert_eq!(own.bundles.bundle("prod.test"), Some(&bundle(&next, "prod.test")));
+
+    assert_eq!(store.withdraw(&Part::WorkloadApi), Reloaded::Waiting);
+    assert_eq!(store.bring(Part::WorkloadApi, moved), Ok(Reloaded::Waiting));
+    assert!(store.current().is_none(), "what was taken back does not come again");
 }

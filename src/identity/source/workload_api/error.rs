@@ -36,6 +36,9 @@ pub enum WorkloadApiError {
     /// What it sent cannot be used.
     #[error("the update of the Workload API at `{address}` is not used: {source}")]
     Update { address: WorkloadApiAddress, source: UpdateError },
+    /// None of the SVIDs that it sent is ours.
+    #[error("the Workload API at `{address}` says whom to trust, but not who we are: {source}")]
+    NotOffered { address: WorkloadApiAddress, source: UpdateError },
     /// What it sent does not stand up.
     #[error("the update of the Workload API at `{address}` is not used: {source}")]
     Store { address: WorkloadApiAddress, source: StoreError },
@@ -122,7 +125,7 @@ impl WorkloadApiError {
             }
             Self::NoIdentity { .. } => "no_identity",
             Self::Refused { .. } => "refused",
-            Self::Update { source: UpdateError::NotOffered { .. }, .. } => "not_offered",
+            Self::NotOffered { .. } | Self::Update { source: UpdateError::NotOffered { .. }, .. } => "not_offered",
             Self::Update { .. } | Self::Store { .. } => "bad_update",
         }
     }

@@ -215,19 +215,22 @@ impl WorkloadApiSource {
 
     /// Brings both halves of what was said last.
     fn bring(&self) {
-        let brought = {
+        let address = || self.plan.address.clone();
+        let (brought, not_offered) = {
             let said = self.said();
             let Some(update) = &said.x509 else { return };
-            update.brought(&said.jwt)
+            let not_offered = update.not_offered().cloned();
+            let not_offered = not_offered.map(|source| WorkloadApiError::NotOffered { address: address(), source });
+            let fault = not_offered.as_ref().map(|error| (error.reason(), error.to_string()));
+            (update.brought(&said.jwt, fault), not_offered)
         };
-        match self.store.bring(Part::WorkloadApi, brought) {
-            Ok(_) => self.is_well(),
-            Err(source) => {
-                let error = WorkloadApiError::Store { address: self.plan.address.clone(), source };
-                self.log(&error);
-                self.metrics.failed(error.reason());
-            }
-        }
+        let error = match (self.store.bring(Part::WorkloadApi, brought), not_offered) {
+            (Ok(_), None) => return self.is_well(),
+            (Ok(_), Some(error)) => error,
+            (Err(source), _) => WorkloadApiError::Store { address: address(), source },
+        };
+        self.log(&error);
+        self.metrics.failed(error.reason());
     }
 
     fn is_well(&self) {

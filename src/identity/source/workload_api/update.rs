@@ -14,7 +14,8 @@ use crate::identity::{Crls, JwtAuthority, SpiffeId, TrustBundle, TrustDomain, X5
 /// One message, taken apart and not yet judged: that is the store's.
 #[derive(Debug)]
 pub(super) struct Update {
-    own: Own,
+    /// Or why none of its SVIDs is ours.
+    own: Result<Own, UpdateError>,
     bundles: BTreeMap<TrustDomain, TrustBundle>,
     crls: BTreeMap<TrustDomain, Crls>,
 }
@@ -23,7 +24,11 @@ impl Update {
     /// Takes a message apart and picks our SVID.
     pub(super) fn read(message: &X509SvidResponse, plan: &WorkloadApiPlan) -> Result<Self, UpdateError> {
         require_fields(message)?;
-        let own = own(pick(&message.svids, &plan.choice)?)?;
+        let own = match pick(&message.svids, &plan.choice) {
+            Ok(ours) => Ok(own(ours)?),
+            // Whom to trust is the agent's word all the same: what it takes back does not count any more.
+            Err(not_offered) => Err(not_offered),
+        };
         let mut bundles = Bundles::default();
         for svid in &message.svids {
             let id = spiffe_id(&svid.spiffe_id)?;
@@ -47,8 +52,17 @@ impl Update {
         Ok(Self { own, bundles, crls })
     }
 
-    /// All of it, with the keys of JWT-SVIDs.
-    pub(super) fn brought(&self, jwt: &BTreeMap<TrustDomain, Vec<JwtAuthority>>) -> Brought {
+    /// Why our SVID is not in it, if it is not.
+    pub(super) fn not_offered(&self) -> Option<&UpdateError> {
+        self.own.as_ref().err()
+    }
+
+    /// All of it, with the keys of JWT-SVIDs. `without_own` is what the store says if our SVID is not in it.
+    pub(super) fn brought(
+        &self,
+        jwt: &BTreeMap<TrustDomain, Vec<JwtAuthority>>,
+        without_own: Option<(&'static str, String)>,
+    ) -> Brought {
         let mut bundles = self.bundles.clone();
         for (trust_domain, authorities) in jwt {
             // A trust domain may be federated for its JWT-SVIDs alone; its X.509-SVIDs are not trusted then.
@@ -57,7 +71,8 @@ impl Update {
             bundles.insert(trust_domain.clone(), bundle.with_jwt_authorities(authorities.clone()));
         }
         Brought {
-            own: Some(self.own.clone()),
+            own: self.own.as_ref().ok().cloned(),
+            without_own,
             bundles: bundles.into_values().collect(),
             crls: self.crls.clone(),
             ..Brought::default()
