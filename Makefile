@@ -77,10 +77,10 @@ test-only:
 	$(call step,doc tests,$(CARGO) test $(FLAGS) --doc)
 	$(call step,tests,$(CARGO) test $(FLAGS) --lib --test it)
 
-# What takes too long for every day: rotation every second for a whole minute.
+# What takes too long for every day: rotation every second for ten minutes.
 .PHONY: test-long
 test-long: components ## tests that take minutes: for a nightly run
-	$(call step,rotation,PORTCULLIS_ROTATION_SECONDS=60 $(CARGO) test $(FLAGS) --test it -- --nocapture rotation::)
+	$(call step,rotation,PORTCULLIS_ROTATION_SECONDS=600 $(CARGO) test $(FLAGS) --test it -- --nocapture rotation::)
 
 .PHONY: check-format
 check-format:

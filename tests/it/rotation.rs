@@ -11,9 +11,9 @@ use tokio::task::JoinHandle;
 use crate::support::*;
 use crate::tcp::{Server, ping};
 
-/// How long it goes on; `make test-long` gives it a minute.
+/// How long it goes on: a minute; `make test-long` gives it ten.
 fn seconds() -> u64 {
-    std::env::var("PORTCULLIS_ROTATION_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(20)
+    std::env::var("PORTCULLIS_ROTATION_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(60)
 }
 
 /// Something that is done again and again until it is told to stop; what fails once fails the test.
