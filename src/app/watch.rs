@@ -4,6 +4,8 @@
 //! and whether anything has changed is known by comparing content alone.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,6 +25,9 @@ const MAX_LOOKS: usize = 4;
 #[derive(Debug)]
 pub(super) struct Watch {
     paths: Vec<PathBuf>,
+    /// A directory that is written to with every request, and whose events would wake us for each: if it is only on the way to others, it
+    /// is left to the interval.
+    busy: Option<PathBuf>,
     changed: Arc<Notify>,
     armed: Option<Armed>,
     /// Why events are missed, as it was said in the log.
@@ -42,8 +47,8 @@ struct Armed {
 
 impl Watch {
     /// Watches nothing until [`Self::renew`].
-    pub(super) fn new(paths: Vec<PathBuf>) -> Self {
-        Self { paths, changed: Arc::new(Notify::new()), armed: None, said: None }
+    pub(super) fn new(paths: Vec<PathBuf>, busy: Option<PathBuf>) -> Self {
+        Self { paths, busy, changed: Arc::new(Notify::new()), armed: None, said: None }
     }
 
     /// Told after events. Several of them may be told of once.
@@ -58,7 +63,12 @@ impl Watch {
         // end there is the interval.
         for _ in 0..MAX_LOOKS {
             let ways = Ways::of(&self.paths);
-            let directories = ways.directories_there_are();
+            let mut directories = ways.directories_there_are();
+            let busy = self.busy.as_ref().and_then(|busy| fs::metadata(busy).ok());
+            if let Some(busy) = busy.map(|busy| (busy.dev(), busy.ino())) {
+                // What is read itself is watched wherever it lies.
+                directories.retain(|path, directory| *directory != busy || !ways.only_lead_on(path));
+            }
             let is_current = self.armed.as_ref().is_some_and(|armed| {
                 !armed.is_stale.load(Ordering::Acquire) && *armed.ways == ways && armed.directories == directories
             });

@@ -44,7 +44,7 @@ async fn each_request_is_decided_by_exactly_one_version_of_the_policies_however_
     let hangups = Process::spawn("hangups", Command::new("sh").args(["-c", &hangups]));
     for n in 1..=VERSIONS {
         mount.swap(&version(n));
-        load.further(3).await;
+        load.further(40).await;
     }
     drop(hangups);
     service.process.signal("HUP");

@@ -48,7 +48,7 @@ impl Place {
     }
 
     fn watch(&self, names: &[&str]) -> Watch {
-        let mut watch = Watch::new(names.iter().map(|name| self.path(name)).collect());
+        let mut watch = Watch::new(names.iter().map(|name| self.path(name)).collect(), None);
         watch.renew();
         watch
     }
