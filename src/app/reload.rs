@@ -10,7 +10,7 @@ use tokio::time::sleep;
 
 use super::watch::Watch;
 use super::{Faults, Shared, identity, tokens};
-use crate::config::{AuditSinkConfig, Config};
+use crate::config::Config;
 use crate::identity::X509Source as _;
 use crate::policy::{self, PolicyGeneration};
 use crate::telemetry::Reload;
@@ -27,11 +27,7 @@ const SETTLE: Duration = Duration::from_millis(100);
 ///
 /// What does not load leaves the last good generation in force; it is counted, and said once for each different cause.
 pub(super) async fn keep_reloading(config: Arc<Config>, shared: Arc<Shared>, mut hangup: Signal) {
-    let busy = match &config.audit.sink {
-        AuditSinkConfig::File(path) => path.parent().map(Path::to_owned),
-        AuditSinkConfig::Stdout => None,
-    };
-    let watch = Watch::new(watched(&config, &shared), busy);
+    let watch = Watch::new(watched(&config, &shared));
     let changed = watch.changed();
     let watch = Arc::new(Mutex::new(watch));
     let mut pause = FIRST_PAUSE;

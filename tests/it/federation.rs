@@ -219,11 +219,9 @@ impl Door {
         self.service.records.all().into_iter().filter(|record| record["kind"] == "handshake").collect()
     }
 
-    /// Waits for this generation, or a later one: what the operator puts back may be fetched anew at once.
     async fn generation(&self, number: u64) {
         let what = format!("generation {number}");
-        let reached = |status: &Value| status["identity"]["generation"].as_u64().is_some_and(|now| now >= number);
-        self.service.status_with(&what, reached).await;
+        self.service.status_with(&what, |status| status["identity"]["generation"] == number).await;
     }
 
     /// Waits until the last fetch failed by this rule, and it is told.
@@ -448,11 +446,18 @@ async fn an_https_spiffe_endpoint_has_to_be_the_workload_that_the_configuration_
     door.failing("chain").await;
     door.keeps_out("by the old authority", &old.issue(APP), "chain").await;
     door.lets_in("by the new authority still", &by_new).await;
-    // The way out if both have lost each other: the operator's file, once it changes.
-    endpoint.serve(bundle(3, &[&old, &new]));
+    // The way out if both have lost each other: the operator's file, once it changes. Nothing can be fetched with it as long as another
+    // workload of the same authority answers.
+    endpoint.show(&impostor);
     world.write("bootstrap.pem", &(old.bundle() + &new.bundle()));
     door.generation(5).await;
+    door.failing("unexpected-peer").await;
     door.lets_in("by the old authority, which the operator has put back", &old.issue(APP)).await;
+    endpoint.serve(bundle(3, &[&old]));
+    endpoint.show(&server);
+    door.generation(6).await;
+    door.lets_in("by the old authority, which is fetched now", &old.issue(APP)).await;
+    door.keeps_out("by the new one, which the fetched bundle has no more", &by_new, "chain").await;
     door.service.stop().await;
 }
 

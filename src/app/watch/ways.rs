@@ -89,13 +89,6 @@ impl Ways {
         found.collect()
     }
 
-    /// Whether nothing that is read lies in this directory itself: only other directories do.
-    pub(super) fn only_lead_on(&self, directory: &Path) -> bool {
-        let interest = self.directories.get(directory);
-        interest
-            .is_some_and(|interest| !interest.all && interest.names.iter().all(|name| directory.join(name).is_dir()))
-    }
-
     pub(super) fn is_watched(&self, directory: &Path) -> bool {
         self.directories.contains_key(directory)
     }
