@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::question::{Question, Texts};
-use crate::config::{HttpConfig, Limits, S3Config, nearest};
+use crate::config::{Direction, HttpConfig, Limits, ListenerConfig, ProtocolConfig, S3Config, nearest};
 use crate::mapping::head::{HeadRules, judge};
 use crate::mapping::s3::{self, Asked};
 use crate::mapping::{
@@ -79,21 +79,30 @@ impl Question {
                 .unwrap_or_default();
             return Err(format!("`context` has no attribute `{unknown}`{meant}"));
         }
+        if (self.request.is_some() || self.sql.is_some()) && own.iter().next().is_some() {
+            return Err(format!(
+                "with `request` or `sql` the context comes from what is asked: `context` may have {}",
+                FACTS.join(", ")
+            ));
+        }
+        if let Some(sql) = &self.sql {
+            return Ok(AskedOf { facts, operations: sql.operations()? });
+        }
         let operations = match (&self.request, &self.action, &self.resource) {
-            (Some(_), ..) if own.iter().next().is_some() => {
-                return Err(format!(
-                    "with `request` the context comes from the request: `context` may have {}",
-                    FACTS.join(", ")
-                ));
-            }
             (Some(request), ..) => self.map(request, reads)?,
             (None, Some(name), Some(id)) => {
                 let context = with_what_is_always_there(name, own);
-                Ok(Operations::one(Operation { action: action(name)?, resource: resource(id)?, context }))
+                Ok(Operations::one(Operation { action: action(name)?, resource: self.placed(id)?, context }))
             }
-            _ => return Err("a case has either `request`, or `action` and `resource`".to_owned()),
+            _ => return Err("what is asked? `request`, `sql`, or `action` and `resource`".to_owned()),
         };
         Ok(AskedOf { facts, operations })
+    }
+
+    /// The resource of that id, with the tables that it is a partition of.
+    pub(super) fn placed(&self, id: &str) -> Result<Resource, String> {
+        let wholes = self.partition_of.iter().map(|whole| resource(whole));
+        Ok(resource(id)?.partition_of(wholes.collect::<Result<Vec<_>, _>>()?))
     }
 
     /// `GET s3://ENDPOINT/BUCKET/KEY?QUERY` or `POST http://ENDPOINT/PATH`.
@@ -106,12 +115,21 @@ impl Question {
         if !self.endpoints.is_empty() && self.endpoints.get(endpoint).map(String::as_str) != Some(scheme) {
             return Err(format!("`endpoints` has no `{endpoint}: {scheme}`"));
         }
-        let parts = self.parts(method, if target.is_empty() { "/" } else { target })?;
-        let limits = Limits::default();
+        let listener = self.listener(endpoint, scheme)?;
+        let limits = listener.map_or_else(Limits::default, |listener| listener.limits.clone());
+        let hosts = match listener.map(|listener| &listener.protocol) {
+            Some(ProtocolConfig::Http(http)) => http.hosts.as_slice(),
+            _ => &[],
+        };
+        let host = hosts.first().map_or("localhost", String::as_str);
+        let parts = self.parts(method, if target.is_empty() { "/" } else { target }, host)?;
         let refused = |refusal: crate::mapping::Refusal| format!("{}: {}", refusal.rule, refusal.message);
         match scheme {
             "s3" => {
-                let config = S3Config::default();
+                let config = match listener.map(|listener| &listener.protocol) {
+                    Some(ProtocolConfig::S3(config)) => config.clone(),
+                    _ => S3Config::default(),
+                };
                 let head = match judge(&parts, &HeadRules::s3(&limits)) {
                     Ok(head) => head,
                     Err(refusal) => return Ok(Err(refused(refusal))),
@@ -129,7 +147,10 @@ impl Question {
                 }
             }
             "http" => {
-                let config = HttpConfig::default();
+                let config = match listener.map(|listener| &listener.protocol) {
+                    Some(ProtocolConfig::Http(config)) => config.clone(),
+                    _ => HttpConfig::default(),
+                };
                 Ok(judge(&parts, &HeadRules::http(&config, &limits))
                     .and_then(|head| http_mapping::map(&head, endpoint, &config, reads).map(|call| call.operations))
                     .map_err(refused))
@@ -138,10 +159,38 @@ impl Question {
         }
     }
 
-    fn parts(&self, method: &str, target: &str) -> Result<Parts, String> {
+    /// The listener of that name, inbound before outbound; none if nothing is known of any.
+    fn listener(&self, endpoint: &str, scheme: &str) -> Result<Option<&ListenerConfig>, String> {
+        if self.listeners.is_empty() {
+            return Ok(None);
+        }
+        let wanted = match self.context.get("direction").and_then(Json::as_str) {
+            Some("outbound") => Direction::Outbound,
+            _ => Direction::Inbound,
+        };
+        let named = || self.listeners.iter().filter(|listener| *listener.name == *endpoint);
+        let found = named().find(|listener| listener.direction == wanted).or_else(|| named().next());
+        let Some(found) = found else {
+            let names = self.listeners.iter().map(|listener| &*listener.name);
+            let meant = nearest(endpoint, names).map(|name| format!(", did you mean `{name}`?")).unwrap_or_default();
+            return Err(format!("the configuration has no listener `{endpoint}`{meant}"));
+        };
+        let speaks = found.protocol.as_str();
+        if speaks == scheme {
+            Ok(Some(found))
+        } else {
+            Err(format!("the listener `{endpoint}` has `protocol: {speaks}`, not {scheme}"))
+        }
+    }
+
+    fn parts(&self, method: &str, target: &str, host: &str) -> Result<Parts, String> {
         let mut builder = Request::builder().method(method).uri(target);
-        if !self.headers.keys().any(|name| name.eq_ignore_ascii_case("host")) {
-            builder = builder.header("host", "localhost");
+        let says = |header: &str| self.headers.keys().any(|name| name.eq_ignore_ascii_case(header));
+        if let (Some(body), false) = (&self.body, says("content-length") || says("transfer-encoding")) {
+            builder = builder.header("content-length", body.len());
+        }
+        if !says("host") {
+            builder = builder.header("host", host);
         }
         for (name, values) in &self.headers {
             let values = match values {
@@ -263,7 +312,7 @@ fn as_written(id: &str) -> Option<String> {
 }
 
 /// `analytics.public."a.b"` taken apart: names in quotes may hold dots, and hold quotes twice.
-fn sql_names(text: &str) -> Option<Vec<String>> {
+pub(super) fn sql_names(text: &str) -> Option<Vec<String>> {
     let mut names = Vec::new();
     let mut rest = text;
     loop {
@@ -283,7 +332,7 @@ fn sql_names(text: &str) -> Option<Vec<String>> {
 }
 
 /// The name up to its closing quote, and what follows that.
-fn quoted_name(mut rest: &str) -> Option<(String, &str)> {
+pub(super) fn quoted_name(mut rest: &str) -> Option<(String, &str)> {
     let mut name = String::new();
     loop {
         let (part, after) = rest.split_once('"')?;
@@ -328,7 +377,8 @@ fn value(name: &str, json: &Json) -> Option<Value> {
 }
 
 fn tags(json: &Json) -> Option<Tags> {
-    let tags = json.as_object()?.iter();
+    // In records `null` is one that policies looked for and that was not there.
+    let tags = json.as_object()?.iter().filter(|(_, values)| !values.is_null());
     tags.map(|(name, values)| Some((name.as_str().into(), strings(values)?))).collect()
 }
 

@@ -1,6 +1,6 @@
 //! What other policies would have decided about recorded requests.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
@@ -10,9 +10,9 @@ use serde_json::{Value as Json, json};
 
 use super::Question;
 use super::asked::AskedOf;
-use super::records::Recorded;
+use super::records::{Recorded, hides, placed_in};
 use crate::mapping::TagsRead;
-use crate::policy::{Decision, Outcome, PolicyGeneration, Principal};
+use crate::policy::{Decision, Given, Outcome, PolicyGeneration, Principal};
 
 /// Longest line that is taken for a record.
 const MAX_LINE: u64 = 64 * 1024 * 1024;
@@ -28,6 +28,10 @@ pub struct Replay {
     pub inexact: Vec<(&'static str, u64)>,
     /// Records that no policy was asked about: handshakes, refused requests, beginnings of long exchanges.
     pub skipped: u64,
+    /// Records of questions that could not be asked at all.
+    pub unasked: u64,
+    /// Of the decided ones those of a log that is sampled: requests that were allowed are missing beside them.
+    pub sampled: u64,
     /// Lines that are no records.
     pub broken: u64,
     /// Of a sampled log each record stands for several requests: how many these records stand for.
@@ -104,6 +108,15 @@ pub(super) fn is_question(record: &Json) -> bool {
         && record.get("principal").is_some()
 }
 
+/// What was decided about each operation of a record.
+pub(super) fn outcomes(record: &Json, recorded: &Recorded) -> Vec<String> {
+    let outcome = |of: &Json| of.get("outcome").and_then(Json::as_str).unwrap_or(&recorded.outcome).to_owned();
+    match record.get("operations").and_then(Json::as_array) {
+        Some(operations) => operations.iter().map(outcome).collect(),
+        None => vec![outcome(record)],
+    }
+}
+
 struct Run<'a> {
     policies: &'a PolicyGeneration,
     principals: HashMap<String, Arc<Principal>>,
@@ -135,8 +148,8 @@ impl Run<'_> {
         for question in &recorded.questions {
             let asked = question.asked(self.policies.headers_read());
             let Ok(AskedOf { facts, operations: Ok(operations) }) = asked else {
-                self.note("an operation that this version does not know");
-                self.replay.skipped += 1;
+                self.note("not asked at all: an operation that this version does not know");
+                self.replay.unasked += 1;
                 return;
             };
             decisions.extend(operations.iter().map(|operation| self.policies.decide(&principal, operation, &facts)));
@@ -146,6 +159,7 @@ impl Run<'_> {
             self.note(reason);
         }
         self.replay.decided += 1;
+        self.replay.sampled += u64::from(record.get("sample_rate").is_some());
         let rate = record.get("sample_rate").and_then(Json::as_f64).filter(|rate| *rate > 0.0).unwrap_or(1.0);
         self.replay.stands_for += 1.0 / rate;
         // Of a request of several operations each is compared: DeleteObjects is answered key by key.
@@ -168,8 +182,16 @@ impl Run<'_> {
     /// Why the question is not exactly the one that was asked then.
     fn doubts(&self, record: &Json, recorded: &Recorded, principal: &Principal) -> Vec<&'static str> {
         let mut doubts = Vec::new();
-        if recorded.has_redacted {
-            doubts.push("values of headers or claims are redacted");
+        let hidden = recorded.questions.iter().any(|Question { context, .. }| {
+            let claims = context.get("token").and_then(|token| token.get("claims"));
+            hides(context.get("headers"), self.policies.headers_read().all)
+                || hides(claims, self.policies.claims_read())
+        });
+        if hidden {
+            doubts.push("these policies read headers or claims whose values are redacted");
+        }
+        if recorded.questions.iter().any(|question| !question.context.contains_key("direction")) {
+            doubts.push("an older record, which does not hold the whole question");
         }
         let then: Vec<&str> = record
             .get("principal_in")
@@ -183,37 +205,53 @@ impl Run<'_> {
         if then != now || tags != json!(principal.tags()) {
             doubts.push("entities.json says something else of the workload than it did then");
         }
-        if record.get("sample_rate").is_some() {
-            doubts.push("the log is sampled: requests that were allowed are missing");
-        }
-        let headers = recorded.questions.iter().any(|question| match self.policies.headers_read().all {
-            TagsRead::All => question.context.contains_key("headers"),
-            TagsRead::Only(names) => match question.context.get("headers").and_then(Json::as_object) {
-                Some(known) => names.iter().any(|name| !known.contains_key(&**name)),
-                None => false,
-            },
-        });
+        let is_same = recorded.policy_digest.as_deref() == Some(self.policies.digest());
+        let headers = !is_same
+            && recorded.questions.iter().any(|question| match self.policies.headers_read().all {
+                TagsRead::All => question.context.contains_key("headers"),
+                TagsRead::Only(names) => match question.context.get("headers").and_then(Json::as_object) {
+                    Some(known) => names.iter().any(|name| !known.contains_key(&**name)),
+                    None => false,
+                },
+            });
         if headers {
             doubts.push("these policies read headers that the record does not hold");
         }
-        let claims = recorded.questions.iter().filter_map(|question| question.context.get("token")).any(|token| {
-            let known = token.get("claims").and_then(Json::as_object);
-            match self.policies.claims_read() {
-                TagsRead::All => true,
-                TagsRead::Only(names) => {
-                    names.iter().any(|name| known.is_none_or(|known| !known.contains_key(&**name)))
+        let mut tokens = recorded.questions.iter().filter_map(|question| question.context.get("token"));
+        let claims = !is_same
+            && tokens.any(|token| {
+                let known = token.get("claims").and_then(Json::as_object);
+                match self.policies.claims_read() {
+                    TagsRead::All => true,
+                    TagsRead::Only(names) => {
+                        names.iter().any(|name| known.is_none_or(|known| !known.contains_key(&**name)))
+                    }
                 }
-            }
-        });
+            });
         if claims {
             doubts.push("these policies read claims of tokens that the record does not hold");
         }
-        let partition = |json: &Json| json.get("resource_in").is_some();
-        let operations = record.get("operations").and_then(Json::as_array).into_iter().flatten();
-        if std::iter::once(record).chain(operations).any(partition) {
-            doubts.push("tables are partitions of others, which policies may name");
+        let each = match record.get("operations").and_then(Json::as_array) {
+            Some(operations) => operations.iter().collect(),
+            None => vec![record],
+        };
+        if each.into_iter().zip(&recorded.questions).any(|(of, question)| !self.is_placed_alike(of, question)) {
+            doubts.push("entities.json says something else of the resource than it did then");
         }
         doubts
+    }
+
+    /// Whether entities.json puts the resource where it was, with the same tags.
+    fn is_placed_alike(&self, of: &Json, question: &Question) -> bool {
+        let resource = question.resource.as_deref().and_then(|id| question.placed(id).ok());
+        let given = resource.as_ref().and_then(|resource| self.policies.given(resource));
+        let now = given.iter().flat_map(Given::groups);
+        let now: BTreeSet<String> = now.map(|(kind, id)| format!("{kind}::\"{}\"", id.escape_debug())).collect();
+        let then: BTreeSet<String> =
+            placed_in(of).filter(|above| !above.starts_with("Table::")).map(str::to_owned).collect();
+        let tags: BTreeMap<&str, &[String]> = given.iter().flat_map(Given::tags).collect();
+        let recorded = of.get("resource_tags").cloned().unwrap_or_else(|| json!({}));
+        now == then && recorded == json!(tags)
     }
 
     fn flip(
@@ -335,6 +373,12 @@ impl Replay {
         for (reason, count) in &self.inexact {
             text.push_str(&format!("not exact: {reason} ({count})\n"));
         }
+        if self.sampled > 0 {
+            text.push_str(&format!(
+                "sampled: the {} decisions stand for about {:.0}; requests that were allowed and not recorded are not asked again\n",
+                self.decided, self.stands_for
+            ));
+        }
         text
     }
 
@@ -347,7 +391,7 @@ impl Replay {
                    "exact": !flip.inexact})
         });
         let inexact = self.inexact.iter().map(|(reason, count)| json!({"reason": reason, "count": count}));
-        json!({"decided": self.decided, "skipped": self.skipped, "broken": self.broken, "stands_for": self.stands_for,
+        json!({"decided": self.decided, "skipped": self.skipped, "unasked": self.unasked, "sampled": self.sampled, "broken": self.broken, "stands_for": self.stands_for,
                "flips": flips.collect::<Vec<_>>(), "inexact": inexact.collect::<Vec<_>>()})
     }
 }
