@@ -401,12 +401,18 @@ impl Tracing<'_> {
         vec![placed("principal", &self.trace.principal, &kinds)]
     }
 
+    /// Itself and its groups: a policy may name either.
     fn saw_action(&self, policy: &Policy) -> Vec<String> {
-        let kinds = match policy.action_constraint() {
-            ActionConstraint::In(uids) => kinds(&uids),
-            ActionConstraint::Any | ActionConstraint::Eq(_) => Vec::new(),
-        };
-        vec![placed("action", &self.trace.action, &kinds)]
+        let Placed { uid, within } = &self.trace.action;
+        match policy.action_constraint() {
+            ActionConstraint::In(_) if !within.is_empty() => {
+                let groups: Vec<_> = within.iter().map(|group| format!("`{group}`")).collect();
+                vec![format!("action is `{uid}`, which is in {}", groups.join(", "))]
+            }
+            ActionConstraint::In(_) | ActionConstraint::Any | ActionConstraint::Eq(_) => {
+                vec![format!("action is `{uid}`")]
+            }
+        }
     }
 
     fn saw_resource(&self, policy: &Policy) -> Vec<String> {

@@ -5,7 +5,7 @@ use cedar_policy::EntityUid;
 use super::compiled::Engine;
 use super::names::Name;
 use super::principal::MergedTags;
-use crate::mapping::Resource;
+use crate::mapping::{Resource, ResourceKind};
 
 /// The groups and tags of a resource, its own and those of what it is in.
 #[derive(Debug)]
@@ -25,7 +25,9 @@ impl Engine {
         let mut rise = |name: Name| {
             given.tags.add(names.tags(name));
             for uid in names.above(name).iter().filter_map(|above| names.uid(*above)) {
-                if !given.groups.contains(&uid) {
+                // The resources above it follow from its id.
+                let is_group = ResourceKind::ALL.iter().all(|kind| kind.as_str() != uid.type_name().basename());
+                if is_group && !given.groups.contains(&uid) {
                     given.groups.push(uid);
                 }
             }
