@@ -140,16 +140,22 @@ fn a_catalogue_in_a_file_stands_for_the_database() {
 }
 
 #[test]
-fn the_cases_on_the_page_pass() {
-    let page = include_str!("../../../docs/policies.md");
-    let blocks = page.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
-    let shown: Vec<&str> = blocks.filter(|block| block.contains("databases:")).collect();
-    let [shown] = shown.as_slice() else { panic!("{} blocks with databases", shown.len()) };
-    let folder = directory("", "");
-    std::fs::write(folder.path().join("cases.yaml"), shown).unwrap();
-    let mut snapshot = Snapshot::built_in().unwrap();
-    snapshot.push(Reading::Database, &[Some("sales"), Some("10"), Some("180000")]);
-    std::fs::write(folder.path().join("sales.tsv"), snapshot.text()).unwrap();
-    let test = test_directory(folder.path()).unwrap_or_else(|error| panic!("{error}"));
-    assert!(test.passed() && !test.results.is_empty(), "{:#?}", test.results);
+fn the_cases_on_the_pages_pass() {
+    let mut shown = 0;
+    for page in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs")).unwrap() {
+        let page = page.unwrap().path();
+        let text = if page.is_file() { std::fs::read_to_string(&page).unwrap() } else { String::new() };
+        let blocks = text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
+        for block in blocks.filter(|block| block.contains("\ndatabases:")) {
+            shown += 1;
+            let folder = directory("", "");
+            std::fs::write(folder.path().join("cases.yaml"), block).unwrap();
+            let mut snapshot = Snapshot::built_in().unwrap();
+            snapshot.push(Reading::Database, &[Some("sales"), Some("10"), Some("180000")]);
+            std::fs::write(folder.path().join("sales.tsv"), snapshot.text()).unwrap();
+            let test = test_directory(folder.path()).unwrap_or_else(|error| panic!("{}: {error}", page.display()));
+            assert!(test.passed() && !test.results.is_empty(), "{}: {:#?}", page.display(), test.results);
+        }
+    }
+    assert_eq!(shown, 1);
 }
