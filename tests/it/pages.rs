@@ -170,7 +170,10 @@ fn matches(shown: &str, actual: &str) -> bool {
         match shown.split_once('…') {
             None => shown == actual,
             Some((before, after)) => actual.strip_prefix(before).is_some_and(|rest| {
-                rest.char_indices().map(|(at, _)| at).chain([rest.len()]).any(|at| line(after, &rest[at..]))
+                rest.char_indices()
+                    .map(|(at, _)| at)
+                    .chain([rest.len()])
+                    .any(|at| line(after, rest.get(at..).unwrap_or_default()))
             }),
         }
     }
@@ -189,7 +192,13 @@ fn blocks(page: &str) -> Vec<Block<'_>> {
                 inside = Some((std::mem::take(&mut comment), language, at + line.len(), indented));
             }
             (Some((comment, language, start, indented)), Some("")) => {
-                found.push(Block { comment, language, text: &page[start..at], at: start, indented });
+                found.push(Block {
+                    comment,
+                    language,
+                    text: page.get(start..at).unwrap_or_default(),
+                    at: start,
+                    indented,
+                });
                 inside = None;
             }
             (None, None) => {

@@ -33,7 +33,7 @@ const MISTAKES: [(&str, &str, &str); 6] = [
     ),
     (
         "@id(\"p\")\npermit (principal in Stage::\"transform\", action == Action::\"http:GET\", resource in HttpPath::\"/orders\");\n",
-        "lake.cedar:2:87",
+        "lake.cedar:2:84",
         "write `HttpPath::\"api/orders\"`",
     ),
     (
