@@ -334,8 +334,8 @@ fn what_was_prepared_in_other_words_than_it_would_be_now_is_not_bound() {
     tested.client(&query("set x"));
     tested.at_server();
     tested.server(&done(b'I'));
-    tested.answer_facts(&["later", "none", "app", "on", "UTF8"]);
     tested.client(&runs);
+    tested.answer_facts(&["later", "none", "app", "on", "UTF8"]);
     assert!(tested.session.owed.iter().any(|owed| owed.denied().is_some()));
     assert_eq!(tested.records().last(), Some(&("refused".into(), String::new())));
 }
