@@ -337,7 +337,7 @@ fn what_was_prepared_in_other_words_than_it_would_be_now_is_not_bound() {
     tested.client(&runs);
     tested.answer_facts(&["later", "none", "app", "on", "UTF8"]);
     assert!(tested.session.owed.iter().any(|owed| owed.denied().is_some()));
-    assert_eq!(tested.records().last(), Some(&("refused".into(), String::new())));
+    assert_eq!(tested.records().last(), Some(&("refused".into(), "0A000".into())));
 }
 
 #[test]
