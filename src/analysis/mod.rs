@@ -17,7 +17,7 @@ pub use cases::{Case, CaseErrors, Cases, Expected};
 pub use coverage::UntestedClause;
 pub use explain::{Explained, Explanation, explain, explain_denial, explain_operations};
 pub use junit::junit;
-pub use plan::{Change, Decided, Plan, Solver, Unproved, plan};
+pub use plan::{Change, Decided, InvariantVerdict, Plan, Proved, Proving, Solver, Unproved, plan, prove};
 pub use policy_test::{CaseResult, PolicyTest, PolicyTestError, Untested, test_cedar_file, test_directory};
 pub use question::Question;
 pub use records::{Recorded, RecordsError, find_record};

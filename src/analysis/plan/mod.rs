@@ -8,6 +8,7 @@
 mod cells;
 mod classes;
 mod partitions;
+mod prove;
 mod report;
 mod residual;
 mod solver;
@@ -15,13 +16,15 @@ mod solver;
 mod tests;
 mod witness;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::policy::{Outcome, PolicyGeneration};
-use cells::{Comparison, Verdict};
+use cells::{Comparison, Verdict, Wanted};
 use classes::{Named, Sides};
 
+pub use prove::{Proved, Proving, Verdict as InvariantVerdict, prove};
 pub use solver::Solver;
+use solver::ask;
 
 /// Two generations compared.
 #[derive(Debug, Default)]
@@ -96,10 +99,34 @@ pub struct Unproved {
 pub fn plan(old: &PolicyGeneration, new: &PolicyGeneration, solver: &Solver) -> Result<Plan, String> {
     let (old, new) = (old.survey()?, new.survey()?);
     let sides = Sides { old: &old, new: &new };
-    let named = Named::of(sides);
-    let mut comparison = Comparison::new(sides);
-    comparison.compare(&named);
-    Ok(comparison.finish(solver))
+    let mut comparison = Comparison::new(sides, Wanted::ALL);
+    comparison.compare(&Named::of(sides));
+    let mut comparisons = [comparison];
+    settle(&mut comparisons, solver);
+    let [comparison] = comparisons;
+    Ok(comparison.finish())
+}
+
+/// Puts what hangs on conditions to the solver, each question once. Gives how many questions that were.
+fn settle(comparisons: &mut [Comparison<'_>], solver: &Solver) -> usize {
+    let open: Vec<_> = comparisons.iter_mut().map(Comparison::questions).collect();
+    let mut numbers: HashMap<&str, usize> = HashMap::new();
+    let mut queries = Vec::new();
+    for (key, query, _) in open.iter().flatten() {
+        numbers.entry(key).or_insert_with(|| {
+            queries.push(query.clone());
+            queries.len() - 1
+        });
+    }
+    let answers = ask(&queries, solver);
+    for (comparison, open) in comparisons.iter_mut().zip(&open) {
+        for (key, query, cells) in open {
+            if let Some(answer) = numbers.get(key.as_str()).and_then(|number| answers.get(*number)) {
+                comparison.take(query, cells, answer);
+            }
+        }
+    }
+    queries.len()
 }
 
 impl Plan {

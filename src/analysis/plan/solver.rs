@@ -23,6 +23,16 @@ impl Default for Solver {
     }
 }
 
+impl Solver {
+    /// What the program calls itself: the first line that `--version` prints.
+    #[must_use]
+    pub fn version(&self) -> String {
+        let said = std::process::Command::new(&self.program).arg("--version").output();
+        let said = said.map(|said| String::from_utf8_lossy(&said.stdout).lines().next().unwrap_or_default().to_owned());
+        said.unwrap_or_else(|cause| format!("{} ({cause})", self.program.display()))
+    }
+}
+
 /// Whether all that `granted` allows under the assumptions is allowed by `allowed`.
 #[derive(Debug, Clone)]
 #[cfg_attr(not(feature = "prove"), expect(dead_code, reason = "a build without prover asks nothing"))]
@@ -62,6 +72,8 @@ pub(in crate::analysis) use symbolic::ask;
 
 #[cfg(feature = "prove")]
 mod symbolic {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use cedar_policy::{EntityUid, Policy, PolicyId, PolicySet, RequestEnv, Schema};
     use cedar_policy_symcc::solver::LocalSolver;
     use cedar_policy_symcc::{CedarSymCompiler, CompiledPolicy, CompiledPolicySet, Env};
@@ -75,53 +87,60 @@ mod symbolic {
 
     /// Cedar's symbolic compiler walks policies by recursion, a frame for each clause.
     const STACK: usize = 512 * 1024 * 1024;
-    /// So many questions at a time.
-    const SOLVERS: usize = 2;
+    /// So many questions at a time, whatever the machine says of itself.
+    const MIN_SOLVERS: usize = 2;
+    /// Each is a process that may take some hundred megabytes.
+    const MAX_SOLVERS: usize = 8;
     /// A solver that failed so many times in a row is not started again.
     const MAX_FAILURES: usize = 3;
 
     type Compiler = CedarSymCompiler<LocalSolver>;
 
-    /// Puts the questions to as many solvers as there are cores for.
+    /// Puts the questions to as many solvers as there are cores for: each takes the next question as soon as it is free.
     pub(in crate::analysis) fn ask(queries: &[Query], solver: &Solver) -> Vec<Answer> {
-        let share = queries.len().div_ceil(SOLVERS).max(1);
-        let of_a_share = |queries: &[Query], answers: std::thread::Result<Vec<Answer>>| {
-            answers.unwrap_or_else(|_| unknown(queries, "the prover broke down"))
-        };
+        let solvers = std::thread::available_parallelism().map_or(MIN_SOLVERS, usize::from);
+        let solvers = solvers.clamp(MIN_SOLVERS, MAX_SOLVERS).min(queries.len());
+        let next = AtomicUsize::new(0);
+        let mut answers: Vec<Option<Answer>> = queries.iter().map(|_| None).collect();
+        let mut broken = "the prover broke down".to_owned();
         std::thread::scope(|scope| {
-            let threads: Vec<_> = queries
-                .chunks(share)
-                .map(|queries| {
-                    let thread = std::thread::Builder::new().stack_size(STACK);
-                    (queries, thread.spawn_scoped(scope, || all(queries, solver)))
-                })
-                .collect();
-            let answers = threads.into_iter().map(|(queries, thread)| match thread {
-                Ok(thread) => of_a_share(queries, thread.join()),
-                Err(cause) => unknown(queries, &format!("no thread for the prover: {cause}")),
-            });
-            answers.flatten().collect()
-        })
+            let mut threads = Vec::new();
+            for _ in 0..solvers {
+                let thread = std::thread::Builder::new().stack_size(STACK);
+                match thread.spawn_scoped(scope, || some(queries, &next, solver)) {
+                    Ok(thread) => threads.push(thread),
+                    Err(cause) => broken = format!("no thread for the prover: {cause}"),
+                }
+            }
+            for (number, answer) in threads.into_iter().filter_map(|thread| thread.join().ok()).flatten() {
+                if let Some(place) = answers.get_mut(number) {
+                    *place = Some(answer);
+                }
+            }
+        });
+        let missing = || Answer::Unknown(broken.clone());
+        answers.into_iter().map(|answer| answer.unwrap_or_else(missing)).collect()
     }
 
-    fn unknown(queries: &[Query], why: &str) -> Vec<Answer> {
-        queries.iter().map(|_| Answer::Unknown(why.to_owned())).collect()
-    }
-
-    fn all(queries: &[Query], solver: &Solver) -> Vec<Answer> {
-        let runtime = match runtime::Builder::new_current_thread().enable_all().build() {
-            Ok(runtime) => runtime,
-            Err(cause) => return unknown(queries, &cause.to_string()),
-        };
-        let schema = match Schema::from_cedarschema_str(SHIPPED_SCHEMA) {
-            Ok((schema, _)) => schema,
-            Err(cause) => return unknown(queries, &cause.to_string()),
+    /// Answers questions until there are no more.
+    fn some(queries: &[Query], next: &AtomicUsize, solver: &Solver) -> Vec<(usize, Answer)> {
+        let mut taken = std::iter::from_fn(|| {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            queries.get(number).map(|query| (number, query))
+        });
+        let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(|cause| cause.to_string());
+        let schema = Schema::from_cedarschema_str(SHIPPED_SCHEMA).map_err(|cause| cause.to_string());
+        let (runtime, schema) = match (runtime, schema) {
+            (Ok(runtime), Ok((schema, _))) => (runtime, schema),
+            (Err(cause), _) | (_, Err(cause)) => {
+                return taken.map(|(number, _)| (number, Answer::Unknown(cause.clone()))).collect();
+            }
         };
         runtime.block_on(async {
             let mut asking = Asking { solver, schema, compiler: None, failures: 0, last: String::new() };
-            let mut answers = Vec::with_capacity(queries.len());
-            for query in queries {
-                answers.push(asking.ask(query).await);
+            let mut answers = Vec::new();
+            while let Some((number, query)) = taken.next() {
+                answers.push((number, asking.ask(query).await));
             }
             answers
         })

@@ -3,6 +3,7 @@
 mod explain;
 mod format;
 mod plan;
+mod prove;
 mod recorded;
 mod sql;
 mod test;
@@ -24,6 +25,12 @@ pub(super) const INVALID_POLICY: u8 = 3;
 /// How a comparison ends by which somebody may do more than before.
 const GREW: u8 = 2;
 
+/// How a proof ends that found the contrary.
+const REFUTED: u8 = 2;
+
+/// How a comparison or a proof ends that could not be brought to an end.
+const NOT_PROVED: u8 = 4;
+
 /// Options of `portcullis policy`.
 #[derive(Debug, Args)]
 pub(super) struct PolicyArgs {
@@ -43,6 +50,8 @@ enum PolicyCommand {
     Explain(Box<explain::ExplainArgs>),
     /// Say what other policies would change: 0 nobody may do more, 2 somebody may, 4 not proved
     Plan(plan::PlanArgs),
+    /// Hold policies against their invariants (invariants.yaml): 0 all are proved, 2 one is refuted, 4 not proved
+    Prove(prove::ProveArgs),
     /// Ask policies what is in audit files: 0 nobody may do more than then, 2 somebody may
     Replay(recorded::ReplayArgs),
     /// Write the least policies that allow what is in audit files, and name the grants that nobody used
@@ -81,7 +90,12 @@ impl SourceArgs {
         self.config.as_ref().map(load).transpose()
     }
 
+    /// As a sidecar loads them, but that what is looked at need not be proved.
     fn source(&self) -> Result<PolicySource, ExitCode> {
+        self.as_loaded().map(|source| PolicySource { require_proof: false, ..source })
+    }
+
+    fn as_loaded(&self) -> Result<PolicySource, ExitCode> {
         let configured = self.config()?.map(|config| policy_source(&config));
         Ok(match (configured, &self.policies) {
             (Some(configured), Some(directory)) => PolicySource { directory: directory.clone(), ..configured },
@@ -106,13 +120,14 @@ pub(super) fn run(arguments: &PolicyArgs) -> ExitCode {
         PolicyCommand::Format(arguments) => format::run(arguments),
         PolicyCommand::Explain(arguments) => explain::run(arguments),
         PolicyCommand::Plan(arguments) => plan::run(arguments),
+        PolicyCommand::Prove(arguments) => prove::run(arguments),
         PolicyCommand::Replay(arguments) => recorded::run_replay(arguments),
         PolicyCommand::Suggest(arguments) => recorded::run_suggest(arguments),
     }
 }
 
 fn validate(arguments: &ValidateArgs) -> ExitCode {
-    let source = match arguments.source.source() {
+    let source = match arguments.source.as_loaded() {
         Ok(source) => source,
         Err(code) => return code,
     };
