@@ -71,8 +71,7 @@ impl PolicyStore {
         let new_shadow = self.source.shadow.as_deref().and_then(look);
         let is_in_force = |files: &PolicyFiles| new_shadow.is_none() && files.digest == current.digest();
         let is_proved = |files: &PolicyFiles| proof::required(files, &self.source);
-        if PolicyFiles::read(&self.source.directory)
-            .is_ok_and(|files| is_in_force(&files) && is_proved(&files).is_ok())
+        if PolicyFiles::read(&self.source.directory).is_ok_and(|files| is_in_force(&files) && is_proved(&files).is_ok())
         {
             return Ok(Reloaded::Unchanged);
         }

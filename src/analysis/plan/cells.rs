@@ -17,7 +17,7 @@ const MAX_ANSWERED: usize = 50;
 
 /// What is known of a cell without a solver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(in crate::analysis) enum Verdict {
     /// Nothing is allowed that the other side does not allow.
     Within,
     /// Something is, whatever the context.
@@ -28,16 +28,16 @@ pub(super) enum Verdict {
 
 /// Actions that no policy tells apart, about resources of one kind.
 #[derive(Debug)]
-struct ActionClass {
-    names: Vec<String>,
-    kind: ResourceKind,
-    old: SurveyedAction,
+pub(in crate::analysis) struct ActionClass {
+    pub(in crate::analysis) names: Vec<String>,
+    pub(in crate::analysis) kind: ResourceKind,
+    pub(in crate::analysis) old: SurveyedAction,
     new: SurveyedAction,
 }
 
 /// A cell that hangs on conditions.
 #[derive(Debug)]
-pub(super) struct OpenCell {
+pub(in crate::analysis) struct OpenCell {
     action: usize,
     principal: usize,
     resource: Arc<ResourceClass>,
@@ -56,16 +56,16 @@ struct Row {
 
 /// What of a comparison is wanted.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Wanted<'a> {
+pub(in crate::analysis) struct Wanted<'a> {
     /// Growth, and its contrary.
-    pub(super) directions: &'static [bool],
+    pub(in crate::analysis) directions: &'static [bool],
     /// Only where this policy of the old side stands.
-    pub(super) about: Option<&'a str>,
+    pub(in crate::analysis) about: Option<&'a str>,
 }
 
 impl Wanted<'_> {
     /// Everything.
-    pub(super) const ALL: Self = Self { directions: &[true, false], about: None };
+    pub(in crate::analysis) const ALL: Self = Self { directions: &[true, false], about: None };
 
     fn has(&self, policies: &[&Surveyed]) -> bool {
         self.about.is_none_or(|id| policies.iter().any(|policy| *policy.id == *id))
@@ -74,7 +74,7 @@ impl Wanted<'_> {
 
 /// Both generations, and what was found so far.
 #[derive(Debug)]
-pub(super) struct Comparison<'a> {
+pub(in crate::analysis) struct Comparison<'a> {
     sides: Sides<'a>,
     wanted: Wanted<'a>,
     /// The policy that the comparison is about stands somewhere.
@@ -96,7 +96,7 @@ type Settled = (bool, usize, Option<usize>, Vec<String>, Vec<String>);
 type ChangeKey = (bool, usize, Vec<String>, Vec<String>);
 
 impl<'a> Comparison<'a> {
-    pub(super) fn new(sides: Sides<'a>, wanted: Wanted<'a>) -> Self {
+    pub(in crate::analysis) fn new(sides: Sides<'a>, wanted: Wanted<'a>) -> Self {
         Self {
             sides,
             wanted,
@@ -113,7 +113,7 @@ impl<'a> Comparison<'a> {
     }
 
     /// Compares all cells.
-    pub(super) fn compare(&mut self, named: &Named) {
+    pub(in crate::analysis) fn compare(&mut self, named: &Named) {
         let knows_the_same = self.sides.old.knows_the_same(self.sides.new);
         self.actions = action_classes(self.sides);
         self.principals = named.principals(self.sides);
@@ -306,12 +306,12 @@ impl<'a> Comparison<'a> {
     }
 
     /// Whether the policy that the comparison is about matches anything.
-    pub(super) const fn stands(&self) -> bool {
+    pub(in crate::analysis) const fn stands(&self) -> bool {
         self.stands
     }
 
     /// What hangs on conditions, to be put to the solver: each question with its key.
-    pub(super) fn questions(&mut self) -> Vec<(String, Query, Vec<OpenCell>)> {
+    pub(in crate::analysis) fn questions(&mut self) -> Vec<(String, Query, Vec<OpenCell>)> {
         let open = std::mem::take(&mut self.open).into_iter();
         let mut open: Vec<_> = open.map(|(key, (query, cells))| (key, query, cells)).collect();
         open.sort_by(|one, other| one.0.cmp(&other.0));
@@ -320,7 +320,7 @@ impl<'a> Comparison<'a> {
     }
 
     /// Takes the answer to a question.
-    pub(super) fn take(&mut self, query: &Query, cells: &[OpenCell], answer: &Answer) {
+    pub(in crate::analysis) fn take(&mut self, query: &Query, cells: &[OpenCell], answer: &Answer) {
         let actions = std::mem::take(&mut self.actions);
         let principals = std::mem::take(&mut self.principals);
         for open in cells.iter().take(MAX_ANSWERED) {
@@ -334,7 +334,7 @@ impl<'a> Comparison<'a> {
     }
 
     /// What was found.
-    pub(super) fn finish(self) -> Plan {
+    pub(in crate::analysis) fn finish(self) -> Plan {
         let Self { mut plan, unproved, changes, .. } = self;
         plan.unproved = unproved.into_values().collect();
         for (grows, change) in changes.into_values() {
@@ -384,7 +384,7 @@ fn senses<'a>(policies: &[&'a Surveyed]) -> Vec<&'a str> {
     senses
 }
 
-fn errs(residual: &Residual) -> bool {
+pub(in crate::analysis) fn errs(residual: &Residual) -> bool {
     matches!(&residual.body, Body::Open(body) if may_err(body))
 }
 
@@ -414,7 +414,7 @@ fn verdict(granted: &[Residual], allowed: &[Residual]) -> Verdict {
     if granted_for_sure && denied_for_sure { Verdict::Beyond } else { Verdict::Open }
 }
 
-fn query(cell: &Cell<'_>, granted: &[Residual], allowed: &[Residual]) -> Result<Query, String> {
+pub(in crate::analysis) fn query(cell: &Cell<'_>, granted: &[Residual], allowed: &[Residual]) -> Result<Query, String> {
     let left = Left::of(granted.iter().chain(allowed));
     if left.strange {
         return Err("a condition asks more of entities than can be told by class".to_owned());
@@ -433,11 +433,12 @@ fn query(cell: &Cell<'_>, granted: &[Residual], allowed: &[Residual]) -> Result<
         granted: granted.to_vec(),
         allowed: allowed.to_vec(),
         must_not_err: allowed.iter().filter(|residual| errs(residual) && !is_kept(residual)).cloned().collect(),
+        of_errors: false,
     })
 }
 
 /// What tells questions to the solver apart.
-fn key(query: &Query) -> String {
+pub(in crate::analysis) fn key(query: &Query) -> String {
     let side = |residuals: &[Residual]| {
         let texts: BTreeSet<String> = residuals.iter().map(Residual::text).collect();
         texts.into_iter().collect::<Vec<_>>().join("\n")
@@ -455,7 +456,7 @@ fn key(query: &Query) -> String {
 /// What people know of the actions of a store is shown first.
 const WELL_KNOWN: [&str; 5] = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:ListBucket", "http:GET"];
 
-fn action_classes(sides: Sides<'_>) -> Vec<ActionClass> {
+pub(in crate::analysis) fn action_classes(sides: Sides<'_>) -> Vec<ActionClass> {
     let mut old: HashMap<String, SurveyedAction> =
         sides.old.actions().into_iter().map(|action| (action.name.clone(), action)).collect();
     let mut classes: Vec<ActionClass> = Vec::new();

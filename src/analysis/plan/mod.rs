@@ -5,16 +5,15 @@
 //! hangs on conditions is tried with a few questions, then put to a solver (`solver.rs`). Nothing is said to become allowed before
 //! both generations have been asked the very question (`witness.rs`), and nothing that was not decided is passed over in silence.
 
-mod cells;
-mod classes;
+pub(super) mod cells;
+pub(super) mod classes;
 mod partitions;
-mod prove;
-mod report;
-mod residual;
-mod solver;
+pub(super) mod report;
+pub(super) mod residual;
+pub(super) mod solver;
 #[cfg(test)]
 mod tests;
-mod witness;
+pub(super) mod witness;
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -22,7 +21,6 @@ use crate::policy::{Outcome, PolicyGeneration};
 use cells::{Comparison, Verdict, Wanted};
 use classes::{Named, Sides};
 
-pub use prove::{Proved, Proving, Verdict as InvariantVerdict, prove};
 pub use solver::Solver;
 use solver::ask;
 
@@ -108,7 +106,7 @@ pub fn plan(old: &PolicyGeneration, new: &PolicyGeneration, solver: &Solver) -> 
 }
 
 /// Puts what hangs on conditions to the solver, each question once. Gives how many questions that were.
-fn settle(comparisons: &mut [Comparison<'_>], solver: &Solver) -> usize {
+pub(super) fn settle(comparisons: &mut [Comparison<'_>], solver: &Solver) -> usize {
     let open: Vec<_> = comparisons.iter_mut().map(Comparison::questions).collect();
     let mut numbers: HashMap<&str, usize> = HashMap::new();
     let mut queries = Vec::new();

@@ -28,7 +28,9 @@ impl Solver {
     #[must_use]
     pub fn version(&self) -> String {
         let said = std::process::Command::new(&self.program).arg("--version").output();
-        let said = said.map(|said| String::from_utf8_lossy(&said.stdout).lines().next().unwrap_or_default().to_owned());
+        let said = said.map(|said| {
+            String::from_utf8_lossy(&said.stdout).lines().next().unwrap_or_default().chars().take(200).collect()
+        });
         said.unwrap_or_else(|cause| format!("{} ({cause})", self.program.display()))
     }
 }
@@ -45,6 +47,15 @@ pub(in crate::analysis) struct Query {
     pub(in crate::analysis) allowed: Vec<Residual>,
     /// Policies of `allowed` that must be known never to err: an erring policy denies, and Cedar passes over it.
     pub(in crate::analysis) must_not_err: Vec<Residual>,
+    /// That they err is what is asked, and all that is asked.
+    pub(in crate::analysis) of_errors: bool,
+}
+
+impl Query {
+    pub(in crate::analysis) fn residuals(&self) -> impl Iterator<Item = &Residual> {
+        let errors = self.must_not_err.iter().filter(|_| self.of_errors);
+        self.granted.iter().chain(&self.allowed).chain(errors)
+    }
 }
 
 /// What the solver found.
@@ -215,6 +226,7 @@ mod symbolic {
         granted: CompiledPolicySet,
         allowed: CompiledPolicySet,
         must_not_err: Vec<CompiledPolicy>,
+        of_errors: bool,
     }
 
     impl Compiled {
@@ -237,10 +249,20 @@ mod symbolic {
                 granted: set(&query.granted, &assumed)?,
                 allowed: set(&query.allowed, &[])?,
                 must_not_err: query.must_not_err.iter().map(alone).collect::<Result<_, _>>()?,
+                of_errors: query.of_errors,
             })
         }
 
         async fn ask(&self, compiler: &mut Compiler) -> Result<Answer, String> {
+            if self.of_errors {
+                let Some(policy) = self.must_not_err.first() else { return Ok(Answer::Holds) };
+                return match compiler.check_never_errors_with_counterexample_opt(policy).await {
+                    Ok(None) => Ok(Answer::Holds),
+                    Ok(Some(model)) => Ok(refuted(&model)),
+                    Err(cedar_policy_symcc::err::Error::SolverUnknown) => Ok(gave_up()),
+                    Err(cause) => Err(said(cause)),
+                };
+            }
             for policy in &self.must_not_err {
                 match compiler.check_never_errors_opt(policy).await {
                     Ok(true) => {}

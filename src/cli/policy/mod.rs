@@ -2,6 +2,7 @@
 
 mod explain;
 mod format;
+mod lint;
 mod plan;
 mod prove;
 mod recorded;
@@ -52,6 +53,8 @@ enum PolicyCommand {
     Plan(plan::PlanArgs),
     /// Hold policies against their invariants (invariants.yaml): 0 all are proved, 2 one is refuted, 4 not proved
     Prove(prove::ProveArgs),
+    /// Find grants that are too wide and policies that do nothing or can fail: 0 nothing, 2 something, 4 not all was checked
+    Lint(lint::LintArgs),
     /// Ask policies what is in audit files: 0 nobody may do more than then, 2 somebody may
     Replay(recorded::ReplayArgs),
     /// Write the least policies that allow what is in audit files, and name the grants that nobody used
@@ -105,6 +108,23 @@ impl SourceArgs {
     }
 }
 
+/// Which policies, if not those of the current directory.
+#[derive(Debug, Args)]
+struct HereArgs {
+    /// The directory: *.cedar, entities.json, further *.cedarschema [default: that of --config, else the current one]
+    #[arg(long, value_name = "DIR")]
+    policies: Option<PathBuf>,
+    /// The configuration whose endpoints the policies are about
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl HereArgs {
+    fn source(&self) -> Result<PolicySource, ExitCode> {
+        SourceArgs { policies: self.policies.clone(), config: self.config.clone() }.source()
+    }
+}
+
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 enum Output {
     #[default]
@@ -121,6 +141,7 @@ pub(super) fn run(arguments: &PolicyArgs) -> ExitCode {
         PolicyCommand::Explain(arguments) => explain::run(arguments),
         PolicyCommand::Plan(arguments) => plan::run(arguments),
         PolicyCommand::Prove(arguments) => prove::run(arguments),
+        PolicyCommand::Lint(arguments) => lint::run(arguments),
         PolicyCommand::Replay(arguments) => recorded::run_replay(arguments),
         PolicyCommand::Suggest(arguments) => recorded::run_suggest(arguments),
     }

@@ -9,21 +9,16 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::plan::SolverArgs;
-use super::{INVALID_POLICY, NOT_PROVED, Output, REFUTED, problem_json};
+use super::{HereArgs, INVALID_POLICY, NOT_PROVED, Output, REFUTED, problem_json};
 use crate::analysis::{self, Proving};
 use crate::cli::{FAILURE, colour};
-use crate::config::{Config, Overrides};
-use crate::policy::{self, Invariants, PolicyGeneration, PolicySource, Proof, render_problems};
+use crate::policy::{self, Invariants, PolicyGeneration, Proof, render_problems};
 
 /// Options of `portcullis policy prove`.
 #[derive(Debug, Args)]
 pub(super) struct ProveArgs {
-    /// The directory: *.cedar, entities.json, further *.cedarschema [default: that of --config, else the current one]
-    #[arg(long, value_name = "DIR")]
-    policies: Option<PathBuf>,
-    /// The configuration whose endpoints the invariants are about
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    source: HereArgs,
     /// Other invariants than those of the directory's invariants.yaml
     #[arg(long, value_name = "FILE", conflicts_with = "write")]
     invariants: Option<PathBuf>,
@@ -39,7 +34,7 @@ pub(super) struct ProveArgs {
 
 /// Runs the command: 0 if all invariants are proved, 2 if one is refuted, 4 if it is not known.
 pub(super) fn run(arguments: &ProveArgs) -> ExitCode {
-    let source = match source(arguments) {
+    let source = match arguments.source.source() {
         Ok(source) => source,
         Err(code) => return code,
     };
@@ -92,22 +87,6 @@ pub(super) fn run(arguments: &ProveArgs) -> ExitCode {
         "refuted" => ExitCode::from(REFUTED),
         _ => ExitCode::from(NOT_PROVED),
     }
-}
-
-fn source(arguments: &ProveArgs) -> Result<PolicySource, ExitCode> {
-    let configured = arguments.config.as_ref().map(|file| {
-        Config::load(file, &Overrides::default()).map_err(|errors| {
-            eprint!("{}", errors.render(colour()));
-            ExitCode::from(FAILURE)
-        })
-    });
-    let configured = configured.transpose()?.map(|config| crate::app::policy_source(&config));
-    let directory = match (&arguments.policies, &configured) {
-        (Some(directory), _) => directory.clone(),
-        (None, Some(configured)) => configured.directory.clone(),
-        (None, None) => PathBuf::from("."),
-    };
-    Ok(PolicySource { directory, ..configured.unwrap_or_default() })
 }
 
 fn write(

@@ -67,7 +67,9 @@ impl Invariants {
             let shown = file.map_or_else(|| source.directory.join("invariants.yaml"), Path::to_owned);
             let place = SourceFile::new(shown.display().to_string(), "");
             let problem = PolicyProblem::error(&place, None, "there are no invariants to be proved");
-            return Err(PolicyErrors::one(problem.help("docs/proving.md says how to write them; `--invariants FILE` says where they are")));
+            return Err(PolicyErrors::one(
+                problem.help("docs/proving.md says how to write them; `--invariants FILE` says where they are"),
+            ));
         };
         let invariants = Self::read(&written, &files, &source)?;
         Ok((generation, invariants))
@@ -85,7 +87,8 @@ impl Invariants {
             Some(file) => StaticEntities::parse(file, &schema.schema, &mut known),
             None => StaticEntities::default(),
         };
-        let ground = Ground { file, schema, names: Known::of(&parse(&files.policies, &mut known), &entities), entities };
+        let ground =
+            Ground { file, schema, names: Known::of(&parse(&files.policies, &mut known), &entities), entities };
         let mut invariants = Vec::new();
         for written in written::read(file, &mut problems) {
             match ground.invariant(written, source, &mut problems) {
@@ -131,7 +134,12 @@ struct Ground<'a> {
 }
 
 impl Ground<'_> {
-    fn invariant(&self, written: Written, source: &PolicySource, problems: &mut Problems) -> Result<Option<Invariant>, String> {
+    fn invariant(
+        &self,
+        written: Written,
+        source: &PolicySource,
+        problems: &mut Problems,
+    ) -> Result<Option<Invariant>, String> {
         // As a forbid it is checked: a permit of everybody is odd in policies, and not here.
         let (forbid, starts) = policy(&written, "forbid")?;
         let mut found = Problems::default();

@@ -126,7 +126,11 @@ impl Reading<'_> {
     fn error(&self, span: Range<usize>, message: impl Into<String>) -> PolicyProblem {
         // The text of a block is long.
         let length = self.file.text().get(span.clone()).and_then(|text| text.find('\n'));
-        PolicyProblem::error(self.file, Some(span.start..length.map_or(span.end, |length| span.start + length)), message)
+        PolicyProblem::error(
+            self.file,
+            Some(span.start..length.map_or(span.end, |length| span.start + length)),
+            message,
+        )
     }
 
     fn list<'n>(&self, node: Option<&'n Node>, problems: &mut Problems) -> Result<&'n [Node], Box<PolicyProblem>> {
@@ -134,13 +138,18 @@ impl Reading<'_> {
             Box::new(self.error(span, message).help(format!("write `invariants:` and a list: {FORM}")))
         };
         let Some(Node { value: Value::Map(entries), span }) = node else {
-            return Err(wrong(node.map_or(0..0, |node| node.span.clone()), "file is not a mapping with a list `invariants`"));
+            return Err(wrong(
+                node.map_or(0..0, |node| node.span.clone()),
+                "file is not a mapping with a list `invariants`",
+            ));
         };
         let mut list = None;
         for entry in entries {
             match &entry.node.value {
                 Value::List(nodes) if entry.key == "invariants" => list = Some(nodes.as_slice()),
-                _ if entry.key == "invariants" => return Err(wrong(entry.key_span.clone(), "`invariants` is not a list")),
+                _ if entry.key == "invariants" => {
+                    return Err(wrong(entry.key_span.clone(), "`invariants` is not a list"));
+                }
                 _ => problems.push(self.unknown(entry, &["invariants"])),
             }
         }
@@ -170,7 +179,10 @@ impl Reading<'_> {
                 ("name", Value::Text(text)) => name = Some((text, entry.node.span.clone())),
                 ("reason", Value::Text(text)) => reason = Some(text.clone()),
                 ("name" | "reason", _) => {
-                    problems.push(self.error(entry.key_span.clone(), format!("`{}` is not text", entry.key)).help("put it in quotes"));
+                    problems.push(
+                        self.error(entry.key_span.clone(), format!("`{}` is not text", entry.key))
+                            .help("put it in quotes"),
+                    );
                     return None;
                 }
                 ("never" | "always", _) if said.is_some() => {

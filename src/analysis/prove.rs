@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
 
-use super::cells::{Comparison, Wanted};
-use super::classes::{Named, Sides};
-use super::report::several;
-use super::{Change, Solver, Unproved, settle};
+use super::plan::cells::{Comparison, Wanted};
+use super::plan::classes::{Named, Sides};
+use super::plan::report::several;
+use super::plan::{Change, Solver, Unproved, settle};
 use crate::policy::{Invariant, Invariants, PolicyGeneration, Says};
 
 /// Most witnesses of one invariant that are shown to people.
@@ -102,7 +102,8 @@ impl Proved {
         let shown = match &self.verdict {
             Verdict::Proved { vacuous: false } => return text,
             Verdict::Proved { vacuous: true } => {
-                "nobody could ask anything that it is about, so it holds of any policies: look at its names\n".to_owned()
+                "nobody could ask anything that it is about, so it holds of any policies: look at its names\n"
+                    .to_owned()
             }
             Verdict::Refuted(witnesses) => {
                 let mut shown: String = witnesses.iter().take(MAX_SHOWN).map(|witness| self.witness(witness)).collect();
@@ -192,7 +193,9 @@ impl Proving {
         text.push_str(&match (count("refuted"), count("not_proved")) {
             (0, 0) if all == 1 => "the invariant is proved\n".to_owned(),
             (0, 0) => format!("all {all} invariants are proved\n"),
-            (refuted, open) => format!("{proved} of {all} invariants are proved, {refuted} refuted, {open} not proved\n"),
+            (refuted, open) => {
+                format!("{proved} of {all} invariants are proved, {refuted} refuted, {open} not proved\n")
+            }
         });
         text
     }
