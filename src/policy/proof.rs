@@ -122,7 +122,7 @@ pub(super) fn check(files: &PolicyFiles, source: &PolicySource, problems: &mut P
     if source.require_proof {
         problems.push(problem);
     } else if is_there {
-        problems.push(problem.as_warning());
+        problems.push(problem.into_warning());
     }
 }
 

@@ -255,7 +255,11 @@ const WRONG: &[(&str, &str, &[&str])] = &[
         &["`actions` is not one Cedar expression", "action in [Action::\"delete\""],
     ),
     ("action in Action::\"delete\"", "Action::\"delete\"", &["says nothing of `action`", ":7:16"]),
-    ("resource in Bucket::\"lake/raw\"", "resource in Buket::\"lake/raw\"", &["Buket", "did you mean `Bucket`?", ":8:30"]),
+    (
+        "resource in Bucket::\"lake/raw\"",
+        "resource in Buket::\"lake/raw\"",
+        &["Buket", "did you mean `Bucket`?", ":8:30"],
+    ),
     ("resource in Bucket::\"lake/raw\"", "resource in Bucket::\"lake\"", &["ENDPOINT/BUCKET", ":8:30"]),
     (
         "resource in Bucket::\"lake/raw\"",

@@ -135,7 +135,7 @@ mod symbolic {
 
     /// Answers questions until there are no more.
     fn some(queries: &[Query], next: &AtomicUsize, solver: &Solver) -> Vec<(usize, Answer)> {
-        let mut taken = std::iter::from_fn(|| {
+        let taken = std::iter::from_fn(|| {
             let number = next.fetch_add(1, Ordering::Relaxed);
             queries.get(number).map(|query| (number, query))
         });
@@ -150,7 +150,7 @@ mod symbolic {
         runtime.block_on(async {
             let mut asking = Asking { solver, schema, compiler: None, failures: 0, last: String::new() };
             let mut answers = Vec::new();
-            while let Some((number, query)) = taken.next() {
+            for (number, query) in taken {
                 answers.push((number, asking.ask(query).await));
             }
             answers

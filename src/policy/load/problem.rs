@@ -103,7 +103,7 @@ impl PolicyProblem {
     }
 
     /// The same, of what may be loaded all the same.
-    pub(in crate::policy) fn as_warning(self) -> Self {
+    pub(in crate::policy) fn into_warning(self) -> Self {
         Self { severity: Severity::Warning, ..self }
     }
 
