@@ -29,7 +29,7 @@ pub use generation::{LoadedPolicy, PolicyGeneration, PolicySource};
 pub use invariants::{Invariant, Invariants, Says};
 pub use load::{PolicyErrors, PolicyProblem, Severity, render_problems};
 pub use proof::{Proof, Proving};
-pub use schema::SHIPPED_SCHEMA;
+pub use schema::{SHIPPED_SCHEMA, schema_text};
 pub use shadow::Trial;
 pub use store::{PolicyStore, Reloaded};
 pub use survey::{Survey, Surveyed, SurveyedAction};
