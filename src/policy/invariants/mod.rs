@@ -144,7 +144,7 @@ impl Ground<'_> {
         let (forbid, starts) = policy(&written, "forbid")?;
         let mut found = Problems::default();
         let parsed = [forbid];
-        validate(&parsed, &self.schema.schema, &mut found);
+        validate(&parsed, &self.schema, &mut found);
         let names = CheckedNames {
             endpoints: &source.endpoints,
             known: &source.known_endpoints,
