@@ -9,6 +9,7 @@
 //! - Cedar skips a policy that errs, so that an erring `forbid` would vanish: here any evaluation error is a denial of its own kind.
 //! - What the schema does not name is refused before any policy is asked.
 
+mod alternatives;
 mod decision;
 mod engine;
 mod generation;
@@ -23,8 +24,9 @@ mod survey;
 mod tests;
 mod trace;
 
+pub use alternatives::Alternative;
 pub use decision::{Candidate, Decision, Outcome, worst};
-pub use engine::{Principal, Spot};
+pub use engine::{Given, Principal, Spot};
 pub use generation::{LoadedPolicy, PolicyGeneration, PolicySource};
 pub use invariants::{Invariant, Invariants, Says};
 pub use load::{PolicyErrors, PolicyProblem, Severity, render_problems};
@@ -33,4 +35,4 @@ pub use schema::{SHIPPED_SCHEMA, schema_text};
 pub use shadow::Trial;
 pub use store::{PolicyStore, Reloaded};
 pub use survey::{Survey, Surveyed, SurveyedAction};
-pub use trace::{Clause, Part, Placed, Trace, TracedPolicy, Verdict};
+pub use trace::{Clause, Part, Placed, Trace, TracedPolicy, Verdict, columns_condition};
