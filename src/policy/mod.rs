@@ -11,6 +11,7 @@
 
 mod decision;
 mod engine;
+mod forms;
 mod generation;
 mod load;
 mod schema;

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use ahash::AHashMap;
 use cedar_policy::{
     ActionConstraint, Effect, Entities, Entity, EntityTypeName, EntityUid, EvalResult, Policy, PolicySet,
     PrincipalConstraint, ResourceConstraint,
@@ -10,6 +11,7 @@ use cedar_policy::{
 
 use super::index::Index;
 use super::names::{Key, Names};
+use crate::policy::forms::{ActionForms, Attributes};
 use crate::policy::load::{Reads, StaticEntities};
 
 /// All policies of one scope.
@@ -30,7 +32,7 @@ pub(super) struct Conditional {
     /// The entities that the conditions name and look at.
     pub(super) literals: Vec<Entity>,
     /// What the conditions read of the context.
-    pub(super) reads: Reads,
+    pub(super) reads: Attributes,
 }
 
 /// A policy to be compiled.
@@ -49,6 +51,9 @@ type ScopeKey = (Key, Vec<Key>, Key, Option<Box<str>>);
 pub(super) struct Builder<'a> {
     entities: &'a StaticEntities,
     actions: &'a Entities,
+    forms: &'a ActionForms,
+    /// What policies read by number, by where it is said: policies that are alike share it.
+    attributes: AHashMap<*const Reads, Attributes>,
     pub(super) names: Names,
     pub(super) index: Index,
     pub(super) scopes: Vec<Scope>,
@@ -56,10 +61,19 @@ pub(super) struct Builder<'a> {
 }
 
 impl<'a> Builder<'a> {
-    pub(super) fn new(entities: &'a StaticEntities, actions: &'a Entities) -> Self {
+    pub(super) fn new(entities: &'a StaticEntities, actions: &'a Entities, forms: &'a ActionForms) -> Self {
         let mut names = Names::default();
         intern_entities(&mut names, entities);
-        Self { entities, actions, names, index: Index::default(), scopes: Vec::new(), by_scope: HashMap::new() }
+        Self {
+            entities,
+            actions,
+            forms,
+            attributes: AHashMap::new(),
+            names,
+            index: Index::default(),
+            scopes: Vec::new(),
+            by_scope: HashMap::new(),
+        }
     }
 
     pub(super) fn add(&mut self, number: u32, compilable: &Compilable<'_>) -> Result<(), String> {
@@ -76,7 +90,10 @@ impl<'a> Builder<'a> {
         let Some(scope) = self.scopes.get_mut(scope_number as usize) else { return Ok(()) };
         if policy.has_non_scope_constraint() {
             let conditional = scope.conditional.get_or_insert_default();
-            conditional.reads.add(&compilable.reads);
+            let forms = self.forms;
+            let attributes = self.attributes.entry(Arc::as_ptr(&compilable.reads));
+            let attributes = attributes.or_insert_with(|| forms.attributes(|name| compilable.reads.context(name)));
+            conditional.reads = conditional.reads.union(*attributes);
             conditional.set.add(policy.clone()).map_err(|cause| cause.to_string())?;
             if compilable.reads.looks_at_literals() {
                 for literal in visible(literals, in_scope, self.entities, self.actions) {
@@ -139,8 +156,16 @@ impl<'a> Builder<'a> {
     }
 }
 
+/// All that a condition can compare a resource with, or ask whether it is in: besides what policies name themselves, the entities of
+/// entities.json and those that their attributes and tags lead to.
 fn intern_entities(names: &mut Names, entities: &StaticEntities) {
     for (uid, known) in entities.iter() {
+        let mut referred = Vec::new();
+        let values = known.entity.attrs().chain(known.entity.tags()).filter_map(|(_, value)| value.ok());
+        values.for_each(|value| references(&value, &mut referred));
+        for uid in &referred {
+            names.intern(uid);
+        }
         let name = names.intern(uid);
         let above = known.ancestors.iter().map(|above| names.intern(above)).collect();
         let tags = (!known.tags.is_empty()).then(|| Arc::new(known.tags.clone()));
