@@ -17,7 +17,7 @@ const NOW: &str = "now";
 /// The forms of all actions.
 #[derive(Debug)]
 pub(super) struct ActionForms {
-    forms: AHashMap<Box<str>, ActionForm>,
+    forms: AHashMap<Box<str>, Arc<ActionForm>>,
     /// The names of all attributes of all contexts: an attribute's number is its place here.
     attributes: Vec<Box<str>>,
     time: Attributes,
@@ -42,10 +42,6 @@ impl Attributes {
         Self(self.0 | other.0)
     }
 
-    pub(super) const fn contains(self, number: u8) -> bool {
-        self.0 & (1 << (number & 63)) != 0
-    }
-
     pub(super) fn iter(self) -> impl Iterator<Item = u8> {
         let mut left = self.0;
         std::iter::from_fn(move || {
@@ -61,6 +57,10 @@ impl Attributes {
 pub(super) struct Known<'a>([Option<&'a Value>; MOST_ATTRIBUTES]);
 
 impl<'a> Known<'a> {
+    pub(super) const fn nothing() -> Self {
+        Self([None; MOST_ATTRIBUTES])
+    }
+
     pub(super) fn value(&self, number: u8) -> Option<&'a Value> {
         self.0.get(usize::from(number)).copied().flatten()
     }
@@ -95,18 +95,19 @@ impl ActionForms {
                 ResourceKind::ALL.into_iter().filter(|kind| kinds.iter().any(|name| name == kind.as_str())).collect();
             let headers = context.attributes.iter().find(|attribute| attribute.kind == Kind::Headers);
             let headers = headers.map(|attribute| attribute.number);
-            forms.insert(name.into(), ActionForm { uid: uid.clone(), resources, context, headers });
+            forms.insert(name.into(), Arc::new(ActionForm { uid: uid.clone(), resources, context, headers }));
         }
         let mut all = Self { forms, attributes, time: Attributes::default() };
         all.time = all.attributes(|name| name == NOW);
         Ok(all)
     }
 
+    #[cfg(test)]
     pub(super) fn get(&self, action: &str) -> Option<&ActionForm> {
-        self.forms.get(action)
+        self.forms.get(action).map(|form| &**form)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &ActionForm)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &Arc<ActionForm>)> {
         self.forms.iter().map(|(name, form)| (&**name, form))
     }
 
@@ -153,22 +154,58 @@ impl ActionForm {
     ///
     /// # Errors
     /// The first attribute that is unknown, missing, there twice, or of another type.
-    pub(super) fn check<'a>(&self, facts: &'a Context, own: &'a Context) -> Result<Known<'a>, String> {
-        let mut known = Known([None; MOST_ATTRIBUTES]);
+    pub(super) fn check<'a>(&self, facts: &'a Context, own: &'a Context, known: &mut Known<'a>) -> Result<(), String> {
         self.context.check(facts.iter().chain(own.iter()), |number, value| {
             if let Some(place) = known.0.get_mut(usize::from(number)) {
                 *place = Some(value);
             }
-        })?;
-        Ok(known)
+        })
     }
 }
 
 #[derive(Debug, PartialEq, Eq)]
 struct ContextForm {
     attributes: Vec<Attribute>,
-    /// Of each attribute the place among these, where there are enough for that to be quicker than looking through them.
-    places: AHashMap<Box<str>, usize>,
+    /// None: there are so few that looking through them is as quick.
+    places: Option<Places>,
+    required: u64,
+}
+
+/// Where each attribute stands among the others, by a hash of its name that no two of them share.
+#[derive(Debug, PartialEq, Eq)]
+struct Places {
+    factor: u32,
+    by_hash: Box<[u8; Places::MOST]>,
+}
+
+impl Places {
+    const MOST: usize = 256;
+
+    /// None if no factor keeps them apart.
+    fn of(attributes: &[Attribute]) -> Option<Self> {
+        (1..10_000_u32).find_map(|n| {
+            let factor = n.wrapping_mul(0x9E37_79B1) | 1;
+            let mut by_hash = Box::new([u8::MAX; Self::MOST]);
+            for (place, attribute) in (0_u8..).zip(attributes) {
+                let slot = by_hash.get_mut(Self::hash(&attribute.name, factor)).filter(|slot| **slot == u8::MAX)?;
+                *slot = place;
+            }
+            Some(Self { factor, by_hash })
+        })
+    }
+
+    /// Of the length, the first, the middle and the last byte.
+    fn hash(name: &str, factor: u32) -> usize {
+        let bytes = name.as_bytes();
+        let byte = |at: usize| bytes.get(at).copied().unwrap_or_default();
+        let [length, ..] = bytes.len().to_le_bytes();
+        let mixed = u32::from_le_bytes([length, byte(0), byte(bytes.len() / 2), byte(bytes.len().saturating_sub(1))]);
+        usize::from(mixed.wrapping_mul(factor).to_be_bytes()[0])
+    }
+
+    fn find(&self, name: &str) -> Option<usize> {
+        self.by_hash.get(Self::hash(name, self.factor)).map(|place| usize::from(*place))
+    }
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -203,7 +240,7 @@ impl ContextForm {
 
     /// Numbers the attributes; those that other contexts have, too, as there.
     fn number(&mut self, names: &mut Vec<Box<str>>) -> Result<(), String> {
-        for (place, attribute) in self.attributes.iter_mut().enumerate() {
+        for attribute in &mut self.attributes {
             let known = names.iter().position(|name| *name == attribute.name);
             let number = known.unwrap_or_else(|| {
                 names.push(attribute.name.clone());
@@ -211,17 +248,22 @@ impl ContextForm {
             });
             let fits = u8::try_from(number).ok().filter(|_| number < MOST_ATTRIBUTES);
             attribute.number = fits.ok_or_else(|| format!("contexts have more than {MOST_ATTRIBUTES} attributes"))?;
-            self.places.insert(attribute.name.clone(), place);
         }
+        self.places = Places::of(&self.attributes);
         Ok(())
     }
 
     fn find(&self, name: &str) -> Option<(usize, &Attribute)> {
-        if self.places.is_empty() {
-            return self.attributes.iter().enumerate().find(|(_, attribute)| &*attribute.name == name);
+        match &self.places {
+            Some(places) => {
+                let place = places.find(name)?;
+                self.attributes
+                    .get(place)
+                    .filter(|attribute| &*attribute.name == name)
+                    .map(|attribute| (place, attribute))
+            }
+            None => self.attributes.iter().enumerate().find(|(_, attribute)| &*attribute.name == name),
         }
-        let place = *self.places.get(name)?;
-        Some((place, self.attributes.get(place)?))
     }
 
     fn check<'a>(
@@ -243,10 +285,12 @@ impl ContextForm {
             seen |= bit;
             found(attribute.number, value);
         }
-        let missing = self.attributes.iter().enumerate().find(|(at, attribute)| {
-            attribute.required && attribute.kind != Kind::Headers && seen & (1 << (at & 63)) == 0
-        });
-        missing.map_or(Ok(()), |(_, attribute)| Err(format!("context has no `{}`", attribute.name)))
+        let missing = self.required & !seen;
+        if missing == 0 {
+            return Ok(());
+        }
+        let first = self.attributes.get(missing.trailing_zeros() as usize);
+        Err(format!("context has no `{}`", first.map_or("?", |attribute| &attribute.name)))
     }
 }
 
@@ -274,10 +318,15 @@ impl Kind {
                     let required = json.get("required").and_then(Json::as_bool).unwrap_or(true);
                     Some(Attribute { name: name.as_str().into(), required, kind: Self::read(json, schema)?, number: 0 })
                 });
-                Self::Record(ContextForm {
-                    attributes: attributes.collect::<Option<_>>().filter(|all: &Vec<_>| all.len() < 64)?,
-                    places: AHashMap::new(),
-                })
+                let attributes: Vec<Attribute> = attributes.collect::<Option<_>>()?;
+                // Each is known by one bit.
+                let numbered =
+                    (0_u32..64).zip(&attributes).filter(|(_, one)| one.required && one.kind != Self::Headers);
+                let required = numbered.fold(0, |all, (at, _)| all | 1 << at);
+                if attributes.len() >= 64 {
+                    return None;
+                }
+                Self::Record(ContextForm { attributes, places: None, required })
             }
             common => Self::read(schema.get("commonTypes")?.get(common)?, schema)?,
         })
@@ -308,7 +357,18 @@ mod tests {
     use crate::policy::schema;
 
     fn check(form: &ActionForm, facts: &Context, own: &Context) -> Result<(), String> {
-        form.check(facts, own).map(|_known| ())
+        form.check(facts, own, &mut Known::nothing())
+    }
+
+    #[test]
+    fn every_form_finds_its_attributes_without_looking_through_them() {
+        let forms = schema::merge(&[], &mut Problems::default()).expect("merges").forms;
+        for (name, form) in forms.iter() {
+            assert!(form.context.places.is_some(), "{name}");
+            for attribute in &form.context.attributes {
+                assert_eq!(form.context.find(&attribute.name).map(|(_, found)| found), Some(attribute));
+            }
+        }
     }
 
     #[test]

@@ -49,6 +49,11 @@ pub(crate) fn workload(stage: usize) -> SpiffeId {
     SpiffeId::parse(&format!("spiffe://pipeline.example/ns/etl/sa/s{stage}")).expect("a SPIFFE ID")
 }
 
+/// One of many workloads of the first stage.
+pub(crate) fn replica(n: usize) -> SpiffeId {
+    SpiffeId::parse(&format!("{}/{n}", workload(0))).expect("a SPIFFE ID")
+}
+
 impl Pipeline {
     /// Of so many policies.
     pub(crate) fn with(policies: usize) -> Self {

@@ -1,9 +1,9 @@
 //! Sorts policies by what their scopes ask, at load.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use ahash::AHashMap;
 use cedar_policy::{
     ActionConstraint, Effect, Entities, Entity, EntityTypeName, EntityUid, EvalResult, Policy, PolicySet,
     PrincipalConstraint, ResourceConstraint,
@@ -22,7 +22,7 @@ pub(super) struct Scope {
     /// Policies that are nothing but this scope.
     pub(super) permits: Vec<u32>,
     pub(super) forbids: Vec<u32>,
-    pub(super) conditional: Option<Conditional>,
+    pub(super) conditional: Option<Box<Conditional>>,
 }
 
 /// Policies of one scope that have conditions.
@@ -37,10 +37,28 @@ pub(super) struct Conditional {
 
 /// A policy to be compiled.
 #[derive(Debug, Clone)]
-pub(in crate::policy) struct Compilable<'a> {
+pub(in crate::policy) struct Compilable {
     pub(in crate::policy) id: Arc<str>,
-    pub(in crate::policy) policy: &'a Policy,
+    pub(in crate::policy) policy: Policy,
     pub(in crate::policy) reads: Arc<Reads>,
+}
+
+/// Held, so that nothing else comes to its address.
+#[derive(Debug)]
+struct ByAddress(Arc<Reads>);
+
+impl PartialEq for ByAddress {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for ByAddress {}
+
+impl Hash for ByAddress {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Arc::as_ptr(&self.0).hash(state);
+    }
 }
 
 /// A scope as the index tells it apart.
@@ -53,7 +71,7 @@ pub(super) struct Builder<'a> {
     actions: &'a Entities,
     forms: &'a ActionForms,
     /// What policies read by number, by where it is said: policies that are alike share it.
-    attributes: AHashMap<*const Reads, Attributes>,
+    attributes: HashMap<ByAddress, Attributes>,
     pub(super) names: Names,
     pub(super) index: Index,
     pub(super) scopes: Vec<Scope>,
@@ -68,7 +86,7 @@ impl<'a> Builder<'a> {
             entities,
             actions,
             forms,
-            attributes: AHashMap::new(),
+            attributes: HashMap::new(),
             names,
             index: Index::default(),
             scopes: Vec::new(),
@@ -76,13 +94,14 @@ impl<'a> Builder<'a> {
         }
     }
 
-    pub(super) fn add(&mut self, number: u32, compilable: &Compilable<'_>) -> Result<(), String> {
-        let policy = compilable.policy;
+    /// The policy is kept only if there is more to it than its scope: trees of many policies take much memory.
+    pub(super) fn add(&mut self, number: u32, compilable: Compilable) -> Result<(), String> {
+        let Compilable { id: _, policy, reads } = compilable;
         let literals = policy.entity_literals();
         for literal in &literals {
             self.names.intern(literal);
         }
-        let Some((scope, in_scope)) = self.scope(policy) else { return Ok(()) };
+        let Some((scope, in_scope)) = self.scope(&policy) else { return Ok(()) };
         let scope_number = match self.by_scope.get(&scope) {
             Some(number) => *number,
             None => self.new_scope(scope)?,
@@ -91,17 +110,17 @@ impl<'a> Builder<'a> {
         if policy.has_non_scope_constraint() {
             let conditional = scope.conditional.get_or_insert_default();
             let forms = self.forms;
-            let attributes = self.attributes.entry(Arc::as_ptr(&compilable.reads));
-            let attributes = attributes.or_insert_with(|| forms.attributes(|name| compilable.reads.context(name)));
+            let attributes = self.attributes.entry(ByAddress(Arc::clone(&reads)));
+            let attributes = attributes.or_insert_with(|| forms.attributes(|name| reads.context(name)));
             conditional.reads = conditional.reads.union(*attributes);
-            conditional.set.add(policy.clone()).map_err(|cause| cause.to_string())?;
-            if compilable.reads.looks_at_literals() {
+            if reads.looks_at_literals() {
                 for literal in visible(literals, in_scope, self.entities, self.actions) {
                     if !conditional.literals.iter().any(|known| known.uid() == literal.uid()) {
                         conditional.literals.push(literal);
                     }
                 }
             }
+            conditional.set.add(policy).map_err(|cause| cause.to_string())?;
         } else {
             match policy.effect() {
                 Effect::Permit => scope.permits.push(number),

@@ -14,7 +14,7 @@ use super::principal::Principal;
 use super::question::type_name;
 use crate::identity::SpiffeId;
 use crate::mapping::ResourceKind;
-use crate::policy::forms::ActionForms;
+use crate::policy::forms::{ActionForm, ActionForms};
 use crate::policy::load::StaticEntities;
 use crate::policy::schema::MergedSchema;
 
@@ -48,6 +48,7 @@ struct Types {
 #[derive(Debug)]
 pub(super) struct CompiledAction {
     pub(super) number: u32,
+    pub(super) form: Arc<ActionForm>,
     pub(super) keys: Vec<Key>,
     /// With its groups as parents: without it `action in Action::"delete"` in a condition would silently be false.
     pub(super) entity: Entity,
@@ -56,7 +57,7 @@ pub(super) struct CompiledAction {
 impl Engine {
     /// Compiles policies.
     pub(in crate::policy) fn compile(
-        policies: &[Compilable<'_>],
+        policies: impl Iterator<Item = Compilable>,
         entities: &StaticEntities,
         schema: MergedSchema,
     ) -> Result<Self, String> {
@@ -70,8 +71,12 @@ impl Engine {
             resources: resources.collect::<Result<_, String>>()?,
         };
         let mut builder = Builder::new(entities, &actions, &forms);
-        for (number, compilable) in policies.iter().enumerate() {
-            builder.add(u32::try_from(number).map_err(|_| "too many policies")?, compilable)?;
+        let (mut ids, mut numbers) = (Vec::new(), AHashMap::new());
+        for (number, compilable) in policies.enumerate() {
+            let number = u32::try_from(number).map_err(|_| "too many policies")?;
+            ids.push(Arc::clone(&compilable.id));
+            numbers.insert(Arc::clone(&compilable.id), number);
+            builder.add(number, compilable)?;
         }
         let Builder { names, index, scopes, .. } = builder;
         let mut engine = Self {
@@ -81,8 +86,8 @@ impl Engine {
             names,
             index,
             scopes,
-            ids: policies.iter().map(|policy| Arc::clone(&policy.id)).collect(),
-            numbers: policies.iter().zip(0..).map(|(policy, number)| (Arc::clone(&policy.id), number)).collect(),
+            ids,
+            numbers,
             types,
             authorizer: Authorizer::new(),
             memory: Memory::new(),
@@ -100,7 +105,8 @@ impl Engine {
             let mut keys: Vec<Key> = own.map(Name::exactly).into_iter().chain(own.map(Name::within)).collect();
             keys.extend(entities.ancestors(&form.uid).into_iter().flatten().filter_map(find).map(Name::within));
             keys.push(Key::ANY);
-            compiled.insert(name.into(), CompiledAction { number, keys, entity: entity.clone() });
+            compiled
+                .insert(name.into(), CompiledAction { number, form: Arc::clone(form), keys, entity: entity.clone() });
         }
         compiled
     }

@@ -7,12 +7,11 @@ use cedar_policy::{Effect, Policy};
 use super::builder::Conditional;
 use super::compiled::{CompiledAction, Engine};
 use super::memory::{self, Recalled};
-use super::names::Key;
 use super::principal::Principal;
 use super::question::{Asked, Question};
 use crate::mapping::{Context, Operation};
 use crate::policy::decision::{Decision, Outcome};
-use crate::policy::forms::{ActionForm, Attributes, Known};
+use crate::policy::forms::{Attributes, Known};
 
 impl Engine {
     /// Decides one operation.
@@ -20,8 +19,9 @@ impl Engine {
         if principal.stamp != self.stamp {
             return self.decide(&self.principal(principal.id()), operation, facts);
         }
-        let (form, action, known) = match self.understand(operation, facts) {
-            Ok(understood) => understood,
+        let mut known = Known::nothing();
+        let action = match self.understand(operation, facts, &mut known) {
+            Ok(action) => action,
             Err(decision) => return decision,
         };
         let located = self.locate(&operation.resource);
@@ -36,15 +36,8 @@ impl Engine {
             Recalled::Answer(decision) => return decision,
             Recalled::Nothing(hash) => hash,
         };
-        let asked_now = Asked {
-            principal,
-            form,
-            action: &action.entity,
-            resource: &operation.resource,
-            located: &located,
-            known: &known,
-        };
-        let (decision, reads) = self.judge(&asked_now, &action.keys);
+        let question = Asked { principal, action, resource: &operation.resource, located: &located, known: &known };
+        let (decision, reads) = self.judge(&question);
         if decision.lasts {
             self.memory.remember(&asked, hash, reads, &decision);
         } else {
@@ -59,38 +52,39 @@ impl Engine {
         self.memory.hits()
     }
 
-    /// The form of the question, or why it has none.
+    /// The action with its form, which the question has, or why it has not.
     fn understand<'a>(
-        &'a self,
+        &self,
         operation: &'a Operation,
         facts: &'a Context,
-    ) -> Result<(&'a ActionForm, &'a CompiledAction, Known<'a>), Decision> {
+        known: &mut Known<'a>,
+    ) -> Result<&CompiledAction, Decision> {
         let name = operation.action.as_str();
-        let (Some(form), Some(action)) = (self.forms.get(name), self.actions.get(name)) else {
+        let Some(action) = self.actions.get(name) else {
             return Err(Decision::refused(format!("the schema has no action `{name}`")));
         };
         let kind = operation.resource.kind();
-        if !form.applies_to(kind) {
+        if !action.form.applies_to(kind) {
             return Err(Decision::refused(format!("action `{name}` is never asked about a {}", kind.as_str())));
         }
-        let known = form.check(facts, &operation.context).map_err(Decision::error)?;
-        Ok((form, action, known))
+        action.form.check(facts, &operation.context, known).map_err(Decision::error)?;
+        Ok(action)
     }
 
     /// The decision of the policies whose scope matches, and what of the context their conditions read.
-    fn judge(&self, asked: &Asked<'_>, action: &[Key]) -> (Decision, Attributes) {
+    fn judge(&self, asked: &Asked<'_>) -> (Decision, Attributes) {
         let mut tally = Tally::default();
         let mut conditional = Vec::new();
         let mut reads = Attributes::default();
         let kind = asked.resource.kind().as_str();
-        for number in self.index.candidates(action, &asked.principal.keys, &asked.located.keys) {
+        for number in self.index.candidates(&asked.action.keys, &asked.principal.keys, &asked.located.keys) {
             let Some(scope) = self.scopes.get(number as usize) else { continue };
             if scope.resource_type.as_deref().is_some_and(|asked_for| asked_for != kind) {
                 continue;
             }
             tally.permits.extend_from_slice(&scope.permits);
             tally.forbids.extend_from_slice(&scope.forbids);
-            if let Some(found) = &scope.conditional {
+            if let Some(found) = scope.conditional.as_deref() {
                 reads = reads.union(found.reads);
                 conditional.push(found);
             }
@@ -113,17 +107,11 @@ impl Engine {
         operation: &Operation,
         facts: &Context,
     ) -> Result<Option<Question>, String> {
-        let Ok((form, action, known)) = self.understand(operation, facts) else { return Ok(None) };
+        let mut known = Known::nothing();
+        let Ok(action) = self.understand(operation, facts, &mut known) else { return Ok(None) };
         let located = self.locate(&operation.resource);
-        let asked = Asked {
-            principal,
-            form,
-            action: &action.entity,
-            resource: &operation.resource,
-            located: &located,
-            known: &known,
-        };
-        let all: Vec<&Conditional> = self.scopes.iter().filter_map(|scope| scope.conditional.as_ref()).collect();
+        let asked = Asked { principal, action, resource: &operation.resource, located: &located, known: &known };
+        let all: Vec<&Conditional> = self.scopes.iter().filter_map(|scope| scope.conditional.as_deref()).collect();
         let reads = all.iter().fold(Attributes::default(), |reads, conditional| reads.union(conditional.reads));
         Question::new(self, &asked, reads, &all).map(Some)
     }

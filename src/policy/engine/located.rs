@@ -3,9 +3,9 @@
 use std::mem::size_of_val;
 
 use super::compiled::Engine;
-use super::names::{Key, Name, TypeNames};
+use super::names::{Key, Name};
 use super::principal::MergedTags;
-use crate::mapping::{Resource, ResourceKind};
+use crate::mapping::Resource;
 
 /// What a resource is to the compiled policies.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,22 +32,16 @@ impl Located {
 
 impl Engine {
     pub(super) fn locate(&self, resource: &Resource) -> Located {
-        let mut located = Located { keys: Vec::with_capacity(8), parents: Vec::new(), tags: MergedTags::default() };
-        if let Some(name) = self.names.find(resource.kind().as_str(), resource.id()) {
+        let mut located =
+            Located { keys: Vec::with_capacity(8), parents: Vec::with_capacity(8), tags: MergedTags::default() };
+        if let Some(name) = self.names.of_kind(resource.kind()).and_then(|names| names.find(resource.id())) {
             located.keys.push(name.exactly());
             located.keys.push(name.within());
             located.tags.add(self.names.tags(name));
             self.rise(name, &mut located);
         }
-        let mut of_kind: Option<(ResourceKind, Option<&TypeNames>)> = None;
         for (kind, id) in resource.ancestors() {
-            // Ancestors of one kind follow each other: the table of the kind is looked up once.
-            let table = match of_kind {
-                Some((known, table)) if known == kind => table,
-                _ => self.names.of_type(kind.as_str()),
-            };
-            of_kind = Some((kind, table));
-            if let Some(name) = table.and_then(|table| table.find(id)) {
+            if let Some(name) = self.names.of_kind(kind).and_then(|names| names.find(id)) {
                 located.tags.add(self.names.tags(name));
                 located.add(name);
                 self.rise(name, &mut located);

@@ -7,11 +7,11 @@ use cedar_policy::{
 use time::OffsetDateTime;
 
 use super::builder::Conditional;
-use super::compiled::Engine;
+use super::compiled::{CompiledAction, Engine};
 use super::located::Located;
 use super::principal::Principal;
 use crate::mapping::{Resource, Tags, Value};
-use crate::policy::forms::{ActionForm, Attributes, Known};
+use crate::policy::forms::{Attributes, Known};
 
 /// What Cedar's authorizer takes.
 #[derive(Debug)]
@@ -24,8 +24,7 @@ pub(super) struct Question {
 #[derive(Debug)]
 pub(super) struct Asked<'a> {
     pub(super) principal: &'a Principal,
-    pub(super) form: &'a ActionForm,
-    pub(super) action: &'a Entity,
+    pub(super) action: &'a CompiledAction,
     pub(super) resource: &'a Resource,
     pub(super) located: &'a Located,
     pub(super) known: &'a Known<'a>,
@@ -48,13 +47,14 @@ impl Question {
         reads: Attributes,
         conditionals: &[&Conditional],
     ) -> Result<Self, String> {
-        let Asked { principal, form, .. } = asked;
+        let Asked { principal, action, .. } = asked;
+        let form = &action.form;
         let kind = engine.type_name(asked.resource.kind()).ok_or("resource type is unknown")?;
         let resource = EntityUid::from_type_name_and_id(kind.clone(), EntityId::new(asked.resource.id()));
         let parents = asked.located.parents.iter().filter_map(|name| engine.names().uid(*name).cloned());
         let resource_entity = Entity::new_with_tags(resource.clone(), [], parents, asked.located.tags.expressions())
             .map_err(|cause| cause.to_string())?;
-        let mut entities = vec![resource_entity, asked.action.clone()];
+        let mut entities = vec![resource_entity, action.entity.clone()];
 
         let mut context = Vec::new();
         for attribute in reads.iter() {

@@ -24,6 +24,7 @@ use crate::identity::SpiffeId;
 use crate::mapping::{Context, Value};
 use crate::policy::LoadedPolicy;
 use crate::policy::decision::{Decision, Outcome};
+use crate::policy::forms::Known;
 use crate::policy::load::{Problems, Reads, SourceFile, StaticEntities};
 use crate::policy::schema::{self, MergedSchema};
 use crate::policy::trace::{Verdict, traced_each};
@@ -37,6 +38,10 @@ fn number(name: &str, default: u64) -> u64 {
 
 fn merged() -> MergedSchema {
     schema::merge(&[SourceFile::new("team.cedarschema", TEAM)], &mut Problems::default()).expect("schema")
+}
+
+fn compilable(id: &Arc<str>, policy: &Policy) -> Compilable {
+    Compilable { id: Arc::clone(id), policy: policy.clone(), reads: Arc::new(Reads::of(policy)) }
 }
 
 /// A random set of policies with its engine and Cedar's own.
@@ -64,11 +69,8 @@ impl Set {
         let statics =
             StaticEntities::parse(&SourceFile::new("entities.json", &*entities), &schema.schema, &mut problems);
         problems.verdict().expect("entities load");
-        let compilable: Vec<_> = policies
-            .iter()
-            .map(|(id, policy)| Compilable { id: Arc::clone(id), policy, reads: Arc::new(Reads::of(policy)) })
-            .collect();
-        let engine = Engine::compile(&compilable, &statics, schema.clone()).expect("compiles");
+        let compilable = policies.iter().map(|(id, policy)| compilable(id, policy));
+        let engine = Engine::compile(compilable, &statics, schema.clone()).expect("compiles");
         let policies = PolicySet::from_policies(policies.iter().map(|(_, policy)| policy.clone())).expect("set");
         Self { engine, oracle: Oracle::new(policies, said, &teams, &schema.schema), texts, entities, asked: Vec::new() }
     }
@@ -219,13 +221,8 @@ fn a_policy_that_is_traced_matches_exactly_if_it_does_for_cedar_and_all_its_clau
         let (said, teams) = (entities(&mut rng), teams(&mut rng));
         let file = SourceFile::new("entities.json", file(&said, &teams));
         let statics = StaticEntities::parse(&file, &schema.schema, &mut Problems::default());
-        let compilable = |(id, policy): (&Arc<str>, _)| Compilable {
-            id: Arc::clone(id),
-            policy,
-            reads: Arc::new(Reads::of(policy)),
-        };
-        let compilable: Vec<_> = ids.iter().zip(&parsed).map(compilable).collect();
-        let engine = Engine::compile(&compilable, &statics, schema.clone()).expect("compiles");
+        let compilable = ids.iter().zip(&parsed).map(|(id, policy)| compilable(id, policy));
+        let engine = Engine::compile(compilable, &statics, schema.clone()).expect("compiles");
         let loaded: Vec<_> = ids.iter().zip(&texts).map(|(id, text)| loaded(id, text)).collect();
         let mut oracle = Oracle::new(PolicySet::new(), said, &teams, &schema.schema);
         for _ in 0..4 {
@@ -332,7 +329,7 @@ fn a_question_has_the_form_of_its_action_exactly_if_cedar_validates_the_request(
             Some(&merged.schema),
         );
         let none = Context::default();
-        let ours = form.check(&whole, &none);
+        let ours = form.check(&whole, &none, &mut Known::nothing());
         assert_eq!(ours.is_ok(), request.is_ok(), "{action} with {whole:?}: {ours:?}, Cedar {:?}", request.err());
         valid += usize::from(ours.is_ok());
     }

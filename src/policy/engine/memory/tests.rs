@@ -23,12 +23,12 @@ fn engine_with(policies: &[&str], entities: &str) -> Engine {
     let entities = StaticEntities::parse(&SourceFile::new("entities.json", entities), &schema.schema, &mut problems);
     problems.verdict().unwrap();
     let parse = |(n, text): (usize, &&str)| Policy::parse(Some(PolicyId::new(format!("p{n}"))), text).expect(text);
-    let policies: Vec<Policy> = policies.iter().enumerate().map(parse).collect();
-    let compilable = |policy| {
-        let reads = Arc::new(Reads::of(policy));
+    let compilable = |policy: Policy| {
+        let reads = Arc::new(Reads::of(&policy));
         Compilable { id: policy.id().to_string().into(), policy, reads }
     };
-    Engine::compile(&policies.iter().map(compilable).collect::<Vec<_>>(), &entities, schema).unwrap()
+    let policies = policies.iter().enumerate().map(parse).map(compilable);
+    Engine::compile(policies, &entities, schema).unwrap()
 }
 
 fn engine(policies: &[&str]) -> Engine {
