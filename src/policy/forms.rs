@@ -102,7 +102,6 @@ impl ActionForms {
         Ok(all)
     }
 
-    #[cfg(test)]
     pub(super) fn get(&self, action: &str) -> Option<&ActionForm> {
         self.forms.get(action).map(|form| &**form)
     }
@@ -137,6 +136,11 @@ impl ActionForm {
     #[cfg(test)]
     pub(super) fn resources(&self) -> &[ResourceKind] {
         &self.resources
+    }
+
+    /// The names of what its context may hold.
+    pub(super) fn attributes(&self) -> impl Iterator<Item = &str> {
+        self.context.attributes.iter().map(|attribute| &*attribute.name)
     }
 
     /// The same number for all actions of this schema whose questions have one form.

@@ -119,7 +119,7 @@ impl PolicyGeneration {
             Some(file) => StaticEntities::parse(file, &schema.schema, &mut problems),
             None => StaticEntities::default(),
         };
-        validate(&parsed, &schema.schema, &mut problems);
+        validate(&parsed, &schema, &mut problems);
         let names = CheckedNames {
             endpoints: &source.endpoints,
             known: &source.known_endpoints,
