@@ -11,6 +11,7 @@ mod compiled;
 mod decide;
 #[cfg(test)]
 mod equivalence;
+mod given;
 mod index;
 mod located;
 mod memory;
@@ -22,6 +23,7 @@ mod whole;
 
 pub(super) use builder::Compilable;
 pub(super) use compiled::Engine;
+pub use given::Given;
 pub use principal::Principal;
 pub use survey::Spot;
 pub(super) use whole::AskedOfAll;
