@@ -144,19 +144,15 @@ impl PolicyGeneration {
         proof::check(files, source, &mut problems);
         let warnings = problems.verdict()?;
 
-        let engine = |compilable: &[Compilable<'_>]| {
-            Engine::compile(compilable, &entities, schema.clone())
-                .map_err(|cause| PolicyErrors::one(PolicyProblem::error(&files.directory, None, cause)))
-        };
-        let all = compilable(&parsed);
-        let enforced: Vec<_> = all
-            .iter()
-            .zip(&parsed)
-            .filter(|(_, parsed)| !parsed.is_shadow())
-            .map(|(policy, _)| policy.clone())
-            .collect();
+        let max_rows = parsed.iter().filter_map(|parsed| Some((Arc::clone(&parsed.id), parsed.max_rows()?))).collect();
+        let inactive =
+            inactive.into_iter().filter_map(|n| parsed.get(n)).map(|parsed| Arc::clone(&parsed.id)).collect();
+        let policies: Vec<_> = parsed.iter().map(LoadedPolicy::of).collect();
+        // From here on each policy is let go of as soon as it is compiled.
+        let all = compilable(parsed);
         let mut reads = Reads::default();
-        enforced.iter().for_each(|policy| reads.add(&policy.reads));
+        let enforced = all.iter().zip(&policies).filter(|(_, loaded)| !loaded.shadow);
+        enforced.for_each(|(policy, _)| reads.add(&policy.reads));
         let (headers_enforced, _) = reads.into_tags();
         let mut reads = Reads::default();
         all.iter().for_each(|policy| reads.add(&policy.reads));
@@ -167,25 +163,31 @@ impl PolicyGeneration {
             claims_read.add(&tried.claims_read);
             candidates.push(tried);
         }
-        if enforced.len() < all.len() {
+        let engine = |compilable: Vec<Compilable>| {
+            Engine::compile(compilable.into_iter(), &entities, schema.clone())
+                .map_err(|cause| PolicyErrors::one(PolicyProblem::error(&files.directory, None, cause)))
+        };
+        if policies.iter().any(|policy| policy.shadow) {
             candidates.push(Arc::new(Tried {
                 of: Candidate::Annotated,
-                engine: engine(&all)?,
+                engine: engine(all.clone())?,
                 headers_read: headers_read.clone(),
                 claims_read: claims_read.clone(),
                 digest: files.digest.as_str().into(),
             }));
         }
+        let enforced = all.into_iter().zip(&policies).filter(|(_, loaded)| !loaded.shadow);
+        let enforced = engine(enforced.map(|(policy, _)| policy).collect())?;
         Ok(Self {
             number,
             digest: files.digest.clone(),
-            engine: engine(&enforced)?,
+            engine: enforced,
             headers_enforced,
             headers_read,
             claims_read,
-            max_rows: parsed.iter().filter_map(|parsed| Some((Arc::clone(&parsed.id), parsed.max_rows()?))).collect(),
-            inactive: inactive.into_iter().filter_map(|n| parsed.get(n)).map(|parsed| Arc::clone(&parsed.id)).collect(),
-            policies: parsed.iter().map(LoadedPolicy::of).collect(),
+            max_rows,
+            inactive,
+            policies,
             warnings,
             candidates,
             shadow,
@@ -336,19 +338,17 @@ impl PolicyGeneration {
 }
 
 /// What a policy reads is told from its tree, which Cedar makes anew from the text: once for all that are alike.
-fn compilable(parsed: &[ParsedPolicy]) -> Vec<Compilable<'_>> {
+fn compilable(parsed: Vec<ParsedPolicy>) -> Vec<Compilable> {
     let mut by_shape: HashMap<String, Arc<Reads>> = HashMap::new();
     let none = Arc::new(Reads::default());
-    parsed
-        .iter()
-        .map(|parsed| {
-            let reads = match parsed.policy.has_non_scope_constraint() {
-                true => by_shape.entry(parsed.shape()).or_insert_with(|| Arc::new(Reads::of(&parsed.policy))),
-                false => &none,
-            };
-            Compilable { id: Arc::clone(&parsed.id), policy: &parsed.policy, reads: Arc::clone(reads) }
-        })
-        .collect()
+    let compilable = parsed.into_iter().map(|parsed| {
+        let reads = match parsed.policy.has_non_scope_constraint() {
+            true => by_shape.entry(parsed.shape()).or_insert_with(|| Arc::new(Reads::of(&parsed.policy))),
+            false => &none,
+        };
+        Compilable { reads: Arc::clone(reads), id: parsed.id, policy: parsed.policy }
+    });
+    compilable.collect()
 }
 
 impl PolicySource {

@@ -12,6 +12,7 @@
 mod alternatives;
 mod decision;
 mod engine;
+mod forms;
 mod generation;
 mod invariants;
 mod load;
