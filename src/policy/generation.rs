@@ -196,10 +196,11 @@ impl PolicyGeneration {
 
     /// Policies that are in no directory, with the entities and the schema of one that was loaded: to be compared with its policies.
     pub(super) fn made_up(
-        parsed: &[ParsedPolicy],
+        parsed: Vec<ParsedPolicy>,
         entities: &StaticEntities,
         schema: MergedSchema,
     ) -> Result<Self, String> {
+        let policies = parsed.iter().map(LoadedPolicy::of).collect();
         let compilable = compilable(parsed);
         let mut reads = Reads::default();
         compilable.iter().for_each(|policy| reads.add(&policy.reads));
@@ -207,12 +208,12 @@ impl PolicyGeneration {
         Ok(Self {
             number: 0,
             digest: String::new(),
-            engine: Engine::compile(&compilable, entities, schema)?,
+            engine: Engine::compile(compilable.into_iter(), entities, schema)?,
             headers_enforced: headers_read.clone(),
             headers_read,
             claims_read,
             max_rows: HashMap::new(),
-            policies: parsed.iter().map(LoadedPolicy::of).collect(),
+            policies,
             inactive: Vec::new(),
             warnings: Vec::new(),
             candidates: Vec::new(),

@@ -169,7 +169,7 @@ impl Ground<'_> {
             Says::Never => vec![everything()?, forbid],
             Says::Always => vec![policy(&written, "permit")?.0],
         };
-        let policies = PolicyGeneration::made_up(&parsed, &self.entities, self.schema.clone())?;
+        let policies = PolicyGeneration::made_up(parsed, &self.entities, self.schema.clone())?;
         let (line, _) = self.file.position(written.span.start);
         let Written { name, reason, says, .. } = written;
         Ok(Some(Invariant { name, reason, says, line, policies }))
