@@ -110,7 +110,7 @@ impl PolicyGeneration {
     ) -> Result<Self, PolicyErrors> {
         let mut problems = Problems::default();
         let schema = schema::merge(&files.schemas, &mut problems);
-        let parsed = parse(&files.policies, &mut problems);
+        let mut parsed = parse(&files.policies, &mut problems);
         let Some(schema) = schema else {
             problems.verdict()?;
             return Err(PolicyErrors::one(PolicyProblem::error(&files.directory, None, "schema does not merge")));
@@ -140,9 +140,13 @@ impl PolicyGeneration {
         let max_rows = parsed.iter().filter_map(|parsed| Some((Arc::clone(&parsed.id), parsed.max_rows()?))).collect();
         let inactive =
             inactive.into_iter().filter_map(|n| parsed.get(n)).map(|parsed| Arc::clone(&parsed.id)).collect();
+        let reads = reads(&parsed);
+        // Trees of many policies take much memory. From here on each part is let go of as soon as it is not needed.
+        parsed.iter_mut().for_each(|parsed| parsed.literals = Vec::new());
         let policies: Vec<_> = parsed.iter().map(LoadedPolicy::of).collect();
-        // From here on each policy is let go of as soon as it is compiled.
-        let all = compilable(parsed);
+        let parts = parsed.into_iter().zip(reads);
+        let all: Vec<_> =
+            parts.map(|(parsed, reads)| Compilable { id: parsed.id, policy: parsed.policy, reads }).collect();
         let mut reads = Reads::default();
         let enforced = all.iter().zip(&policies).filter(|(_, loaded)| !loaded.shadow);
         enforced.for_each(|(policy, _)| reads.add(&policy.reads));
@@ -305,17 +309,17 @@ impl PolicyGeneration {
 }
 
 /// What a policy reads is told from its tree, which Cedar makes anew from the text: once for all that are alike.
-fn compilable(parsed: Vec<ParsedPolicy>) -> Vec<Compilable> {
+fn reads(parsed: &[ParsedPolicy]) -> Vec<Arc<Reads>> {
     let mut by_shape: HashMap<String, Arc<Reads>> = HashMap::new();
     let none = Arc::new(Reads::default());
-    let compilable = parsed.into_iter().map(|parsed| {
-        let reads = match parsed.policy.has_non_scope_constraint() {
-            true => by_shape.entry(parsed.shape()).or_insert_with(|| Arc::new(Reads::of(&parsed.policy))),
-            false => &none,
-        };
-        Compilable { reads: Arc::clone(reads), id: parsed.id, policy: parsed.policy }
+    let reads = parsed.iter().map(|parsed| match parsed.policy.has_non_scope_constraint() {
+        true => {
+            let shape = by_shape.entry(parsed.shape());
+            Arc::clone(shape.or_insert_with(|| Arc::new(Reads::of(&parsed.policy))))
+        }
+        false => Arc::clone(&none),
     });
-    compilable.collect()
+    reads.collect()
 }
 
 impl PolicySource {
