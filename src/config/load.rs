@@ -188,6 +188,7 @@ fn policy(reading: &mut Reading<'_>, at: &KeyPath, keys: PolicyKeys) -> Option<P
         known_endpoints: keys.known_endpoints,
         unknown_names: keys.unknown_names.unwrap_or(UnknownNames::Warn),
         shadow: keys.shadow.as_deref().map(|path| reading.path(path)),
+        require_proof: keys.require_proof.unwrap_or(false),
     })
 }
 

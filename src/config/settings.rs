@@ -51,6 +51,8 @@ pub struct PolicyConfig {
     pub unknown_names: UnknownNames,
     /// A candidate directory that decides beside the other one and is never enforced.
     pub shadow: Option<PathBuf>,
+    /// Whether policies are loaded only with a `proof.json` that is of them and their invariants.
+    pub require_proof: bool,
 }
 
 /// What a policy about an unknown Stage or endpoint is.

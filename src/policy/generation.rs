@@ -12,7 +12,8 @@ use super::load::{
     CheckedNames, ParsedPolicy, PolicyErrors, PolicyFiles, PolicyProblem, Problems, Reads, StaticEntities, check,
     check_stages, parse, validate,
 };
-use super::schema;
+use super::proof;
+use super::schema::{self, MergedSchema};
 use super::shadow::{ShadowDirectory, Tried};
 use crate::identity::SpiffeId;
 use crate::mapping::{Context, HeadersRead, Operation, Resource, TagsRead};
@@ -33,6 +34,8 @@ pub struct PolicySource {
     pub refuse_unknown_names: bool,
     /// A candidate that decides beside the directory and is never enforced.
     pub shadow: Option<PathBuf>,
+    /// Whether a directory is refused without a `proof.json` that is of it.
+    pub require_proof: bool,
 }
 
 /// Policies in force: immutable, and asked by any thread.
@@ -63,6 +66,8 @@ pub struct LoadedPolicy {
     pub file: Arc<str>,
     /// The line on which it begins, from 1.
     pub line: usize,
+    /// Line and column of `permit` or `forbid`, from 1; the column counts characters.
+    pub effect_at: (usize, usize),
     /// The policy as it is written.
     pub text: Arc<str>,
     /// It has `@mode("shadow")`: it is tried, not enforced.
@@ -84,6 +89,7 @@ impl LoadedPolicy {
             id: Arc::clone(&parsed.id),
             file: parsed.file.name().into(),
             line: parsed.file.position(parsed.span.start).0,
+            effect_at: parsed.file.position(parsed.headline().start),
             text: parsed.text().into(),
             shadow: parsed.is_shadow(),
             permits: parsed.policy.effect() == Effect::Permit,
@@ -135,6 +141,7 @@ impl PolicyGeneration {
                 "there are no *.cedar files: everything is denied",
             ));
         }
+        proof::check(files, source, &mut problems);
         let warnings = problems.verdict()?;
 
         let max_rows = parsed.iter().filter_map(|parsed| Some((Arc::clone(&parsed.id), parsed.max_rows()?))).collect();
@@ -188,6 +195,33 @@ impl PolicyGeneration {
             warnings,
             candidates,
             shadow,
+        })
+    }
+
+    /// Policies that are in no directory, with the entities and the schema of one that was loaded: to be compared with its policies.
+    pub(super) fn made_up(
+        parsed: Vec<ParsedPolicy>,
+        entities: &StaticEntities,
+        schema: MergedSchema,
+    ) -> Result<Self, String> {
+        let policies = parsed.iter().map(LoadedPolicy::of).collect();
+        let compilable = compilable(parsed);
+        let mut reads = Reads::default();
+        compilable.iter().for_each(|policy| reads.add(&policy.reads));
+        let (headers_read, claims_read) = reads.into_tags();
+        Ok(Self {
+            number: 0,
+            digest: String::new(),
+            engine: Engine::compile(compilable.into_iter(), entities, schema)?,
+            headers_enforced: headers_read.clone(),
+            headers_read,
+            claims_read,
+            max_rows: HashMap::new(),
+            policies,
+            inactive: Vec::new(),
+            warnings: Vec::new(),
+            candidates: Vec::new(),
+            shadow: None,
         })
     }
 

@@ -7,6 +7,7 @@ use tokio::sync::watch;
 
 use super::generation::{PolicyGeneration, PolicySource};
 use super::load::{PolicyErrors, PolicyFiles};
+use super::proof;
 use super::shadow::ShadowDirectory;
 
 /// Holds the policies in force. A reload that fails leaves them in force.
@@ -68,14 +69,16 @@ impl PolicyStore {
         let current = self.current();
         let look = |directory| ShadowDirectory::look(directory, &self.source, current.shadow());
         let new_shadow = self.source.shadow.as_deref().and_then(look);
-        if new_shadow.is_none()
-            && PolicyFiles::read(&self.source.directory).is_ok_and(|files| files.digest == current.digest())
+        let is_in_force = |files: &PolicyFiles| new_shadow.is_none() && files.digest == current.digest();
+        let is_proved = |files: &PolicyFiles| proof::required(files, &self.source);
+        if PolicyFiles::read(&self.source.directory).is_ok_and(|files| is_in_force(&files) && is_proved(&files).is_ok())
         {
             return Ok(Reloaded::Unchanged);
         }
         let files = PolicyFiles::read_settled(&self.source.directory)?;
-        if new_shadow.is_none() && files.digest == current.digest() {
-            return Ok(Reloaded::Unchanged);
+        if is_in_force(&files) {
+            // Nothing changes, but they could not be loaded again: somebody has to know before they have to be.
+            return is_proved(&files).map(|()| Reloaded::Unchanged).map_err(PolicyErrors::one);
         }
         let number = current.number() + 1;
         let shadow = new_shadow.or_else(|| current.shadow().cloned());

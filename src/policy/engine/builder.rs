@@ -115,6 +115,11 @@ impl<'a> Builder<'a> {
             conditional.reads = conditional.reads.union(*attributes);
             if reads.looks_at_literals() {
                 for literal in visible(literals, in_scope, self.entities, self.actions) {
+                    // A condition may ask whether this is in the resource (`Table::"…" in resource`): a resource that it is in is not like
+                    // others that nobody names.
+                    for above in literal.clone().into_inner().2 {
+                        self.names.intern(&above);
+                    }
                     if !conditional.literals.iter().any(|known| known.uid() == literal.uid()) {
                         conditional.literals.push(literal);
                     }
@@ -175,8 +180,8 @@ impl<'a> Builder<'a> {
     }
 }
 
-/// All that a condition can compare a resource with, or ask whether it is in: besides what policies name themselves, the entities of
-/// entities.json and those that their attributes and tags lead to.
+/// All that a condition can compare a resource with, or ask whether it is in: besides what policies name themselves and what that is in,
+/// the entities of entities.json and those that their attributes and tags lead to.
 fn intern_entities(names: &mut Names, entities: &StaticEntities) {
     for (uid, known) in entities.iter() {
         let mut referred = Vec::new();

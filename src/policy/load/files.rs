@@ -21,6 +21,13 @@ const MAX_TOTAL_BYTES: usize = 64 * 1024 * 1024;
 const MAX_LOOKS: usize = 8;
 
 const ENTITIES_FILE: &str = "entities.json";
+/// What policies are to keep to. None of them themselves.
+const INVARIANTS_FILE: &str = "invariants.yaml";
+/// That they do. Named where it is written, too.
+pub(in crate::policy) const PROOF_FILE: &str = "proof.json";
+
+/// A file beside the policies; none if it is not there.
+type Beside = Result<Option<Arc<SourceFile>>, PolicyProblem>;
 
 /// What a policy directory holds, in the order of the names. Other files are not looked at.
 #[derive(Debug)]
@@ -31,6 +38,10 @@ pub(in crate::policy) struct PolicyFiles {
     pub(in crate::policy) entities: Option<Arc<SourceFile>>,
     /// `sha256:HEX` over the names and contents of all of them.
     pub(in crate::policy) digest: String,
+    /// What the policies are to keep to. It is no part of them, so not of their digest.
+    pub(in crate::policy) invariants: Beside,
+    /// What is said to be proved of them.
+    pub(in crate::policy) proof: Beside,
 }
 
 impl PolicyFiles {
@@ -41,14 +52,21 @@ impl PolicyFiles {
         for _ in 0..MAX_LOOKS {
             let next = Self::read(directory);
             match (last, next) {
-                (Ok(last), Ok(next)) if last.digest == next.digest => return Ok(next),
+                (Ok(last), Ok(next)) if last.is(&next) => return Ok(next),
                 (_, next) => last = next,
             }
         }
         last
     }
 
-    /// Reads `*.cedar`, `*.cedarschema` and `entities.json` of `directory`.
+    /// Whether both hold the same.
+    fn is(&self, other: &Self) -> bool {
+        let text = |beside: &Beside| beside.as_ref().ok().cloned().flatten().map(|file| file.text().to_owned());
+        let is = |one, other| text(one) == text(other);
+        self.digest == other.digest && is(&self.invariants, &other.invariants) && is(&self.proof, &other.proof)
+    }
+
+    /// Reads `*.cedar`, `*.cedarschema` and `entities.json` of `directory`, and what stands beside them.
     pub(in crate::policy) fn read(directory: &Path) -> Result<Self, PolicyErrors> {
         let shown = directory.display().to_string();
         let place = SourceFile::new(&shown, "");
@@ -58,6 +76,8 @@ impl PolicyFiles {
             schemas: Vec::new(),
             entities: None,
             digest: String::new(),
+            invariants: beside(&directory.join(INVARIANTS_FILE)),
+            proof: beside(&directory.join(PROOF_FILE)),
         };
         let fault = |what: String| PolicyErrors::one(PolicyProblem::error(&place, None, what));
 
@@ -91,7 +111,7 @@ impl PolicyFiles {
             }
             files.add(&name, &path, text, &mut problems);
         }
-        files.digest = format!("sha256:{}", hex(hash.finish().as_ref()));
+        files.digest = named_digest(hash.finish());
         problems.verdict()?;
         Ok(files)
     }
@@ -142,6 +162,22 @@ fn read(path: &Path) -> io::Result<String> {
     String::from_utf8(bytes).map_err(|cause| io::Error::other(format!("file is not UTF-8: {cause}")))
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+/// Reads a file that need not be there.
+pub(in crate::policy) fn beside(path: &Path) -> Beside {
+    let shown = path.display().to_string();
+    match read(path) {
+        Ok(text) => Ok(Some(SourceFile::new(shown, text))),
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(cause) => Err(PolicyProblem::error(&SourceFile::new(shown, ""), None, cause.to_string())),
+    }
+}
+
+/// `sha256:HEX` of a text.
+pub(in crate::policy) fn text_digest(text: &str) -> String {
+    named_digest(digest::digest(&digest::SHA256, text.as_bytes()))
+}
+
+fn named_digest(digest: digest::Digest) -> String {
+    let hex: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256:{hex}")
 }

@@ -12,8 +12,9 @@ mod reads;
 
 pub(super) use check::{CheckedNames, check, check_stages};
 pub(super) use entities::{StaticEntities, tag_expressions, workload_attributes};
-pub(super) use files::PolicyFiles;
+pub(super) use files::{PROOF_FILE, PolicyFiles, beside, text_digest};
 pub(super) use ids::ancestors_above;
+pub(super) use literals::entity_literals;
 pub(super) use policies::{ParsedPolicy, parse, validate};
 pub use problem::{PolicyErrors, PolicyProblem, Severity, render_problems};
 pub(super) use problem::{Problems, SourceFile};

@@ -166,6 +166,30 @@ fn resources_are_told_apart_by_all_that_policies_name_and_by_their_tags() {
 }
 
 #[test]
+fn what_holds_something_that_a_condition_looks_for_is_not_like_what_does_not() {
+    let schemas = engine(&[
+        "permit (principal, action, resource);",
+        r#"forbid (principal, action in [Action::"delete", Action::"admin"], resource) when { Table::"wh/db.hr.people" in resource };"#,
+    ]);
+    let drop = |schema| asked("sql:Drop", Resource::schema("wh", "db", schema));
+    told_apart(&schemas, &[(drop("scratch"), Allowed), (drop("hr"), Forbidden)]);
+
+    let folders = engine(&[
+        r#"permit (principal, action == Action::"s3:ListBucket", resource) when { Prefix::"lake/raw/a/b" in resource };"#,
+    ]);
+    let list = |resource| asked("s3:ListBucket", resource);
+    told_apart(
+        &folders,
+        &[
+            (list(Resource::prefix("lake", "raw", "a")), Allowed),
+            (list(Resource::prefix("lake", "raw", "hr")), NotPermitted),
+            (list(Resource::bucket("lake", "raw")), Allowed),
+            (list(Resource::bucket("lake", "other")), NotPermitted),
+        ],
+    );
+}
+
+#[test]
 fn a_partition_is_not_the_table_of_its_name_alone() {
     let engine = engine(&[
         "permit (principal, action, resource);",
