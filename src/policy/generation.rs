@@ -116,7 +116,7 @@ impl PolicyGeneration {
     ) -> Result<Self, PolicyErrors> {
         let mut problems = Problems::default();
         let schema = schema::merge(&files.schemas, &mut problems);
-        let mut parsed = parse(&files.policies, &mut problems);
+        let parsed = parse(&files.policies, &mut problems);
         let Some(schema) = schema else {
             problems.verdict()?;
             return Err(PolicyErrors::one(PolicyProblem::error(&files.directory, None, "schema does not merge")));
@@ -147,13 +147,7 @@ impl PolicyGeneration {
         let max_rows = parsed.iter().filter_map(|parsed| Some((Arc::clone(&parsed.id), parsed.max_rows()?))).collect();
         let inactive =
             inactive.into_iter().filter_map(|n| parsed.get(n)).map(|parsed| Arc::clone(&parsed.id)).collect();
-        let reads = reads(&parsed);
-        // Trees of many policies take much memory. From here on each part is let go of as soon as it is not needed.
-        parsed.iter_mut().for_each(|parsed| parsed.literals = Vec::new());
-        let policies: Vec<_> = parsed.iter().map(LoadedPolicy::of).collect();
-        let parts = parsed.into_iter().zip(reads);
-        let all: Vec<_> =
-            parts.map(|(parsed, reads)| Compilable { id: parsed.id, policy: parsed.policy, reads }).collect();
+        let (policies, all) = compilable(parsed);
         let mut reads = Reads::default();
         let enforced = all.iter().zip(&policies).filter(|(_, loaded)| !loaded.shadow);
         enforced.for_each(|(policy, _)| reads.add(&policy.reads));
@@ -204,8 +198,7 @@ impl PolicyGeneration {
         entities: &StaticEntities,
         schema: MergedSchema,
     ) -> Result<Self, String> {
-        let policies = parsed.iter().map(LoadedPolicy::of).collect();
-        let compilable = compilable(parsed);
+        let (policies, compilable) = compilable(parsed);
         let mut reads = Reads::default();
         compilable.iter().for_each(|policy| reads.add(&policy.reads));
         let (headers_read, claims_read) = reads.into_tags();
@@ -354,6 +347,15 @@ fn reads(parsed: &[ParsedPolicy]) -> Vec<Arc<Reads>> {
         false => Arc::clone(&none),
     });
     reads.collect()
+}
+
+/// What is told of policies, and what is compiled. Trees of many of them take much memory: each part is let go of as soon as it can be.
+fn compilable(mut parsed: Vec<ParsedPolicy>) -> (Vec<LoadedPolicy>, Vec<Compilable>) {
+    let reads = reads(&parsed);
+    parsed.iter_mut().for_each(|parsed| parsed.literals = Vec::new());
+    let policies = parsed.iter().map(LoadedPolicy::of).collect();
+    let parts = parsed.into_iter().zip(reads);
+    (policies, parts.map(|(parsed, reads)| Compilable { id: parsed.id, policy: parsed.policy, reads }).collect())
 }
 
 impl PolicySource {
