@@ -192,7 +192,16 @@ fn every_decision_and_its_policies_are_those_of_cedar_on_the_whole_set() {
 /// As it is loaded, as far as a trace looks at it.
 fn loaded(id: &Arc<str>, text: &str) -> LoadedPolicy {
     let (file, text) = ("p.cedar".into(), text.into());
-    LoadedPolicy { id: Arc::clone(id), file, line: 1, effect_at: (1, 1), text, shadow: false, permits: true, actions: Vec::new() }
+    LoadedPolicy {
+        id: Arc::clone(id),
+        file,
+        line: 1,
+        effect_at: (1, 1),
+        text,
+        shadow: false,
+        permits: true,
+        actions: Vec::new(),
+    }
 }
 
 #[test]
