@@ -198,7 +198,7 @@ impl Places {
         })
     }
 
-    /// Of the length, the first and the last byte, and the one at three quarters.
+    /// Of the length and the bytes at the beginning, at three quarters and at the end: no two names of the schema have all of them in common.
     fn hash(name: &str, factor: u32) -> usize {
         let bytes = name.as_bytes();
         let byte = |at: usize| bytes.get(at).copied().unwrap_or_default();
