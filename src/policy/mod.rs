@@ -1,7 +1,7 @@
 //! The decision point: policies are loaded, proved to be sound, compiled, and asked.
 //!
-//! [`PolicyStore`] holds the [`PolicyGeneration`] in force. A generation is loaded as one from a directory (`load/`): every problem of
-//! every file is found before anything is refused. What loaded is compiled (`engine/`), so that a question only touches the policies
+//! [`PolicyStore`] holds the [`PolicyGeneration`] in force. A generation is loaded as one from a directory (`load/`), or from a signed
+//! bundle of one (`bundle/`): every problem of every file is found before anything is refused. What loaded is compiled (`engine/`), so that a question only touches the policies
 //! whose scope can match it.
 //!
 //! # Rules
@@ -9,6 +9,7 @@
 //! - Cedar skips a policy that errs, so that an erring `forbid` would vanish: here any evaluation error is a denial of its own kind.
 //! - What the schema does not name is refused before any policy is asked.
 
+mod bundle;
 mod decision;
 mod engine;
 mod generation;
@@ -21,6 +22,10 @@ mod survey;
 mod tests;
 mod trace;
 
+pub use bundle::{
+    ArchiveError, BundleKey, BundleKeyError, BundleKeys, MANIFEST_FILE, MAX_BUNDLE_BYTES, MAX_SIGNATURE_BYTES,
+    Manifest, ManifestError, PackError, PolicyArchive, PolicyBundle, PolicyBundleError, SigningKey, pack,
+};
 pub use decision::{Candidate, Decision, Outcome, worst};
 pub use engine::{Principal, Spot};
 pub use generation::{LoadedPolicy, PolicyGeneration, PolicySource};

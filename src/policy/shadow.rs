@@ -54,7 +54,7 @@ impl ShadowDirectory {
         if before.is_some_and(|before| before.seen == seen) {
             return None;
         }
-        let candidate = PolicySource { directory: directory.to_owned(), shadow: None, ..source.clone() };
+        let candidate = PolicySource { directory: directory.to_owned(), bundle: None, shadow: None, ..source.clone() };
         let loaded = files.and_then(|files| PolicyGeneration::from_files(&files, &candidate, 1, None));
         Some(match loaded {
             Ok(generation) => Self { seen, fault: None, tried: Some(Arc::new(generation.into_candidate())) },

@@ -24,6 +24,7 @@ mod identity_page;
 mod living;
 mod metrics;
 mod mtls;
+mod policy_bundles;
 mod policy_explain;
 mod policy_life;
 mod policy_prove;

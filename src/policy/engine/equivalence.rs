@@ -491,7 +491,7 @@ fn every_decision_and_its_policies_are_those_of_cedar_on_the_whole_set() {
         let said = entities(&mut rng);
         let mut problems = Problems::default();
         let statics =
-            StaticEntities::parse(&SourceFile::new("entities.json", file(&said)), &schema.schema, &mut problems);
+            StaticEntities::parse(&[SourceFile::new("entities.json", file(&said))], &schema.schema, &mut problems);
         problems.verdict().expect("entities load");
         let borrowed: Vec<_> = policies
             .iter()
@@ -584,7 +584,7 @@ fn a_policy_that_is_traced_matches_exactly_if_it_does_for_cedar_and_all_its_clau
             .collect();
         let said = entities(&mut rng);
         let file = SourceFile::new("entities.json", file(&said));
-        let statics = StaticEntities::parse(&file, &schema.schema, &mut Problems::default());
+        let statics = StaticEntities::parse(&[file], &schema.schema, &mut Problems::default());
         let compilable = |(id, policy): (&Arc<str>, _)| Compilable {
             id: Arc::clone(id),
             policy,

@@ -9,9 +9,9 @@ mod policies;
 mod problem;
 mod reads;
 
-pub(super) use check::{CheckedNames, check, check_stages};
+pub(super) use check::{CheckedNames, check, check_entities, check_stages};
 pub(super) use entities::{StaticEntities, tag_expressions, workload_attributes};
-pub(super) use files::PolicyFiles;
+pub(super) use files::{MAX_FILES, PolicyFiles, hex, names};
 pub(super) use ids::ancestors_above;
 pub(super) use policies::{ParsedPolicy, parse, validate};
 pub use problem::{PolicyErrors, PolicyProblem, Severity, render_problems};

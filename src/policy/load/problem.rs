@@ -10,7 +10,7 @@ use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, Na
 const MAX_RENDERED: usize = 50;
 
 /// Everything that is wrong with a policy directory; never empty. `Display` is a line for each: `file:line:column: message`.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct PolicyErrors {
     problems: Vec<PolicyProblem>,
 }
