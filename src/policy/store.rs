@@ -109,13 +109,15 @@ impl PolicyStore {
     pub fn reload(&self) -> Result<Reloaded, PolicyErrors> {
         let mut replacing = self.replacing();
         let current = self.current();
-        let new_shadow = self.new_shadow(&current);
         match &mut *replacing {
-            Replacing::Bundles { in_force: Some(files) } if new_shadow.is_some() => {
-                self.swap(files, new_shadow, &current)
-            }
-            Replacing::Bundles { .. } => Ok(Reloaded::Unchanged),
+            // Nothing that a candidate could decide beside.
+            Replacing::Bundles { in_force: None } => Ok(Reloaded::Unchanged),
+            Replacing::Bundles { in_force: Some(files) } => match self.new_shadow(&current) {
+                None => Ok(Reloaded::Unchanged),
+                new_shadow => self.swap(files, new_shadow, &current),
+            },
             Replacing::Directory { refused } => {
+                let new_shadow = self.new_shadow(&current);
                 let is_old = |files: &PolicyFiles| new_shadow.is_none() && files.digest == current.digest();
                 if PolicyFiles::read(&self.source.directory).is_ok_and(|files| is_old(&files)) {
                     *refused = None;

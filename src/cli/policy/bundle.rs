@@ -77,9 +77,12 @@ fn write(arguments: &BundleArgs, policies: &PolicyGeneration) -> Result<String, 
         std::fs::write(path, bytes).map_err(|error| format!("`{}` cannot be written: {error}", path.display()))?;
     }
     Ok(format!(
-        "{}: {manifest}, {} policies, {}\n{}: signed by {}",
+        "{}: {manifest}, {}, {}\n{}: signed by {}",
         arguments.out.display(),
-        policies.len(),
+        match policies.len() {
+            1 => "1 policy".to_owned(),
+            several => format!("{several} policies"),
+        },
         policies.digest(),
         beside.display(),
         key.public().fingerprint()
