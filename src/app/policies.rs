@@ -34,14 +34,14 @@ pub(super) fn start(config: &Config) -> Result<(Arc<PolicyStore>, Option<Arc<Dis
     BundleKeys::read(&bundles.public_keys)?;
     let store = Arc::new(PolicyStore::awaiting(source).map_err(StartError::Policy)?);
     let health = Arc::new(DistributionHealth::default());
-    Distribution::new(bundles.clone(), Arc::clone(&store), Arc::clone(&health), || {}).restore();
+    Distribution::new(PolicyUrl::clone(bundles), Arc::clone(&store), Arc::clone(&health), || {}).restore();
     Ok((store, Some(health)))
 }
 
 /// What polls `policy.url`, if that is where policies come from.
 pub(super) fn distribution(config: &Config, shared: &Arc<Shared>) -> Option<impl Future<Output = ()> + use<>> {
     let (PolicyOrigin::Url(bundles), Some(health)) = (&config.policy.origin, &shared.distribution) else { return None };
-    let (bundles, health, shared) = (bundles.clone(), Arc::clone(health), Arc::clone(shared));
+    let (bundles, health, shared) = (PolicyUrl::clone(bundles), Arc::clone(health), Arc::clone(shared));
     Some(identity::for_ever("policy.url", move || {
         let told = Arc::clone(&shared);
         let mut distribution =
@@ -103,7 +103,7 @@ impl Shared {
 pub(crate) fn policies_fetched(config: &Config, limit: Duration) -> Result<PolicySource, DistributionError> {
     let source = policy_source(config);
     let PolicyOrigin::Url(bundles) = &config.policy.origin else { return Ok(source) };
-    let bundles = PolicyUrl { fetch_timeout: bundles.fetch_timeout.min(limit), ..bundles.clone() };
+    let bundles = PolicyUrl { fetch_timeout: bundles.fetch_timeout.min(limit), ..PolicyUrl::clone(bundles) };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let bundle = runtime
         .map_err(|error| DistributionError::Runtime(error.to_string()))?

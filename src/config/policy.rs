@@ -32,7 +32,7 @@ pub enum PolicyOrigin {
     /// `*.cedar`, `entities.json`, `entities/*.json`, optional extra `*.cedarschema`.
     Directory(PathBuf),
     /// A signed bundle of such a directory.
-    Url(PolicyUrl),
+    Url(Box<PolicyUrl>),
 }
 
 /// `policy.url`, with what belongs to it.
@@ -84,7 +84,7 @@ pub(super) fn policy(reading: &mut Reading<'_>, at: &KeyPath, keys: PolicyKeys) 
             refuse_keys_of_url(reading, at, &keys);
             Some(PolicyOrigin::Directory(reading.path(directory)))
         }
-        (None, Some(url)) => bundles(reading, at, url, &keys).map(PolicyOrigin::Url),
+        (None, Some(url)) => bundles(reading, at, url, &keys).map(Box::new).map(PolicyOrigin::Url),
         // Said where the keys were compared with the schema.
         (None, None) => None,
     };

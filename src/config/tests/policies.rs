@@ -18,7 +18,7 @@ const URL: &str =
 fn url(text: &str) -> PolicyUrl {
     let config = parse(text).unwrap_or_else(|errors| panic!("{}", errors.render(false)));
     match config.policy.origin {
-        PolicyOrigin::Url(url) => url,
+        PolicyOrigin::Url(url) => *url,
         PolicyOrigin::Directory(directory) => panic!("{}", directory.display()),
     }
 }

@@ -234,7 +234,7 @@ fn key_files_say_what_is_wrong_with_them() {
         ),
     ] {
         std::fs::write(&path, &text).unwrap();
-        let error = BundleKeys::read(&[path.clone()]).expect_err(said).to_string();
+        let error = BundleKeys::read(std::slice::from_ref(&path)).expect_err(said).to_string();
         assert!(error.contains(said) && error.contains("key.pem"), "{said}: {error}");
     }
     std::fs::write(&path, format!("{one}\n{two}{one}")).unwrap();
