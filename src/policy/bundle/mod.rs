@@ -106,15 +106,16 @@ impl PolicyBundle {
 
 /// What is wrong with bytes that cannot be a signature at all: who signs by hand has them in another form than openssl writes them.
 fn form_of(signature: &[u8]) -> Option<&'static str> {
-    if signature.is_empty() {
-        Some("is empty")
-    } else if signature.starts_with(b"-----BEGIN") {
-        Some("is PEM: the bytes that `openssl pkeyutl -sign` writes are wanted")
-    } else if signature.starts_with(b"<") || signature.starts_with(b"{") {
-        Some("is a page of a web server")
-    } else if signature.iter().all(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace()) {
-        Some("is text: the bytes that `openssl pkeyutl -sign` writes are wanted, without base64 or hex")
-    } else {
-        None
+    // Of 64 random bytes hardly any are text: who has brought text has not brought a signature.
+    match std::str::from_utf8(signature).ok()?.trim_start() {
+        "" => Some("is empty"),
+        text if text.starts_with("-----BEGIN") => {
+            Some("is PEM: the bytes that `openssl pkeyutl -sign` writes are wanted")
+        }
+        text if text.starts_with(['<', '{']) => Some("is a page of a web server"),
+        text if text.chars().all(|c| c.is_ascii_graphic() || c.is_ascii_whitespace()) => {
+            Some("is text: the bytes that `openssl pkeyutl -sign` writes are wanted, without base64 or hex")
+        }
+        _ => None,
     }
 }
