@@ -229,34 +229,6 @@ mod tests {
         }
     }
 
-    #[test]
-    fn what_the_documentation_shows_loads_and_its_cases_pass() {
-        let page = include_str!("../../docs/policies.md");
-        let block = |language: &str| {
-            let (_, rest) = page.split_once(&format!("```{language}\n")).expect("the page has such a block");
-            rest.split("```").next().expect("it ends").to_owned()
-        };
-        let demo = include_str!("../../policies/demo/inbound/lake.cedar");
-        let (_, load_reads) = demo.split_once("@id(\"load-reads-curated\")").expect("the demo's policy");
-        let load_reads = format!("@id(\"load-reads-curated\"){}", load_reads.split("// ").next().expect("it ends"));
-        let directory = tempfile::tempdir().expect("directory");
-        let entities = block("json").replace(
-            "\n  ]",
-            ",{\"uid\": {\"type\": \"Workload\", \"id\": \"spiffe://pipeline.example/ns/etl/sa/load\"}, \"parents\": [{\"type\": \"Stage\", \"id\": \"load\"}]}]",
-        );
-        for (name, text) in [
-            ("first.cedar", block("cedar").as_str()),
-            ("storage.cedar", include_str!("../../policies/storage/lake.cedar")),
-            ("load.cedar", &load_reads),
-            ("entities.json", &entities),
-            ("cases.yaml", &block("yaml")),
-        ] {
-            std::fs::write(directory.path().join(name), text).expect("writes");
-        }
-        let test = test_directory(directory.path()).unwrap_or_else(|error| panic!("{error}"));
-        assert!(test.passed() && test.results.len() == 2, "{test:#?}");
-    }
-
     fn run(cases: &str) -> Result<PolicyTest, String> {
         let directory = tempfile::tempdir().expect("directory");
         let policy =

@@ -179,7 +179,7 @@ impl State {
             digest: policies.digest().to_owned(),
             generation: policies.number(),
             policies: policies.len(),
-            warnings: policies.warnings().iter().map(PolicyProblem::line).collect(),
+            warnings: policies.warnings().iter().map(PolicyProblem::advised_line).collect(),
             inactive: policies.inactive().iter().map(ToString::to_string).collect(),
             shadow_digest: policies.shadow_digest().map(str::to_owned),
             shadow_error: policies.shadow_fault().map(str::to_owned),

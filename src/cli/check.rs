@@ -183,8 +183,7 @@ fn policies(config: &Config, report: &mut Report) -> bool {
             };
             report.good("policy", &format!("{}, digest {}", policies, generation.digest()));
             for warning in generation.warnings() {
-                let advice = warning.advice().map(|advice| format!(" ({advice})")).unwrap_or_default();
-                report.notice("policy", &format!("{}{advice}", warning.line()));
+                report.notice("policy", &warning.advised_line());
             }
             for inactive in generation.inactive() {
                 report.notice(

@@ -70,6 +70,7 @@ enum Command {
 /// Parses the arguments, runs the command, and says how it ended.
 #[must_use]
 pub fn main() -> ExitCode {
+    end_quietly_on_a_closed_pipe();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -101,6 +102,20 @@ pub fn main() -> ExitCode {
             })
         }),
     }
+}
+
+/// Whoever reads what is printed may stop reading, as `head` does. That is no fault to show a backtrace for.
+fn end_quietly_on_a_closed_pipe() {
+    /// As the shell shows the end by SIGPIPE: 128 and the signal's number.
+    const BY_SIGPIPE: i32 = 141;
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let said = panic.payload_as_str().unwrap_or_default();
+        if said.starts_with("failed printing to") && said.contains("Broken pipe") {
+            std::process::exit(BY_SIGPIPE);
+        }
+        usual(panic);
+    }));
 }
 
 /// Says of a bad value that comes from the environment where it comes from: clap names the flag, which nobody has typed.

@@ -133,7 +133,7 @@ impl PolicyGeneration {
             return Err(PolicyErrors::one(PolicyProblem::error(&files.directory, None, "schema does not merge")));
         };
         let entities = StaticEntities::parse(&files.entities, &schema.schema, &mut problems);
-        validate(&parsed, &schema.schema, &mut problems);
+        validate(&parsed, &schema, &mut problems);
         let names = CheckedNames {
             endpoints: &source.endpoints,
             known: &source.known_endpoints,

@@ -30,7 +30,7 @@ pub use decision::{Candidate, Decision, Outcome, worst};
 pub use engine::{Principal, Spot};
 pub use generation::{LoadedPolicy, PolicyGeneration, PolicySource};
 pub use load::{PolicyErrors, PolicyProblem, Severity, render_problems};
-pub use schema::SHIPPED_SCHEMA;
+pub use schema::{SHIPPED_SCHEMA, schema_text};
 pub use shadow::Trial;
 pub use store::{PolicyStore, Reloaded};
 pub use survey::{Survey, Surveyed, SurveyedAction};

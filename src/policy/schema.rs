@@ -1,18 +1,38 @@
 //! The schema that portcullis ships, what operators add to it, and the form of each action's questions.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use ahash::AHashMap;
 use cedar_policy::{EntityUid, Schema, SchemaFragment};
 use serde_json::Value as Json;
 
-use super::load::{PolicyProblem, Problems, SourceFile};
+use super::load::{PolicyErrors, PolicyFiles, PolicyProblem, Problems, SourceFile};
 use crate::mapping::{Context, ResourceKind, Value};
 
 /// The schema's text, as `policies/portcullis.cedarschema` has it.
 pub const SHIPPED_SCHEMA: &str = include_str!("../../policies/portcullis.cedarschema");
 /// The name of a copy of it in a policy directory.
 pub(super) const SHIPPED_SCHEMA_FILE: &str = "portcullis.cedarschema";
+
+/// The shipped schema and the further files of a policy directory as one text.
+///
+/// # Errors
+/// The directory cannot be read, or the files do not go with each other.
+pub fn schema_text(directory: Option<&Path>) -> Result<String, PolicyErrors> {
+    let mut text = SHIPPED_SCHEMA.to_owned();
+    if let Some(directory) = directory {
+        let files = PolicyFiles::read_settled(directory)?;
+        let mut problems = Problems::default();
+        merge(&files.schemas, &mut problems);
+        problems.verdict()?;
+        for file in &files.schemas {
+            text.push('\n');
+            text.push_str(file.text());
+        }
+    }
+    Ok(text)
+}
 
 /// The schema in force, and what may be asked by it.
 #[derive(Debug, Clone)]
@@ -120,6 +140,11 @@ impl ActionForm {
     /// Whether the action can be asked about such a resource.
     pub(super) fn applies_to(&self, kind: ResourceKind) -> bool {
         self.resources.contains(&kind)
+    }
+
+    /// The names of what its context may hold.
+    pub(super) fn attributes(&self) -> impl Iterator<Item = &str> {
+        self.context.attributes.iter().map(|attribute| &*attribute.name)
     }
 
     /// The same number for all actions of this schema whose questions have one form.

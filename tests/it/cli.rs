@@ -360,3 +360,14 @@ async fn policies_are_validated_and_tested_from_the_command_line() {
     let output = Process::run("policy", nothing.arg("policy"), "").await;
     assert_eq!(output.code(), 1, "{output:?}");
 }
+
+#[tokio::test]
+async fn a_reader_that_stops_reading_ends_a_command_quietly() {
+    let mut shell = Command::new("sh");
+    // What is written after the reader is gone meets a closed end: the last of these at the latest, as they fill the pipe.
+    let once = "\"$0\" policy schema";
+    let script = format!("{{ {once}; {once}; {once}; {once}; echo \"code $?\" >&2; }} | head -c 1");
+    shell.args(["-c", &script, env!("CARGO_BIN_EXE_portcullis")]);
+    let output = Process::run("policy schema | head", &mut shell, "").await;
+    assert_eq!(output.stderr, "code 141");
+}

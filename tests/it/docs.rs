@@ -21,6 +21,12 @@ fn links_between_pages_lead_to_files() {
             if !elsewhere && !folder.join(path).exists() {
                 broken.push(format!("{}: {link}", page.display()));
             }
+            let Some((path, anchor)) = link.split_once('#').filter(|_| !link.contains("://")) else { continue };
+            let target = if path.is_empty() { page.clone() } else { folder.join(path) };
+            let text = fs::read_to_string(target).unwrap_or_default();
+            if !anchors(&text).iter().any(|known| known == anchor) {
+                broken.push(format!("{}: {link}: no such heading", page.display()));
+            }
         }
     }
     assert!(broken.is_empty(), "{}", broken.join("\n"));
@@ -55,6 +61,26 @@ fn pages(folder: &Path) -> Vec<PathBuf> {
         }
     }
     found
+}
+
+/// What headings are called in links: lower case, words joined by dashes, without other signs; one of the same name is counted.
+fn anchors(text: &str) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    for line in text.lines().filter(|line| line.starts_with('#')) {
+        let kept = line.trim_start_matches('#').trim().to_lowercase();
+        let kept = kept.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+        let name: String = kept.map(|c| if c == ' ' { '-' } else { c }).collect();
+        let counted = (1..).map(|number| format!("{name}-{number}"));
+        let free = std::iter::once(name.clone()).chain(counted).find(|name| !found.contains(name));
+        found.extend(free);
+    }
+    found
+}
+
+#[test]
+fn headings_are_called_as_forges_call_them() {
+    let text = "# A page\n## 8. What `nobody` needs\ntext\n### Asking: `explain`\n# A page\n";
+    assert_eq!(anchors(text), ["a-page", "8-what-nobody-needs", "asking-explain", "a-page-1"]);
 }
 
 /// The targets of `[text](target)`.

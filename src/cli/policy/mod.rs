@@ -5,6 +5,7 @@ mod explain;
 mod format;
 mod plan;
 mod recorded;
+mod schema;
 mod sql;
 mod test;
 
@@ -38,6 +39,8 @@ enum PolicyCommand {
     Validate(ValidateArgs),
     /// Ask policy directories the cases beside them (cases.yaml)
     Test(test::TestArgs),
+    /// Write the schema that policies are checked against
+    Schema(schema::SchemaArgs),
     /// Write *.cedar files as Cedar's own formatter does
     Format(format::FormatArgs),
     /// Say why a question is answered as it is: 0 allowed, 2 denied
@@ -108,6 +111,7 @@ pub(super) fn run(arguments: &PolicyArgs) -> ExitCode {
     match &arguments.command {
         PolicyCommand::Validate(arguments) => validate(arguments),
         PolicyCommand::Test(arguments) => test::run(arguments),
+        PolicyCommand::Schema(arguments) => schema::run(arguments),
         PolicyCommand::Format(arguments) => format::run(arguments),
         PolicyCommand::Explain(arguments) => explain::run(arguments),
         PolicyCommand::Plan(arguments) => plan::run(arguments),
@@ -140,12 +144,11 @@ fn validate(arguments: &ValidateArgs) -> ExitCode {
         }
         (Output::Text, Ok(generation)) => {
             eprint!("{}", render_problems(problems, colour()));
-            println!(
-                "{}: {} policies are valid, {}",
-                source.directory.display(),
-                generation.len(),
-                generation.digest()
-            );
+            let policies = match generation.len() {
+                1 => "1 policy is valid".to_owned(),
+                several => format!("{several} policies are valid"),
+            };
+            println!("{}: {policies}, {}", source.directory.display(), generation.digest());
             for id in generation.inactive() {
                 println!("  inactive here: `{id}` is about another sidecar's endpoint");
             }

@@ -289,7 +289,7 @@ fn a_store_without_a_bundle_denies_and_one_that_does_not_load_changes_nothing() 
     assert_eq!(store.reload().unwrap(), Reloaded::Unchanged, "there is nothing to read");
     let store = PolicyStore::awaiting(PolicySource::default()).unwrap();
     let errors = store.put(&bundle("permit (principal, action, resource);")).unwrap_err();
-    assert_eq!(errors.to_string(), "lake@7/a.cedar:1:1: policy has no `@id`");
+    assert!(errors.to_string().starts_with("lake@7/a.cedar:1:1: policy has no `@id`"), "{errors}");
     assert_eq!(store.number(), 0);
     assert_eq!(store.put(&bundle(ALLOW)).unwrap(), Reloaded::Swapped(1));
     assert_eq!(store.put(&bundle(ALLOW)).unwrap(), Reloaded::Unchanged);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use cedar_policy::{Effect, EntityUid, PrincipalConstraint, ResourceConstraint};
 
+use super::advice;
 use super::entities::StaticEntities;
 use super::ids;
 use super::policies::ParsedPolicy;
@@ -45,7 +46,7 @@ pub(in crate::policy) fn check(
             }
         }
         header_names(parsed, problems);
-        anybody(parsed, problems);
+        anybody(parsed, entities, problems);
         if is_elsewhere(parsed, names) {
             inactive.push(n);
         }
@@ -94,7 +95,8 @@ fn literal<'a>(
     };
     let unknown = names.unknown();
     if let Err(bad) = ids::check(&kind, id) {
-        return problem(Severity::Error, bad.message, Some(bad.help));
+        let help = at_endpoint(bad.help, &kind, id, names);
+        return problem(Severity::Error, bad.message, Some(help));
     }
     if matches!(kind.as_str(), "Stage" | "Group") && !entities.has_members(uid) {
         return problem(unknown, format!("nothing is in `{uid}`"), Some(of_nobody(&kind, id, entities)));
@@ -115,7 +117,7 @@ fn unasked(uid: &EntityUid, names: CheckedNames<'_>) -> Option<(Severity, String
         }
         let message =
             format!("`{uid}` can never be asked about: endpoint `{endpoint}` speaks {protocol}, which has no {kind}");
-        let help = format!("see docs/policies.md for what `protocol: {protocol}` asks about");
+        let help = format!("docs/policy-schema.md says what `protocol: {protocol}` asks about");
         return Some((Severity::Error, message, help));
     }
     if names.endpoints.is_empty() || names.known.iter().any(|known| known == endpoint) {
@@ -139,6 +141,19 @@ pub(in crate::policy) fn check_entities(entities: &StaticEntities, names: Checke
             Severity::Warning => place.warning(message),
         };
         problems.push(problem.help(help));
+    }
+}
+
+/// Names the endpoint that is meant, where only one is of that kind.
+fn at_endpoint(help: String, kind: &str, id: &str, names: CheckedNames<'_>) -> String {
+    let of_kind: BTreeSet<_> =
+        names.endpoints.iter().filter(|(_, protocol)| *protocol != "tcp" && ids::yields(protocol, kind)).collect();
+    let mut endpoints = of_kind.into_iter().map(|(name, _)| name);
+    let (Some(only), None, true) = (endpoints.next(), endpoints.next(), help.contains("ENDPOINT")) else { return help };
+    let whole = format!("{only}/{}", id.trim_start_matches('/'));
+    match id != only && ids::check(kind, &whole).is_ok() {
+        true => format!("write `{kind}::\"{whole}\"`"),
+        false => help.replace(", where ENDPOINT is a listener's name", "").replace("ENDPOINT", only),
     }
 }
 
@@ -175,7 +190,7 @@ fn header_names(parsed: &ParsedPolicy, problems: &mut Problems) {
 }
 
 /// A permit that does not care who asks is seldom meant.
-fn anybody(parsed: &ParsedPolicy, problems: &mut Problems) {
+fn anybody(parsed: &ParsedPolicy, entities: &StaticEntities, problems: &mut Problems) {
     let open = matches!(parsed.policy.principal_constraint(), PrincipalConstraint::Any | PrincipalConstraint::Is(_));
     if parsed.policy.effect() != Effect::Permit || !open {
         return;
@@ -191,7 +206,7 @@ fn anybody(parsed: &ParsedPolicy, problems: &mut Problems) {
             Some(parsed.headline()),
             format!("policy `{}` permits every workload of every trust domain", parsed.id),
         )
-        .help("say who: `principal in Stage::\"transform\"`; if everybody is meant: `principal in TrustDomain::\"…\"`"),
+        .help(advice::everybody(entities.names_with_members("Stage"))),
     );
 }
 

@@ -127,7 +127,13 @@ fn workload(id: &str) -> Result<(), BadId> {
             "Workload",
             id,
             format!("is not a SPIFFE ID: {cause}"),
-            "write the whole ID: `Workload::\"spiffe://TRUST-DOMAIN/PATH\"`".to_owned(),
+            match id.contains(['/', ':']) || id.is_empty() {
+                true => "write the whole ID: `Workload::\"spiffe://TRUST-DOMAIN/PATH\"`".to_owned(),
+                false => format!(
+                    "write the whole ID: `Workload::\"spiffe://TRUST-DOMAIN/PATH\"`, or the name that entities.json gives to it: \
+                     `principal in Stage::\"{id}\"`"
+                ),
+            },
         )),
     }
 }
@@ -146,16 +152,14 @@ fn trust_domain(id: &str) -> Result<(), BadId> {
 fn resource(kind: &str, id: &str, endpoint: &str) -> Result<(), BadId> {
     let rest = id.get(endpoint.len() + 1..);
     if !is_endpoint(endpoint) {
-        let form = form(kind);
-        return Err(bad(
-            kind,
-            id,
-            format!("does not begin with the name of an endpoint: `{endpoint}` is none"),
-            format!("write `{kind}::\"{form}\"`"),
-        ));
+        let what = match endpoint {
+            "" => "begins with a slash, not with the name of an endpoint".to_owned(),
+            other => format!("does not begin with the name of an endpoint: `{other}` is none"),
+        };
+        return Err(bad(kind, id, what, with_endpoint(kind, id)));
     }
     let wrong = |what: &str, help: String| Err(bad(kind, id, what.to_owned(), help));
-    let missing = || wrong("does not say what of the endpoint", format!("write `{kind}::\"{}\"`", form(kind)));
+    let missing = || wrong("does not say what of the endpoint", shape(kind));
     let rest = match (kind, rest) {
         ("Endpoint", None) => return Ok(()),
         ("Endpoint", Some(_)) => {
@@ -189,8 +193,52 @@ fn resource(kind: &str, id: &str, endpoint: &str) -> Result<(), BadId> {
     }
 }
 
+/// What to write for an id that begins with something else than an endpoint.
+fn with_endpoint(kind: &str, id: &str) -> String {
+    if let Some((_, rest)) = id.split_once("://") {
+        let endpoint = rest.split('/').next().unwrap_or_default();
+        if is_endpoint(endpoint) && resource(kind, rest, endpoint).is_ok() {
+            return format!("write `{kind}::\"{rest}\"`, where `{endpoint}` is a listener's name");
+        }
+    }
+    let bare = id.strip_prefix("arn:aws:s3:::").unwrap_or(id).trim_start_matches('/');
+    let whole = format!("endpoint/{bare}");
+    match resource(kind, &whole, "endpoint") {
+        Ok(()) if bare.len() < id.len() => {
+            format!(
+                "write `{kind}::\"ENDPOINT/{bare}\"`, where ENDPOINT is a listener's name, as in `{kind}::\"{}\"`",
+                example(kind)
+            )
+        }
+        _ => shape(kind),
+    }
+}
+
+/// How ids of a type are written, with an example.
+fn shape(kind: &str) -> String {
+    format!(
+        "write `{kind}::\"{}\"`, where ENDPOINT is a listener's name, as in `{kind}::\"{}\"`",
+        form(kind),
+        example(kind)
+    )
+}
+
+fn example(kind: &str) -> &'static str {
+    match kind {
+        "HttpPath" => "api/orders",
+        "Bucket" => "lake/raw",
+        "Prefix" => "lake/raw/ingest",
+        "Object" => "lake/raw/ingest/a.parquet",
+        "Database" => "warehouse/analytics",
+        "Schema" => "warehouse/analytics.sales",
+        "Table" => "warehouse/analytics.sales.orders",
+        "Function" => "warehouse/analytics.sales.close_month",
+        _ => "lake",
+    }
+}
+
 /// How ids of a type are written.
-fn form(kind: &str) -> &'static str {
+pub(super) fn form(kind: &str) -> &'static str {
     match kind {
         "HttpPath" => "ENDPOINT/PATH",
         "Bucket" => "ENDPOINT/BUCKET",
@@ -204,8 +252,19 @@ fn form(kind: &str) -> &'static str {
     }
 }
 
+/// What a resource of a type is in, as it is written.
+pub(super) fn form_above(kind: &str) -> &'static str {
+    match kind {
+        "HttpPath" => "HttpPath::\"ENDPOINT/PATH\"",
+        "Prefix" | "Object" => "Prefix::\"ENDPOINT/BUCKET/FOLDER\"",
+        "Schema" => "Database::\"ENDPOINT/DATABASE\"",
+        "Table" | "Function" => "Schema::\"ENDPOINT/DATABASE.SCHEMA\"",
+        _ => "Endpoint::\"ENDPOINT\"",
+    }
+}
+
 /// How to say "all of it" for an id that ends with `/*`.
-fn everything_below(kind: &str, above: &str) -> String {
+pub(super) fn everything_below(kind: &str, above: &str) -> String {
     match (kind, above.matches('/').count()) {
         (_, 0) => format!("Endpoint::\"{above}\""),
         ("HttpPath", _) => format!("HttpPath::\"{above}\""),
@@ -264,6 +323,12 @@ fn sql(kind: &str, endpoint: &str, name: &str) -> Result<(), (String, String)> {
     let parts = sql_parts(name).unwrap_or_default();
     if parts.len() == wanted {
         return Ok(());
+    }
+    if parts.len() + 1 == wanted {
+        return Err((
+            format!("is not {}", form(kind)),
+            format!("write `{kind}::\"{endpoint}/DATABASE.{name}\"`, as in `{kind}::\"{}\"`", example(kind)),
+        ));
     }
     Err((
         format!("is not {}", form(kind)),
@@ -399,11 +464,13 @@ mod tests {
             ("Bucket", "lake/raw/", "Bucket::\"lake/raw\""),
             ("Bucket", "lake/raw/ingest", "Prefix::\"lake/raw/ingest\""),
             ("Bucket", "s3://raw", "ENDPOINT/BUCKET"),
+            ("Bucket", "s3://lake/raw", "write `Bucket::\"lake/raw\"`"),
+            ("Bucket", "arn:aws:s3:::raw", "ENDPOINT/raw"),
             ("Prefix", "lake/raw", "Bucket::\"lake/raw\""),
             ("Prefix", "lake/raw/ingest/", "Prefix::\"lake/raw/ingest\""),
             ("Prefix", "lake/raw/ingest/*", "resource in Prefix::\"lake/raw/ingest\""),
             ("Object", "lake/raw/*", "resource in Bucket::\"lake/raw\""),
-            ("HttpPath", "/orders", "ENDPOINT/PATH"),
+            ("HttpPath", "/orders", "ENDPOINT/orders"),
             ("HttpPath", "api", "ENDPOINT/PATH"),
             ("HttpPath", "api/a//b", "normalising"),
             ("HttpPath", "api/a/../b", "normalising"),
@@ -412,10 +479,11 @@ mod tests {
             ("HttpPath", "api/%7Euser", "HttpPath::\"api/~user\""),
             ("HttpPath", "api/caf%c3%a9", "HttpPath::\"api/caf%C3%A9\""),
             ("HttpPath", "api/a%2Fb", "normalising"),
-            ("Table", "warehouse/sales.orders", "warehouse/DATABASE.SCHEMA.TABLE"),
+            ("Table", "warehouse/sales.orders", "warehouse/DATABASE.sales.orders"),
             ("Table", "warehouse/analytics.sales.Orders", "quoted"),
             ("Table", "warehouse/analytics.sales.\"orders\"", "quoted"),
-            ("Schema", "warehouse/analytics", "DATABASE.SCHEMA"),
+            ("Schema", "warehouse/analytics", "warehouse/DATABASE.analytics"),
+            ("Table", "warehouse/orders", "warehouse/DATABASE.SCHEMA.TABLE"),
             ("Headers", "x", "context.headers.hasTag"),
             ("Claims", "x", "context.token.claims.hasTag"),
         ] {

@@ -10,9 +10,11 @@ use cedar_policy::{
     ValidationWarning, Validator,
 };
 
+use super::advice;
 use super::literals::{effect_at, entity_literals};
 use super::problem::{PolicyProblem, Problems, SourceFile};
 use crate::config::nearest;
+use crate::policy::schema::MergedSchema;
 
 /// Longest `@id`: it stands in every record of what the policy decides.
 const MAX_ID_BYTES: usize = 128;
@@ -83,7 +85,9 @@ pub(in crate::policy) fn parse(files: &[Arc<SourceFile>], problems: &mut Problem
     for file in files {
         match PolicySet::from_str(file.text()) {
             Ok(set) => policies.extend(place(&set, file, problems)),
-            Err(errors) => errors.iter().for_each(|cause| problems.push(PolicyProblem::from_cedar(file, cause))),
+            Err(errors) => {
+                errors.iter().for_each(|cause| problems.push(PolicyProblem::from_cedar(file, cause).of_syntax()))
+            }
         }
     }
     name(&mut policies, problems);
@@ -195,7 +199,8 @@ fn name(policies: &mut [ParsedPolicy], problems: &mut Problems) {
 
 /// Strict validation against the schema. Cedar's warnings that a policy can never match are errors here: a rule that silently does
 /// nothing is worse than a denial.
-pub(in crate::policy) fn validate(policies: &[ParsedPolicy], schema: &Schema, problems: &mut Problems) {
+pub(in crate::policy) fn validate(policies: &[ParsedPolicy], merged: &MergedSchema, problems: &mut Problems) {
+    let schema = &merged.schema;
     let by_id: HashMap<&str, &ParsedPolicy> = policies.iter().map(|parsed| (&*parsed.id, parsed)).collect();
     let find = |id: &PolicyId| by_id.get(AsRef::<str>::as_ref(id)).copied();
     let result = judge(policies, schema);
@@ -206,6 +211,8 @@ pub(in crate::policy) fn validate(policies: &[ParsedPolicy], schema: &Schema, pr
     };
     let unsure: HashSet<&PolicyId> =
         result.validation_errors().filter(attribute).map(ValidationError::policy_id).collect();
+    let left: HashSet<&PolicyId> =
+        result.validation_errors().filter(|cause| advice::is_of_left(cause)).map(ValidationError::policy_id).collect();
     // Cedar says the same of each kind of request that a policy is about: once is enough.
     let mut said: HashMap<(&str, Option<usize>), usize> = HashMap::new();
     for cause in result.validation_errors() {
@@ -217,7 +224,12 @@ pub(in crate::policy) fn validate(policies: &[ParsedPolicy], schema: &Schema, pr
         if matches!(cause, ValidationError::UnsafeTagAccess(_)) && unsure.contains(cause.policy_id()) {
             continue;
         }
-        let problem = PolicyProblem::from_cedar(&parsed.file, cause).some_help(help(cause));
+        if advice::is_said_of_left(cause) && left.contains(cause.policy_id()) {
+            continue;
+        }
+        let problem = PolicyProblem::from_cedar(&parsed.file, cause);
+        let at = (parsed.file.text(), problem.start().unwrap_or_default());
+        let problem = problem.some_help(advice::of_type(cause, &parsed.id, at, &merged.forms));
         let times = said.entry((&parsed.id, problem.start())).or_default();
         *times += 1;
         if *times == 1 {
@@ -226,7 +238,7 @@ pub(in crate::policy) fn validate(policies: &[ParsedPolicy], schema: &Schema, pr
     }
     for cause in result.validation_warnings() {
         let Some(parsed) = find(cause.policy_id()) else { continue };
-        if let Some(problem) = odd(parsed, cause, &mut faulty) {
+        if let Some(problem) = odd(parsed, cause, schema, &mut faulty) {
             problems.push(problem);
         }
     }
@@ -264,6 +276,7 @@ fn judge(policies: &[ParsedPolicy], schema: &Schema) -> ValidationResult {
 fn odd<'a>(
     parsed: &'a ParsedPolicy,
     cause: &ValidationWarning,
+    schema: &Schema,
     faulty: &mut HashSet<&'a str>,
 ) -> Option<PolicyProblem> {
     let never = |why: &str| {
@@ -277,13 +290,11 @@ fn odd<'a>(
         // A policy that has no applicable action is impossible too: once is enough.
         ValidationWarning::InvalidActionApplication(_) => faulty.insert(&parsed.id).then(|| {
             never("none of its actions is ever asked about such a resource")
-                .help("see the table of actions in docs/policies.md for what each is asked about")
+                .help(advice::not_applicable(&parsed.policy, schema))
                 .some_help(miette::Diagnostic::help(cause).map(|help| help.to_string()))
         }),
         ValidationWarning::ImpossiblePolicy(_) => faulty.insert(&parsed.id).then(|| {
-            never("it is false for every request that the schema allows").help(
-                "an attribute of another kind of request, a comparison that is never true, or `==` where `in` is meant",
-            )
+            never("it is false for every request that the schema allows").help(advice::never_true(parsed.text()))
         }),
         _ => Some(PolicyProblem::warning(&parsed.file, Some(parsed.headline()), cause.to_string())),
     }
@@ -300,11 +311,7 @@ fn unknown_actions<'a>(policies: &'a [ParsedPolicy], schema: &Schema, problems: 
             }
             let like =
                 known.iter().filter(|known| known.type_name() == uid.type_name()).map(|known| known.id().unescaped());
-            let help = match nearest(uid.id().unescaped(), like) {
-                Some(name) => format!("did you mean `Action::\"{name}\"`?"),
-                None => "see the table of actions in docs/policies.md; `Action::\"read\"` stands for all that read"
-                    .to_owned(),
-            };
+            let help = advice::unknown_action(uid.id().unescaped(), like);
             problems.push(
                 PolicyProblem::error(&parsed.file, Some(span.clone()), format!("there is no action `{uid}`"))
                     .help(help),
@@ -313,30 +320,4 @@ fn unknown_actions<'a>(policies: &'a [ParsedPolicy], schema: &Schema, problems: 
         }
     }
     faulty
-}
-
-/// What to write instead, where Cedar does not say it or says it for one kind of request only.
-fn help(cause: &ValidationError) -> Option<String> {
-    let text = cause.to_string();
-    match cause {
-        ValidationError::UnexpectedType(_) if text.contains("expected String") => Some(
-            "`like` and string comparisons are for strings. For everything below a path write `resource in Prefix::\"ENDPOINT/BUCKET/FOLDER\"` \
-             or `resource in HttpPath::\"ENDPOINT/PATH\"`"
-                .to_owned(),
-        ),
-        ValidationError::UnsafeAttributeAccess(_) if text.contains(" in context for ") => {
-            let name = text.split('`').nth(3).unwrap_or("NAME");
-            // Cedar suggests whatever is least far, however far that is.
-            let cedar = miette::Diagnostic::help(cause).map(|help| help.to_string()).unwrap_or_default();
-            let meant = cedar.split('`').nth(1).and_then(|suggested| nearest(name, [suggested]));
-            let meant = meant.map(|name| format!("did you mean `{name}`? ")).unwrap_or_default();
-            Some(format!(
-                "{meant}not all requests that the policy is about have it: name the actions that do, or write `context has {name} && …`"
-            ))
-        }
-        ValidationError::UnsafeTagAccess(_) => {
-            Some("it may not be there: ask first, as in `context.headers.hasTag(\"x\") && context.headers.getTag(\"x\").contains(\"a\")`".to_owned())
-        }
-        _ => None,
-    }
 }

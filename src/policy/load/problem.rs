@@ -6,10 +6,12 @@ use std::sync::Arc;
 
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode};
 
+use super::advice;
+
 /// Most problems that are rendered with their source. More would hide the first.
 const MAX_RENDERED: usize = 50;
 
-/// Everything that is wrong with a policy directory; never empty. `Display` is a line for each: `file:line:column: message`.
+/// Everything that is wrong with a policy directory; never empty. `Display` is a line for each: `file:line:column: message (what to do)`.
 #[derive(Debug, Clone)]
 pub struct PolicyErrors {
     problems: Vec<PolicyProblem>,
@@ -41,7 +43,7 @@ impl fmt::Display for PolicyErrors {
             if n > 0 {
                 f.write_char('\n')?;
             }
-            f.write_str(&problem.line())?;
+            f.write_str(&problem.advised_line())?;
         }
         Ok(())
     }
@@ -51,7 +53,8 @@ impl fmt::Display for PolicyErrors {
 #[must_use]
 pub fn render_problems(problems: &[PolicyProblem], colour: bool) -> String {
     let theme = if colour { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
-    let handler = GraphicalReportHandler::new_themed(theme).with_width(120);
+    // What to write stands on one line, to be copied.
+    let handler = GraphicalReportHandler::new_themed(theme).with_wrap_lines(false);
     let mut text = String::new();
     for problem in problems.iter().take(MAX_RENDERED) {
         // Writing into a String does not fail; if the source cannot be shown the line still is.
@@ -108,7 +111,7 @@ impl PolicyProblem {
             .labels()
             .and_then(|mut labels| labels.next())
             .map(|label| label.offset()..label.offset() + label.len());
-        let mut problem = Self::error(file, span, cause.to_string());
+        let mut problem = Self::error(file, span, advice::in_words(&cause.to_string()));
         problem.help = cause.help().map(|help| help.to_string());
         problem
     }
@@ -147,6 +150,12 @@ impl PolicyProblem {
         self.file.name()
     }
 
+    /// Adds what to write in place of what does not parse.
+    pub(super) fn of_syntax(self) -> Self {
+        let help = advice::of_syntax(self.file.text(), self.span.clone(), &self.message);
+        self.some_help(help)
+    }
+
     /// The byte of the file that it begins at.
     pub(super) fn start(&self) -> Option<usize> {
         self.span.as_ref().map(|span| span.start)
@@ -164,6 +173,17 @@ impl PolicyProblem {
         match self.position() {
             Some((line, column)) => format!("{}:{line}:{column}: {}", self.file(), self.message),
             None => format!("{}: {}", self.file(), self.message),
+        }
+    }
+}
+
+impl PolicyProblem {
+    /// `file:line:column: message (what to do)`
+    #[must_use]
+    pub fn advised_line(&self) -> String {
+        match &self.help {
+            Some(help) => format!("{} ({help})", self.line()),
+            None => self.line(),
         }
     }
 }
