@@ -569,6 +569,7 @@ impl Entry {
             policies: deciding.map(|(_, decision)| decision.policies.as_slice()).unwrap_or_default(),
             policy_digest: answer.map(|answer| answer.generation.digest()),
             policy_generation: answer.map(|answer| answer.generation.number()),
+            in_force: answer.map(|answer| &*answer.generation),
             principal: Some(self.asker.peer.id().as_str()),
             principal_in: answer.map(|answer| answer.principal.given()).unwrap_or_default(),
             principal_tags: answer.map(|answer| answer.principal.tags()),

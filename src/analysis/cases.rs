@@ -7,7 +7,9 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_json::{Map, Value as Json};
 
-use super::question::{Question, Texts};
+use super::databases::Databases;
+use super::question::{Question, Texts, only_keys};
+use super::sql::SqlText;
 use crate::config::{ConfigErrors, list_of_document};
 use crate::identity::SpiffeId;
 use crate::policy::{Outcome, PolicySource};
@@ -52,16 +54,18 @@ pub struct Expected {
 
 /// The file's keys beside `cases`.
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(default)]
 struct FileKeys {
     endpoints: BTreeMap<String, String>,
     known_endpoints: Vec<String>,
     context: Map<String, Json>,
+    databases: BTreeMap<String, Json>,
 }
+
+const FILE_KEYS: [&str; 4] = ["endpoints", "known_endpoints", "context", "databases"];
 
 /// The keys of a case.
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
 struct CaseKeys {
     name: String,
     #[serde(rename = "as")]
@@ -70,6 +74,10 @@ struct CaseKeys {
     #[serde(default)]
     headers: BTreeMap<String, Texts>,
     body: Option<String>,
+    sql: Option<String>,
+    database: Option<String>,
+    role: Option<String>,
+    search_path: Option<String>,
     action: Option<String>,
     resource: Option<String>,
     #[serde(default)]
@@ -79,6 +87,24 @@ struct CaseKeys {
     #[serde(default)]
     about: Vec<String>,
 }
+
+const CASE_KEYS: [&str; 15] = [
+    "name",
+    "as",
+    "request",
+    "headers",
+    "body",
+    "sql",
+    "database",
+    "role",
+    "search_path",
+    "action",
+    "resource",
+    "context",
+    "expect",
+    "by",
+    "about",
+];
 
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -137,10 +163,23 @@ impl Cases {
             std::fs::read_to_string(&path).map_err(|cause| CaseErrors::Unreadable(format!("{file}: {cause}")))?;
         let (keys, list) = list_of_document(&file, &text, "cases").map_err(CaseErrors::Document)?;
         let mut faults = Vec::new();
+        if let Err(cause) = only_keys(&keys, &[&FILE_KEYS[..], &["cases"]].concat()) {
+            faults.push(format!("{file}: {cause}"));
+        }
         let keys: FileKeys = serde_json::from_value(keys).unwrap_or_else(|cause| {
             faults.push(format!("{file}: {cause}"));
             FileKeys::default()
         });
+        let roles = list.iter().filter_map(|(_, case)| case.get("role")?.as_str().map(str::to_owned)).collect();
+        let databases = Databases::read(&keys.databases, &roles, directory).unwrap_or_else(|wrong| {
+            faults.extend(wrong.into_iter().map(|cause| format!("{file}: {cause}")));
+            Databases::default()
+        });
+        for endpoint in databases.endpoints().filter(|_| !keys.endpoints.is_empty()) {
+            if keys.endpoints.get(endpoint).map(String::as_str) != Some("postgres") {
+                faults.push(format!("{file}: `databases`: `endpoints` has no `{endpoint}: postgres`"));
+            }
+        }
         let mut source = PolicySource { known_endpoints: keys.known_endpoints.clone(), ..PolicySource::of(directory) };
         for (name, protocol) in &keys.endpoints {
             match protocol_name(protocol) {
@@ -150,9 +189,12 @@ impl Cases {
                 )),
             }
         }
+        if !faults.is_empty() {
+            return Err(CaseErrors::Cases(faults));
+        }
         let mut cases = Vec::new();
         for (line, json) in list {
-            match Case::new(line, json, &keys) {
+            match Case::new(line, json, &keys, &databases) {
                 Ok(case) => cases.push(case),
                 Err(cause) => faults.push(format!("{file}:{line}: {cause}")),
             }
@@ -162,17 +204,34 @@ impl Cases {
 }
 
 impl Case {
-    fn new(line: usize, json: Json, file: &FileKeys) -> Result<Self, String> {
+    fn new(line: usize, json: Json, file: &FileKeys, databases: &Databases) -> Result<Self, String> {
+        only_keys(&json, &CASE_KEYS)?;
         let keys: CaseKeys = serde_json::from_value(json).map_err(|cause| cause.to_string())?;
         let principal = SpiffeId::parse(&keys.principal).map_err(|cause| format!("`as`: {cause}"))?;
-        match (&keys.request, &keys.action, &keys.resource) {
-            (Some(_), None, None) | (None, Some(_), Some(_)) => {}
-            _ => return Err("a case has either `request`, or `action` and `resource`".to_owned()),
+        match (&keys.request, &keys.sql, &keys.action, &keys.resource) {
+            (Some(_), None, None, None) | (None, Some(_), None, None) | (None, None, Some(_), Some(_)) => {}
+            _ => return Err("a case has either `request`, or `sql`, or `action` and `resource`".to_owned()),
         }
+        let of_sql = [("database", &keys.database), ("role", &keys.role), ("search_path", &keys.search_path)];
+        if let (None, Some((name, _))) = (&keys.sql, of_sql.iter().find(|(_, value)| value.is_some())) {
+            return Err(format!("`{name}` is a key of cases with `sql`"));
+        }
+        if let (None, true) = (&keys.request, !keys.headers.is_empty() || keys.body.is_some()) {
+            return Err("`headers` and `body` are keys of cases with `request`".to_owned());
+        }
+        let sql = match keys.sql {
+            None => None,
+            Some(text) => {
+                let asked = [&keys.database, &keys.role, &keys.search_path].map(Option::as_deref);
+                let [database, role, search_path] = asked;
+                Some(SqlText { text, session: databases.session(database, role, search_path)? })
+            }
+        };
         // What the file says of all its cases, each may say otherwise.
         let mut context = file.context.clone();
         context.extend(keys.context);
         let question = Question {
+            sql,
             endpoints: file.endpoints.clone(),
             request: keys.request,
             headers: keys.headers,
@@ -180,6 +239,7 @@ impl Case {
             action: keys.action,
             resource: keys.resource,
             context,
+            ..Question::default()
         };
         let expected = Expected { outcome: keys.expect.into(), by: keys.by };
         Ok(Self { name: keys.name, line, principal, question, expected, about: keys.about })

@@ -160,8 +160,33 @@ impl Explained {
             let _ = writeln!(text, "\n  decided by");
             deciding.iter().for_each(|traced| policy(text, traced, decision.outcome != Outcome::Error));
         }
-        if decision.outcome == Outcome::NotPermitted {
-            self.nearest(text, all);
+        match decision.outcome {
+            Outcome::NotPermitted => self.nearest(text, all),
+            Outcome::Forbidden => {
+                let permits: Vec<_> = self.trace.matching_permits().map(|traced| &*traced.policy.id).collect();
+                let _ = match permits.is_empty() {
+                    true => writeln!(text, "\n  without that no permit matches either"),
+                    false => writeln!(text, "\n  without that it would be allowed by {}", permits.join(", ")),
+                };
+            }
+            Outcome::Allowed | Outcome::Error | Outcome::Refused => {}
+        }
+        if matches!(decision.outcome, Outcome::NotPermitted | Outcome::Allowed) {
+            self.near_forbids(text, all);
+        }
+    }
+
+    /// A permit that is added, or a request that is changed a little, may meet these.
+    fn near_forbids(&self, text: &mut String, all: bool) {
+        let forbids: Vec<_> = self.trace.near_forbids().collect();
+        if forbids.is_empty() {
+            return;
+        }
+        text.push_str("\n  forbids that would deny this but for a condition\n");
+        let shown = if all { forbids.len() } else { NEAREST.min(forbids.len()) };
+        forbids.iter().take(shown).for_each(|traced| policy(text, traced, false));
+        if shown < forbids.len() {
+            let _ = writeln!(text, "\n    … and {} more (--all)", forbids.len() - shown);
         }
     }
 
@@ -177,13 +202,13 @@ impl Explained {
             let _ = writeln!(text, "\n    … and {} more (--all)", permits.len() - shown);
         }
         if let Some(smallest) = self.trace.smallest_permit() {
-            text.push_str("\n  the smallest policy that allows this and nothing else; nobody has reviewed it\n\n");
+            text.push_str("\n  the smallest policy that allows this workload this action on this resource; nobody has reviewed it\n\n");
             smallest.lines().for_each(|line| text.push_str(&format!("    {line}\n")));
         }
     }
 
     fn json(&self) -> Json {
-        let Trace { decision, principal, action, resource, policies } = &self.trace;
+        let Trace { decision, principal, action, resource, policies, .. } = &self.trace;
         let placed = |placed: &Placed| json!({"uid": placed.uid, "in": placed.within});
         json!({
             "outcome": decision.outcome.as_str(),
@@ -195,6 +220,8 @@ impl Explained {
             "decided_by": decision.policies,
             "policies": policies.iter().map(policy_json).collect::<Vec<_>>(),
             "nearest_permits": self.trace.nearest_permits().iter().map(|traced| &traced.policy.id).collect::<Vec<_>>(),
+            "near_forbids": self.trace.near_forbids().map(|traced| &traced.policy.id).collect::<Vec<_>>(),
+            "matching_permits": self.trace.matching_permits().map(|traced| &traced.policy.id).collect::<Vec<_>>(),
             "smallest_permit": self.trace.smallest_permit(),
         })
     }
@@ -266,6 +293,8 @@ fn policy_json(traced: &TracedPolicy) -> Json {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::policy::PolicySource;
 
@@ -294,6 +323,65 @@ mod tests {
             assert!(shown.contains("[redacted]") && shown.contains("acme"), "{shown}");
         }
     }
+
+    #[test]
+    fn forbids_that_come_near_and_permits_behind_a_forbid_are_told() {
+        let policies = generation(
+            r#"@id("no-deletes") forbid (principal, action == Action::"http:DELETE", resource);
+            @id("deletes") permit (principal, action == Action::"http:DELETE", resource in HttpPath::"api/a");
+            @id("by-night") forbid (principal, action, resource) when { context has host && context.host == "night" };"#,
+        );
+        let id = SpiffeId::parse("spiffe://a.test/x").unwrap();
+        let text = |request: &str| explain(&policies, &id, &Question::of_request(request)).unwrap().text(false);
+        assert!(text("DELETE http://api/a/b").contains("without that it would be allowed by deletes"));
+        assert!(text("DELETE http://api/b").contains("without that no permit matches either"));
+        let near = text("GET http://api/a");
+        assert!(
+            near.contains("forbids that would deny this but for a condition") && near.contains("by-night (forbid"),
+            "{near}"
+        );
+        assert!(!near.contains("no-deletes"), "{near}");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
+        #[test]
+        fn the_smallest_policy_allows_the_question_and_nobody_nor_anything_else(asked in 0..QUESTIONS.len(), key in "[ -~é\u{1f980}]{1,8}") {
+            let (action, resource, context) = QUESTIONS[asked];
+            // Paths are not written like that.
+            let key = if action.starts_with("http:") { "17".to_owned() } else { key.replace('/', "-").escape_debug().to_string() };
+            let resource = resource.replace("KEY", &key);
+            let context: serde_json::Map<_, _> = serde_json::from_str(context).unwrap();
+            let question = Question::of_action(action, &resource).with_context(context.clone());
+            let (asker, other) = (SpiffeId::parse("spiffe://a.test/x").unwrap(), SpiffeId::parse("spiffe://a.test/x/y").unwrap());
+            let nothing = generation("@id(\"none\") permit (principal, action == Action::\"tcp:Connect\", resource == Endpoint::\"none\");");
+            let explanation = explain(&nothing, &asker, &question).unwrap();
+            let smallest = explanation.operations[0].trace.smallest_permit().unwrap();
+            let policies = generation(&smallest);
+            let outcome = |id: &SpiffeId, question: &Question| explain(&policies, id, question).unwrap().outcome;
+            prop_assert_eq!(outcome(&asker, &question), Outcome::Allowed, "{}", smallest);
+            prop_assert_eq!(outcome(&other, &question), Outcome::NotPermitted);
+            for (action, resource, context) in QUESTIONS.iter().enumerate().filter(|(other, _)| *other != asked).map(|(_, other)| *other) {
+                let resource = resource.replace("KEY", "elsewhere");
+                let question = Question::of_action(action, &resource).with_context(serde_json::from_str(context).unwrap());
+                prop_assert_eq!(outcome(&asker, &question), Outcome::NotPermitted, "{} allows {} {}", smallest, action, resource);
+            }
+        }
+    }
+
+    /// Different questions, of tables with more columns too.
+    const QUESTIONS: [(&str, &str, &str); 9] = [
+        ("s3:GetObject", "Object::\"lake/raw/KEY\"", "{}"),
+        ("s3:PutObject", "Object::\"lake/raw/in/KEY\"", r#"{"encryption": "aws:kms"}"#),
+        ("s3:ListBucket", "Bucket::\"lake/raw\"", "{}"),
+        ("http:POST", "HttpPath::\"api/orders/KEY\"", "{}"),
+        ("tcp:Connect", "Endpoint::\"queue\"", "{}"),
+        ("sql:Select", "Table::\"wh/shop.public.people\"", r#"{"columns": ["id", "a\"b"]}"#),
+        ("sql:Select", "Table::\"wh/shop.public.people\"", r#"{"columns": ["id", "ssn"]}"#),
+        ("sql:Delete", "Table::\"wh/shop.public.orders\"", r#"{"columns": []}"#),
+        ("sql:Execute", "Function::\"wh/shop.public.close_month\"", "{}"),
+    ];
 
     #[test]
     fn an_explained_denial_shows_what_was_denied_and_is_bounded() {

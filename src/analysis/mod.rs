@@ -4,6 +4,7 @@ mod asked;
 mod cases;
 mod cedar_tests;
 mod coverage;
+mod databases;
 mod explain;
 mod junit;
 mod plan;
@@ -11,10 +12,12 @@ mod policy_test;
 mod question;
 mod records;
 mod replay;
+mod sql;
 mod suggest;
 
 pub use cases::{Case, CaseErrors, Cases, Expected};
 pub use coverage::UntestedClause;
+pub use databases::catalog_of;
 pub use explain::{Explained, Explanation, explain, explain_denial, explain_operations};
 pub use junit::junit;
 pub use plan::{Change, Decided, Plan, Solver, Unproved, plan};
@@ -22,4 +25,5 @@ pub use policy_test::{CaseResult, PolicyTest, PolicyTestError, Untested, test_ce
 pub use question::Question;
 pub use records::{Recorded, RecordsError, find_record};
 pub use replay::{Replay, ReplayFlip, replay};
-pub use suggest::{Suggestion, Unused, proved, suggest};
+pub use sql::SqlSession;
+pub use suggest::{AlsoAllowed, Suggestion, Unused, UnusedPart, proved, suggest};

@@ -101,6 +101,22 @@ impl PolicyTest {
     pub fn passed(&self) -> bool {
         self.results.iter().all(CaseResult::passed)
     }
+
+    /// What the cases do not show, a sentence each.
+    #[must_use]
+    pub fn notes(&self) -> Vec<String> {
+        let policies = self
+            .untested
+            .iter()
+            .map(|untested| format!("no case shows what `{}` has {}", untested.policy, untested.side));
+        let clauses = self.untested_clauses.iter().map(|clause| {
+            format!(
+                "in no case within the scope of `{}` is `{} {}` {}",
+                clause.policy, clause.part, clause.text, clause.never
+            )
+        });
+        policies.chain(clauses).collect()
+    }
 }
 
 /// Loads the policies of a directory and asks them what its `cases.yaml` says.
@@ -256,7 +272,10 @@ mod tests {
         for (case, expected) in [
             (format!("{base}, request: GET s3://lake/raw/a"), "missing field `expect`"),
             (format!("{base}, request: GET s3://lake/raw/a, expect: alowed"), "unknown variant `alowed`"),
-            (format!("{base}, request: GET s3://lake/raw/a, expects: allowed"), "unknown field `expects`"),
+            (
+                format!("{base}, request: GET s3://lake/raw/a, expects: allowed"),
+                "unknown key `expects`, did you mean `expect`?",
+            ),
             (format!("{base}, request: GET s3://lake/raw/a, expect: allowed, by: [al]"), "there is no policy `al`"),
             (
                 format!("{base}, request: GET s3://lake/raw/a, expect: allowed, context: {{direcion: a}}"),
@@ -264,7 +283,7 @@ mod tests {
             ),
             (
                 format!("{base}, request: GET s3://lake/raw/a, expect: allowed, context: {{acl: private}}"),
-                "comes from the request",
+                "comes from what is asked",
             ),
             (
                 format!("{base}, action: 's3:GetObjects', resource: 'Object::\"lake/raw/a\"', expect: allowed"),

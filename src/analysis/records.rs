@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use super::Question;
 use crate::identity::SpiffeId;
+use crate::mapping::TagsRead;
 
 /// Longest line that is taken for a record: a request of ten thousand operations is far below it.
 const MAX_LINE: u64 = 64 * 1024 * 1024;
@@ -142,7 +143,20 @@ impl Recorded {
 
 fn question(of: &Json, context: Map<String, Json>) -> Option<Question> {
     let text = |name: &str| of.get(name).and_then(Json::as_str);
-    Some(Question::of_action(text("action")?, text("resource")?).with_context(context))
+    let question = Question::of_action(text("action")?, text("resource")?).with_context(context);
+    let partition_of = placed_in(of).filter(|above| above.starts_with("Table::")).map(str::to_owned).collect();
+    Some(Question { partition_of, ..question })
+}
+
+/// What a record says that its resource is in, beyond what the id says: tables that it is a part of, and groups.
+pub(super) fn placed_in(of: &Json) -> impl Iterator<Item = &str> {
+    of.get("resource_in").and_then(Json::as_array).into_iter().flatten().filter_map(Json::as_str)
+}
+
+/// Whether a value that a record does not show is among the headers or claims that `reads` tells.
+pub(super) fn hides(tags: Option<&Json>, reads: &TagsRead) -> bool {
+    let tags = tags.and_then(Json::as_object).into_iter().flatten();
+    tags.filter(|(name, _)| reads.reads(name)).any(|(_, values)| mentions(values, REDACTED))
 }
 
 fn mentions(json: &Json, text: &str) -> bool {

@@ -7,7 +7,8 @@ use std::time::{Duration, SystemTime};
 use super::DecisionId;
 use super::line::{Object, Rfc3339, displayed, is_plain, list, number, string, string_contents, whole_number};
 use super::said::Said;
-use crate::mapping::{Context, REDACTED, Resource, Value, is_secret_header};
+use crate::mapping::{Context, REDACTED, Resource, Tags, TagsRead, Value, is_secret_header};
+use crate::policy::{Given, PolicyGeneration};
 
 /// What a record is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +63,8 @@ pub struct Record<'a> {
     pub policy_generation: Option<u64>,
     /// SPIFFE ID of the peer.
     pub principal: Option<&'a str>,
+    /// The policies that decided, which know what entities.json says of resources.
+    pub in_force: Option<&'a PolicyGeneration>,
     /// What entities.json puts the peer in: `Stage::"transform"`.
     pub principal_in: &'a [Arc<str>],
     /// The tags that it gives the peer.
@@ -192,6 +195,7 @@ impl Record<'_> {
             policies: &[],
             policy_digest: None,
             policy_generation: None,
+            in_force: None,
             principal: None,
             principal_in: &[],
             principal_tags: None,
@@ -288,6 +292,7 @@ impl Record<'_> {
         object.some_string("principal", self.principal);
         object.some_strings("principal_in", self.principal_in);
         if let Some(tags) = self.principal_tags.filter(|tags| !tags.is_empty()) {
+            let tags = tags.iter().map(|(name, values)| (name.as_str(), values.as_slice()));
             object.member("principal_tags", |line| append_tags(line, tags));
         }
         object.some_string("peer_certificate_sha256", self.peer_certificate_sha256);
@@ -302,13 +307,15 @@ impl Record<'_> {
         object.some_string("action", self.action);
         if let Some(resource) = self.resource {
             object.member("resource", |line| append_resource(line, resource));
-            append_wholes(object, resource);
+            append_placed(object, resource, self.in_force);
         }
         if self.facts.is_some() || self.context.is_some() {
-            object.member("context", |line| append_context(line, self.facts, self.context));
+            object.member("context", |line| append_context(line, self.facts, self.context, self.in_force));
         }
         if !self.operations.is_empty() {
-            object.member("operations", |line| list(line, self.operations, |line, operation| operation.append(line)));
+            object.member("operations", |line| {
+                list(line, self.operations, |line, operation| operation.append(line, self.in_force))
+            });
         }
     }
 }
@@ -341,7 +348,7 @@ impl TrialRecord<'_> {
     }
 }
 
-fn append_tags(line: &mut Vec<u8>, tags: &BTreeMap<String, Vec<String>>) {
+fn append_tags<'t>(line: &mut Vec<u8>, tags: impl Iterator<Item = (&'t str, &'t [String])>) {
     let mut object = Object::begin(line);
     for (name, values) in tags {
         object.foreign_member(name, |line| list(line, values, |line, value| string(line, value)));
@@ -350,12 +357,12 @@ fn append_tags(line: &mut Vec<u8>, tags: &BTreeMap<String, Vec<String>>) {
 }
 
 impl OperationRecord<'_> {
-    fn append(&self, line: &mut Vec<u8>) {
+    fn append(&self, line: &mut Vec<u8>, in_force: Option<&PolicyGeneration>) {
         let mut object = Object::begin(line);
         object.string("action", self.action);
         object.member("resource", |line| append_resource(line, self.resource));
-        append_wholes(&mut object, self.resource);
-        object.member("context", |line| append_context(line, None, Some(self.context)));
+        append_placed(&mut object, self.resource, in_force);
+        object.member("context", |line| append_context(line, None, Some(self.context), in_force));
         object.string("outcome", self.outcome);
         object.some_strings("policies", self.policies);
         object.some_string("error", self.error);
@@ -388,26 +395,39 @@ fn append_resource(line: &mut Vec<u8>, resource: &Resource) {
     }
 }
 
-/// The tables that it is a partition of: what an id does not tell.
-fn append_wholes(object: &mut Object<'_>, resource: &Resource) {
-    if resource.wholes().next().is_some() {
-        let wholes: Vec<&str> = resource.wholes().collect();
+/// What its id does not tell: the tables that it is a partition of, the groups that entities.json puts it in, and its tags. Most are in none,
+/// and cost nothing.
+fn append_placed(object: &mut Object<'_>, resource: &Resource, in_force: Option<&PolicyGeneration>) {
+    let given = in_force.and_then(|policies| policies.given(resource));
+    let groups = given.iter().flat_map(Given::groups);
+    let mut above = resource.wholes().map(|id| ("Table", id)).chain(groups).peekable();
+    if above.peek().is_some() {
         object.member("resource_in", |line| {
-            list(line, &wholes, |line, id| string(line, &format!("Table::\"{}\"", id.escape_debug())));
+            list(line, above, |line, (kind, id)| displayed(line, format_args!("{kind}::\"{}\"", id.escape_debug())));
         });
+    }
+    let tags = given.as_ref().map(Given::tags);
+    let mut tags = tags.into_iter().flatten().peekable();
+    if tags.peek().is_some() {
+        object.member("resource_tags", |line| append_tags(line, tags));
     }
 }
 
 /// The two halves of a context as one object. An attribute is in one of them only.
-fn append_context(line: &mut Vec<u8>, facts: Option<&Context>, own: Option<&Context>) {
+fn append_context(
+    line: &mut Vec<u8>,
+    facts: Option<&Context>,
+    own: Option<&Context>,
+    in_force: Option<&PolicyGeneration>,
+) {
     let mut object = Object::begin(line);
     for (name, value) in facts.into_iter().chain(own).flat_map(Context::iter) {
-        object.member(name, |line| append_value(line, value));
+        object.member(name, |line| append_value(line, value, in_force));
     }
     object.end();
 }
 
-fn append_value(line: &mut Vec<u8>, value: &Value) {
+fn append_value(line: &mut Vec<u8>, value: &Value, in_force: Option<&PolicyGeneration>) {
     match value {
         Value::Bool(value) => string_contents(line, if *value { "true" } else { "false" }),
         Value::Long(value) => number(line, value),
@@ -418,21 +438,30 @@ fn append_value(line: &mut Vec<u8>, value: &Value) {
         Value::Record(attributes) => {
             let mut object = Object::begin(line);
             for (name, value) in attributes {
-                object.member(name, |line| append_value(line, value));
+                object.member(name, |line| append_value(line, value, in_force));
             }
             object.end();
         }
-        Value::Headers(headers) | Value::Claims(headers) => {
-            let mut object = Object::begin(line);
-            for (name, values) in headers {
-                let secret = is_secret_header(name);
-                object.foreign_member(name, |line| {
-                    list(line, values, |line, value| string(line, if secret { REDACTED } else { value }))
-                });
-            }
-            object.end();
+        Value::Headers(headers) => append_read(line, headers, in_force.map(|policies| policies.headers_read().all)),
+        Value::Claims(claims) => append_read(line, claims, in_force.map(PolicyGeneration::claims_read)),
+    }
+}
+
+/// Headers or claims; `null` for one that policies look for and that was not there, so that the record says all that they saw.
+fn append_read(line: &mut Vec<u8>, tags: &Tags, reads: Option<&TagsRead>) {
+    let mut object = Object::begin(line);
+    for (name, values) in tags {
+        let secret = is_secret_header(name);
+        object.foreign_member(name, |line| {
+            list(line, values, |line, value| string(line, if secret { REDACTED } else { value }))
+        });
+    }
+    if let Some(TagsRead::Only(names)) = reads {
+        for name in names.iter().filter(|name| tags.iter().all(|(known, _)| known != *name)) {
+            object.foreign_member(name, |line| line.extend_from_slice(b"null"));
         }
     }
+    object.end();
 }
 
 fn not_empty(text: &str) -> Option<&str> {

@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
 use super::Slots;
@@ -23,7 +24,7 @@ use crate::protocol::tcp::{self, RelayListener};
 use crate::protocol::{Closed, Downstream, Last, Notice};
 use crate::relay::Woken;
 use crate::telemetry::{ConnectionGuard, ListenerMetrics};
-use crate::tls::{HandshakeRefusal, Peer, ServerTls, Stay};
+use crate::tls::{HandshakeRefusal, Peer, ServerTls, Stay, StayOver};
 
 /// Of the time for a drain: what is left for telling those who are cut, and for their records.
 const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -188,7 +189,8 @@ impl Listener {
         stay: Option<Stay>,
     ) {
         let asker = Arc::new(asker);
-        let why = OnceLock::new();
+        let (why, told) = (OnceLock::new(), Notify::new());
+        let later = stay.clone().map(Stay::to_its_end);
         let ending = async {
             let over = async {
                 match stay {
@@ -199,40 +201,59 @@ impl Listener {
             let ending = ending::of(drain, over, self.limits.connection_age).await;
             let notice = self.notice(&ending);
             let _first = why.set(ending);
+            told.notify_one();
             notice
         };
         let opened = Instant::now();
-        let closed = {
-            let overtaken = pin!(self.overtaken(drain, &why));
+        let (closed, lost) = {
+            let overtaken = pin!(async {
+                told.notified().await;
+                self.overtaken(drain, why.get(), later).await
+            });
             let mut overtaken = Woken::new(overtaken);
             tokio::select! {
                 biased;
-                closed = self.served.serve(stream, Arc::clone(&asker), own, ending) => closed,
-                () = &mut overtaken => Closed::Cut,
+                closed = self.served.serve(stream, Arc::clone(&asker), own, ending) => (closed, None),
+                lost = &mut overtaken => (Closed::Cut, lost),
             }
         };
-        self.record_end(asker.address(), Some(asker.peer()), opened, &closed, why.get());
+        self.record_end(asker.address(), Some(asker.peer()), opened, &closed, lost.as_ref().or(why.get()));
     }
 
     /// What a connection is told that has to end.
     fn notice(&self, ending: &Ending) -> Notice {
-        let (last, grace) = match ending {
-            Ending::Drain => (Last::Asked, self.drain_grace()),
-            Ending::Aged => (Last::Asked, self.limits.grace),
+        let (last, over_in, grace) = match ending {
+            Ending::Drain => (Last::Asked, None, self.drain_grace()),
+            Ending::Aged => (Last::Asked, None, self.limits.grace),
             // Its right to be here has not ended yet: it is asked to go in time.
-            Ending::Over(over) if !over.ahead.is_zero() => (Last::Asked, over.ahead + self.limits.grace),
-            Ending::Over(_) => (Last::InFlight, self.limits.grace),
+            Ending::Over(StayOver { ahead, .. }) if !ahead.is_zero() => {
+                (Last::Asked, Some(*ahead), *ahead + self.limits.grace)
+            }
+            Ending::Over(_) => (Last::InFlight, None, self.limits.grace),
         };
-        Notice { last, grace, reason: ending.reason() }
+        Notice { last, over_in, grace, reason: ending.reason() }
     }
 
-    /// Ready when a drain does not wait any longer for a connection that was to end for another reason when it began.
-    async fn overtaken(&self, drain: &DrainWatch, why: &OnceLock<Ending>) {
-        drain.draining().await;
-        match why.get() {
-            Some(Ending::Aged | Ending::Over(_)) => sleep(self.drain_grace()).await,
-            // The drain itself is what it hears of.
-            Some(Ending::Drain) | None => pending().await,
+    /// Ready when a connection that was told to end has no more time for it: when a drain has begun since, or when its peer, which was asked
+    /// to go for no fault of its own, has no right to be here any more.
+    async fn overtaken(&self, drain: &DrainWatch, why: Option<&Ending>, stay: Option<Stay>) -> Option<Ending> {
+        let drained = async {
+            // The drain itself is what it may have heard of.
+            if matches!(why, Some(Ending::Drain)) {
+                return pending().await;
+            }
+            drain.draining().await;
+            sleep(self.drain_grace()).await;
+        };
+        let over = async {
+            match (why, stay) {
+                (Some(Ending::Drain | Ending::Aged), Some(mut stay)) => Ending::Over(stay.over().await),
+                _ => pending().await,
+            }
+        };
+        tokio::select! {
+            () = drained => None,
+            over = over => Some(over),
         }
     }
 

@@ -8,7 +8,7 @@ use cedar_policy::{ActionConstraint, Effect};
 
 use super::bundle::PolicyBundle;
 use super::decision::{Candidate, Decision};
-use super::engine::{Compilable, Engine, Principal};
+use super::engine::{Compilable, Engine, Given, Principal};
 use super::load::{
     CheckedNames, ParsedPolicy, PolicyErrors, PolicyFiles, PolicyProblem, Problems, Reads, StaticEntities, check,
     check_entities, check_stages, parse, validate,
@@ -16,7 +16,7 @@ use super::load::{
 use super::schema;
 use super::shadow::{ShadowDirectory, Tried};
 use crate::identity::SpiffeId;
-use crate::mapping::{Context, HeadersRead, Operation, TagsRead};
+use crate::mapping::{Context, HeadersRead, Operation, Resource, TagsRead};
 
 /// Where policies come from, and the names that exist outside of them.
 #[derive(Debug, Clone, Default)]
@@ -302,6 +302,12 @@ impl PolicyGeneration {
         let mut principal = self.engine.principal(id);
         principal.candidates = self.candidates.iter().map(|tried| tried.engine.principal(id)).collect();
         Arc::new(principal)
+    }
+
+    /// What entities.json says of a resource; none if that is nothing.
+    #[must_use]
+    pub fn given(&self, resource: &Resource) -> Option<Given<'_>> {
+        self.engine.given(resource)
     }
 
     /// Decides one operation. `facts` are those that all operations of a request share.

@@ -9,6 +9,7 @@
 //! - Cedar skips a policy that errs, so that an erring `forbid` would vanish: here any evaluation error is a denial of its own kind.
 //! - What the schema does not name is refused before any policy is asked.
 
+mod alternatives;
 mod bundle;
 mod decision;
 mod engine;
@@ -22,16 +23,17 @@ mod survey;
 mod tests;
 mod trace;
 
+pub use alternatives::Alternative;
 pub use bundle::{
     ArchiveError, BundleKey, BundleKeyError, BundleKeys, MANIFEST_FILE, MAX_BUNDLE_BYTES, MAX_SIGNATURE_BYTES,
     Manifest, ManifestError, PackError, PolicyArchive, PolicyBundle, PolicyBundleError, SigningKey, pack,
 };
 pub use decision::{Candidate, Decision, Outcome, worst};
-pub use engine::{Principal, Spot};
+pub use engine::{Given, Principal, Spot};
 pub use generation::{LoadedPolicy, PolicyGeneration, PolicySource};
 pub use load::{PolicyErrors, PolicyProblem, Severity, render_problems};
 pub use schema::{SHIPPED_SCHEMA, schema_text};
 pub use shadow::Trial;
 pub use store::{PolicyStore, Reloaded};
 pub use survey::{Survey, Surveyed, SurveyedAction};
-pub use trace::{Clause, Part, Placed, Trace, TracedPolicy, Verdict};
+pub use trace::{Clause, Part, Placed, Trace, TracedPolicy, Verdict, columns_condition};

@@ -378,7 +378,10 @@ fn header_names_in_upper_case_templates_and_modes_are_refused() {
         ("@mode(\"shaddow\")", "`@mode` is `shaddow`"),
         ("@mode(\"enforce\")", "`@mode` is `enforce`"),
         ("@mode(\"\")", "`@mode` is ``"),
+        ("@mode(\"Shadow\")", "`@mode` is `Shadow`"),
         ("@moed(\"shadow\")", "`@moed` is no annotation"),
+        ("@mdoe(\"shadow\")", "`@mdoe` is no annotation"),
+        ("@Mode(\"shadow\")", "`@Mode` is no annotation"),
         ("@max_row(\"5\")", "`@max_row` is no annotation"),
     ] {
         let text = format!("@id(\"m\") {annotation} permit (principal in Stage::\"transform\", action, resource);");

@@ -14,7 +14,7 @@ use serde_json::{Map, Value as Json, json};
 use super::engine::AskedOfAll;
 use super::{Decision, LoadedPolicy, Outcome, PolicyGeneration};
 use crate::identity::SpiffeId;
-use crate::mapping::{Context, Operation, REDACTED, is_secret_header};
+use crate::mapping::{Context, Operation, REDACTED, ResourceKind, Value, is_secret_header};
 
 /// Longest value that is shown whole.
 const MAX_SHOWN: usize = 200;
@@ -32,6 +32,8 @@ pub struct Trace {
     pub resource: Placed,
     /// Every active policy, in the order of the files. Empty if no policy could be asked.
     pub policies: Vec<TracedPolicy>,
+    /// The columns that are read or written of a table.
+    columns: Option<Vec<Box<str>>>,
 }
 
 /// An entity as Cedar writes it, and what it is in.
@@ -118,6 +120,20 @@ impl TracedPolicy {
     }
 }
 
+impl TracedPolicy {
+    /// How much it misses: first by how many clauses, then by which. A condition is nearer than another resource, that than another action,
+    /// and that than somebody else.
+    fn distance(&self) -> (usize, usize) {
+        let weight = |clause: &Clause| match clause.part {
+            Part::When | Part::Unless => 0,
+            Part::Resource => 1,
+            Part::Action => 2,
+            Part::Principal => 3,
+        };
+        (self.failing().count(), self.failing().map(weight).sum())
+    }
+}
+
 impl Trace {
     /// The policies that decided.
     pub fn deciding(&self) -> impl Iterator<Item = &TracedPolicy> {
@@ -129,25 +145,41 @@ impl Trace {
     pub fn nearest_permits(&self) -> Vec<&TracedPolicy> {
         let mut permits: Vec<_> =
             self.policies.iter().filter(|traced| traced.policy.permits && traced.matches != Ok(true)).collect();
-        permits.sort_by_key(|traced| traced.failing().count());
+        permits.sort_by_key(|traced| traced.distance());
         permits
     }
 
-    /// Forgets all policies but those that decided and the nearest permits, `most` of them.
-    pub fn keep_nearest(&mut self, most: usize) {
-        let nearest: Vec<_> =
-            self.nearest_permits().into_iter().take(most).map(|traced| Arc::clone(&traced.policy.id)).collect();
-        let Self { policies, decision, .. } = self;
-        policies.retain(|traced| decision.policies.contains(&traced.policy.id) || nearest.contains(&traced.policy.id));
+    /// The forbids whose scope this is and whose conditions are not met: another context, and they would deny.
+    pub fn near_forbids(&self) -> impl Iterator<Item = &TracedPolicy> {
+        let is_condition = |clause: &Clause| matches!(clause.part, Part::When | Part::Unless);
+        self.policies.iter().filter(move |traced| {
+            !traced.policy.permits && traced.matches == Ok(false) && traced.failing().all(is_condition)
+        })
     }
 
-    /// The smallest policy that would allow this and nothing else. None unless a permit is what is missing.
+    /// The permits that match: of what a forbid denies, those that would allow it without.
+    pub fn matching_permits(&self) -> impl Iterator<Item = &TracedPolicy> {
+        self.policies.iter().filter(|traced| traced.policy.permits && traced.matches == Ok(true))
+    }
+
+    /// Forgets all policies but those that decided, and `most` of the nearest permits, of those that match, and of the nearest forbids.
+    pub fn keep_nearest(&mut self, most: usize) {
+        let nearest = self.nearest_permits().into_iter().take(most);
+        let others = self.matching_permits().take(most).chain(self.near_forbids().take(most));
+        let kept: Vec<_> = nearest.chain(others).map(|traced| Arc::clone(&traced.policy.id)).collect();
+        let Self { policies, decision, .. } = self;
+        policies.retain(|traced| decision.policies.contains(&traced.policy.id) || kept.contains(&traced.policy.id));
+    }
+
+    /// The smallest policy that would allow this: to this workload, this action on this resource, of a table with no more columns. None unless a
+    /// permit is what is missing.
     #[must_use]
     pub fn smallest_permit(&self) -> Option<String> {
         (self.decision.outcome == Outcome::NotPermitted).then(|| {
-            let Self { principal, action, resource, .. } = self;
+            let Self { principal, action, resource, columns, .. } = self;
+            let columns = columns.as_deref().map(columns_condition).unwrap_or_default();
             format!(
-                "@id(\"unreviewed\")\npermit (\n  principal == {},\n  action == {},\n  resource == {}\n);\n",
+                "@id(\"unreviewed\")\npermit (\n  principal == {},\n  action == {},\n  resource == {}\n){columns};\n",
                 principal.uid, action.uid, resource.uid
             )
         })
@@ -170,6 +202,12 @@ impl PolicyGeneration {
             action: Placed { uid: uid_text("Action", operation.action.as_str()), within: Vec::new() },
             resource: Placed { uid: operation.resource.to_string(), within: resource_above },
             policies: Vec::new(),
+            columns: match operation.context.get("columns") {
+                Some(Value::Strings(columns)) if operation.resource.kind() == ResourceKind::Table => {
+                    Some(columns.clone())
+                }
+                _ => None,
+            },
         };
         // No policy was asked: the decision has the reason.
         let Some(asked) = asked else { return Ok(trace) };
@@ -203,8 +241,19 @@ pub(in crate::policy) fn traced_each(
     let placed = Placed { uid: String::new(), within: Vec::new() };
     let decision = engine.decide(&principal, operation, facts);
     let (action, resource) = (placed.clone(), placed.clone());
-    let trace = Trace { decision, principal: placed, action, resource, policies: Vec::new() };
+    let trace = Trace { decision, principal: placed, action, resource, policies: Vec::new(), columns: None };
     policies.iter().map(|policy| Tracing { asked: &asked, trace: &trace }.policy(policy).unwrap()).collect()
+}
+
+/// A `when` that these columns meet, and any of them.
+#[must_use]
+pub fn columns_condition<T: AsRef<str>>(columns: &[T]) -> String {
+    // Cedar's validator takes no empty set: it cannot tell what is in it.
+    if columns.is_empty() {
+        return "\nwhen { context.columns.isEmpty() }".to_owned();
+    }
+    let quoted: Vec<String> = columns.iter().map(|column| format!("\"{}\"", column.as_ref().escape_debug())).collect();
+    format!("\nwhen {{ [{}].containsAll(context.columns) }}", quoted.join(", "))
 }
 
 fn uid_text(kind: &str, id: &str) -> String {
@@ -284,14 +333,7 @@ impl Tracing<'_> {
     }
 
     fn is_true(&self, tree: Json) -> Result<bool, String> {
-        let policy = Policy::from_json(None, permit(tree)).map_err(|cause| cause.to_string())?;
-        let set = PolicySet::from_policies([policy]).map_err(|cause| cause.to_string())?;
-        let response = Authorizer::new().is_authorized(self.asked.request(), &set, self.asked.entities());
-        let diagnostics = response.diagnostics();
-        match diagnostics.errors().next() {
-            Some(error) => Err(inner_text(error)),
-            None => Ok(diagnostics.reason().next().is_some()),
-        }
+        is_true(self.asked, tree)
     }
 
     /// What the expression reads, with its value here.
@@ -359,12 +401,18 @@ impl Tracing<'_> {
         vec![placed("principal", &self.trace.principal, &kinds)]
     }
 
+    /// Itself and its groups: a policy may name either.
     fn saw_action(&self, policy: &Policy) -> Vec<String> {
-        let kinds = match policy.action_constraint() {
-            ActionConstraint::In(uids) => kinds(&uids),
-            ActionConstraint::Any | ActionConstraint::Eq(_) => Vec::new(),
-        };
-        vec![placed("action", &self.trace.action, &kinds)]
+        let Placed { uid, within } = &self.trace.action;
+        match policy.action_constraint() {
+            ActionConstraint::In(_) if !within.is_empty() => {
+                let groups: Vec<_> = within.iter().map(|group| format!("`{group}`")).collect();
+                vec![format!("action is `{uid}`, which is in {}", groups.join(", "))]
+            }
+            ActionConstraint::In(_) | ActionConstraint::Any | ActionConstraint::Eq(_) => {
+                vec![format!("action is `{uid}`")]
+            }
+        }
     }
 
     fn saw_resource(&self, policy: &Policy) -> Vec<String> {
@@ -373,6 +421,18 @@ impl Tracing<'_> {
             ResourceConstraint::Any | ResourceConstraint::Is(_) | ResourceConstraint::Eq(_) => Vec::new(),
         };
         vec![placed("resource", &self.trace.resource, &kinds)]
+    }
+}
+
+/// Whether a policy, of whatever effect, matches.
+pub(super) fn is_true(asked: &AskedOfAll, tree: Json) -> Result<bool, String> {
+    let policy = Policy::from_json(None, permit(tree)).map_err(|cause| cause.to_string())?;
+    let set = PolicySet::from_policies([policy]).map_err(|cause| cause.to_string())?;
+    let response = Authorizer::new().is_authorized(asked.request(), &set, asked.entities());
+    let diagnostics = response.diagnostics();
+    match diagnostics.errors().next() {
+        Some(error) => Err(inner_text(error)),
+        None => Ok(diagnostics.reason().next().is_some()),
     }
 }
 
@@ -432,7 +492,7 @@ fn is_secret(node: &Json) -> bool {
     }
 }
 
-fn split<'a>(body: &'a Json, operator: &str, parts: &mut Vec<&'a Json>) {
+pub(super) fn split<'a>(body: &'a Json, operator: &str, parts: &mut Vec<&'a Json>) {
     match body.get(operator).map(|both| (both.get("left"), both.get("right"))) {
         Some((Some(left), Some(right))) => {
             split(left, operator, parts);
@@ -447,7 +507,7 @@ fn blank() -> Json {
     json!({"effect": "permit", "principal": {"op": "All"}, "action": {"op": "All"}, "resource": {"op": "All"}, "conditions": []})
 }
 
-fn with_condition(body: &Json) -> Json {
+pub(super) fn with_condition(body: &Json) -> Json {
     let mut tree = blank();
     if let Some(tree) = tree.as_object_mut() {
         tree.insert("conditions".to_owned(), json!([{"kind": "when", "body": body}]));
@@ -487,7 +547,7 @@ fn scope_line(text: &str, part: Part) -> Option<String> {
 }
 
 /// An expression's tree as Cedar writes it.
-fn expression_text(node: &Json) -> Option<String> {
+pub(super) fn expression_text(node: &Json) -> Option<String> {
     let text = text_of(with_condition(node))?;
     let body = text.split_once("when")?.1.trim().strip_prefix('{')?;
     Some(body.trim_end_matches([';', ' ', '\n']).strip_suffix('}')?.trim().to_owned())
@@ -509,7 +569,7 @@ fn inner_text(error: &cedar_policy::AuthorizationError) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mapping::{Action, Resource, Value};
+    use crate::mapping::{Action, Resource};
 
     const POLICIES: &str = r#"
 @id("reads")

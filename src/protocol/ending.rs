@@ -7,7 +7,9 @@ use std::time::Duration;
 pub struct Notice {
     /// What it may still do.
     pub last: Last,
-    /// How long it may take for that before it is cut.
+    /// When the peer has no right to be here any more, of an end that is told ahead: from then on it finishes what is in flight.
+    pub over_in: Option<Duration>,
+    /// How long it may take for all of that before it is cut.
     pub grace: Duration,
     /// Why, as records name it.
     pub reason: &'static str,

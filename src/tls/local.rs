@@ -39,27 +39,29 @@ impl LocalTls {
     /// # Cancel safety
     /// Dropping the future drops the stream.
     pub async fn accept<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S) -> Result<TlsStream<S>, HandshakeRefusal> {
-        let acceptor = TlsAcceptor::from(self.configured()?);
+        let acceptor = TlsAcceptor::from(self.configured().await?);
         acceptor.accept(stream).await.map_err(|error| HandshakeRefusal::from_io(&error, None))
     }
 
-    fn configured(&self) -> Result<Arc<ServerConfig>, HandshakeRefusal> {
+    async fn configured(&self) -> Result<Arc<ServerConfig>, HandshakeRefusal> {
         let unreadable = |path: &Path, cause: String| unusable(&format!("`{}`: {cause}", path.display()));
-        self.configured.current(unreadable, |files| {
-            let [chain, key] = files else { return Err(unusable("it is not there")) };
-            let chain = CertificateDer::pem_slice_iter(chain)
-                .collect::<Result<Vec<_>, _>>()
-                .map_err(|error| unusable(&error.to_string()))?;
-            let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| unusable(&format!("its key: {error}")))?;
-            let mut config = ServerConfig::builder_with_provider(Arc::clone(&PROVIDER))
-                .with_protocol_versions(versions(TlsVersion::V1_2))
-                .map_err(|error| HandshakeRefusal::configuration(&error))?
-                .with_no_client_auth()
-                .with_single_cert(chain, key)
-                .map_err(|error| unusable(&error.to_string()))?;
-            config.alpn_protocols.clone_from(&self.alpn);
-            Ok(config)
-        })
+        self.configured.current(unreadable, |files| self.build(files)).await
+    }
+
+    fn build(&self, files: &[Vec<u8>]) -> Result<ServerConfig, HandshakeRefusal> {
+        let [chain, key] = files else { return Err(unusable("it is not there")) };
+        let chain = CertificateDer::pem_slice_iter(chain)
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| unusable(&error.to_string()))?;
+        let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| unusable(&format!("its key: {error}")))?;
+        let mut config = ServerConfig::builder_with_provider(Arc::clone(&PROVIDER))
+            .with_protocol_versions(versions(TlsVersion::V1_2))
+            .map_err(|error| HandshakeRefusal::configuration(&error))?
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .map_err(|error| unusable(&error.to_string()))?;
+        config.alpn_protocols.clone_from(&self.alpn);
+        Ok(config)
     }
 }
 

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use aws_lc_rs::digest;
+use rustls::client::Resumption;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, Error as TlsError, RootCertStore};
@@ -51,7 +52,7 @@ impl PublicTls {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let config = self.configured()?;
+        let config = self.configured().await?;
         let name = server_name(host)?;
         let connected = TlsConnector::from(config).connect(name, stream).await;
         connected.map_err(|error| match error.get_ref().and_then(|cause| cause.downcast_ref()) {
@@ -62,35 +63,37 @@ impl PublicTls {
         })
     }
 
-    fn configured(&self) -> Result<Arc<ClientConfig>, HandshakeRefusal> {
-        let unreadable = |path: &Path, cause: String| {
-            refusal("no-authority", format!("authorities `{}` cannot be read: {cause}", path.display()))
-        };
-        self.configured.current(unreadable, |files| {
-            let (certificates, named) = match (&self.ca, files) {
-                (UpstreamCa::File(path), [pem]) => {
-                    let certificates = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
-                    (
-                        certificates.map_err(|error| unreadable(path, error.to_string()))?,
-                        format!("`{}`", path.display()),
-                    )
-                }
-                _ => (rustls_native_certs::load_native_certs().certs, "the system".to_owned()),
-            };
-            let mut roots = RootCertStore::empty();
-            if roots.add_parsable_certificates(certificates).0 == 0 {
-                let message = format!("{named} has no certificate authority that can be used");
-                return Err(refusal("no-authority", message));
-            }
-            let mut config = ClientConfig::builder_with_provider(Arc::clone(&PROVIDER))
-                .with_protocol_versions(versions(TlsVersion::V1_2))
-                .map_err(|error| HandshakeRefusal::configuration(&error))?
-                .with_root_certificates(roots)
-                .with_no_client_auth();
-            config.alpn_protocols.clone_from(&self.alpn);
-            Ok(config)
-        })
+    async fn configured(&self) -> Result<Arc<ClientConfig>, HandshakeRefusal> {
+        self.configured.current(unreadable, |files| self.build(files)).await
     }
+
+    fn build(&self, files: &[Vec<u8>]) -> Result<ClientConfig, HandshakeRefusal> {
+        let (certificates, named) = match (&self.ca, files) {
+            (UpstreamCa::File(path), [pem]) => {
+                let certificates = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
+                (certificates.map_err(|error| unreadable(path, error.to_string()))?, format!("`{}`", path.display()))
+            }
+            _ => (rustls_native_certs::load_native_certs().certs, "the system".to_owned()),
+        };
+        let mut roots = RootCertStore::empty();
+        if roots.add_parsable_certificates(certificates).0 == 0 {
+            let message = format!("{named} has no certificate authority that can be used");
+            return Err(refusal("no-authority", message));
+        }
+        let mut config = ClientConfig::builder_with_provider(Arc::clone(&PROVIDER))
+            .with_protocol_versions(versions(TlsVersion::V1_2))
+            .map_err(|error| HandshakeRefusal::configuration(&error))?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        // rustls does not ask the verifier on a resumed session: a certificate that has expired since would be good still.
+        config.resumption = Resumption::disabled();
+        config.alpn_protocols.clone_from(&self.alpn);
+        Ok(config)
+    }
+}
+
+fn unreadable(path: &Path, cause: String) -> HandshakeRefusal {
+    refusal("no-authority", format!("authorities `{}` cannot be read: {cause}", path.display()))
 }
 
 /// A host's name or address as certificates have it.
@@ -183,6 +186,26 @@ mod tests {
         let (_, other, _) = server();
         let client = PublicTls::new(UpstreamCa::File(other.path().into()), &[]);
         assert_eq!(connect(&client, acceptor, "db.example").await.unwrap_err().rule, "server-certificate");
+    }
+
+    #[tokio::test]
+    async fn every_handshake_judges_the_certificate_anew() {
+        let (acceptor, file, _) = server();
+        let client = PublicTls::new(UpstreamCa::File(file.path().into()), &[]);
+        for _ in 0..2 {
+            let (near, far) = duplex(64 * 1024);
+            let acceptor = acceptor.clone();
+            let serving = tokio::spawn(async move {
+                let mut stream = acceptor.accept(far).await?;
+                stream.write_all(b"hello").await?;
+                stream.flush().await
+            });
+            let mut stream = client.connect(near, "db.example").await.unwrap();
+            // Tickets for a resumption come with the first bytes.
+            stream.read_exact(&mut [0; 5]).await.unwrap();
+            serving.await.unwrap().unwrap();
+            assert_ne!(stream.get_ref().1.handshake_kind(), Some(rustls::HandshakeKind::Resumed));
+        }
     }
 
     #[tokio::test]

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest;
+use tokio::task::spawn_blocking;
 
 use super::HandshakeRefusal;
 
@@ -39,20 +40,21 @@ impl<T> Reread<T> {
     ///
     /// # Errors
     /// There has never been any that is good. The next call tries again.
-    pub(super) fn current(
+    ///
+    /// # Cancel safety
+    /// What was read is forgotten; a later call looks again.
+    pub(super) async fn current(
         &self,
         unreadable: impl Fn(&Path, String) -> HandshakeRefusal,
         make: impl FnOnce(&[Vec<u8>]) -> Result<T, HandshakeRefusal>,
     ) -> Result<Arc<T>, HandshakeRefusal> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(made) = &state.made
-            && (self.paths.is_empty() || state.looked.is_some_and(|looked| looked.elapsed() < LOOK_EVERY))
-        {
-            return Ok(Arc::clone(made));
+        if let Some(made) = self.of_late() {
+            return Ok(made);
         }
-        state.looked = Some(Instant::now());
-        let read = |path: &PathBuf| std::fs::read(path).map_err(|error| unreadable(path, error.to_string()));
-        let made = self.paths.iter().map(read).collect::<Result<Vec<_>, _>>().and_then(|content| {
+        let content = read(self.paths.clone()).await;
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let content = content.map_err(|(path, cause)| unreadable(&path, cause));
+        let made = content.and_then(|content| {
             let digest = digest_of(&content);
             match &state.made {
                 Some(made) if state.digest.as_ref() == Some(&digest) => Ok((Arc::clone(made), digest)),
@@ -75,6 +77,28 @@ impl<T> Reread<T> {
             (Err(refusal), None) => Err(refusal),
         }
     }
+
+    /// What is in force, if the files need no look now. Of several who ask at once one looks.
+    fn of_late(&self) -> Option<Arc<T>> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_fresh = self.paths.is_empty() || state.looked.is_some_and(|looked| looked.elapsed() < LOOK_EVERY);
+        if is_fresh && state.made.is_some() {
+            return state.made.clone();
+        }
+        state.looked = Some(Instant::now());
+        None
+    }
+}
+
+/// The files' content, not read on a thread that serves connections: a file may be on a network.
+async fn read(paths: Vec<PathBuf>) -> Result<Vec<Vec<u8>>, (PathBuf, String)> {
+    if paths.is_empty() {
+        return Ok(Vec::new());
+    }
+    let first = paths.first().cloned().unwrap_or_default();
+    let read = |path: PathBuf| std::fs::read(&path).map_err(|error| (path, error.to_string()));
+    let read = spawn_blocking(move || paths.into_iter().map(read).collect());
+    read.await.unwrap_or_else(|error| Err((first, error.to_string())))
 }
 
 fn digest_of(content: &[Vec<u8>]) -> Vec<u8> {
@@ -95,34 +119,34 @@ mod tests {
     }
 
     /// A look now, whenever the last one was.
-    fn look(reread: &Reread<String>) -> Result<String, String> {
+    async fn look(reread: &Reread<String>) -> Result<String, String> {
         reread.state.lock().unwrap().looked = None;
         let unreadable = |path: &Path, cause: String| refusal(format!("{}: {cause}", path.display()));
         let made = reread.current(unreadable, |content| {
             let text = String::from_utf8(content.concat()).unwrap();
             if text.contains("bad") { Err(refusal("it is bad".into())) } else { Ok(text) }
         });
-        made.map(|made| (*made).clone()).map_err(|refusal| refusal.message)
+        made.await.map(|made| (*made).clone()).map_err(|refusal| refusal.message)
     }
 
-    #[test]
-    fn what_changes_is_made_anew_and_what_is_no_good_leaves_the_last_good_one() {
+    #[tokio::test]
+    async fn what_changes_is_made_anew_and_what_is_no_good_leaves_the_last_good_one() {
         let folder = tempfile::tempdir().unwrap();
         let paths = ["a", "b"].map(|name| folder.path().join(name));
         let reread = Reread::new(paths.to_vec());
-        assert!(look(&reread).unwrap_err().contains("No such file"), "there has never been one");
+        assert!(look(&reread).await.unwrap_err().contains("No such file"), "there has never been one");
         std::fs::write(&paths[0], "bad").unwrap();
         std::fs::write(&paths[1], "1").unwrap();
-        assert_eq!(look(&reread).unwrap_err(), "it is bad");
+        assert_eq!(look(&reread).await.unwrap_err(), "it is bad");
         std::fs::write(&paths[0], "good").unwrap();
-        assert_eq!(look(&reread).unwrap(), "good1");
+        assert_eq!(look(&reread).await.unwrap(), "good1");
         std::fs::write(&paths[1], "2").unwrap();
-        assert_eq!(look(&reread).unwrap(), "good2");
+        assert_eq!(look(&reread).await.unwrap(), "good2");
         std::fs::write(&paths[0], "bad").unwrap();
-        assert_eq!(look(&reread).unwrap(), "good2", "the last good one");
+        assert_eq!(look(&reread).await.unwrap(), "good2", "the last good one");
         std::fs::remove_file(&paths[0]).unwrap();
-        assert_eq!(look(&reread).unwrap(), "good2", "the last good one");
+        assert_eq!(look(&reread).await.unwrap(), "good2", "the last good one");
         std::fs::write(&paths[0], "better").unwrap();
-        assert_eq!(look(&reread).unwrap(), "better2");
+        assert_eq!(look(&reread).await.unwrap(), "better2");
     }
 }

@@ -87,6 +87,13 @@ impl Stay {
         self
     }
 
+    /// The same, but over not before the certificate's time is.
+    #[must_use]
+    pub const fn to_its_end(mut self) -> Self {
+        self.ahead = Duration::ZERO;
+        self
+    }
+
     /// Who stays.
     #[must_use]
     pub fn peer(&self) -> &Arc<Peer> {

@@ -197,9 +197,11 @@ async fn a_postgres_session_whose_peer_is_not_trusted_any_more_ends_with_57p01()
     let told = idle.rest().await;
     assert_eq!((told.error().severity(), told.error().sqlstate()), ("FATAL", "57P01"), "{told:#?}");
     assert!(told.error().message().contains("certificate"), "{told:#?}");
+    busy.try_send(query("SELECT 'too late'")).await;
     let answer = busy.reply().await;
     assert_eq!(answer.rows.len(), 1, "the statement in flight was cut: {answer:#?}");
-    assert_eq!(busy.rest().await.error().sqlstate(), "57P01");
+    let rest = busy.rest().await;
+    assert_eq!((rest.error().sqlstate(), rest.rows.len()), ("57P01", 0), "{rest:#?}");
     assert_eq!(stays.query("SELECT 7").await.value(), "7");
     connection_ended(&service, "chain").await;
     for session in sessions.drain(2..) {
@@ -404,6 +406,59 @@ async fn a_certificates_time_bounds_every_connection_unless_the_configuration_sa
     drop(open);
     strict.stop().await;
     lenient.stop().await;
+    database.sessions_end().await;
+}
+
+/// Within the grace what is under way is finished. A transaction that waits for its client is not under way.
+#[tokio::test]
+async fn an_open_transaction_does_not_outlive_the_certificate_that_it_began_with() {
+    let (house, database) = (House::new(), PgServer::start().await);
+    let service = house.sidecar("service").yaml("limits: {grace: 5m}");
+    let service = service.inbound(WAREHOUSE, "postgres", &database.url(), AS_ADMIN).start().await;
+    let brief = house.world.ca.issue_with("/ns/test/sa/brief", |params| params.not_after = in_seconds(3));
+    let mut sessions = Vec::new();
+    for svid in [brief, house.world.ca.issue("/ns/test/sa/long")] {
+        let peer = TlsClient::with(&svid).alpn(&["postgresql"]);
+        let mut session = PgWire::over(peer.connect(service.inbound(WAREHOUSE)).await.expect("is valid yet"));
+        session.login(&LOGIN).await.expect("is permitted");
+        session.query("BEGIN; DELETE FROM sales.secrets").await.ok();
+        sessions.push(session);
+    }
+    let [ends, lives] = sessions.as_mut_slice() else { panic!("there are two") };
+    assert_eq!(ends.rest().await.error().sqlstate(), "57P01");
+    connection_ended(&service, "peer-expired").await;
+    assert_eq!(lives.query("ROLLBACK").await.status, 'I');
+    drop(sessions);
+    service.stop().await;
+    database.sessions_end().await;
+}
+
+/// It has been asked to go because of its age, and has time for that; its right to be here ends all the same.
+#[tokio::test]
+async fn what_has_time_to_go_is_cut_when_its_peer_is_not_trusted_any_more() {
+    let (house, echo) = (House::new(), Server::echo().await);
+    let database = PgServer::start().await;
+    let service = house.sidecar("service").yaml("limits: {grace: 5m, connection_age: 1s}");
+    let service = service.inbound("echo", "tcp", &echo.address, "");
+    let service = service.inbound(WAREHOUSE, "postgres", &database.url(), AS_ADMIN).start().await;
+    let (leaver, stayer) = house.peers(&[]);
+    let mut cut = leaver.connect(service.inbound("echo")).await.expect("is trusted");
+    let mut stays = stayer.connect(service.inbound("echo")).await.expect("is trusted");
+    // Sessions are of that age two times over: both relays have been told.
+    for _ in 0..2 {
+        let aging = stayer.clone().alpn(&["postgresql"]).connect(service.inbound(WAREHOUSE)).await;
+        let mut session = PgWire::over(aging.expect("is trusted"));
+        session.login(&LOGIN).await.expect("is permitted");
+        assert_eq!(session.rest().await.error().sqlstate(), "57P01");
+    }
+    ping(&mut cut).await;
+    house.withdraw(&service);
+    within("the cut", cut.read(&mut [0])).await.expect_err("cut, not ended");
+    let record = connection_ended(&service, "chain").await;
+    assert_eq!(record["principal"], house.world.id("leaver"), "{record:#}");
+    ping(&mut stays).await;
+    drop(stays);
+    service.stop().await;
     database.sessions_end().await;
 }
 

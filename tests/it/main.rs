@@ -27,6 +27,7 @@ mod metrics;
 mod mtls;
 mod pages;
 mod policy_bundles;
+mod policy_exact;
 mod policy_explain;
 mod policy_life;
 mod policy_mistakes;

@@ -14,15 +14,21 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use portcullis::config::{Config, Overrides};
+
 use crate::support::*;
 
 /// Each page, and how many commands it shows at least.
-const PAGES: [(&str, usize); 5] = [
+const PAGES: [(&str, usize); 8] = [
     ("docs/policies.md", 10),
     ("docs/policy-reference.md", 2),
     ("docs/policy-cookbook.md", 10),
     ("docs/policy-mistakes.md", 70),
     ("editor/README.md", 2),
+    // Policies only.
+    ("README.md", 0),
+    ("docs/tcp.md", 0),
+    ("docs/postgres.md", 0),
 ];
 
 /// A fenced block, with the comment before it.
@@ -209,6 +215,50 @@ fn blocks(page: &str) -> Vec<Block<'_>> {
         at += line.len();
     }
     found
+}
+
+/// What a part of a configuration on a page is a part of.
+const WHOLE: [(&str, &str); 3] = [
+    (
+        "identity:\n",
+        "  certificate: svid.pem\n  private_key: svid.key\n  trust_bundles:\n    pipeline.example: bundle.pem\n",
+    ),
+    ("policy:\n", "  directory: policies\n"),
+    (
+        "outbound:\n",
+        "  - name: lake\n    listen: 127.0.0.1:0\n    protocol: http\n    upstream: lake.data.svc:8443\n    \
+         peer: spiffe://pipeline.example/ns/data/sa/lake\n",
+    ),
+];
+
+#[test]
+fn every_part_of_a_configuration_on_a_page_is_one() {
+    let folder = tempfile::tempdir().expect("the temporary folder is writable");
+    let file = folder.path().join("portcullis.yaml");
+    let pages = ["README.md", "docs/tcp.md", "docs/federation.md", "docs/revocation.md", "docs/policies.md"];
+    for page in pages {
+        let text = fs::read_to_string(project(page)).expect("the page is there");
+        let blocks = blocks(&text).into_iter().filter(|block| block.language == "yaml" && block.comment.is_empty());
+        let mut parts = 0;
+        for block in blocks {
+            parts += 1;
+            let mut whole = block.text.to_owned();
+            for (key, rest) in WHOLE {
+                let is_whole =
+                    key == "policy:\n" && whole.contains(rest.trim_end().split(':').next().unwrap_or_default());
+                match whole.find(key) {
+                    Some(_) if is_whole => {}
+                    Some(at) => whole.insert_str(at + key.len(), rest),
+                    None => whole = format!("{whole}{key}{rest}"),
+                }
+            }
+            fs::write(&file, &whole).expect("the folder is writable");
+            if let Err(errors) = Config::load(&file, &Overrides::default()) {
+                panic!("{page}:\n{whole}\n{}", errors.render(false));
+            }
+        }
+        assert!(parts > 0, "{page} has no part of a configuration: does this test still find them?");
+    }
 }
 
 #[test]

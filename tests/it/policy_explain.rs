@@ -57,6 +57,17 @@ async fn a_decision_that_a_client_was_told_is_explained_from_its_record() {
     ] {
         assert!(output.stdout.contains(said), "no `{said}`:\n{}", output.stdout);
     }
+    // A request is judged by the settings of its listener.
+    let id = world.id("app");
+    for (request, code, said) in [
+        ("GET http://endpoint/orders/1", 2, "no   when context.host == \"service.example\""),
+        ("GET http://endpont/orders/1", 1, "the configuration has no listener `endpont`, did you mean `endpoint`?"),
+        ("GET s3://endpoint/orders/1", 1, "the listener `endpoint` has `protocol: http`, not s3"),
+    ] {
+        let output = explain(&["--config", &config, "--as", &id, "--request", request]).await;
+        assert_eq!(output.code(), code, "{output:#?}");
+        assert!(output.stdout.contains(said) || output.stderr.contains(said), "no `{said}`: {output:#?}");
+    }
     let output = explain(&[forbidden.decision(), "--config", &config, "--output", "json"]).await;
     assert_eq!(output.code(), 2, "{output:#?}");
     let json: Value = output.json();
@@ -176,5 +187,45 @@ async fn a_sql_text_is_explained_with_the_tables_that_the_database_has() {
     let output = ask("SELECT * FROM nowhere").await;
     assert_eq!(output.code(), 2, "{output:#?}");
     assert!(output.stdout.contains("42P01"), "{}", output.stdout);
+
+    // What the database says can be taken along: to cases, and to where it cannot be asked.
+    let mut command = portcullis();
+    command.args(["policy", "catalog", "--config", &config, "--endpoint", WAREHOUSE, "--database", DATABASE]);
+    let written = Process::run("policy catalog", &mut command, "").await;
+    assert_eq!(written.code(), 0, "{}", written.stderr);
+    let policies = house.inbound.directory().join("policies");
     house.stop().await;
+    std::fs::write(policies.join("analytics.tsv"), &written.stdout).expect("the folder is writable");
+    let catalog = path(&policies.join("analytics.tsv"));
+    let policies = path(&policies);
+    let offline = |text: &'static str, context: &'static str| {
+        let (policies, catalog, app) = (policies.clone(), catalog.clone(), app.clone());
+        async move {
+            let database = ["--endpoint", WAREHOUSE, "--database", DATABASE, "--role", "admin_role"];
+            let asked =
+                ["--policies", &policies, "--as", &app, "--sql", text, "--catalog", &catalog, "--context", context];
+            explain(&[&asked[..], &database].concat()).await
+        }
+    };
+    for (text, context, code, said) in [
+        ("SELECT name FROM people", "{}", 0, "allowed"),
+        ("SELECT * FROM events_2026", "{\"sourceIp\": \"10.1.2.3\"}", 0, "sourceIp: 10.1.2.3"),
+        ("SELECT * FROM people", "{}", 2, "no   unless context.columns.contains(\"ssn\")"),
+        ("SELECT * FROM people", "{}", 2, "[\"id\", \"name\", \"ssn\"].containsAll(context.columns)"),
+        ("SELECT * FROM nowhere", "{}", 2, "42P01"),
+    ] {
+        let output = offline(text, context).await;
+        assert_eq!(output.code(), code, "{text}: {output:#?}");
+        assert!(output.stdout.contains(said), "{text}: no `{said}`:\n{}", output.stdout);
+    }
+    let output = offline("SELECT 1", "{\"role\": \"x\"}").await;
+    assert_eq!(output.code(), 1, "{output:#?}");
+    let cases = format!(
+        "databases: {{ {WAREHOUSE}/{DATABASE}: {{ role: admin_role, catalog: analytics.tsv }} }}\ncases:\n  - {{ name: n, as: '{app}', sql: 'SELECT ssn FROM people', expect: not_permitted }}\n  \
+         - {{ name: o, as: '{app}', sql: 'TABLE people_names', expect: allowed }}\n"
+    );
+    std::fs::write(std::path::Path::new(&policies).join("cases.yaml"), cases).expect("the folder is writable");
+    let mut command = portcullis();
+    let test = Process::run("policy test", command.args(["policy", "test", &policies]), "").await;
+    assert_eq!(test.code(), 0, "{test:#?}");
 }

@@ -43,9 +43,11 @@ async fn cases_say_what_they_do_not_show_and_ci_reads_the_results() {
         assert!(output.stdout.contains(said), "no `{said}`:\n{}", output.stdout);
     }
     let xml = fs::read_to_string(&junit).expect("it is written");
-    assert!(xml.contains("tests=\"1\" failures=\"0\""), "{xml}");
+    assert!(xml.contains("tests=\"1\" failures=\"0\" errors=\"0\""), "{xml}");
     assert!(xml.contains("name=\"etl writes &lt;encrypted&gt; &amp; &quot;well&quot;\"/>"), "{xml}");
-    assert_eq!(policy(&["test", &folder, "--strict"]).await.code(), 1);
+    assert_eq!(policy(&["test", &folder, "--strict", "--junit", &junit]).await.code(), 1);
+    let xml = fs::read_to_string(&junit).expect("it is written");
+    assert!(xml.contains("tests=\"2\" failures=\"1\" errors=\"0\"") && xml.contains("name=\"coverage\""), "{xml}");
 
     // The other side, and both are shown.
     let denied = "  - name: plain\n    as: spiffe://a.test/etl\n    request: PUT s3://lake/raw/a\n    headers: { x-amz-server-side-encryption: AES256 }\n    \
@@ -63,6 +65,25 @@ async fn cases_say_what_they_do_not_show_and_ci_reads_the_results() {
         xml.contains("<failure message=\"expected forbidden by writes, got allowed by writes\">line 3</failure>"),
         "{xml}"
     );
+
+    // What cannot be tested is no success for whoever reads the results alone.
+    for (cases, said) in [
+        (CASES.replace("expect:", "expct:"), "cases.yaml:3: unknown key `expct`, did you mean `expect`?"),
+        (
+            CASES.replace("cases:\n", "context: { sourceip: x }\ncases:\n"),
+            "`context` has no attribute `sourceip`, did you mean `sourceIp`?",
+        ),
+        (CASES.replace("endpoints:", "endpoint:"), "unknown key `endpoint`, did you mean `endpoints`?"),
+        (CASES.replace("lake: s3", "lake: s33"), "it is http, s3, tcp or postgres"),
+        (CASES.replace("[writes]", "[write]"), "there is no policy `write`"),
+    ] {
+        let folder = directory(&world, &cases);
+        let output = policy(&["test", &folder, "--junit", &junit]).await;
+        assert_eq!(output.code(), 1, "{output:#?}");
+        assert!(output.stderr.contains(said), "no `{said}`: {}", output.stderr);
+        let xml = fs::read_to_string(&junit).expect("it is written");
+        assert!(xml.contains("failures=\"0\" errors=\"1\"") && xml.contains("<error message="), "{xml}");
+    }
 }
 
 #[tokio::test]

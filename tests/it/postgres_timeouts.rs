@@ -125,6 +125,12 @@ async fn what_cannot_be_written_anew_is_refused() {
         assert_eq!(reply.error().sqlstate(), "42501", "{sql}: {reply:#?}");
         assert_eq!(shown(&mut wire, "statement_timeout").await, "2s", "{sql}");
     }
+    wire.query("CREATE TEMP VIEW settings AS SELECT * FROM pg_settings").await.ok();
+    for table in ["pg_settings", "settings"] {
+        let reply = wire.query(&format!("UPDATE {table} SET setting = '0' WHERE name = 'statement_timeout'")).await;
+        assert_eq!(reply.error().sqlstate(), "0A000", "{table}: {reply:#?}");
+        assert_eq!(shown(&mut wire, "statement_timeout").await, "2s", "{table}");
+    }
     let by_parameter = wire.extended("SELECT set_config('statement_timeout', $1, false)", &["1h"]).await;
     assert!(by_parameter.error().message().contains("2000 ms"), "{by_parameter:#?}");
     house.stop_with([wire]).await;

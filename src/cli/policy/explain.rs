@@ -93,11 +93,14 @@ fn explained(arguments: &ExplainArgs) -> Result<(Explanation, Vec<String>), Exit
         ExitCode::from(super::INVALID_POLICY)
     })?;
     let (principal, questions, notes) = match asked {
-        Asked::Written(principal, question) => (principal, vec![*question], Vec::new()),
-        Asked::Sql(principal, text) => {
-            let config = arguments.source.config()?.ok_or_else(|| failed("`--sql` needs `--config FILE`"))?;
-            let explained = arguments.sql.explain(&text, &config, &policies, &principal);
-            return Ok((explained.map_err(|cause| failed(&cause))?, Vec::new()));
+        Asked::Written(principal, question) => {
+            let config = arguments.source.config()?;
+            let listeners = config.as_ref().map(|config| config.listeners.as_slice()).unwrap_or_default();
+            (principal, vec![question.of_listeners(listeners)], Vec::new())
+        }
+        Asked::Sql(principal, text, context) => {
+            let session = arguments.sql.session(arguments.source.config()?.as_ref()).map_err(|cause| failed(&cause))?;
+            (principal, vec![Question::of_sql(&text, session).with_context(context)], Vec::new())
         }
         Asked::Recorded(recorded) => {
             let notes = notes(&recorded, policies.digest(), &source.directory);
@@ -112,7 +115,7 @@ fn explained(arguments: &ExplainArgs) -> Result<(Explanation, Vec<String>), Exit
 enum Asked {
     Recorded(Recorded),
     Written(SpiffeId, Box<Question>),
-    Sql(SpiffeId, String),
+    Sql(SpiffeId, String, Map<String, Json>),
 }
 
 fn failed(cause: &str) -> ExitCode {
@@ -140,8 +143,9 @@ fn written(arguments: &ExplainArgs) -> Result<Asked, String> {
     )?;
     let id = principal.strip_prefix("Workload::\"").and_then(|id| id.strip_suffix('"')).unwrap_or(principal);
     let id = SpiffeId::parse(id).map_err(|cause| format!("`--as {principal}`: {cause}"))?;
+    let context = arguments.context.as_deref().map(context).transpose()?.unwrap_or_default();
     if let Some(text) = &arguments.sql.sql {
-        return Ok(Asked::Sql(id, text.clone()));
+        return Ok(Asked::Sql(id, text.clone(), context));
     }
     let mut question = match (&arguments.request, &arguments.action, &arguments.resource) {
         (Some(request), ..) => Question::of_request(request),
@@ -157,10 +161,7 @@ fn written(arguments: &ExplainArgs) -> Result<Asked, String> {
         let body = std::fs::read_to_string(path).map_err(|cause| format!("`{}`: {cause}", path.display()))?;
         question = question.with_body(body);
     }
-    if let Some(text) = &arguments.context {
-        question = question.with_context(context(text)?);
-    }
-    Ok(Asked::Written(id, Box::new(question)))
+    Ok(Asked::Written(id, Box::new(question.with_context(context))))
 }
 
 fn context(text: &str) -> Result<Map<String, Json>, String> {

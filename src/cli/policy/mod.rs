@@ -45,6 +45,8 @@ enum PolicyCommand {
     Format(format::FormatArgs),
     /// Say why a question is answered as it is: 0 allowed, 2 denied
     Explain(Box<explain::ExplainArgs>),
+    /// Write what the names in a database mean, for SQL in cases.yaml and for `explain --sql` without the database
+    Catalog(sql::CatalogArgs),
     /// Say what other policies would change: 0 nobody may do more, 2 somebody may, 4 not proved
     Plan(plan::PlanArgs),
     /// Ask policies what is in audit files: 0 nobody may do more than then, 2 somebody may
@@ -114,6 +116,7 @@ pub(super) fn run(arguments: &PolicyArgs) -> ExitCode {
         PolicyCommand::Schema(arguments) => schema::run(arguments),
         PolicyCommand::Format(arguments) => format::run(arguments),
         PolicyCommand::Explain(arguments) => explain::run(arguments),
+        PolicyCommand::Catalog(arguments) => sql::run_catalog(arguments),
         PolicyCommand::Plan(arguments) => plan::run(arguments),
         PolicyCommand::Replay(arguments) => recorded::run_replay(arguments),
         PolicyCommand::Bundle(arguments) => bundle::run(arguments),

@@ -4,10 +4,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use serde_json::json;
 
 use super::{GREW, Output, SourceArgs};
-use crate::analysis::{Suggestion, proved, replay, suggest};
+use crate::analysis::{proved, replay, suggest};
 use crate::cli::{FAILURE, colour};
 use crate::policy::PolicyGeneration;
 
@@ -78,42 +77,23 @@ pub(super) fn run_suggest(arguments: &SuggestArgs) -> ExitCode {
         Ok(loaded) => loaded,
         Err(code) => return code,
     };
-    let suggestion = match suggest(&policies, &arguments.files, arguments.denied) {
+    let mut suggestion = match suggest(&policies, &arguments.files, arguments.denied) {
         Ok(suggestion) => suggestion,
         Err(cause) => return failed(&format!("cannot read {cause}")),
     };
-    if let Err(cause) = proved(&suggestion, &directory, &arguments.files, arguments.denied) {
-        return failed(&format!("what is suggested does not allow all that was recorded: {cause}"));
+    match proved(&suggestion, &directory, &arguments.files, arguments.denied) {
+        Ok(also) => suggestion.also_allows = also,
+        Err(cause) => return failed(&format!("what is suggested does not allow all that was recorded: {cause}")),
     }
     match arguments.output {
-        Output::Text => print_text(&suggestion),
-        Output::Json => {
-            let unused = suggestion
-                .unused
-                .iter()
-                .map(|unused| json!({"policy": unused.policy, "place": unused.place, "actions": unused.actions}));
-            println!(
-                "{:#}",
-                json!({"policies": suggestion.policies, "requests": suggestion.requests, "cedar": suggestion.cedar, "unused": unused.collect::<Vec<_>>()})
+        Output::Text => {
+            print!("{}", suggestion.text());
+            eprintln!(
+                "{} policies from {} requests; replayed on them, they allow all of them",
+                suggestion.policies, suggestion.requests
             );
         }
+        Output::Json => println!("{:#}", suggestion.json()),
     }
     ExitCode::SUCCESS
-}
-
-fn print_text(suggestion: &Suggestion) {
-    print!("{}", suggestion.cedar);
-    if !suggestion.unused.is_empty() {
-        println!("\n// Unused in this log:");
-    }
-    for unused in &suggestion.unused {
-        match unused.actions.is_empty() {
-            true => println!("//   {} ({})", unused.policy, unused.place),
-            false => println!("//   {} ({}): {}", unused.policy, unused.place, unused.actions.join(", ")),
-        }
-    }
-    eprintln!(
-        "{} policies from {} requests; replayed on them, they allow all of them",
-        suggestion.policies, suggestion.requests
-    );
 }

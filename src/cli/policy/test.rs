@@ -52,20 +52,18 @@ pub(super) fn run(arguments: &TestArgs) -> ExitCode {
     }
     let mut code = 0;
     let mut reports = Vec::new();
-    let mut ran = Vec::new();
-    for (directory, test) in tests {
+    for (directory, test) in &tests {
         match test {
             Ok(test) => {
                 let shown = test.untested.is_empty() && test.untested_clauses.is_empty();
                 if !test.passed() || (arguments.strict && !shown) {
                     code = code.max(FAILURE);
                 }
-                reports.push(report(&test, arguments.output));
-                ran.push(test);
+                reports.push(report(test, arguments.output));
             }
             Err(error) => {
                 code = code.max(if matches!(error, PolicyTestError::Policies(_)) { INVALID_POLICY } else { FAILURE });
-                match &error {
+                match error {
                     PolicyTestError::Policies(errors) => eprint!("{}", errors.render(colour())),
                     PolicyTestError::Cases(errors) => eprintln!("{errors}"),
                 }
@@ -77,7 +75,7 @@ pub(super) fn run(arguments: &TestArgs) -> ExitCode {
         println!("{}", json!(reports));
     }
     if let Some(path) = &arguments.junit
-        && let Err(cause) = std::fs::write(path, junit(&ran))
+        && let Err(cause) = std::fs::write(path, junit(&tests, arguments.strict))
     {
         eprintln!("portcullis: cannot write `{}`: {cause}", path.display());
         code = code.max(FAILURE);
@@ -116,15 +114,7 @@ fn report(test: &PolicyTest, output: Output) -> serde_json::Value {
                 );
             }
         }
-        for untested in &test.untested {
-            println!("  note no case shows what `{}` has {}", untested.policy, untested.side);
-        }
-        for clause in &test.untested_clauses {
-            println!(
-                "  note in no case within the scope of `{}` is `{} {}` {}",
-                clause.policy, clause.part, clause.text, clause.never
-            );
-        }
+        test.notes().iter().for_each(|note| println!("  note {note}"));
         let passed = test.results.iter().filter(|result| result.passed()).count();
         println!("  {passed} of {} cases passed", test.results.len());
     }

@@ -215,6 +215,12 @@ impl TrustBundle {
         Self { revocation, ..self }
     }
 
+    /// Whether one of its authorities issued this list.
+    pub(super) fn has_signed(&self, crl: &Crl) -> bool {
+        let mut named = self.anchors.iter().filter(|anchor| crl.is_by_name(&anchor.subject));
+        named.any(|anchor| crl.is_signed_by(&anchor.subject_public_key_info))
+    }
+
     /// The revocation lists that count.
     #[must_use]
     pub fn crls(&self) -> &[Crl] {

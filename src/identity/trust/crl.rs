@@ -3,6 +3,7 @@
 //! # Source
 //! RFC 5280, 5.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
@@ -15,7 +16,9 @@ use x509_parser::asn1_rs::FromDer as _;
 use x509_parser::extensions::{DistributionPointName, GeneralName, ParsedExtension};
 use x509_parser::revocation_list::CertificateRevocationList;
 
+use super::TrustBundle;
 use super::signed::is_signed_by;
+use crate::identity::TrustDomain;
 use crate::identity::svid::certificate::system_time;
 use crate::identity::svid::text::{lower_hex, rfc4514};
 
@@ -144,6 +147,22 @@ impl Crls {
     pub fn joined(mut self, other: &Self) -> Self {
         self.lists.extend(other.lists.iter().cloned());
         self
+    }
+
+    /// Of lists that came together for all of `bundles` those that each of them may see: what an authority of a trust domain signed is
+    /// for that one alone, though others have authorities of its name. Whose the rest are cannot be told: an intermediate's key comes with
+    /// the handshake.
+    pub(in crate::identity) fn shared_out<'b>(
+        &self,
+        bundles: impl IntoIterator<Item = &'b TrustBundle> + Clone,
+    ) -> BTreeMap<TrustDomain, Self> {
+        let of_somebody = |crl: &Crl| bundles.clone().into_iter().any(|bundle| bundle.has_signed(crl));
+        let of_nobody: Vec<bool> = self.lists.iter().map(|crl| !of_somebody(crl)).collect();
+        let of = |bundle: &TrustBundle| {
+            let lists = self.lists.iter().zip(&of_nobody).filter(|(crl, any)| **any || bundle.has_signed(crl));
+            Self { on_expired: self.on_expired, lists: lists.map(|(crl, _)| crl.clone()).collect() }
+        };
+        bundles.clone().into_iter().map(|bundle| (bundle.trust_domain().clone(), of(bundle))).collect()
     }
 
     /// The lists.

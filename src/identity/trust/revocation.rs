@@ -114,8 +114,7 @@ impl Revocation {
 /// Whether `crl` bears the name of an authority and the signature of none that has it. The name of nobody in the bundle may be that of an
 /// intermediate, whose key comes with the handshake.
 fn is_forged(crl: &Crl, bundle: &TrustBundle) -> bool {
-    let mut named = bundle.anchors().iter().filter(|anchor| crl.is_by_name(&anchor.subject)).peekable();
-    named.peek().is_some() && !named.any(|anchor| crl.is_signed_by(&anchor.subject_public_key_info))
+    bundle.anchors().iter().any(|anchor| crl.is_by_name(&anchor.subject)) && !bundle.has_signed(crl)
 }
 
 /// Of several lists of one kind the newest, whatever their order; each once.

@@ -9,6 +9,7 @@ mod builder;
 mod compiled;
 #[cfg(test)]
 mod equivalence;
+mod given;
 mod index;
 mod names;
 mod principal;
@@ -18,6 +19,7 @@ mod whole;
 
 pub(super) use builder::Compilable;
 pub(super) use compiled::Engine;
+pub use given::Given;
 pub use principal::Principal;
 pub use survey::Spot;
 pub(super) use whole::AskedOfAll;

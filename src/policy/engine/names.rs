@@ -31,6 +31,9 @@ impl Name {
     }
 }
 
+/// Types of what entities.json says something of, and that is no resource and above none.
+const NO_RESOURCES: [&str; 4] = ["Workload", "TrustDomain", "Stage", "Group"];
+
 /// Tags of an entity: sets of strings.
 pub(super) type Tags = Arc<BTreeMap<String, Vec<String>>>;
 
@@ -39,6 +42,7 @@ pub(super) type Tags = Arc<BTreeMap<String, Vec<String>>>;
 pub(super) struct Names {
     types: AHashMap<Box<str>, TypeNames>,
     known: Vec<Known>,
+    describes_resources: bool,
 }
 
 #[derive(Debug)]
@@ -91,9 +95,16 @@ impl Names {
     /// Says what entities.json knows of `name`.
     pub(super) fn describe(&mut self, name: Name, above: Vec<Name>, tags: Option<Tags>) {
         if let Some(known) = self.known.get_mut(name.0 as usize) {
+            let says = !above.is_empty() || tags.is_some();
+            self.describes_resources |= says && !NO_RESOURCES.contains(&known.uid.type_name().basename());
             known.above = above.into();
             known.tags = tags;
         }
+    }
+
+    /// Whether entities.json puts any resource anywhere, or gives it tags.
+    pub(super) const fn describes_resources(&self) -> bool {
+        self.describes_resources
     }
 
     pub(super) fn of_type(&self, kind: &str) -> Option<&TypeNames> {

@@ -130,8 +130,13 @@ impl MergedTags {
         self.merged.or_else(|| self.first.as_deref().cloned()).unwrap_or_default()
     }
 
+    /// None if there are none.
+    pub(super) fn map(&self) -> Option<&BTreeMap<String, Vec<String>>> {
+        self.merged.as_ref().or(self.first.as_deref())
+    }
+
     /// As Cedar takes them.
     pub(super) fn expressions(&self) -> Vec<(String, RestrictedExpression)> {
-        self.merged.as_ref().or(self.first.as_deref()).map(|tags| tag_expressions(tags).collect()).unwrap_or_default()
+        self.map().map(|tags| tag_expressions(tags).collect()).unwrap_or_default()
     }
 }

@@ -240,6 +240,7 @@ async fn drive<C: Served>(
 ) -> Closed {
     let mut stillness = Stillness::new(pace);
     let mut cut: Option<Pin<Box<Sleep>>> = None;
+    let mut over: Option<Pin<Box<Sleep>>> = None;
     let mut idle = false;
     loop {
         tokio::select! {
@@ -255,9 +256,15 @@ async fn drive<C: Served>(
                 }
                 served.as_mut().end();
                 cut = Some(Box::pin(sleep(notice.grace)));
+                over = notice.over_in.map(|left| Box::pin(sleep(left)));
                 *told = Some(notice);
             }
-            () = async { match cut.as_mut() { Some(cut) => cut.as_mut().await, None => std::future::pending().await } } => {
+            // Whoever does not answer the GOAWAY could go on asking for as long as the grace is.
+            () = due(&mut over) => {
+                over = None;
+                connection.take_nothing_new();
+            }
+            () = due(&mut cut) => {
                 if let Some(notice) = told {
                     connection.cut_for(notice.reason);
                 }
@@ -272,6 +279,14 @@ async fn drive<C: Served>(
                 }
             }
         }
+    }
+}
+
+/// Ready when the timer goes off; never without one.
+async fn due(timer: &mut Option<Pin<Box<Sleep>>>) {
+    match timer {
+        Some(timer) => timer.as_mut().await,
+        None => std::future::pending().await,
     }
 }
 

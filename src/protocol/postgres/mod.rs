@@ -21,7 +21,7 @@ mod wire;
 
 pub use answer::turn_away;
 pub use cancel::CancelKeys;
-pub use catalogue::read_catalog;
+pub use catalogue::{read_catalog, read_snapshot};
 pub use listener::{PostgresListener, serve};
 pub use open::{Opening, open};
 #[doc(hidden)]

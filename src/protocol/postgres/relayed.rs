@@ -120,7 +120,7 @@ async fn over(ending: impl Future<Output = Notice>, lost: impl Future<Output = (
     let told = async {
         let notice = ending.await;
         if notice.last == Last::Asked {
-            sleep(notice.grace).await;
+            sleep(notice.over_in.unwrap_or(notice.grace)).await;
         }
         Cut::For { reason: notice.reason, error: was_cut(), words: last_words(&notice) }
     };

@@ -247,11 +247,11 @@ impl RelayListener {
         upstream: Option<Stay>,
     ) -> Cut {
         let told = async {
-            let Notice { last, grace, reason } = ending.await;
+            let Notice { last, over_in, grace, reason } = ending.await;
             match last {
                 // Its bytes have no ends here at which to wait for: who has no right to be here is cut at once.
                 Last::InFlight => {}
-                Last::Asked => sleep(grace).await,
+                Last::Asked => sleep(over_in.unwrap_or(grace)).await,
             }
             Cut::Told(reason)
         };

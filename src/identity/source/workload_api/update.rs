@@ -43,10 +43,10 @@ impl Update {
         for crl in &message.crl {
             crls.add(crl).map_err(|source| UpdateError::Crl { source })?;
         }
-        // The lists do not say whose they are. A list counts only for the key that signed it, so each trust domain may see all of them.
+        // The lists do not say whose they are.
         let crls = match message.crl.is_empty() {
             true => BTreeMap::new(),
-            false => bundles.0.keys().map(|trust_domain| (trust_domain.clone(), crls.clone())).collect(),
+            false => crls.shared_out(bundles.0.values().map(|(_, bundle)| bundle)),
         };
         let bundles = bundles.0.into_iter().map(|(trust_domain, (_, bundle))| (trust_domain, bundle)).collect();
         Ok(Self { own, bundles, crls })

@@ -103,6 +103,24 @@ trait Pipe: Sized {
 impl<T> Pipe for T {}
 
 #[test]
+fn lists_that_come_together_are_shown_to_whom_they_are_of() {
+    let (prod, partner) = (ca("prod.test"), ca("partner.test"));
+    let stranger = ca("prod.test");
+    let bundles = [bundle("prod.test", &[&prod]), bundle("partner.test", &[&partner])];
+    let [ours, theirs, nobodys] = [&prod, &partner, &stranger].map(|ca| ca.crl(&list(1, &["01"])).unwrap());
+    let together = crls(&[ours.clone(), theirs.clone(), nobodys.clone()]);
+    let shared = together.shared_out(&bundles);
+    assert_eq!(shared[&domain("prod.test")], crls(&[ours, nobodys.clone()]));
+    assert_eq!(shared[&domain("partner.test")], crls(&[theirs, nobodys]));
+    // All three authorities have one name: nobody is told that another's list is forged, and everybody of the one that is.
+    for bundle in bundles {
+        let of = &shared[bundle.trust_domain()];
+        let faults = bundle.with_crls(of, None).crl_faults().to_vec();
+        assert_eq!(faults.iter().map(CrlFault::rule).collect::<Vec<_>>(), ["crl-signature"]);
+    }
+}
+
+#[test]
 fn authorities_of_one_name_in_two_trust_domains_keep_their_lists_apart() {
     let (prod, partner) = (ca("prod.test"), ca("partner.test"));
     let mut same_name = SvidParams::signing(&domain("partner.test"), HOUR, SystemTime::now());

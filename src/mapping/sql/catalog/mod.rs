@@ -8,6 +8,7 @@ mod queries;
 mod reach;
 mod roles;
 mod rows;
+mod snapshot;
 #[cfg(test)]
 pub(crate) mod testing;
 
@@ -20,6 +21,7 @@ pub use model::{
 pub use part::{Asked, Fingerprint, Part};
 pub use queries::{Query, Reading};
 pub use rows::{CatalogRows, RowError};
+pub use snapshot::{Snapshot, SnapshotError};
 
 /// Whether something came with the server.
 ///

@@ -126,6 +126,11 @@ impl<'a> Names<'a> {
         self.catalog.relations.get(&oid).or_else(|| self.created.by_oid.get(&oid)).cloned()
     }
 
+    /// Whether the relation with this oid was created by an earlier statement of the text.
+    pub(super) fn is_new(&self, oid: u32) -> bool {
+        self.created.by_oid.contains_key(&oid)
+    }
+
     /// Whether a schema of this name exists, or was created by the text.
     pub(super) fn schema_exists(&self, schema: &str) -> bool {
         let schema = self.real_schema(cut(schema));

@@ -49,7 +49,7 @@ impl Walk<'_, '_> {
     pub(super) fn written(&mut self, table: Option<&RangeVar>) -> Result<(Item, std::rc::Rc<Base>), SqlRefusal> {
         let Some(table) = table else { return Err(unknown_node("a statement that writes")) };
         let relation = self.names.relation(&table.catalogname, &table.schemaname, &table.relname)?;
-        writable(&relation)?;
+        writable(&relation, self.names)?;
         let alias = table.alias.as_ref();
         let mut item = Item::table(&relation, !table.inh, alias.map(|alias| alias.aliasname.as_str()));
         item.rename(&super::from::columns_of(alias)?)?;

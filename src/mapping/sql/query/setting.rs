@@ -5,7 +5,8 @@ use pg_query::protobuf::{AExprKind, FuncCall, LimitOption, Node, SelectStmt, Set
 
 use crate::mapping::sql::SqlRefusal;
 use crate::mapping::sql::asked::refused;
-use crate::mapping::sql::catalog::Relation;
+use crate::mapping::sql::catalog::{Relation, RelationKind};
+use crate::mapping::sql::names::Names;
 use crate::mapping::sql::statements::{SettingValue, set_setting};
 
 use super::expression::constant_string;
@@ -54,13 +55,18 @@ impl Walk<'_, '_> {
     }
 }
 
-/// `UPDATE pg_settings` is a SET: its rule calls set_config.
+/// `UPDATE pg_settings` is a SET: its rule calls set_config. So is an UPDATE of a view of it, which the server makes one of `pg_settings`.
 ///
 /// # Errors
-/// Any write to it.
-pub(super) fn writable(relation: &Relation) -> Result<(), SqlRefusal> {
-    if is_pg_settings(relation) {
+/// Any write to it, and to a view of which nobody knows yet what is below.
+pub(super) fn writable(relation: &Relation, names: &Names<'_>) -> Result<(), SqlRefusal> {
+    let below = || relation.base.iter().filter_map(|(oid, _)| names.by_oid(*oid));
+    if is_pg_settings(relation) || below().any(|base| is_pg_settings(&base)) {
         return Err(refused("settings-written", "a change of `pg_settings` is a SET whose name cannot be told"));
+    }
+    if relation.kind == RelationKind::View && names.is_new(relation.oid) {
+        let message = "a view that an earlier statement of the same text made is written to: send it on its own";
+        return Err(refused("depends-on-earlier", message));
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use bytes::{BufMut as _, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 
 use super::{CatalogueError, values_of};
-use crate::mapping::sql::catalog::{Asked, Catalog, CatalogRows, Fingerprint, Part};
+use crate::mapping::sql::catalog::{Asked, Catalog, CatalogRows, Fingerprint, Part, Snapshot};
 use crate::protocol::postgres::wire::{FrameReader, Side, error_fields};
 
 /// A byte stream to the server.
@@ -138,6 +138,25 @@ impl Link {
         let (snapshot, fingerprint) = seen;
         let catalog = Arc::new(Catalog::build_parts(built_in, foreign, fingerprint)?);
         Ok(Arc::new(Seen { catalog, snapshot }))
+    }
+
+    /// Reads everything, as it is.
+    ///
+    /// # Errors
+    /// The connection is not to be used again.
+    pub(super) async fn snapshot(&mut self) -> Result<Snapshot, CatalogueError> {
+        self.query(SETTINGS, |_, _| Ok(())).await?;
+        let mut snapshot = Snapshot::default();
+        let texts: Vec<&str> = Catalog::QUERIES.iter().map(|(_, text)| *text).collect();
+        self.query(&format!("{BEGIN}{}; COMMIT", texts.join("; ")), |statement, values| {
+            // BEGIN is statement 0.
+            if let Some((reading, _)) = statement.checked_sub(1).and_then(|at| Catalog::QUERIES.get(at)) {
+                snapshot.push(*reading, values);
+            }
+            Ok(())
+        })
+        .await?;
+        Ok(snapshot)
     }
 
     /// Runs statements in one round trip; `row` is given the position of the statement and the values of each row.

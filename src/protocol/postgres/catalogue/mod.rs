@@ -24,7 +24,7 @@ use tokio::time::timeout;
 use super::login::login;
 use super::wire::StartupPacket;
 use crate::config::PostgresConfig;
-use crate::mapping::sql::catalog::{Catalog, CatalogError, RowError};
+use crate::mapping::sql::catalog::{Catalog, CatalogError, RowError, Snapshot};
 use crate::upstream::{OwnPurpose, Reached, StreamUpstream};
 use link::{Link, Seen};
 
@@ -151,6 +151,23 @@ pub async fn read_catalog(
 ) -> Result<Arc<Catalog>, String> {
     let catalogue = Catalogues::new(config, upstream).of(database, role, None);
     catalogue.current().await.map_err(|cause| cause.to_string())
+}
+
+/// The same as a text that can be kept in a file.
+///
+/// # Errors
+/// As [`read_catalog`].
+pub async fn read_snapshot(
+    config: &PostgresConfig,
+    upstream: Arc<StreamUpstream>,
+    database: &str,
+    role: &str,
+) -> Result<Snapshot, String> {
+    let catalogues = Catalogues::new(config, upstream);
+    let user = catalogues.user.clone().unwrap_or_else(|| role.into());
+    let reading =
+        async { (catalogues.open)(Of { database: database.into(), user, reached: None }).await?.snapshot().await };
+    timeout(LIMIT, reading).await.unwrap_or(Err(CatalogueError::TooSlow)).map_err(|cause| cause.to_string())
 }
 
 fn startup(of: &Of) -> StartupPacket {

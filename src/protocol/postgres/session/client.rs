@@ -50,6 +50,12 @@ impl Session {
                 None => return Ok(Taken::Nothing),
             },
         };
+        if self.begins_nothing && self.would_begin(frame.tag()) {
+            // What was begun before must not wait for it.
+            self.flush();
+            self.held = Some(frame);
+            return Ok(Taken::Nothing);
+        }
         if self.owes_too_much(frame.tag()) {
             self.flush();
             self.held = Some(frame);
@@ -88,6 +94,11 @@ impl Session {
             return Ok(Taken::Nothing);
         }
         Err(End::Goodbye)
+    }
+
+    /// Whether a message begins something, and does not belong to what is under way.
+    const fn would_begin(&self, tag: u8) -> bool {
+        matches!(tag, b'Q' | b'P' | b'B' | b'E' | b'F') && !self.copying_in && !self.streaming && !self.skipping
     }
 
     /// Whether a message waits for the server's answers to those before it: a goodbye for all, as the server would answer them first, any

@@ -64,8 +64,17 @@ struct Asked {
     last: Last,
     /// What the client is told.
     words: &'static str,
+    /// When its client's right to be here is over, if it is not yet.
+    over: Option<Instant>,
     /// When nothing is waited for any longer.
     cut: Instant,
+}
+
+impl Asked {
+    fn of(notice: Notice, words: &'static str, now: Instant) -> Self {
+        let over = notice.over_in.map(|left| now + left);
+        Self { last: notice.last, words, over, cut: now + notice.grace }
+    }
 }
 
 /// The room for the next read of a side: more while reads fill it.
@@ -156,6 +165,7 @@ where
         let mut rooms = (Room(LEAST_READ), Room(LEAST_READ));
         loop {
             let ran = self.session.has_running();
+            self.session.begins_nothing = right_is_over(&mut last, Instant::now());
             match self.session.advance(Instant::now()) {
                 Step::Wait => {}
                 Step::Catalog { newest } => {
@@ -211,9 +221,7 @@ where
                         return self.end(end).await;
                     }
                 }
-                Event::Ending(Notice { last: asked, grace, .. }, words) => {
-                    last = Some(Asked { last: asked, words, cut: Instant::now() + grace });
-                }
+                Event::Ending(notice, words) => last = Some(Asked::of(notice, words, Instant::now())),
                 Event::ClientGone => return self.end(End::Goodbye).await,
                 Event::ServerGone(cause) => return self.server_gone(cause).await,
             }
@@ -331,19 +339,20 @@ where
             self.caps.session_idle.filter(|_| session.is_between_transactions()).map(|cap| session.idle_since + cap);
         let transaction = self.caps.transaction.and_then(|cap| session.transaction_since.map(|since| since + cap));
         let long = session.has_running().then(|| session.now + LONG);
-        [idle, transaction, long, last.map(|asked| asked.cut), self.patience].into_iter().flatten().min()
+        let ending = last.map(|asked| asked.over.map_or(asked.cut, |over| over.min(asked.cut)));
+        [idle, transaction, long, ending, self.patience].into_iter().flatten().min()
     }
 
     /// Why the session has to end now, if it has to.
     fn over(&self, last: Option<Asked>) -> Option<End> {
         let (session, now) = (&self.session, self.session.now);
         let failed = |sqlstate, message: &str| Some(End::Failed { sqlstate, message: message.into() });
-        if let Some(Asked { last, words, cut }) = last {
+        if let Some(Asked { last, words, cut, .. }) = last {
             // A stream of replication has no end of its own: its client goes on elsewhere.
             let finished = session.streaming
                 || match last {
                     Last::Asked => session.is_between_transactions(),
-                    Last::InFlight => session.is_idle(),
+                    Last::InFlight => session.has_answered(),
                 };
             if finished || now >= cut {
                 return failed("57P01", words);
@@ -423,6 +432,15 @@ fn read<R: AsyncRead + Unpin>(
         *room = room.after(*read);
     }
     polled
+}
+
+/// Whether the client's right to be here is over; who was asked to end before that has only what is in flight from then on.
+fn right_is_over(last: &mut Option<Asked>, now: Instant) -> bool {
+    let Some(asked) = last else { return false };
+    if asked.over.is_some_and(|over| now >= over) {
+        (asked.last, asked.over) = (Last::InFlight, None);
+    }
+    asked.last == Last::InFlight
 }
 
 /// Sets the timer to go off no later than `deadline`. One that goes off too early only has limits looked at.

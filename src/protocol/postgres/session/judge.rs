@@ -118,6 +118,11 @@ impl Session {
             return Look::Judged(Arc::clone(judged));
         }
         match self.look(judged.text.as_bytes()) {
+            // The server has what was written when it was prepared.
+            Look::Judged(again) if again.mapped.rewrites != judged.mapped.rewrites => {
+                let words = "what this statement sets means something else by now: prepare it again";
+                Look::Refused(refusal("0A000", "prepared-otherwise", words))
+            }
             Look::Judged(again) if judged.index == 0 => Look::Judged(again),
             Look::Judged(again) => Look::Judged(Arc::new(Judged {
                 text: Arc::clone(&judged.text),

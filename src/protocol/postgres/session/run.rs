@@ -69,7 +69,7 @@ pub(in crate::protocol::postgres) async fn run(
             notice = ending => (notice, last_words(&notice)),
             () = start.standing.lost(&listener, &asker) => {
                 let grace = listener.limits.grace;
-                let notice = Notice { last: Last::InFlight, grace, reason: "no-longer-permitted" };
+                let notice = Notice { last: Last::InFlight, over_in: None, grace, reason: "no-longer-permitted" };
                 (notice, NOT_PERMITTED)
             }
         }

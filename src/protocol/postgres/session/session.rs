@@ -95,6 +95,8 @@ pub(super) struct Session {
     pub(super) server_said_goodbye: bool,
     /// The client has closed its direction: what it has sent is its last.
     pub(super) client_done: bool,
+    /// The client's right to be here is over: nothing of what it asks is begun any more.
+    pub(super) begins_nothing: bool,
     /// The client asks nothing more: the session ends so when everything before has been answered.
     pub(super) parting: Option<End>,
     /// Something of the client's was with the server when the session ended.
@@ -212,6 +214,7 @@ impl Session {
             unwritten,
             server_said_goodbye: false,
             client_done: false,
+            begins_nothing: false,
             parting: None,
             left_running: false,
             idle_since: now,
@@ -314,7 +317,12 @@ impl Session {
 
     /// Nothing is under way.
     pub(super) fn is_idle(&self) -> bool {
-        self.owed.is_empty() && self.held.is_none() && self.own.is_none() && self.first_ready.is_none()
+        self.has_answered() && self.held.is_none()
+    }
+
+    /// Everything that was begun has been answered; what the client has asked since does not count.
+    pub(super) fn has_answered(&self) -> bool {
+        self.owed.is_empty() && self.own.is_none() && self.first_ready.is_none()
     }
 
     /// Nothing is under way, and no transaction is open.

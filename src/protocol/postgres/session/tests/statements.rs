@@ -308,6 +308,69 @@ fn behind_a_setting_nothing_is_judged_until_the_facts_are_asked_again() {
 }
 
 #[test]
+fn what_was_prepared_in_other_words_than_it_would_be_now_is_not_bound() {
+    let mut tested = Tested::ready();
+    tested.client(&bytes(|out| {
+        put_parse(out, b"p", "renames t");
+        put_bare(out, b'S');
+    }));
+    tested.server(&bytes(|out| {
+        say(out, "1");
+        ready_for_query(out, b'I');
+    }));
+    let runs = bytes(|out| {
+        put_bind(out, b"", b"p");
+        put_execute(out, b"", 0);
+        put_bare(out, b'S');
+    });
+    tested.at_server();
+    tested.client(&runs);
+    assert!(tested.session.owed.iter().all(|owed| owed.denied().is_none()), "as long as it means the same");
+    tested.server(&bytes(|out| {
+        say(out, "2");
+        complete(out, "SELECT 0");
+        ready_for_query(out, b'I');
+    }));
+    tested.client(&query("set x"));
+    tested.at_server();
+    tested.server(&done(b'I'));
+    tested.client(&runs);
+    tested.answer_facts(&["later", "none", "app", "on", "UTF8"]);
+    assert!(tested.session.owed.iter().any(|owed| owed.denied().is_some()));
+    assert_eq!(tested.records().last(), Some(&("refused".into(), "0A000".into())));
+}
+
+#[test]
+fn without_a_right_to_be_here_what_is_under_way_is_finished_and_nothing_is_begun() {
+    let mut tested = Tested::ready();
+    tested.client(&[&extended("select t")[..], &query("select t")].concat());
+    tested.at_server();
+    tested.session.begins_nothing = true;
+    tested.client(&query("select t"));
+    assert!(tested.at_server().is_empty() && !tested.session.has_answered());
+    tested.server(&bytes(|out| {
+        say(out, "12");
+        complete(out, "SELECT 0");
+    }));
+    tested.server(&done(b'I'));
+    assert!(tested.session.has_answered(), "what was asked since is not waited for");
+
+    // What the server keeps back is asked for, and the end of a pipeline belongs to it.
+    let mut tested = Tested::ready();
+    tested.client(&extended("select t"));
+    tested.at_server();
+    tested.session.begins_nothing = true;
+    tested.client(&bare("S"));
+    assert_eq!(tested.at_server(), words("S"));
+    let mut tested = Tested::ready();
+    tested.client(&extended("select t"));
+    tested.at_server();
+    tested.session.begins_nothing = true;
+    tested.client(&[&extended("select t")[..], &bare("S")].concat());
+    assert_eq!(tested.at_server(), words("H"));
+}
+
+#[test]
 fn within_a_pipeline_the_proxy_flushes_and_never_syncs() {
     let mut tested = Tested::ready();
     tested.client(&[&extended("set x")[..], &extended("select t"), &bare("S")].concat());

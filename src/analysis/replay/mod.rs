@@ -1,17 +1,19 @@
 //! What other policies would have decided about recorded requests.
 
+mod doubts;
+mod report;
+
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde_json::{Value as Json, json};
+use serde_json::Value as Json;
 
 use super::Question;
 use super::asked::AskedOf;
 use super::records::Recorded;
-use crate::mapping::TagsRead;
 use crate::policy::{Decision, Outcome, PolicyGeneration, Principal};
 
 /// Longest line that is taken for a record.
@@ -28,6 +30,10 @@ pub struct Replay {
     pub inexact: Vec<(&'static str, u64)>,
     /// Records that no policy was asked about: handshakes, refused requests, beginnings of long exchanges.
     pub skipped: u64,
+    /// Records of questions that could not be asked at all.
+    pub unasked: u64,
+    /// Of the decided ones those of a log that is sampled: requests that were allowed are missing beside them.
+    pub sampled: u64,
     /// Lines that are no records.
     pub broken: u64,
     /// Of a sampled log each record stands for several requests: how many these records stand for.
@@ -104,6 +110,15 @@ pub(super) fn is_question(record: &Json) -> bool {
         && record.get("principal").is_some()
 }
 
+/// What was decided about each operation of a record.
+pub(super) fn outcomes(record: &Json, recorded: &Recorded) -> Vec<String> {
+    let outcome = |of: &Json| of.get("outcome").and_then(Json::as_str).unwrap_or(&recorded.outcome).to_owned();
+    match record.get("operations").and_then(Json::as_array) {
+        Some(operations) => operations.iter().map(outcome).collect(),
+        None => vec![outcome(record)],
+    }
+}
+
 struct Run<'a> {
     policies: &'a PolicyGeneration,
     principals: HashMap<String, Arc<Principal>>,
@@ -135,8 +150,8 @@ impl Run<'_> {
         for question in &recorded.questions {
             let asked = question.asked(self.policies.headers_read());
             let Ok(AskedOf { facts, operations: Ok(operations) }) = asked else {
-                self.note("an operation that this version does not know");
-                self.replay.skipped += 1;
+                self.note("not asked at all: an operation that this version does not know");
+                self.replay.unasked += 1;
                 return;
             };
             decisions.extend(operations.iter().map(|operation| self.policies.decide(&principal, operation, &facts)));
@@ -146,6 +161,7 @@ impl Run<'_> {
             self.note(reason);
         }
         self.replay.decided += 1;
+        self.replay.sampled += u64::from(record.get("sample_rate").is_some());
         let rate = record.get("sample_rate").and_then(Json::as_f64).filter(|rate| *rate > 0.0).unwrap_or(1.0);
         self.replay.stands_for += 1.0 / rate;
         // Of a request of several operations each is compared: DeleteObjects is answered key by key.
@@ -163,57 +179,6 @@ impl Run<'_> {
 
     fn note(&mut self, reason: &'static str) {
         *self.inexact.entry(reason).or_default() += 1;
-    }
-
-    /// Why the question is not exactly the one that was asked then.
-    fn doubts(&self, record: &Json, recorded: &Recorded, principal: &Principal) -> Vec<&'static str> {
-        let mut doubts = Vec::new();
-        if recorded.has_redacted {
-            doubts.push("values of headers or claims are redacted");
-        }
-        let then: Vec<&str> = record
-            .get("principal_in")
-            .and_then(Json::as_array)
-            .into_iter()
-            .flatten()
-            .filter_map(Json::as_str)
-            .collect();
-        let now: Vec<&str> = principal.given().iter().map(|given| &**given).collect();
-        let tags = record.get("principal_tags").cloned().unwrap_or_else(|| json!({}));
-        if then != now || tags != json!(principal.tags()) {
-            doubts.push("entities.json says something else of the workload than it did then");
-        }
-        if record.get("sample_rate").is_some() {
-            doubts.push("the log is sampled: requests that were allowed are missing");
-        }
-        let headers = recorded.questions.iter().any(|question| match self.policies.headers_read().all {
-            TagsRead::All => question.context.contains_key("headers"),
-            TagsRead::Only(names) => match question.context.get("headers").and_then(Json::as_object) {
-                Some(known) => names.iter().any(|name| !known.contains_key(&**name)),
-                None => false,
-            },
-        });
-        if headers {
-            doubts.push("these policies read headers that the record does not hold");
-        }
-        let claims = recorded.questions.iter().filter_map(|question| question.context.get("token")).any(|token| {
-            let known = token.get("claims").and_then(Json::as_object);
-            match self.policies.claims_read() {
-                TagsRead::All => true,
-                TagsRead::Only(names) => {
-                    names.iter().any(|name| known.is_none_or(|known| !known.contains_key(&**name)))
-                }
-            }
-        });
-        if claims {
-            doubts.push("these policies read claims of tokens that the record does not hold");
-        }
-        let partition = |json: &Json| json.get("resource_in").is_some();
-        let operations = record.get("operations").and_then(Json::as_array).into_iter().flatten();
-        if std::iter::once(record).chain(operations).any(partition) {
-            doubts.push("tables are partitions of others, which policies may name");
-        }
-        doubts
     }
 
     fn flip(
@@ -288,73 +253,12 @@ pub(super) fn folder(resource: &str) -> String {
     }
 }
 
-impl Replay {
-    /// Whether anything is allowed that was not.
-    #[must_use]
-    pub fn grows(&self) -> bool {
-        self.flips.iter().any(|flip| flip.would_be.is_allowed())
-    }
-
-    /// For people.
-    #[must_use]
-    pub fn text(&self) -> String {
-        let mut text = String::new();
-        let (grows, shrinks): (Vec<_>, Vec<_>) = self.flips.iter().partition(|flip| flip.would_be.is_allowed());
-        for (title, flips) in [("would become allowed", grows), ("would no longer be allowed", shrinks)] {
-            if flips.is_empty() {
-                continue;
-            }
-            text.push_str(&format!("{title}\n"));
-            for flip in flips {
-                let by = |policies: &[String]| {
-                    if policies.is_empty() { String::new() } else { format!(" by {}", policies.join(", ")) }
-                };
-                let would_be_by: Vec<String> = flip.would_be_by.iter().map(ToString::to_string).collect();
-                text.push_str(&format!(
-                    "  {:>8}  {} {} {}\n            then {}{}, now {}{}; last {}{}\n",
-                    flip.count,
-                    flip.who,
-                    flip.action,
-                    flip.resource,
-                    flip.outcome,
-                    by(&flip.policies),
-                    flip.would_be,
-                    by(&would_be_by),
-                    flip.example,
-                    if flip.inexact { "; not exact" } else { "" },
-                ));
-            }
-        }
-        if self.flips.is_empty() {
-            text.push_str("no recorded request is decided otherwise\n");
-        }
-        text.push_str(&format!("{} decisions asked again, {} records of something else\n", self.decided, self.skipped));
-        if self.broken > 0 {
-            text.push_str(&format!("{} lines are no records\n", self.broken));
-        }
-        for (reason, count) in &self.inexact {
-            text.push_str(&format!("not exact: {reason} ({count})\n"));
-        }
-        text
-    }
-
-    /// For programs.
-    #[must_use]
-    pub fn json(&self) -> Json {
-        let flips = self.flips.iter().map(|flip| {
-            json!({"who": flip.who, "action": flip.action, "resource": flip.resource, "outcome": flip.outcome, "policies": flip.policies,
-                   "would_be": flip.would_be.as_str(), "would_be_by": flip.would_be_by, "count": flip.count, "example": flip.example,
-                   "exact": !flip.inexact})
-        });
-        let inexact = self.inexact.iter().map(|(reason, count)| json!({"reason": reason, "count": count}));
-        json!({"decided": self.decided, "skipped": self.skipped, "broken": self.broken, "stands_for": self.stands_for,
-               "flips": flips.collect::<Vec<_>>(), "inexact": inexact.collect::<Vec<_>>()})
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::policy::PolicySource;
 
     #[test]
     fn folders_are_those_of_the_first_level() {
@@ -368,5 +272,104 @@ mod tests {
         ] {
             assert_eq!(folder(resource), expected);
         }
+    }
+
+    fn replayed(policies: &str, records: &[Json]) -> Replay {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("p.cedar"), policies).unwrap();
+        let file = folder.path().join("audit.jsonl");
+        std::fs::write(&file, records.iter().map(|record| format!("{record}\n")).collect::<String>()).unwrap();
+        replay(&PolicyGeneration::load(&PolicySource::of(folder.path()), 1).unwrap(), &[file]).unwrap()
+    }
+
+    fn record(action: &str, resource: &str, context: Json) -> Json {
+        let mut whole = json!({"now": "2026-11-21T09:30:00.125Z", "direction": "inbound"});
+        whole.as_object_mut().unwrap().extend(context.as_object().unwrap().clone());
+        json!({"kind": "request", "decision_id": "01A", "outcome": "allowed", "policies": ["p"], "principal": "spiffe://a.test/etl",
+               "action": action, "resource": resource, "context": whole})
+    }
+
+    fn with(mut record: Json, field: &str, value: Json) -> Json {
+        record[field] = value;
+        record
+    }
+
+    #[test]
+    fn what_cannot_be_asked_exactly_is_counted_and_named() {
+        let reads = |name: &str| {
+            format!(
+                "@id(\"p\") permit (principal, action, resource is HttpPath) unless {{ context.headers.hasTag(\"{name}\") && context.headers.getTag(\"{name}\").contains(\"x\") }};"
+            )
+        };
+        let get = |headers: Json| record("http:GET", "HttpPath::\"api/a\"", json!({"headers": headers}));
+        let secret = get(json!({"authorization": ["[redacted]"]}));
+        for (policies, record, expected) in [
+            (
+                reads("authorization"),
+                secret.clone(),
+                &["these policies read headers or claims whose values are redacted"][..],
+            ),
+            // What these policies do not read matters nothing to them.
+            (
+                reads("x-tenant"),
+                with(
+                    secret,
+                    "context",
+                    json!({"direction": "inbound", "headers": {"authorization": ["[redacted]"], "x-tenant": null}}),
+                ),
+                &[],
+            ),
+            (reads("x-tenant"), get(json!({"x-tenant": ["a"]})), &[]),
+            (reads("x-tenant"), get(json!({"x-tenant": null})), &[]),
+            (reads("x-tenant"), get(json!({})), &["these policies read headers that the record does not hold"]),
+            (
+                reads("x-tenant"),
+                with(get(json!({})), "context", Json::Null),
+                &["an older record, which does not hold the whole question"],
+            ),
+            (
+                reads("x"),
+                with(get(json!({"x": null})), "principal_in", json!(["Stage::\"etl\""])),
+                &["entities.json says something else of the workload than it did then"],
+            ),
+            (
+                reads("x"),
+                with(get(json!({"x": null})), "resource_in", json!(["Group::\"pii\""])),
+                &["entities.json says something else of the resource than it did then"],
+            ),
+            (
+                reads("x"),
+                with(get(json!({"x": null})), "resource_tags", json!({"a": ["b"]})),
+                &["entities.json says something else of the resource than it did then"],
+            ),
+            (
+                reads("x"),
+                with(get(json!({"x": null})), "action", json!("s3:NoSuch")),
+                &["not asked at all: an operation that this version does not know"],
+            ),
+        ] {
+            let replay = replayed(&policies, std::slice::from_ref(&record));
+            let reasons: Vec<&str> = replay.inexact.iter().map(|(reason, _)| *reason).collect();
+            assert_eq!(reasons, expected, "{record}");
+        }
+    }
+
+    #[test]
+    fn a_sampled_log_says_what_it_stands_for_and_partitions_are_asked_as_such() {
+        let policies = "@id(\"p\") permit (principal, action == Action::\"sql:Select\", resource in Table::\"wh/a.public.events\");";
+        let part = record(
+            "sql:Select",
+            "Table::\"wh/a.public.events_2026\"",
+            json!({"columns": ["id"], "statement": "select", "role": "r"}),
+        );
+        let part = with(part, "resource_in", json!(["Table::\"wh/a.public.events\""]));
+        let sampled = with(part.clone(), "sample_rate", json!(0.1));
+        let replay = replayed(policies, &[part, sampled]);
+        assert_eq!(
+            (replay.flips.len(), replay.inexact.len(), replay.decided, replay.sampled),
+            (0, 0, 2, 1),
+            "{replay:#?}"
+        );
+        assert!(replay.text().contains("sampled: the 2 decisions stand for about 11;"), "{}", replay.text());
     }
 }
