@@ -53,6 +53,10 @@ fuzz: build-tools ## every fuzz target for FUZZ_TIME seconds (nightly Rust; inst
 	  echo "==> fuzz $$target"; \
 	  ASAN_OPTIONS=detect_odr_violation=0 $(CARGO) +nightly fuzz run "$$target" -- -max_total_time=$(FUZZ_TIME); done
 
+.PHONY: bench-decision
+bench-decision: build-tools ## what a decision costs beside plain Cedar, at 10 to 10,000 policies; and loading these
+	$(CARGO) bench --locked --bench decision
+
 .PHONY: format
 format: ## rewrite the sources as rustfmt has them
 	$(CARGO) fmt
@@ -77,9 +81,11 @@ test-only:
 	$(call step,doc tests,$(CARGO) test $(FLAGS) --doc)
 	$(call step,tests,$(CARGO) test $(FLAGS) --lib --test it)
 
-# What takes too long for every day: rotation every second for ten minutes.
+# What takes too long for every day: rotation every second for ten minutes, a million random questions beside plain Cedar.
 .PHONY: test-long
 test-long: components ## tests that take minutes: for a nightly run
+	$(call step,a million decisions,PORTCULLIS_EQUIVALENCE_CASES=1000000 PORTCULLIS_EQUIVALENCE_SEED=$$(date +%j) timeout 3h \
+	  $(CARGO) test $(FLAGS) --lib -- --nocapture engine::equivalence::)
 	$(call step,rotation,PORTCULLIS_ROTATION_SECONDS=600 $(CARGO) test $(FLAGS) --test it -- --nocapture rotation::)
 
 .PHONY: check-format

@@ -6,30 +6,33 @@
 //! a record.
 
 mod answer;
+mod asker;
 mod denials;
+mod entry;
 mod exchange;
 mod flips;
+mod permit;
 mod standing;
 mod token;
 
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use self::answer::{Answer, Answers};
-use crate::audit::{
-    Audit, AuditError, DecisionId, Gathered, Kind, OperationRecord, Record, SqlRecord, TrialRecord, new_decision_id,
-};
+use self::answer::Answer;
+use self::entry::Entry;
+use crate::audit::{Audit, AuditError, DecisionId, Gathered, Kind, Record, new_decision_id};
 use crate::config::{Direction, OnAuditFailure};
 use crate::identity::Token;
 use crate::mapping::{Context, Operations, Value};
-use crate::policy::{Outcome, PolicyGeneration, PolicyStore, Principal, Trial, worst};
+use crate::policy::{Outcome, PolicyGeneration, PolicyStore};
 use crate::telemetry::ListenerMetrics;
 use crate::tls::Peer;
 
+pub use asker::Asker;
 pub use denials::{Denials, DeniedQuestion};
 pub use exchange::{Exchange, Settlement, Statement};
 pub use flips::{Flip, Flips};
+pub use permit::{Denied, Permit, STARTED_AFTER};
 pub use standing::{LastAsked, Standing, TOKEN_EXPIRED, Unfit};
 
 /// What a listener needs to decide and to record.
@@ -55,57 +58,6 @@ pub struct EnforcementPoint {
     pub flips: Arc<Flips>,
     /// The last denials.
     pub denials: Arc<Denials>,
-}
-
-/// Who asks on a connection: its verified peer, and what policies need to know of it, found once.
-#[derive(Debug)]
-pub struct Asker {
-    peer: Arc<Peer>,
-    address: Option<SocketAddr>,
-    /// The same as records write it; made once.
-    address_text: Option<Box<str>>,
-    principal: Mutex<Option<(u64, Arc<Principal>)>>,
-    answers: Mutex<Answers>,
-}
-
-impl Asker {
-    /// The peer of a connection. `address` is none for a Unix socket.
-    #[must_use]
-    pub fn new(peer: Arc<Peer>, address: Option<SocketAddr>) -> Self {
-        let address_text = address.map(|address| address.to_string().into());
-        Self { peer, address, address_text, principal: Mutex::new(None), answers: Mutex::default() }
-    }
-
-    /// The verified peer.
-    #[must_use]
-    pub const fn peer(&self) -> &Arc<Peer> {
-        &self.peer
-    }
-
-    /// Where it connects from.
-    #[must_use]
-    pub const fn address(&self) -> Option<SocketAddr> {
-        self.address
-    }
-
-    fn answers(&self) -> MutexGuard<'_, Answers> {
-        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// What `generation` knows of the peer: looked up on the connection's first request and after a reload.
-    fn principal(&self, generation: &PolicyGeneration) -> Arc<Principal> {
-        let mut known = self.principal.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*known {
-            Some((number, principal)) if *number == generation.number() => Arc::clone(principal),
-            _ => {
-                let principal = generation.principal(self.peer.id());
-                *known = Some((generation.number(), Arc::clone(&principal)));
-                // They hold the policies that they come from.
-                self.answers().forget_others(generation);
-                principal
-            }
-        }
-    }
 }
 
 impl EnforcementPoint {
@@ -402,260 +354,6 @@ impl EnforcementPoint {
         }
         facts
     }
-}
-
-/// Proof that everything a request asks is allowed. Whoever holds one may reach the upstream once.
-#[derive(Debug)]
-#[must_use = "a permit that is not used is recorded as broken off"]
-pub struct Permit(Box<Entry>);
-
-/// A request that is not to be forwarded.
-#[derive(Debug)]
-#[must_use = "a denial has to be answered"]
-pub struct Denied(Box<Entry>);
-
-impl Permit {
-    /// The decision's id, as in its record.
-    #[must_use]
-    pub fn decision_id(&self) -> DecisionId {
-        self.0.id
-    }
-
-    /// The exchange it was given for.
-    #[must_use]
-    pub fn exchange(&self) -> &Exchange {
-        &self.0.exchange
-    }
-
-    /// The policies that decided.
-    #[must_use]
-    pub fn policies(&self) -> Option<&Arc<PolicyGeneration>> {
-        self.0.answer.as_ref().map(|answer| &answer.generation)
-    }
-
-    /// The most rows that the policies allow to be read: the smallest `@max_rows` of the permits that decided the operations named `action`.
-    #[must_use]
-    pub fn max_rows(&self, action: &str) -> Option<u64> {
-        let answer = self.0.answer.as_ref().filter(|answer| answer.generation.limits_rows())?;
-        let of_action = answer.each().filter(|(asked, _)| asked.action.as_str() == action);
-        of_action.flat_map(|(_, decision)| &decision.policies).filter_map(|id| answer.generation.max_rows(id)).min()
-    }
-
-    /// Records that the exchange has begun, for one that stays open: the final record will have the same decision id.
-    ///
-    /// # Errors
-    /// The record could not be written.
-    pub fn record_started(&self) -> Result<(), AuditError> {
-        self.0.point.bearable(self.0.record(Kind::Started, &Settlement::default(), |audit, record| audit.write(record)))
-    }
-
-    /// Writes the record together with others. Until [`EnforcementPoint::commit`] has been called, the last byte of the answer is not to be
-    /// sent. None: sampling leaves it out.
-    pub fn settle_soon(mut self, settlement: &Settlement) -> Option<Gathered> {
-        self.0.settled(settlement);
-        self.0.record(Kind::Request, settlement, Audit::gather)
-    }
-
-    /// Writes the record. To be called before the last byte of the answer is sent.
-    ///
-    /// # Errors
-    /// The record could not be written, and the configuration does not allow to go on without.
-    pub fn settle(mut self, settlement: &Settlement) -> Result<(), AuditError> {
-        self.0.settle(settlement)
-    }
-}
-
-impl Denied {
-    /// The decision's id, as in its record.
-    #[must_use]
-    pub fn decision_id(&self) -> DecisionId {
-        self.0.id
-    }
-
-    /// The exchange it was asked for.
-    #[must_use]
-    pub fn exchange(&self) -> &Exchange {
-        &self.0.exchange
-    }
-
-    /// How it was decided.
-    #[must_use]
-    pub fn outcome(&self) -> Outcome {
-        self.0.outcome
-    }
-
-    /// The rule by which it was refused, if no policy was asked.
-    #[must_use]
-    pub fn rule(&self) -> Option<&'static str> {
-        self.0.refusal.as_ref().map(|(rule, _)| *rule)
-    }
-
-    /// Whether each operation for itself is allowed, in the order asked; empty if no policy was asked.
-    #[must_use]
-    pub fn allowed_each(&self) -> Vec<bool> {
-        let each = self.0.answer.iter().flat_map(|answer| answer.each());
-        each.map(|(_, decision)| decision.outcome == Outcome::Allowed).collect()
-    }
-
-    /// A permit for those operations only that are allowed for themselves, if there are any. The caller forwards no others:
-    /// this is for a request that consists of independent ones, like DeleteObjects.
-    ///
-    /// # Errors
-    /// None of them is allowed.
-    pub fn permitted_part(self) -> Result<Permit, Self> {
-        if self.allowed_each().contains(&true) { Ok(Permit(self.0)) } else { Err(self) }
-    }
-
-    /// Writes the record. To be called before the answer is sent.
-    ///
-    /// # Errors
-    /// The record could not be written, and the configuration does not allow to go on without.
-    pub fn settle(mut self, settlement: &Settlement) -> Result<(), AuditError> {
-        self.0.settle(settlement)
-    }
-}
-
-/// A decision on its way to its record.
-#[derive(Debug)]
-struct Entry {
-    point: Arc<EnforcementPoint>,
-    asker: Arc<Asker>,
-    exchange: Exchange,
-    id: DecisionId,
-    time: SystemTime,
-    outcome: Outcome,
-    answer: Option<Arc<Answer>>,
-    refusal: Option<(&'static str, String)>,
-    authz: Duration,
-    recorded: bool,
-}
-
-impl Entry {
-    fn settle(&mut self, settlement: &Settlement) -> Result<(), AuditError> {
-        self.settled(settlement);
-        self.point.bearable(self.record(Kind::Request, settlement, |audit, record| audit.write(record)))
-    }
-
-    fn settled(&mut self, settlement: &Settlement) {
-        self.recorded = true;
-        let metrics = &self.point.metrics;
-        metrics.bytes_in(settlement.bytes_in);
-        metrics.bytes_out(settlement.bytes_out);
-        if let Some(status) = settlement.status {
-            metrics.request(status, self.exchange.started.elapsed());
-        }
-    }
-
-    fn record<R>(&self, kind: Kind, settlement: &Settlement, write: impl FnOnce(&Audit, &Record<'_>) -> R) -> R {
-        let svid = self.asker.peer.svid();
-        let answer = self.answer.as_deref();
-        // The operation that the record is about: the first one that was decided like the whole.
-        let deciding = answer.and_then(|answer| answer.each().find(|(_, decision)| decision.outcome == self.outcome));
-        let said = answer.and_then(Answer::said);
-        // What has been said before need not be put together.
-        let several = answer.filter(|answer| answer.operations.len() > 1 && said.is_none_or(|said| !said.is_known()));
-        let operations = several.map(operation_records).unwrap_or_default();
-        let trials = answer.map(trial_records).unwrap_or_default();
-        let record = Record {
-            kind,
-            time: self.time,
-            decision_id: self.id,
-            mode: "enforce",
-            peer_san: None,
-            request_id: Some(&self.exchange.request_id),
-            request_number: self.exchange.number,
-            trace_id: self.exchange.trace_id.as_deref(),
-            outcome: self.outcome.as_str(),
-            policies: deciding.map(|(_, decision)| decision.policies.as_slice()).unwrap_or_default(),
-            policy_digest: answer.map(|answer| answer.generation.digest()),
-            policy_generation: answer.map(|answer| answer.generation.number()),
-            in_force: answer.map(|answer| &*answer.generation),
-            principal: Some(self.asker.peer.id().as_str()),
-            principal_in: answer.map(|answer| answer.principal.given()).unwrap_or_default(),
-            principal_tags: answer.map(|answer| answer.principal.tags()),
-            shadow: &trials,
-            peer_certificate_sha256: Some(svid.sha256()),
-            peer_certificate_serial: Some(svid.serial()),
-            token_issuer: self.exchange.token.as_deref().map(Token::issuer),
-            token_subject: self.exchange.token.as_deref().map(Token::subject),
-            peer_address: self.asker.address_text.as_deref().or(Some("unix")),
-            action: deciding.map(|(operation, _)| operation.action.as_str()),
-            resource: deciding.map(|(operation, _)| &operation.resource),
-            context: deciding.map(|(operation, _)| &operation.context),
-            facts: answer.map(|answer| &answer.facts),
-            operations: &operations,
-            said,
-            direction: self.point.direction.as_str(),
-            protocol: self.point.protocol,
-            listener: &self.point.listener,
-            upstream: Some(&self.point.upstream),
-            method: self.exchange.method.as_deref(),
-            bytes_in: Some(settlement.bytes_in),
-            bytes_out: Some(settlement.bytes_out),
-            sql: self.exchange.statement.as_ref().map(|statement| SqlRecord {
-                session: &statement.session,
-                text: statement.text.as_deref(),
-                fingerprint: statement.fingerprint.as_deref(),
-                transaction: statement.transaction,
-                protocol: statement.protocol,
-                prepared: statement.prepared.as_deref(),
-                command: settlement.command.as_deref(),
-                rows: settlement.rows,
-                sqlstate: settlement.sqlstate.as_deref(),
-            }),
-            duration: Some(
-                settlement.ended.unwrap_or_else(Instant::now).saturating_duration_since(self.exchange.started),
-            ),
-            authz: Some(self.authz),
-            status: settlement.status,
-            reason: self.refusal.as_ref().map(|(rule, _)| *rule).or(settlement.reason),
-            error: settlement
-                .error
-                .as_deref()
-                .or_else(|| self.refusal.as_ref().map(|(_, message)| message.as_str()))
-                .or_else(|| deciding.and_then(|(_, decision)| decision.error.as_deref())),
-        };
-        write(&self.point.audit, &record)
-    }
-}
-
-impl Drop for Entry {
-    fn drop(&mut self) {
-        if !self.recorded {
-            let settlement = Settlement { error: Some("the exchange was broken off".into()), ..Settlement::default() };
-            if let Err(error) = self.settle(&settlement) {
-                tracing::error!(%error, decision_id = %self.id, "an exchange that was broken off has no record");
-            }
-        }
-    }
-}
-
-fn operation_records(answer: &Answer) -> Vec<OperationRecord<'_>> {
-    let records = answer.each().map(|(operation, decision)| OperationRecord {
-        action: operation.action.as_str(),
-        resource: &operation.resource,
-        context: &operation.context,
-        outcome: decision.outcome.as_str(),
-        policies: &decision.policies,
-        error: decision.error.as_deref(),
-    });
-    records.collect()
-}
-
-fn trial_records(answer: &Answer) -> Vec<TrialRecord<'_>> {
-    let of = |trial: &'_ Trial| worst(trial.decisions.iter());
-    let records = answer.trials.iter().map(|trial| {
-        let outcome = of(trial);
-        let deciding = trial.decisions.iter().find(|decision| decision.outcome == outcome);
-        TrialRecord {
-            candidate: trial.of.as_str(),
-            outcome: outcome.as_str(),
-            policies: deciding.map(|decision| decision.policies.as_slice()).unwrap_or_default(),
-            policy_digest: &trial.digest,
-            error: deciding.and_then(|decision| decision.error.as_deref()),
-        }
-    });
-    records.collect()
 }
 
 fn millis(time: SystemTime) -> i64 {

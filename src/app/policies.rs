@@ -146,5 +146,6 @@ pub(crate) fn policy_source(config: &Config) -> PolicySource {
         known_endpoints: config.policy.known_endpoints.clone(),
         refuse_unknown_names: config.policy.unknown_names == UnknownNames::Refuse,
         shadow: config.policy.shadow.clone(),
+        require_proof: config.policy.require_proof,
     }
 }

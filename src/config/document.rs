@@ -1,9 +1,18 @@
-//! YAML files that are not the configuration, read by the same rules: policy cases.
+//! YAML files that are not the configuration, read by the same rules: policy cases, invariants.
 
 use serde_json::Value as Json;
 
-use super::errors::{ConfigErrors, Finding, errors};
+use super::errors::{ConfigErrors, ConfigProblem, Finding, errors};
 use super::file::{KeyPath, Node, Value, read};
+
+/// A YAML file with the places of all that it says; none if it says nothing.
+///
+/// # Errors
+/// What is not YAML.
+pub(crate) fn document(file: &str, text: &str) -> Result<Option<Node>, Vec<ConfigProblem>> {
+    let (node, findings) = read(text);
+    if findings.is_empty() { Ok(node) } else { Err(errors(file, text, findings).problems().to_vec()) }
+}
 
 /// A list of a YAML file, each element as JSON with the line on which it begins.
 ///

@@ -34,6 +34,13 @@ pub struct ConfigProblem {
     span: Option<Range<usize>>,
 }
 
+impl ConfigProblem {
+    /// Where in the file, in bytes.
+    pub(crate) fn span(&self) -> Option<Range<usize>> {
+        self.span.clone()
+    }
+}
+
 /// A place in the file, both counted from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Place {

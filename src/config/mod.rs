@@ -30,8 +30,10 @@ pub use database::{
     CatalogConfig, Network, PasswordSource, PostgresConfig, RoleConfig, RoleOf, SessionCaps, SqlInRecords, TcpConfig,
     UpstreamCa, UpstreamTls,
 };
+pub(crate) use document::document;
 pub use document::list_of_document;
 pub use errors::{ConfigErrors, ConfigProblem, Place};
+pub(crate) use file::{Entry, Node, Value};
 pub use file::{nearest, schema, schema_text};
 pub use identity::{CrlConfig, FederationConfig, FederationProfile, IdentityConfig, IdentitySourceConfig};
 pub use limits::Limits;

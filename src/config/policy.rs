@@ -24,6 +24,8 @@ pub struct PolicyConfig {
     pub unknown_names: UnknownNames,
     /// A candidate directory that decides beside the policies and is never enforced.
     pub shadow: Option<PathBuf>,
+    /// Whether policies are loaded only with a `proof.json` that is of them and their invariants.
+    pub require_proof: bool,
 }
 
 /// Where policies come from.
@@ -78,6 +80,7 @@ pub(super) fn policy(reading: &mut Reading<'_>, at: &KeyPath, keys: PolicyKeys) 
     }
     let shadow = keys.shadow.as_deref().map(|path| reading.path(path));
     let (known_endpoints, unknown_names) = (keys.known_endpoints.clone(), keys.unknown_names);
+    let require_proof = keys.require_proof.unwrap_or(false);
     let origin = match (&keys.directory, &keys.url) {
         (Some(_), Some(_)) => reading.refuse(&at.key("url"), PolicyProblem::TwoOrigins),
         (Some(directory), None) => {
@@ -93,6 +96,7 @@ pub(super) fn policy(reading: &mut Reading<'_>, at: &KeyPath, keys: PolicyKeys) 
         known_endpoints,
         unknown_names: unknown_names.unwrap_or(UnknownNames::Warn),
         shadow,
+        require_proof,
     })
 }
 

@@ -13,7 +13,7 @@ use super::redact::{REDACTED, is_secret_header};
 pub type Tags = Vec<(Box<str>, Vec<Box<str>>)>;
 
 /// A value of the context. The decision point makes Cedar values of these, the record JSON.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Hash)]
 pub enum Value {
     /// Cedar `Bool`.
     Bool(bool),

@@ -140,7 +140,7 @@ pub struct Resource {
     id: Box<str>,
     ancestors: Vec<(ResourceKind, usize)>,
     /// Ancestors whose ids are no prefixes of this one: the tables that a partition is part of.
-    wholes: Vec<Box<str>>,
+    wholes: Vec<Self>,
 }
 
 impl Resource {
@@ -235,7 +235,7 @@ impl Resource {
     /// The same table as a partition of `wholes`, the nearest first: they become its ancestors, with their schemas.
     #[must_use]
     pub fn partition_of(mut self, wholes: impl IntoIterator<Item = Self>) -> Self {
-        self.wholes.extend(wholes.into_iter().map(|whole| whole.id));
+        self.wholes.extend(wholes);
         self
     }
 
@@ -270,16 +270,23 @@ impl Resource {
 
     /// The ids of the tables that it is a partition of, the nearest first.
     pub fn wholes(&self) -> impl Iterator<Item = &str> {
-        self.wholes.iter().map(|id| &**id)
+        self.wholes.iter().map(|whole| &*whole.id)
     }
 
     /// All ancestors, nearest first.
     pub fn ancestors(&self) -> impl Iterator<Item = (ResourceKind, &str)> {
-        let wholes = self.wholes.iter().map(|id| (ResourceKind::Table, &**id));
-        wholes.chain(self.ancestors.iter().map(|(kind, end)| {
+        let wholes = self.wholes.iter().map(|whole| (ResourceKind::Table, &*whole.id));
+        // A whole may be in another schema. What is above that is above the partition anyway.
+        let schemas = self.wholes.iter().flat_map(Self::above_by_id).filter(|(kind, _)| *kind == ResourceKind::Schema);
+        wholes.chain(schemas).chain(self.above_by_id())
+    }
+
+    /// What the id itself says that it is in, nearest first.
+    fn above_by_id(&self) -> impl Iterator<Item = (ResourceKind, &str)> {
+        self.ancestors.iter().map(|(kind, end)| {
             // Every end lies just before an ASCII `/` or `.`, or at the end of the endpoint: always a character boundary.
             (*kind, self.id.get(..*end).unwrap_or_default())
-        }))
+        })
     }
 }
 
@@ -386,6 +393,24 @@ mod tests {
         let root = Resource::http_path("api", "/");
         assert_eq!(root.id(), "api/");
         assert_eq!(ancestors(&root), ["Endpoint::\"api\""]);
+    }
+
+    #[test]
+    fn a_partition_is_below_the_tables_that_it_is_a_part_of_and_their_schemas() {
+        let table = |schema, name| Resource::table("wh", "db", schema, name);
+        let partition = table("parts", "people_1").partition_of([table("hr", "people"), table("hr", "everybody")]);
+        assert_eq!(
+            ancestors(&partition),
+            [
+                "Table::\"wh/db.hr.people\"",
+                "Table::\"wh/db.hr.everybody\"",
+                "Schema::\"wh/db.hr\"",
+                "Schema::\"wh/db.hr\"",
+                "Schema::\"wh/db.parts\"",
+                "Database::\"wh/db\"",
+                "Endpoint::\"wh\""
+            ]
+        );
     }
 
     #[test]

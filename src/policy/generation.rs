@@ -13,7 +13,8 @@ use super::load::{
     CheckedNames, ParsedPolicy, PolicyErrors, PolicyFiles, PolicyProblem, Problems, Reads, StaticEntities, check,
     check_entities, check_stages, parse, validate,
 };
-use super::schema;
+use super::proof;
+use super::schema::{self, MergedSchema};
 use super::shadow::{ShadowDirectory, Tried};
 use crate::identity::SpiffeId;
 use crate::mapping::{Context, HeadersRead, Operation, Resource, TagsRead};
@@ -37,6 +38,8 @@ pub struct PolicySource {
     pub refuse_unknown_names: bool,
     /// A candidate that decides beside the directory and is never enforced.
     pub shadow: Option<PathBuf>,
+    /// Whether a directory is refused without a `proof.json` that is of it.
+    pub require_proof: bool,
 }
 
 /// Policies in force: immutable, and asked by any thread.
@@ -67,6 +70,8 @@ pub struct LoadedPolicy {
     pub file: Arc<str>,
     /// The line on which it begins, from 1.
     pub line: usize,
+    /// Line and column of `permit` or `forbid`, from 1; the column counts characters.
+    pub effect_at: (usize, usize),
     /// The policy as it is written.
     pub text: Arc<str>,
     /// It has `@mode("shadow")`: it is tried, not enforced.
@@ -88,6 +93,7 @@ impl LoadedPolicy {
             id: Arc::clone(&parsed.id),
             file: parsed.file.name().into(),
             line: parsed.file.position(parsed.span.start).0,
+            effect_at: parsed.file.position(parsed.headline().start),
             text: parsed.text().into(),
             shadow: parsed.is_shadow(),
             permits: parsed.policy.effect() == Effect::Permit,
@@ -150,21 +156,18 @@ impl PolicyGeneration {
                 "there are no *.cedar files: everything is denied",
             ));
         }
+        proof::check(files, source, &mut problems);
         let warnings = problems.verdict()?;
 
-        let engine = |compilable: &[Compilable<'_>]| {
-            Engine::compile(compilable, &entities, schema.clone())
-                .map_err(|cause| PolicyErrors::one(PolicyProblem::error(&files.directory, None, cause)))
-        };
-        let all = compilable(&parsed);
-        let enforced: Vec<_> = all
-            .iter()
-            .zip(&parsed)
-            .filter(|(_, parsed)| !parsed.is_shadow())
-            .map(|(policy, _)| policy.clone())
-            .collect();
+        let max_rows = parsed.iter().filter_map(|parsed| Some((Arc::clone(&parsed.id), parsed.max_rows()?))).collect();
+        let inactive =
+            inactive.into_iter().filter_map(|n| parsed.get(n)).map(|parsed| Arc::clone(&parsed.id)).collect();
+        let policies: Vec<_> = parsed.iter().map(LoadedPolicy::of).collect();
+        // From here on each policy is let go of as soon as it is compiled.
+        let all = compilable(parsed);
         let mut reads = Reads::default();
-        enforced.iter().for_each(|policy| reads.add(&policy.reads));
+        let enforced = all.iter().zip(&policies).filter(|(_, loaded)| !loaded.shadow);
+        enforced.for_each(|(policy, _)| reads.add(&policy.reads));
         let (headers_enforced, _) = reads.into_tags();
         let mut reads = Reads::default();
         all.iter().for_each(|policy| reads.add(&policy.reads));
@@ -175,28 +178,61 @@ impl PolicyGeneration {
             claims_read.add(&tried.claims_read);
             candidates.push(tried);
         }
-        if enforced.len() < all.len() {
+        let engine = |compilable: Vec<Compilable>| {
+            Engine::compile(compilable.into_iter(), &entities, schema.clone())
+                .map_err(|cause| PolicyErrors::one(PolicyProblem::error(&files.directory, None, cause)))
+        };
+        if policies.iter().any(|policy| policy.shadow) {
             candidates.push(Arc::new(Tried {
                 of: Candidate::Annotated,
-                engine: engine(&all)?,
+                engine: engine(all.clone())?,
                 headers_read: headers_read.clone(),
                 claims_read: claims_read.clone(),
                 digest: files.digest.as_str().into(),
             }));
         }
+        let enforced = all.into_iter().zip(&policies).filter(|(_, loaded)| !loaded.shadow);
+        let enforced = engine(enforced.map(|(policy, _)| policy).collect())?;
         Ok(Self {
             number,
             digest: files.digest.clone(),
-            engine: engine(&enforced)?,
+            engine: enforced,
             headers_enforced,
             headers_read,
             claims_read,
-            max_rows: parsed.iter().filter_map(|parsed| Some((Arc::clone(&parsed.id), parsed.max_rows()?))).collect(),
-            inactive: inactive.into_iter().filter_map(|n| parsed.get(n)).map(|parsed| Arc::clone(&parsed.id)).collect(),
-            policies: parsed.iter().map(LoadedPolicy::of).collect(),
+            max_rows,
+            inactive,
+            policies,
             warnings,
             candidates,
             shadow,
+        })
+    }
+
+    /// Policies that are in no directory, with the entities and the schema of one that was loaded: to be compared with its policies.
+    pub(super) fn made_up(
+        parsed: Vec<ParsedPolicy>,
+        entities: &StaticEntities,
+        schema: MergedSchema,
+    ) -> Result<Self, String> {
+        let policies = parsed.iter().map(LoadedPolicy::of).collect();
+        let compilable = compilable(parsed);
+        let mut reads = Reads::default();
+        compilable.iter().for_each(|policy| reads.add(&policy.reads));
+        let (headers_read, claims_read) = reads.into_tags();
+        Ok(Self {
+            number: 0,
+            digest: String::new(),
+            engine: Engine::compile(compilable.into_iter(), entities, schema)?,
+            headers_enforced: headers_read.clone(),
+            headers_read,
+            claims_read,
+            max_rows: HashMap::new(),
+            policies,
+            inactive: Vec::new(),
+            warnings: Vec::new(),
+            candidates: Vec::new(),
+            shadow: None,
         })
     }
 
@@ -318,19 +354,17 @@ impl PolicyGeneration {
 }
 
 /// What a policy reads is told from its tree, which Cedar makes anew from the text: once for all that are alike.
-fn compilable(parsed: &[ParsedPolicy]) -> Vec<Compilable<'_>> {
+fn compilable(parsed: Vec<ParsedPolicy>) -> Vec<Compilable> {
     let mut by_shape: HashMap<String, Arc<Reads>> = HashMap::new();
     let none = Arc::new(Reads::default());
-    parsed
-        .iter()
-        .map(|parsed| {
-            let reads = match parsed.policy.has_non_scope_constraint() {
-                true => by_shape.entry(parsed.shape()).or_insert_with(|| Arc::new(Reads::of(&parsed.policy))),
-                false => &none,
-            };
-            Compilable { id: Arc::clone(&parsed.id), policy: &parsed.policy, reads: Arc::clone(reads) }
-        })
-        .collect()
+    let compilable = parsed.into_iter().map(|parsed| {
+        let reads = match parsed.policy.has_non_scope_constraint() {
+            true => by_shape.entry(parsed.shape()).or_insert_with(|| Arc::new(Reads::of(&parsed.policy))),
+            false => &none,
+        };
+        Compilable { reads: Arc::clone(reads), id: parsed.id, policy: parsed.policy }
+    });
+    compilable.collect()
 }
 
 impl PolicySource {

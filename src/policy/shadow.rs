@@ -54,7 +54,14 @@ impl ShadowDirectory {
         if before.is_some_and(|before| before.seen == seen) {
             return None;
         }
-        let candidate = PolicySource { directory: directory.to_owned(), bundle: None, shadow: None, ..source.clone() };
+        // What is never enforced need not be proved.
+        let candidate = PolicySource {
+            directory: directory.to_owned(),
+            bundle: None,
+            shadow: None,
+            require_proof: false,
+            ..source.clone()
+        };
         let loaded = files.and_then(|files| PolicyGeneration::from_files(&files, &candidate, 1, None));
         Some(match loaded {
             Ok(generation) => Self { seen, fault: None, tried: Some(Arc::new(generation.into_candidate())) },

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use super::bundle::PolicyBundle;
 use super::generation::{PolicyGeneration, PolicySource};
 use super::load::{PolicyErrors, PolicyFiles};
+use super::proof;
 use super::shadow::ShadowDirectory;
 
 /// Holds the policies in force. A reload that fails leaves them in force.
@@ -24,9 +25,9 @@ pub struct PolicyStore {
 #[derive(Debug)]
 enum Replacing {
     /// It is read from the directory; what was refused at the last look is not compiled again.
-    Directory { refused: Option<(String, PolicyErrors)> },
+    Directory { refused: Option<(Box<PolicyFiles>, PolicyErrors)> },
     /// Somebody brings bundles; the files of the one in force, for candidates that change beside it.
-    Bundles { in_force: Option<PolicyFiles> },
+    Bundles { in_force: Option<Box<PolicyFiles>> },
 }
 
 /// What a reload did.
@@ -93,10 +94,11 @@ impl PolicyStore {
     pub fn put(&self, bundle: &PolicyBundle) -> Result<Reloaded, PolicyErrors> {
         let mut replacing = self.replacing();
         let current = self.current();
+        proof::required(bundle.policy_files(), &self.source).map_err(PolicyErrors::one)?;
         if current.number() > 0 && bundle.digest() == current.digest() {
             return Ok(Reloaded::Unchanged);
         }
-        let files = bundle.policy_files().clone();
+        let files = Box::new(bundle.policy_files().clone());
         let reloaded = self.swap(&files, self.new_shadow(&current), &current)?;
         *replacing = Replacing::Bundles { in_force: Some(files) };
         Ok(reloaded)
@@ -119,20 +121,23 @@ impl PolicyStore {
             Replacing::Directory { refused } => {
                 let new_shadow = self.new_shadow(&current);
                 let is_old = |files: &PolicyFiles| new_shadow.is_none() && files.digest == current.digest();
-                if PolicyFiles::read(&self.source.directory).is_ok_and(|files| is_old(&files)) {
+                let is_proved = |files: &PolicyFiles| proof::required(files, &self.source);
+                let directory = &self.source.directory;
+                if PolicyFiles::read(directory).is_ok_and(|files| is_old(&files) && is_proved(&files).is_ok()) {
                     *refused = None;
                     return Ok(Reloaded::Unchanged);
                 }
-                let files = PolicyFiles::read_settled(&self.source.directory)?;
+                let files = PolicyFiles::read_settled(directory)?;
                 if is_old(&files) {
                     *refused = None;
-                    return Ok(Reloaded::Unchanged);
+                    // Nothing changes, but they could not be loaded again: somebody has to know before they have to be.
+                    return is_proved(&files).map(|()| Reloaded::Unchanged).map_err(PolicyErrors::one);
                 }
-                if let Some((_, errors)) = refused.as_ref().filter(|(digest, _)| *digest == files.digest) {
+                if let Some((_, errors)) = refused.as_ref().filter(|(before, _)| before.is(&files)) {
                     return Err(errors.clone());
                 }
                 let reloaded = self.swap(&files, new_shadow, &current);
-                *refused = reloaded.as_ref().err().map(|errors| (files.digest, errors.clone()));
+                *refused = reloaded.as_ref().err().map(|errors| (Box::new(files), errors.clone()));
                 reloaded
             }
         }

@@ -29,6 +29,8 @@ pub struct Surveyed {
     pub conditions: Vec<Json>,
     /// Whether its conditions, beside its scope, ask something of the resource.
     pub speaks_of_resource: bool,
+    /// Whether its scope names no principal and no resource.
+    pub is_open: bool,
     /// Scope, effect and conditions: the same for policies that do the same for the same reasons.
     pub sense: Arc<str>,
 }
@@ -71,7 +73,17 @@ impl Surveyed {
         let conditions = tree.get("conditions").and_then(Json::as_array).cloned().unwrap_or_default();
         let permits = tree.get("effect") == Some(&json!("permit"));
         let speaks_of_resource = json!(conditions).to_string().contains("{\"Var\":\"resource\"}");
-        Ok(Self { id: Arc::clone(id), permits, conditions, speaks_of_resource, sense: tree.to_string().into() })
+        let names_none =
+            |part: &str| tree.get(part).is_none_or(|scope| scope.get("entity").or(scope.get("in")).is_none());
+        let is_open = names_none("principal") && names_none("resource");
+        Ok(Self {
+            id: Arc::clone(id),
+            permits,
+            is_open,
+            conditions,
+            speaks_of_resource,
+            sense: tree.to_string().into(),
+        })
     }
 }
 

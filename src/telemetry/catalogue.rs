@@ -43,6 +43,7 @@ impl Kind {
 pub(super) const BUILD_INFO: &str = "portcullis_build_info";
 pub(super) const AUTHZ_DECISIONS: &str = "portcullis_authz_decisions_total";
 pub(super) const AUTHZ_DURATION: &str = "portcullis_authz_duration_seconds";
+pub(super) const AUTHZ_MEMORY: &str = "portcullis_authz_memory_total";
 pub(super) const POLICY_GENERATION: &str = "portcullis_policy_generation";
 pub(super) const POLICY_INFO: &str = "portcullis_policy_info";
 pub(super) const POLICY_RELOAD: &str = "portcullis_policy_reload_total";
@@ -93,6 +94,12 @@ pub const CATALOGUE: &[Described] = &[
         "Operations decided. Actions that the schema does not know are `other`, requests that could not be named `none`.",
     ),
     histogram(AUTHZ_DURATION, &["listener", "direction"], "Time to decide one request, all its operations together."),
+    counter(
+        AUTHZ_MEMORY,
+        &["result"],
+        None,
+        "Operations put to policies in force and candidates: answered from memory, decided, or decided by what is never the same twice.",
+    ),
     gauge(POLICY_GENERATION, &[], None, "Number of the policy generation in force."),
     gauge(POLICY_INFO, &["digest"], None, "Always 1; the digest of the policies in force is in the label."),
     counter(

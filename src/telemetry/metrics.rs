@@ -131,7 +131,9 @@ pub(crate) fn recorded(test: impl FnOnce()) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::{AuditMetrics, IdentitySourceMetrics, ListenerMetrics, PolicyMetrics, Reload, SvidMetrics};
+    use crate::telemetry::{
+        AuditMetrics, IdentitySourceMetrics, ListenerMetrics, MemoryMetrics, PolicyMetrics, Reload, SvidMetrics,
+    };
 
     fn everything() -> String {
         recorded(|| {
@@ -146,6 +148,7 @@ mod tests {
             listener.upstream_failure("connect");
             listener.connection_refused("limit");
             drop(listener.connection());
+            MemoryMetrics::new().hit();
             let policy = PolicyMetrics::new();
             policy.in_force(3, "sha256:abc");
             policy.reload(Reload::Swapped);

@@ -17,5 +17,5 @@ pub use catalogue::{CATALOGUE, Described, Kind};
 pub use federation::{CrlExpiry, FederationMetrics, Refresh, crls_in_force};
 pub use listener::{ConnectionGuard, ListenerMetrics};
 pub use metrics::MetricsHandle;
-pub use service::{AuditMetrics, IdentitySourceMetrics, PolicyMetrics, Reload, SvidMetrics};
+pub use service::{AuditMetrics, IdentitySourceMetrics, MemoryMetrics, PolicyMetrics, Reload, SvidMetrics};
 pub use trust::{BundleExpiry, bundles_in_force};

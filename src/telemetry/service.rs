@@ -8,9 +8,9 @@ use arc_swap::ArcSwapOption;
 use metrics::{Counter, Gauge};
 
 use super::catalogue::{
-    AUDIT_ACCEPTS, AUDIT_RECORDS, AUDIT_REFUSED, IDENTITY_SOURCE_FAILURES, IDENTITY_SOURCE_UP, POLICY_GENERATION,
-    POLICY_INFO, POLICY_RELOAD, SVID_EXPIRY, SVID_GENERATION, SVID_LAST_ROTATION, SVID_NOT_BEFORE, SVID_OVERDUE,
-    SVID_ROTATION,
+    AUDIT_ACCEPTS, AUDIT_RECORDS, AUDIT_REFUSED, AUTHZ_MEMORY, IDENTITY_SOURCE_FAILURES, IDENTITY_SOURCE_UP,
+    POLICY_GENERATION, POLICY_INFO, POLICY_RELOAD, SVID_EXPIRY, SVID_GENERATION, SVID_LAST_ROTATION, SVID_NOT_BEFORE,
+    SVID_OVERDUE, SVID_ROTATION,
 };
 use super::metrics::timestamp;
 use super::process::sample;
@@ -72,6 +72,39 @@ impl PolicyMetrics {
             Reload::Swapped => self.swapped.increment(1),
             Reload::Failed => self.failed.increment(1),
         }
+    }
+}
+
+/// Metrics of the decisions that a set of policies remembers.
+#[derive(Debug)]
+pub struct MemoryMetrics {
+    hit: Counter,
+    miss: Counter,
+    volatile: Counter,
+}
+
+impl MemoryMetrics {
+    /// Makes the handles.
+    #[must_use]
+    #[expect(clippy::new_without_default, reason = "it registers metrics, a default has no effects")]
+    pub fn new() -> Self {
+        let of = |result: &'static str| metrics::counter!(AUTHZ_MEMORY, "result" => result);
+        Self { hit: of("hit"), miss: of("miss"), volatile: of("volatile") }
+    }
+
+    /// A question has its answer from memory.
+    pub fn hit(&self) {
+        self.hit.increment(1);
+    }
+
+    /// A question was decided, and its answer can be used again.
+    pub fn miss(&self) {
+        self.miss.increment(1);
+    }
+
+    /// A question was decided, and its answer is of no use for another.
+    pub fn volatile(&self) {
+        self.volatile.increment(1);
     }
 }
 

@@ -2,23 +2,22 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustls::ClientConfig;
 use rustls::client::Resumption;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{DigitallySignedStruct, Error as TlsError, SignatureScheme};
+use rustls::pki_types::CertificateDer;
+use rustls::{ClientConfig, Error as TlsError};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::HandshakeRefusal;
 use super::handshake::versions;
+use super::judge::{Judge, Judged};
+use super::peer::Verified;
 use super::public::server_name;
 use super::refusal::CertificateRefusal;
 use super::verifier::PROVIDER;
 use crate::config::TlsVersion;
-use crate::identity::{ChainUsage, Clock, SpiffeId, TrustBundleSet, X509Svid, san_of_refused};
+use crate::identity::{ChainUsage, Clock, SpiffeId, TrustBundleSet};
 
 /// Connects to one workload without showing who we are: bundle endpoints ask nobody (SPIFFE Federation 5.2.2.3).
 #[derive(Debug)]
@@ -51,22 +50,22 @@ impl EndpointTls {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let name = server_name(host)?;
-        let verifier = Arc::new(EndpointVerifier {
+        let verifier = Arc::new(Judged(EndpointVerifier {
             bundles: Arc::clone(&self.bundles),
             expected: self.expected.clone(),
             clock: self.clock.clone(),
             refused: Mutex::new(None),
-        });
+        }));
         let mut config = ClientConfig::builder_with_provider(Arc::clone(&PROVIDER))
             .with_protocol_versions(versions(TlsVersion::V1_2))
             .map_err(|error| HandshakeRefusal::configuration(&error))?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::clone(&verifier) as Arc<dyn ServerCertVerifier>)
+            .with_custom_certificate_verifier(Arc::<Judged<EndpointVerifier>>::clone(&verifier))
             .with_no_client_auth();
         config.resumption = Resumption::disabled();
         config.alpn_protocols.clone_from(&self.alpn);
         let connected = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
-        connected.map_err(|error| verifier.refused().unwrap_or_else(|| HandshakeRefusal::from_io(&error, None)))
+        connected.map_err(|error| verifier.0.refused().unwrap_or_else(|| HandshakeRefusal::from_io(&error, None)))
     }
 }
 
@@ -84,10 +83,13 @@ impl EndpointVerifier {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    fn judge(&self, leaf: &CertificateDer<'_>, chain: &[CertificateDer<'_>]) -> Result<(), CertificateRefusal> {
-        let svid = X509Svid::parse(leaf)?;
-        let chain: Vec<_> = std::iter::once(leaf).chain(chain).cloned().collect();
-        self.bundles.verify(&svid, &chain, ChainUsage::Server, self.clock.now())?;
+    fn verify(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        usage: ChainUsage,
+    ) -> Result<(), CertificateRefusal> {
+        let Verified { svid, .. } = Verified::by(&self.bundles, (leaf, intermediates), usage, self.clock.now())?;
         match *svid.id() == self.expected {
             true => Ok(()),
             false => Err(CertificateRefusal::UnexpectedPeer { id: svid.id().clone() }),
@@ -95,46 +97,16 @@ impl EndpointVerifier {
     }
 }
 
-impl ServerCertVerifier for EndpointVerifier {
-    fn verify_server_cert(
+impl Judge for EndpointVerifier {
+    fn judge(
         &self,
-        end_entity: &CertificateDer<'_>,
+        leaf: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, TlsError> {
-        self.judge(end_entity, intermediates).map(|()| ServerCertVerified::assertion()).map_err(|refusal| {
-            let alert = refusal.alert();
-            let refused = HandshakeRefusal {
-                rule: refusal.rule(),
-                message: refusal.to_string(),
-                peer_san: san_of_refused(end_entity),
-            };
-            self.refused.lock().unwrap_or_else(PoisonError::into_inner).replace(refused);
-            TlsError::InvalidCertificate(alert)
+        usage: ChainUsage,
+    ) -> Result<(), TlsError> {
+        self.verify(leaf, intermediates, usage).map_err(|refusal| {
+            self.refused.lock().unwrap_or_else(PoisonError::into_inner).replace(refusal.of(leaf));
+            TlsError::InvalidCertificate(refusal.alert())
         })
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, TlsError> {
-        verify_tls12_signature(message, cert, dss, &PROVIDER.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, TlsError> {
-        verify_tls13_signature(message, cert, dss, &PROVIDER.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        PROVIDER.signature_verification_algorithms.supported_schemes()
     }
 }

@@ -7,12 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ResolvesClientCert, Resumption};
-use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::sign::CertifiedKey;
-use rustls::{ClientConfig, DigitallySignedStruct, Error as TlsError, ProtocolVersion, SignatureScheme};
+use rustls::{ClientConfig, Error as TlsError, ProtocolVersion, SignatureScheme};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -21,8 +19,10 @@ use tokio_rustls::client::TlsStream;
 use super::HandshakeRefusal;
 use super::client::server_name;
 use super::handshake::versions;
+use super::judge::{Judge, Judged};
 use super::verifier::PROVIDER;
 use crate::config::TlsVersion;
+use crate::identity::ChainUsage;
 
 /// How long a server may take to say that it does not want us, once both ends are through with the handshake.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -61,30 +61,26 @@ pub async fn inspect<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let onlooker = Arc::new(Onlooker {
-        seen: Mutex::default(),
-        algorithms: PROVIDER.signature_verification_algorithms,
-        own: own.map(Arc::new),
-        asked: AtomicBool::new(false),
-    });
+    let onlooker = Onlooker { seen: Mutex::default(), own: own.map(Arc::new), asked: AtomicBool::new(false) };
+    let onlooker = Arc::new(Judged(onlooker));
     let mut config = ClientConfig::builder_with_provider(Arc::clone(&PROVIDER))
         .with_protocol_versions(versions(TlsVersion::V1_2))
         .map_err(|error| HandshakeRefusal::configuration(&error))?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::<Onlooker>::clone(&onlooker))
-        .with_client_cert_resolver(Arc::<Onlooker>::clone(&onlooker));
+        .with_custom_certificate_verifier(Arc::<Judged<Onlooker>>::clone(&onlooker))
+        .with_client_cert_resolver(Arc::<Judged<Onlooker>>::clone(&onlooker));
     config.resumption = Resumption::disabled();
     config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
     let name = host.and_then(|host| ServerName::try_from(host.to_owned()).ok());
     config.enable_sni = name.is_some();
     let connector = TlsConnector::from(Arc::new(config));
     let connected = connector.connect(name.unwrap_or_else(server_name), stream).await;
-    let chain = onlooker.seen();
+    let chain = onlooker.0.seen();
     let mut inspection = Inspection {
         chain,
         tls_version: None,
         alpn: None,
-        asked_for_certificate: onlooker.asked.load(Ordering::Relaxed),
+        asked_for_certificate: onlooker.0.asked.load(Ordering::Relaxed),
         objection: None,
     };
     match connected {
@@ -137,7 +133,6 @@ const fn version(version: ProtocolVersion) -> Option<&'static str> {
 #[derive(Debug)]
 struct Onlooker {
     seen: Mutex<Vec<CertificateDer<'static>>>,
-    algorithms: WebPkiSupportedAlgorithms,
     own: Option<Arc<CertifiedKey>>,
     asked: AtomicBool,
 }
@@ -148,47 +143,23 @@ impl Onlooker {
     }
 }
 
-impl ServerCertVerifier for Onlooker {
-    fn verify_server_cert(
+impl Judge for Onlooker {
+    fn judge(
         &self,
-        end_entity: &CertificateDer<'_>,
+        leaf: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, TlsError> {
-        let chain = std::iter::once(end_entity).chain(intermediates).map(|der| der.clone().into_owned()).collect();
+        _usage: ChainUsage,
+    ) -> Result<(), TlsError> {
+        let chain = std::iter::once(leaf).chain(intermediates).map(|der| der.clone().into_owned()).collect();
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = chain;
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, TlsError> {
-        verify_tls12_signature(message, cert, dss, &self.algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, TlsError> {
-        verify_tls13_signature(message, cert, dss, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
+        Ok(())
     }
 }
 
-impl ResolvesClientCert for Onlooker {
+impl ResolvesClientCert for Judged<Onlooker> {
     fn resolve(&self, _issuers: &[&[u8]], _schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
-        self.asked.store(true, Ordering::Relaxed);
-        self.own.clone()
+        self.0.asked.store(true, Ordering::Relaxed);
+        self.0.own.clone()
     }
 
     fn has_certs(&self) -> bool {

@@ -8,6 +8,7 @@ mod client;
 mod endpoint;
 mod handshake;
 mod inspect;
+mod judge;
 mod local;
 mod peer;
 mod public;

@@ -6,6 +6,7 @@ use rustls::ProtocolVersion;
 use rustls::pki_types::CertificateDer;
 
 use super::HandshakeRefusal;
+use super::refusal::CertificateRefusal;
 use crate::identity::{ChainUsage, SpiffeId, TrustBundleSet, X509Generation, X509Svid};
 
 /// A workload that proved its identity, or our own.
@@ -24,6 +25,21 @@ pub(super) struct Verified {
     /// Leaf first, kept to be verified again when trust shrinks.
     pub(super) chain: Vec<CertificateDer<'static>>,
     pub(super) usage: ChainUsage,
+}
+
+impl Verified {
+    /// What `bundles` vouch for of the certificates that a peer shows: its own, and those that came with it.
+    pub(super) fn by(
+        bundles: &TrustBundleSet,
+        (leaf, intermediates): (&CertificateDer<'_>, &[CertificateDer<'_>]),
+        usage: ChainUsage,
+        now: SystemTime,
+    ) -> Result<Self, CertificateRefusal> {
+        let svid = X509Svid::parse(leaf)?;
+        let chain: Vec<_> = std::iter::once(leaf).chain(intermediates).map(|der| der.clone().into_owned()).collect();
+        bundles.verify(&svid, &chain, usage, now)?;
+        Ok(Self { svid, chain, usage })
+    }
 }
 
 impl Peer {

@@ -3,10 +3,11 @@
 use std::io;
 use std::time::SystemTime;
 
+use rustls::pki_types::CertificateDer;
 use rustls::{CertificateError, Error as TlsError};
 use thiserror::Error;
 
-use crate::identity::{ChainError, SpiffeId, SvidError, X509Generation};
+use crate::identity::{ChainError, SpiffeId, SvidError, X509Generation, san_of_refused};
 
 /// A handshake that did not end in a [`super::Peer`].
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -40,6 +41,11 @@ impl CertificateRefusal {
             Self::Chain(error) => error.rule(),
             Self::UnexpectedPeer { .. } => "unexpected-peer",
         }
+    }
+
+    /// What the handshake is refused with, in which the peer showed this certificate.
+    pub(super) fn of(&self, leaf: &CertificateDer<'_>) -> HandshakeRefusal {
+        HandshakeRefusal { rule: self.rule(), message: self.to_string(), peer_san: san_of_refused(leaf) }
     }
 
     /// The variant from which rustls makes the fitting alert (RFC 8446, 6.2).

@@ -53,6 +53,8 @@ async fn numbers_agree_with_what_was_done() {
         (&service, "portcullis_authz_decisions_total", &["action=\"http:DELETE\"", "outcome=\"not_permitted\""], 1.0),
         (&service, "portcullis_authz_decisions_total", &["direction=\"inbound\"", "listener=\"endpoint\""], 7.0),
         (&service, "portcullis_authz_duration_seconds_count", &[], 7.0),
+        (&service, "portcullis_authz_memory_total", &["result=\"miss\""], 4.0),
+        (&service, "portcullis_authz_memory_total", &["result=\"hit\""], 3.0),
         (&service, "portcullis_requests_total", &["status=\"2xx\""], 5.0),
         (&service, "portcullis_requests_total", &["status=\"4xx\""], 2.0),
         (&service, "portcullis_request_duration_seconds_count", &[], 7.0),

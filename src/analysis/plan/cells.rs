@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::classes::{Named, PrincipalClass, ResourceClass, Sides};
 use super::partitions::{Differs, partitions};
 use super::residual::{Body, ContextAssumed, Left, Place, Residual, may_err};
-use super::solver::{Answer, Query, Solver, ask};
+use super::solver::{Answer, Query};
 use super::witness::{Cell, Witness, in_model, without_solver};
 use super::{Change, Decided, Plan, Unproved};
 use crate::mapping::ResourceKind;
@@ -17,7 +17,7 @@ const MAX_ANSWERED: usize = 50;
 
 /// What is known of a cell without a solver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(in crate::analysis) enum Verdict {
     /// Nothing is allowed that the other side does not allow.
     Within,
     /// Something is, whatever the context.
@@ -28,16 +28,16 @@ pub(super) enum Verdict {
 
 /// Actions that no policy tells apart, about resources of one kind.
 #[derive(Debug)]
-struct ActionClass {
-    names: Vec<String>,
-    kind: ResourceKind,
-    old: SurveyedAction,
+pub(in crate::analysis) struct ActionClass {
+    pub(in crate::analysis) names: Vec<String>,
+    pub(in crate::analysis) kind: ResourceKind,
+    pub(in crate::analysis) old: SurveyedAction,
     new: SurveyedAction,
 }
 
 /// A cell that hangs on conditions.
 #[derive(Debug)]
-struct OpenCell {
+pub(in crate::analysis) struct OpenCell {
     action: usize,
     principal: usize,
     resource: Arc<ResourceClass>,
@@ -54,10 +54,31 @@ struct Row {
     seen: HashMap<(Vec<usize>, Vec<usize>), Differs>,
 }
 
+/// What of a comparison is wanted.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::analysis) struct Wanted<'a> {
+    /// Growth, and its contrary.
+    pub(in crate::analysis) directions: &'static [bool],
+    /// Only where this policy of the old side stands.
+    pub(in crate::analysis) about: Option<&'a str>,
+}
+
+impl Wanted<'_> {
+    /// Everything.
+    pub(in crate::analysis) const ALL: Self = Self { directions: &[true, false], about: None };
+
+    fn has(&self, policies: &[&Surveyed]) -> bool {
+        self.about.is_none_or(|id| policies.iter().any(|policy| *policy.id == *id))
+    }
+}
+
 /// Both generations, and what was found so far.
 #[derive(Debug)]
-pub(super) struct Comparison<'a> {
+pub(in crate::analysis) struct Comparison<'a> {
     sides: Sides<'a>,
+    wanted: Wanted<'a>,
+    /// The policy that the comparison is about stands somewhere.
+    stands: bool,
     plan: Plan,
     actions: Vec<ActionClass>,
     principals: Vec<PrincipalClass>,
@@ -75,9 +96,11 @@ type Settled = (bool, usize, Option<usize>, Vec<String>, Vec<String>);
 type ChangeKey = (bool, usize, Vec<String>, Vec<String>);
 
 impl<'a> Comparison<'a> {
-    pub(super) fn new(sides: Sides<'a>) -> Self {
+    pub(in crate::analysis) fn new(sides: Sides<'a>, wanted: Wanted<'a>) -> Self {
         Self {
             sides,
+            wanted,
+            stands: false,
             plan: Plan::default(),
             actions: Vec::new(),
             principals: Vec::new(),
@@ -90,7 +113,7 @@ impl<'a> Comparison<'a> {
     }
 
     /// Compares all cells.
-    pub(super) fn compare(&mut self, named: &Named) {
+    pub(in crate::analysis) fn compare(&mut self, named: &Named) {
         let knows_the_same = self.sides.old.knows_the_same(self.sides.new);
         self.actions = action_classes(self.sides);
         self.principals = named.principals(self.sides);
@@ -104,8 +127,12 @@ impl<'a> Comparison<'a> {
             let of_kind = resources.get(&action.kind).map(Vec::as_slice).unwrap_or_default();
             for (principal_at, principal) in principals.iter().enumerate() {
                 let old = self.sides.old.matching_some(&action.old.spot, &principal.old);
+                if !self.wanted.has(&old) {
+                    continue;
+                }
                 let new = self.sides.new.matching_some(&action.new.spot, &principal.new);
                 if knows_the_same && senses(&old) == senses(&new) {
+                    self.stands |= self.wanted.about.is_some();
                     self.plan.compared += of_kind.len() as u64;
                     continue;
                 }
@@ -142,6 +169,10 @@ impl<'a> Comparison<'a> {
         if old_found.is_empty() && new_found.is_empty() {
             return Differs::default();
         }
+        // Partitions are told from how whole tables differ, wherever that is.
+        if action.kind != ResourceKind::Table && !self.wanted.has(&old_found) {
+            return Differs::default();
+        }
         // Policies that ask nothing of the resource beside their scope say the same of all that they match.
         let place = |found: &[&Surveyed]| found.iter().map(|policy| Arc::as_ptr(&policy.sense).addr()).collect();
         let speak = old_found.iter().chain(&new_found).any(|policy| policy.speaks_of_resource);
@@ -150,7 +181,10 @@ impl<'a> Comparison<'a> {
             return *differs;
         }
         let differs = match row.knows_the_same && senses(&old_found) == senses(&new_found) {
-            true => Differs::default(),
+            true => {
+                self.stands |= self.wanted.about.is_some();
+                Differs::default()
+            }
             false => self.differing(cell, action, row.at, (&old_found, &new_found)),
         };
         row.seen.insert(seen_as, differs);
@@ -174,7 +208,8 @@ impl<'a> Comparison<'a> {
         let kind = action.kind;
         let old_left = place(old, &action.old.spot, &principal.old, &resource.old, kind, old_found);
         let new_left = place(new, &action.new.spot, &principal.new, &resource.new, kind, new_found);
-        for grows in [true, false] {
+        self.stands |= self.wanted.about.is_some_and(|id| old_left.iter().any(|policy| *policy.id == *id));
+        for grows in self.wanted.directions.iter().copied() {
             let (granted, allowed) = if grows { (&new_left, &old_left) } else { (&old_left, &new_left) };
             match verdict(granted, allowed) {
                 Verdict::Within => {}
@@ -253,7 +288,7 @@ impl<'a> Comparison<'a> {
 
     fn partitions_left_out(&mut self, at: usize, action: &ActionClass) {
         let why = "there are too many tables to look at what is a partition of several of them".to_owned();
-        for grows in [true, false] {
+        for grows in self.wanted.directions.iter().copied() {
             self.unproved.insert(
                 (grows, at, Vec::new(), why.clone()),
                 Unproved {
@@ -270,24 +305,36 @@ impl<'a> Comparison<'a> {
         }
     }
 
-    /// Puts what hangs on conditions to the solver.
-    pub(super) fn finish(mut self, solver: &Solver) -> Plan {
-        let mut open: Vec<(String, (Query, Vec<OpenCell>))> = std::mem::take(&mut self.open).into_iter().collect();
+    /// Whether the policy that the comparison is about matches anything.
+    pub(in crate::analysis) const fn stands(&self) -> bool {
+        self.stands
+    }
+
+    /// What hangs on conditions, to be put to the solver: each question with its key.
+    pub(in crate::analysis) fn questions(&mut self) -> Vec<(String, Query, Vec<OpenCell>)> {
+        let open = std::mem::take(&mut self.open).into_iter();
+        let mut open: Vec<_> = open.map(|(key, (query, cells))| (key, query, cells)).collect();
         open.sort_by(|one, other| one.0.cmp(&other.0));
-        let (queries, cells): (Vec<Query>, Vec<Vec<OpenCell>>) = open.into_iter().map(|(_, found)| found).unzip();
-        self.plan.asked = queries.len() as u64;
-        let answers = ask(&queries, solver);
+        self.plan.asked = open.len() as u64;
+        open
+    }
+
+    /// Takes the answer to a question.
+    pub(in crate::analysis) fn take(&mut self, query: &Query, cells: &[OpenCell], answer: &Answer) {
         let actions = std::mem::take(&mut self.actions);
         let principals = std::mem::take(&mut self.principals);
-        for ((query, cells), answer) in queries.iter().zip(&cells).zip(&answers) {
-            for open in cells.iter().take(MAX_ANSWERED) {
-                let (Some(action), Some(principal)) = (actions.get(open.action), principals.get(open.principal)) else {
-                    continue;
-                };
-                let cell = Cell { action: &action.names, principal, resource: &open.resource };
-                self.answered(&cell, open, query, answer);
-            }
+        for open in cells.iter().take(MAX_ANSWERED) {
+            let (Some(action), Some(principal)) = (actions.get(open.action), principals.get(open.principal)) else {
+                continue;
+            };
+            let cell = Cell { action: &action.names, principal, resource: &open.resource };
+            self.answered(&cell, open, query, answer);
         }
+        (self.actions, self.principals) = (actions, principals);
+    }
+
+    /// What was found.
+    pub(in crate::analysis) fn finish(self) -> Plan {
         let Self { mut plan, unproved, changes, .. } = self;
         plan.unproved = unproved.into_values().collect();
         for (grows, change) in changes.into_values() {
@@ -337,7 +384,7 @@ fn senses<'a>(policies: &[&'a Surveyed]) -> Vec<&'a str> {
     senses
 }
 
-fn errs(residual: &Residual) -> bool {
+pub(in crate::analysis) fn errs(residual: &Residual) -> bool {
     matches!(&residual.body, Body::Open(body) if may_err(body))
 }
 
@@ -367,7 +414,7 @@ fn verdict(granted: &[Residual], allowed: &[Residual]) -> Verdict {
     if granted_for_sure && denied_for_sure { Verdict::Beyond } else { Verdict::Open }
 }
 
-fn query(cell: &Cell<'_>, granted: &[Residual], allowed: &[Residual]) -> Result<Query, String> {
+pub(in crate::analysis) fn query(cell: &Cell<'_>, granted: &[Residual], allowed: &[Residual]) -> Result<Query, String> {
     let left = Left::of(granted.iter().chain(allowed));
     if left.strange {
         return Err("a condition asks more of entities than can be told by class".to_owned());
@@ -386,11 +433,12 @@ fn query(cell: &Cell<'_>, granted: &[Residual], allowed: &[Residual]) -> Result<
         granted: granted.to_vec(),
         allowed: allowed.to_vec(),
         must_not_err: allowed.iter().filter(|residual| errs(residual) && !is_kept(residual)).cloned().collect(),
+        of_errors: false,
     })
 }
 
 /// What tells questions to the solver apart.
-fn key(query: &Query) -> String {
+pub(in crate::analysis) fn key(query: &Query) -> String {
     let side = |residuals: &[Residual]| {
         let texts: BTreeSet<String> = residuals.iter().map(Residual::text).collect();
         texts.into_iter().collect::<Vec<_>>().join("\n")
@@ -408,7 +456,7 @@ fn key(query: &Query) -> String {
 /// What people know of the actions of a store is shown first.
 const WELL_KNOWN: [&str; 5] = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:ListBucket", "http:GET"];
 
-fn action_classes(sides: Sides<'_>) -> Vec<ActionClass> {
+pub(in crate::analysis) fn action_classes(sides: Sides<'_>) -> Vec<ActionClass> {
     let mut old: HashMap<String, SurveyedAction> =
         sides.old.actions().into_iter().map(|action| (action.name.clone(), action)).collect();
     let mut classes: Vec<ActionClass> = Vec::new();

@@ -14,21 +14,21 @@ use crate::policy::{Spot, Survey};
 
 /// Workloads that no policy tells apart but by their attributes.
 #[derive(Debug)]
-pub(super) struct PrincipalClass {
+pub(in crate::analysis) struct PrincipalClass {
     /// One of them.
-    pub(super) id: SpiffeId,
+    pub(in crate::analysis) id: SpiffeId,
     /// The attributes, if it is the only one.
-    pub(super) attributes: Option<BTreeMap<&'static str, String>>,
+    pub(in crate::analysis) attributes: Option<BTreeMap<&'static str, String>>,
     /// Else the ID that all are below; none for those below a trust domain and for everybody else.
-    pub(super) below: Option<String>,
+    pub(in crate::analysis) below: Option<String>,
     /// The trust domain of all of them.
-    pub(super) trust_domain: Option<String>,
-    pub(super) old: Spot,
-    pub(super) new: Spot,
+    pub(in crate::analysis) trust_domain: Option<String>,
+    pub(in crate::analysis) old: Spot,
+    pub(in crate::analysis) new: Spot,
 }
 
 impl ResourceClass {
-    pub(super) fn of(resource: Resource, sides: Sides<'_>) -> Self {
+    pub(in crate::analysis) fn of(resource: Resource, sides: Sides<'_>) -> Self {
         let (old, new) = (sides.old.resource(&resource), sides.new.resource(&resource));
         Self { resource, old, new }
     }
@@ -36,7 +36,7 @@ impl ResourceClass {
 
 impl PrincipalClass {
     /// What all of them have in common, as Cedar's expressions.
-    pub(super) fn assumptions(&self) -> Vec<String> {
+    pub(in crate::analysis) fn assumptions(&self) -> Vec<String> {
         let mut assumptions = vec![
             // How these attributes come from the path.
             "if principal has namespace then principal has serviceAccount && principal.path like \"/ns/*/sa/*\" else !(principal has serviceAccount)".to_owned(),
@@ -52,7 +52,7 @@ impl PrincipalClass {
     }
 
     /// Workloads that might be of this class: the known one, then those with these attributes.
-    pub(super) fn candidates(&self, said: &BTreeMap<String, String>) -> Vec<SpiffeId> {
+    pub(in crate::analysis) fn candidates(&self, said: &BTreeMap<String, String>) -> Vec<SpiffeId> {
         let mut ids = vec![self.id.clone()];
         if self.attributes.is_some() {
             return ids;
@@ -74,31 +74,31 @@ impl PrincipalClass {
 
 /// Resources that no policy tells apart.
 #[derive(Debug)]
-pub(super) struct ResourceClass {
+pub(in crate::analysis) struct ResourceClass {
     /// One of them.
-    pub(super) resource: Resource,
-    pub(super) old: Spot,
-    pub(super) new: Spot,
+    pub(in crate::analysis) resource: Resource,
+    pub(in crate::analysis) old: Spot,
+    pub(in crate::analysis) new: Spot,
 }
 
 /// Both sides of a comparison.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Sides<'a> {
-    pub(super) old: &'a Survey<'a>,
-    pub(super) new: &'a Survey<'a>,
+pub(in crate::analysis) struct Sides<'a> {
+    pub(in crate::analysis) old: &'a Survey<'a>,
+    pub(in crate::analysis) new: &'a Survey<'a>,
 }
 
 /// All entities that either side names.
 #[derive(Debug)]
-pub(super) struct Named(BTreeSet<(String, String)>);
+pub(in crate::analysis) struct Named(BTreeSet<(String, String)>);
 
 impl Named {
-    pub(super) fn of(sides: Sides<'_>) -> Self {
+    pub(in crate::analysis) fn of(sides: Sides<'_>) -> Self {
         let own = |(kind, id): (String, &str)| (kind, id.to_owned());
         Self(sides.old.named().map(own).chain(sides.new.named().map(own)).collect())
     }
 
-    pub(super) fn has(&self, kind: &str, id: &str) -> bool {
+    pub(in crate::analysis) fn has(&self, kind: &str, id: &str) -> bool {
         self.0.contains(&(kind.to_owned(), id.to_owned()))
     }
 
@@ -113,7 +113,7 @@ impl Named {
     }
 
     /// The classes of workloads: those that are named first, nobody in particular last.
-    pub(super) fn principals(&self, sides: Sides<'_>) -> Vec<PrincipalClass> {
+    pub(in crate::analysis) fn principals(&self, sides: Sides<'_>) -> Vec<PrincipalClass> {
         let mut classes = Vec::new();
         let class = |id: SpiffeId| {
             let (old, new) = (sides.old.principal(&id), sides.new.principal(&id));
@@ -154,7 +154,7 @@ impl Named {
     }
 
     /// The classes of resources of one kind: those that are named first.
-    pub(super) fn resources(&self, sides: Sides<'_>, kind: ResourceKind) -> Vec<Arc<ResourceClass>> {
+    pub(in crate::analysis) fn resources(&self, sides: Sides<'_>, kind: ResourceKind) -> Vec<Arc<ResourceClass>> {
         let mut found = Vec::new();
         let exact = self.0.iter().filter(|(of, _)| of == kind.as_str());
         found.extend(exact.filter_map(|(_, id)| named_resource(kind, id)));
@@ -189,7 +189,7 @@ fn ids_of(kind: ResourceKind, id: &str) -> Vec<(String, String)> {
 }
 
 /// The resource of this id.
-pub(super) fn named_resource(kind: ResourceKind, id: &str) -> Option<Resource> {
+pub(in crate::analysis) fn named_resource(kind: ResourceKind, id: &str) -> Option<Resource> {
     resource(&format!("{}::\"{}\"", kind.as_str(), id.replace('\\', "\\\\"))).ok()
 }
 

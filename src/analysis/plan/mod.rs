@@ -5,23 +5,24 @@
 //! hangs on conditions is tried with a few questions, then put to a solver (`solver.rs`). Nothing is said to become allowed before
 //! both generations have been asked the very question (`witness.rs`), and nothing that was not decided is passed over in silence.
 
-mod cells;
-mod classes;
+pub(super) mod cells;
+pub(super) mod classes;
 mod partitions;
-mod report;
-mod residual;
-mod solver;
+pub(super) mod report;
+pub(super) mod residual;
+pub(super) mod solver;
 #[cfg(test)]
 mod tests;
-mod witness;
+pub(super) mod witness;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::policy::{Outcome, PolicyGeneration};
-use cells::{Comparison, Verdict};
+use cells::{Comparison, Verdict, Wanted};
 use classes::{Named, Sides};
 
 pub use solver::Solver;
+use solver::ask;
 
 /// Two generations compared.
 #[derive(Debug, Default)]
@@ -96,10 +97,34 @@ pub struct Unproved {
 pub fn plan(old: &PolicyGeneration, new: &PolicyGeneration, solver: &Solver) -> Result<Plan, String> {
     let (old, new) = (old.survey()?, new.survey()?);
     let sides = Sides { old: &old, new: &new };
-    let named = Named::of(sides);
-    let mut comparison = Comparison::new(sides);
-    comparison.compare(&named);
-    Ok(comparison.finish(solver))
+    let mut comparison = Comparison::new(sides, Wanted::ALL);
+    comparison.compare(&Named::of(sides));
+    let mut comparisons = [comparison];
+    settle(&mut comparisons, solver);
+    let [comparison] = comparisons;
+    Ok(comparison.finish())
+}
+
+/// Puts what hangs on conditions to the solver, each question once. Gives how many questions that were.
+pub(super) fn settle(comparisons: &mut [Comparison<'_>], solver: &Solver) -> usize {
+    let open: Vec<_> = comparisons.iter_mut().map(Comparison::questions).collect();
+    let mut numbers: HashMap<&str, usize> = HashMap::new();
+    let mut queries = Vec::new();
+    for (key, query, _) in open.iter().flatten() {
+        numbers.entry(key).or_insert_with(|| {
+            queries.push(query.clone());
+            queries.len() - 1
+        });
+    }
+    let answers = ask(&queries, solver);
+    for (comparison, open) in comparisons.iter_mut().zip(&open) {
+        for (key, query, cells) in open {
+            if let Some(answer) = numbers.get(key.as_str()).and_then(|number| answers.get(*number)) {
+                comparison.take(query, cells, answer);
+            }
+        }
+    }
+    queries.len()
 }
 
 impl Plan {

@@ -60,6 +60,13 @@ impl Change {
         text
     }
 
+    /// Of policies that are compared with no others.
+    pub(in crate::analysis) fn witness_json(&self) -> Json {
+        json!({"actions": self.actions, "resource_type": self.resource_type, "request": self.request, "principal": self.principal,
+               "resource": self.resource, "context": self.context, "outcome": self.new.outcome.as_str(),
+               "policies": self.new.policies})
+    }
+
     fn json(&self) -> Json {
         json!({"actions": self.actions, "resource_type": self.resource_type, "request": self.request, "principal": self.principal,
                "resource": self.resource, "context": self.context, "old": self.old.json(), "new": self.new.json()})
@@ -67,7 +74,7 @@ impl Change {
 }
 
 impl Decided {
-    fn text(&self) -> String {
+    pub(in crate::analysis) fn text(&self) -> String {
         let by = if self.policies.is_empty() { String::new() } else { format!(" by {}", self.policies.join(", ")) };
         format!("{}{by}", self.outcome)
     }
@@ -92,14 +99,14 @@ impl Unproved {
         )
     }
 
-    fn json(&self) -> Json {
+    pub(in crate::analysis) fn json(&self) -> Json {
         json!({"direction": if self.grows { "grows" } else { "shrinks" }, "actions": self.actions, "resource_type": self.resource_type,
                "principal": self.principal, "resource": self.resource, "policies": self.policies, "why": self.why, "count": self.count})
     }
 }
 
 /// The first of many.
-fn several(names: &[String]) -> String {
+pub(in crate::analysis) fn several(names: &[String]) -> String {
     match names {
         [] => String::new(),
         [only] => only.clone(),

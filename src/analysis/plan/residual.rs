@@ -7,28 +7,30 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
+use time::format_description::well_known::Rfc3339;
+use time::{Duration, OffsetDateTime};
 
 use crate::mapping::ResourceKind;
 use crate::policy::{Spot, Survey, Surveyed};
 
 /// A policy that is left after all that is known of a question.
 #[derive(Debug, Clone)]
-pub(super) struct Residual {
-    pub(super) id: Arc<str>,
-    pub(super) permits: bool,
-    pub(super) body: Body,
+pub(in crate::analysis) struct Residual {
+    pub(in crate::analysis) id: Arc<str>,
+    pub(in crate::analysis) permits: bool,
+    pub(in crate::analysis) body: Body,
 }
 
 /// The conditions together.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Body {
+pub(in crate::analysis) enum Body {
     Holds,
     Open(Json),
 }
 
 impl Residual {
     /// The same for those that say the same.
-    pub(super) fn text(&self) -> String {
+    pub(in crate::analysis) fn text(&self) -> String {
         match &self.body {
             Body::Holds => format!("{} holds", self.permits),
             Body::Open(body) => format!("{} {body}", self.permits),
@@ -38,19 +40,19 @@ impl Residual {
 
 /// A question's place, in the eyes of one generation.
 #[derive(Debug)]
-pub(super) struct Place<'a> {
-    pub(super) survey: &'a Survey<'a>,
-    pub(super) principal: &'a Spot,
-    pub(super) action: &'a Spot,
-    pub(super) resource: &'a Spot,
-    pub(super) kind: ResourceKind,
+pub(in crate::analysis) struct Place<'a> {
+    pub(in crate::analysis) survey: &'a Survey<'a>,
+    pub(in crate::analysis) principal: &'a Spot,
+    pub(in crate::analysis) action: &'a Spot,
+    pub(in crate::analysis) resource: &'a Spot,
+    pub(in crate::analysis) kind: ResourceKind,
     /// The principal's attributes, where there is just one such principal.
-    pub(super) attributes: Option<&'a BTreeMap<&'static str, String>>,
+    pub(in crate::analysis) attributes: Option<&'a BTreeMap<&'static str, String>>,
 }
 
 impl Place<'_> {
     /// What is left of a policy; none if it does not match here.
-    pub(super) fn residual(&self, policy: &Surveyed) -> Option<Residual> {
+    pub(in crate::analysis) fn residual(&self, policy: &Surveyed) -> Option<Residual> {
         let mut whole = truth(true);
         for condition in &policy.conditions {
             let body = self.reduce(condition.get("body").unwrap_or(&Json::Null));
@@ -232,7 +234,7 @@ fn text_of(tree: &Json) -> Option<&str> {
     tree.get("Value")?.as_str()
 }
 
-pub(super) fn truth(value: bool) -> Json {
+pub(in crate::analysis) fn truth(value: bool) -> Json {
     json!({"Value": value})
 }
 
@@ -289,7 +291,7 @@ fn fits(text: &str, parts: &[Option<&str>]) -> bool {
 }
 
 /// Whether an evaluation can fail: of what passes validation only arithmetic, where it leaves its range.
-pub(super) fn may_err(tree: &Json) -> bool {
+pub(in crate::analysis) fn may_err(tree: &Json) -> bool {
     const ARITHMETIC: [&str; 7] = ["+", "-", "*", "neg", "offset", "durationSince", "toDate"];
     match tree {
         Json::Object(fields) => fields.iter().any(|(operator, operands)| {
@@ -302,17 +304,17 @@ pub(super) fn may_err(tree: &Json) -> bool {
 
 /// What a condition still reads.
 #[derive(Debug, Default, Clone)]
-pub(super) struct Left {
-    pub(super) context: BTreeSet<String>,
-    pub(super) whole_context: bool,
+pub(in crate::analysis) struct Left {
+    pub(in crate::analysis) context: BTreeSet<String>,
+    pub(in crate::analysis) whole_context: bool,
     /// Attributes of the principal.
-    pub(super) principal: bool,
+    pub(in crate::analysis) principal: bool,
     /// Something that is not decided by class, and that a solver would take for anything: entities, the resource itself.
-    pub(super) strange: bool,
+    pub(in crate::analysis) strange: bool,
 }
 
 impl Left {
-    pub(super) fn of<'a>(residuals: impl IntoIterator<Item = &'a Residual>) -> Self {
+    pub(in crate::analysis) fn of<'a>(residuals: impl IntoIterator<Item = &'a Residual>) -> Self {
         let mut left = Self::default();
         for residual in residuals {
             if let Body::Open(tree) = &residual.body {
@@ -348,8 +350,10 @@ impl Left {
     }
 }
 
-/// The texts and numbers that conditions hold context attributes against, to be tried.
-pub(super) fn compared<'a>(residuals: impl IntoIterator<Item = &'a Residual>) -> BTreeMap<String, BTreeSet<String>> {
+/// The values that conditions hold context attributes against, and those beside them, to be tried: each as JSON.
+pub(in crate::analysis) fn compared<'a>(
+    residuals: impl IntoIterator<Item = &'a Residual>,
+) -> BTreeMap<String, BTreeSet<String>> {
     let mut found = BTreeMap::new();
     for residual in residuals {
         if let Body::Open(tree) = &residual.body {
@@ -364,16 +368,13 @@ fn compare(tree: &Json, found: &mut BTreeMap<String, BTreeSet<String>>) {
         Json::Array(items) => items.iter().for_each(|item| compare(item, found)),
         Json::Object(fields) => {
             for operands in fields.values() {
-                let parts: Vec<&Json> = operands.as_object().into_iter().flatten().map(|(_, part)| part).collect();
-                let read = parts.iter().filter_map(|part| {
-                    let attribute = part.get(".")?;
-                    (attribute.pointer("/left/Var")? == "context").then(|| attribute.get("attr")?.as_str())?
-                });
-                for name in read {
+                // Methods of extension types have lists of operands, operators have named ones.
+                let named = operands.as_object().into_iter().flatten().map(|(_, part)| part);
+                let parts: Vec<&Json> = named.chain(list(operands)).collect();
+                for name in parts.iter().filter_map(|part| attribute_in(part)) {
                     let set = parts.iter().filter_map(|part| part.get("Set")).flat_map(list);
-                    let values = parts.iter().copied().chain(set).filter_map(|part| part.get("Value"));
-                    let values = values.filter(|value| value.is_string() || value.is_i64() || value.is_boolean());
-                    found.entry(name.to_owned()).or_default().extend(values.map(Json::to_string));
+                    let values = parts.iter().copied().chain(set).flat_map(values);
+                    found.entry(name.to_owned()).or_default().extend(values.map(|value| value.to_string()));
                 }
                 compare(operands, found);
             }
@@ -382,12 +383,64 @@ fn compare(tree: &Json, found: &mut BTreeMap<String, BTreeSet<String>>) {
     }
 }
 
+/// The context attribute that this is, or that its time of day or date is of.
+fn attribute_in(part: &Json) -> Option<&str> {
+    if let Some(of) = part.get("toTime").or(part.get("toDate")) {
+        return attribute_in(of.get(0)?);
+    }
+    let attribute = part.get(".")?;
+    (attribute.pointer("/left/Var")? == "context").then(|| attribute.get("attr")?.as_str())?
+}
+
+/// The values at and beside a literal.
+fn values(part: &Json) -> Vec<Json> {
+    let written = |function: &str| part.get(function)?.get(0)?.pointer("/Value")?.as_str();
+    if let Some(network) = written("ip") {
+        return network.split('/').next().map(|address| json!(address)).into_iter().collect();
+    }
+    let moment = match (written("datetime"), written("duration")) {
+        (Some(moment), _) if moment.contains('T') => OffsetDateTime::parse(moment, &Rfc3339).ok(),
+        (Some(day), _) => OffsetDateTime::parse(&format!("{day}T00:00:00Z"), &Rfc3339).ok(),
+        (None, Some(duration)) => time_of_day(duration),
+        (None, None) => None,
+    };
+    if let Some(moment) = moment {
+        let beside = [-1, 0, 1].map(|millis| moment.checked_add(Duration::milliseconds(millis))?.format(&Rfc3339).ok());
+        return beside.into_iter().flatten().map(Json::String).collect();
+    }
+    match part.get("Value") {
+        Some(value) if value.is_string() || value.is_boolean() => vec![value.clone()],
+        Some(value) => {
+            let beside = |number: i64| [number.checked_sub(1), Some(number), number.checked_add(1)];
+            value.as_i64().map(beside).into_iter().flatten().flatten().map(|number| json!(number)).collect()
+        }
+        None => Vec::new(),
+    }
+}
+
+/// A day of which so much is over: `8h30m`.
+fn time_of_day(duration: &str) -> Option<OffsetDateTime> {
+    let mut rest = duration;
+    let mut millis = 0_i64;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
+        let (number, unit) = rest.split_at_checked(digits)?;
+        let units = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+        let (name, factor) = units.into_iter().find(|(name, _)| unit.starts_with(name))?;
+        millis = millis.checked_add(number.parse::<i64>().ok()?.checked_mul(factor)?)?;
+        rest = unit.strip_prefix(name)?;
+    }
+    // A Monday.
+    let day = OffsetDateTime::parse("2026-01-05T00:00:00Z", &Rfc3339).ok()?;
+    day.checked_add(Duration::milliseconds(millis))
+}
+
 /// What every real request's context keeps to.
-pub(super) struct ContextAssumed;
+pub(in crate::analysis) struct ContextAssumed;
 
 impl ContextAssumed {
     /// Of what is read.
-    pub(super) fn of(left: &Left) -> Vec<String> {
+    pub(in crate::analysis) fn of(left: &Left) -> Vec<String> {
         const KNOWN: [(&str, &str); 3] = [
             // Cedar knows later ones, but no text that says them.
             (

@@ -23,6 +23,18 @@ impl Default for Solver {
     }
 }
 
+impl Solver {
+    /// What the program calls itself: the first line that `--version` prints.
+    #[must_use]
+    pub fn version(&self) -> String {
+        let said = std::process::Command::new(&self.program).arg("--version").output();
+        let said = said.map(|said| {
+            String::from_utf8_lossy(&said.stdout).lines().next().unwrap_or_default().chars().take(200).collect()
+        });
+        said.unwrap_or_else(|cause| format!("{} ({cause})", self.program.display()))
+    }
+}
+
 /// Whether all that `granted` allows under the assumptions is allowed by `allowed`.
 #[derive(Debug, Clone)]
 #[cfg_attr(not(feature = "prove"), expect(dead_code, reason = "a build without prover asks nothing"))]
@@ -35,6 +47,15 @@ pub(in crate::analysis) struct Query {
     pub(in crate::analysis) allowed: Vec<Residual>,
     /// Policies of `allowed` that must be known never to err: an erring policy denies, and Cedar passes over it.
     pub(in crate::analysis) must_not_err: Vec<Residual>,
+    /// That they err is what is asked, and all that is asked.
+    pub(in crate::analysis) of_errors: bool,
+}
+
+impl Query {
+    pub(in crate::analysis) fn residuals(&self) -> impl Iterator<Item = &Residual> {
+        let errors = self.must_not_err.iter().filter(|_| self.of_errors);
+        self.granted.iter().chain(&self.allowed).chain(errors)
+    }
 }
 
 /// What the solver found.
@@ -62,6 +83,8 @@ pub(in crate::analysis) use symbolic::ask;
 
 #[cfg(feature = "prove")]
 mod symbolic {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use cedar_policy::{EntityUid, Policy, PolicyId, PolicySet, RequestEnv, Schema};
     use cedar_policy_symcc::solver::LocalSolver;
     use cedar_policy_symcc::{CedarSymCompiler, CompiledPolicy, CompiledPolicySet, Env};
@@ -75,53 +98,60 @@ mod symbolic {
 
     /// Cedar's symbolic compiler walks policies by recursion, a frame for each clause.
     const STACK: usize = 512 * 1024 * 1024;
-    /// So many questions at a time.
-    const SOLVERS: usize = 2;
+    /// So many questions at a time, whatever the machine says of itself.
+    const MIN_SOLVERS: usize = 2;
+    /// Each is a process that may take some hundred megabytes.
+    const MAX_SOLVERS: usize = 8;
     /// A solver that failed so many times in a row is not started again.
     const MAX_FAILURES: usize = 3;
 
     type Compiler = CedarSymCompiler<LocalSolver>;
 
-    /// Puts the questions to as many solvers as there are cores for.
+    /// Puts the questions to as many solvers as there are cores for: each takes the next question as soon as it is free.
     pub(in crate::analysis) fn ask(queries: &[Query], solver: &Solver) -> Vec<Answer> {
-        let share = queries.len().div_ceil(SOLVERS).max(1);
-        let of_a_share = |queries: &[Query], answers: std::thread::Result<Vec<Answer>>| {
-            answers.unwrap_or_else(|_| unknown(queries, "the prover broke down"))
-        };
+        let solvers = std::thread::available_parallelism().map_or(MIN_SOLVERS, usize::from);
+        let solvers = solvers.clamp(MIN_SOLVERS, MAX_SOLVERS).min(queries.len());
+        let next = AtomicUsize::new(0);
+        let mut answers: Vec<Option<Answer>> = queries.iter().map(|_| None).collect();
+        let mut broken = "the prover broke down".to_owned();
         std::thread::scope(|scope| {
-            let threads: Vec<_> = queries
-                .chunks(share)
-                .map(|queries| {
-                    let thread = std::thread::Builder::new().stack_size(STACK);
-                    (queries, thread.spawn_scoped(scope, || all(queries, solver)))
-                })
-                .collect();
-            let answers = threads.into_iter().map(|(queries, thread)| match thread {
-                Ok(thread) => of_a_share(queries, thread.join()),
-                Err(cause) => unknown(queries, &format!("no thread for the prover: {cause}")),
-            });
-            answers.flatten().collect()
-        })
+            let mut threads = Vec::new();
+            for _ in 0..solvers {
+                let thread = std::thread::Builder::new().stack_size(STACK);
+                match thread.spawn_scoped(scope, || some(queries, &next, solver)) {
+                    Ok(thread) => threads.push(thread),
+                    Err(cause) => broken = format!("no thread for the prover: {cause}"),
+                }
+            }
+            for (number, answer) in threads.into_iter().filter_map(|thread| thread.join().ok()).flatten() {
+                if let Some(place) = answers.get_mut(number) {
+                    *place = Some(answer);
+                }
+            }
+        });
+        let missing = || Answer::Unknown(broken.clone());
+        answers.into_iter().map(|answer| answer.unwrap_or_else(missing)).collect()
     }
 
-    fn unknown(queries: &[Query], why: &str) -> Vec<Answer> {
-        queries.iter().map(|_| Answer::Unknown(why.to_owned())).collect()
-    }
-
-    fn all(queries: &[Query], solver: &Solver) -> Vec<Answer> {
-        let runtime = match runtime::Builder::new_current_thread().enable_all().build() {
-            Ok(runtime) => runtime,
-            Err(cause) => return unknown(queries, &cause.to_string()),
-        };
-        let schema = match Schema::from_cedarschema_str(SHIPPED_SCHEMA) {
-            Ok((schema, _)) => schema,
-            Err(cause) => return unknown(queries, &cause.to_string()),
+    /// Answers questions until there are no more.
+    fn some(queries: &[Query], next: &AtomicUsize, solver: &Solver) -> Vec<(usize, Answer)> {
+        let taken = std::iter::from_fn(|| {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            queries.get(number).map(|query| (number, query))
+        });
+        let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(|cause| cause.to_string());
+        let schema = Schema::from_cedarschema_str(SHIPPED_SCHEMA).map_err(|cause| cause.to_string());
+        let (runtime, schema) = match (runtime, schema) {
+            (Ok(runtime), Ok((schema, _))) => (runtime, schema),
+            (Err(cause), _) | (_, Err(cause)) => {
+                return taken.map(|(number, _)| (number, Answer::Unknown(cause.clone()))).collect();
+            }
         };
         runtime.block_on(async {
             let mut asking = Asking { solver, schema, compiler: None, failures: 0, last: String::new() };
-            let mut answers = Vec::with_capacity(queries.len());
-            for query in queries {
-                answers.push(asking.ask(query).await);
+            let mut answers = Vec::new();
+            for (number, query) in taken {
+                answers.push((number, asking.ask(query).await));
             }
             answers
         })
@@ -196,6 +226,7 @@ mod symbolic {
         granted: CompiledPolicySet,
         allowed: CompiledPolicySet,
         must_not_err: Vec<CompiledPolicy>,
+        of_errors: bool,
     }
 
     impl Compiled {
@@ -218,10 +249,20 @@ mod symbolic {
                 granted: set(&query.granted, &assumed)?,
                 allowed: set(&query.allowed, &[])?,
                 must_not_err: query.must_not_err.iter().map(alone).collect::<Result<_, _>>()?,
+                of_errors: query.of_errors,
             })
         }
 
         async fn ask(&self, compiler: &mut Compiler) -> Result<Answer, String> {
+            if self.of_errors {
+                let Some(policy) = self.must_not_err.first() else { return Ok(Answer::Holds) };
+                return match compiler.check_never_errors_with_counterexample_opt(policy).await {
+                    Ok(None) => Ok(Answer::Holds),
+                    Ok(Some(model)) => Ok(refuted(&model)),
+                    Err(cedar_policy_symcc::err::Error::SolverUnknown) => Ok(gave_up()),
+                    Err(cause) => Err(said(cause)),
+                };
+            }
             for policy in &self.must_not_err {
                 match compiler.check_never_errors_opt(policy).await {
                     Ok(true) => {}

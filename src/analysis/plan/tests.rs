@@ -148,6 +148,26 @@ fn conditions_are_compared_by_the_solver() {
     }
 }
 
+/// What a plan costs is what the solver is asked: a bound on the questions holds on any machine.
+#[test]
+fn changes_that_are_alike_are_asked_once_and_others_once_each() {
+    let policies = |hour: usize, step: usize| -> String {
+        let policy = |n: usize| {
+            let (stage, minute) = (n % 2 + 1, n * step);
+            format!(
+                "@id(\"p{n}\") permit (principal in Stage::\"s{stage}\", action in [Action::\"s3:GetObject\", Action::\"write\"], \
+                 resource in Bucket::\"lake/b{n}\") when {{ context.now.toTime() < duration(\"{hour}h{minute}m\") }};\n"
+            )
+        };
+        (0..50).map(policy).collect()
+    };
+    // Reads and writes, each in both directions.
+    let alike = planned(&policies(8, 0), &policies(9, 0), &nowhere());
+    assert!(alike.compared > 100 && alike.asked <= 4, "{} of {}", alike.asked, alike.compared);
+    let all_differ = planned(&policies(8, 1), &policies(9, 1), &nowhere());
+    assert!((51..=200).contains(&all_differ.asked), "{} of {}", all_differ.asked, all_differ.compared);
+}
+
 #[test]
 fn a_policy_that_can_fail_denies_and_to_take_it_away_is_growth() {
     let permit = format!("{S1_READS_RAW};");

@@ -19,22 +19,22 @@ use crate::policy::Decision;
 
 /// A class of questions.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Cell<'a> {
-    pub(super) action: &'a [String],
-    pub(super) principal: &'a PrincipalClass,
-    pub(super) resource: &'a Arc<ResourceClass>,
+pub(in crate::analysis) struct Cell<'a> {
+    pub(in crate::analysis) action: &'a [String],
+    pub(in crate::analysis) principal: &'a PrincipalClass,
+    pub(in crate::analysis) resource: &'a Arc<ResourceClass>,
 }
 
 /// A question that is decided otherwise.
 #[derive(Debug)]
-pub(super) struct Witness {
-    pub(super) id: SpiffeId,
-    pub(super) operation: Operation,
-    pub(super) facts: Context,
+pub(in crate::analysis) struct Witness {
+    pub(in crate::analysis) id: SpiffeId,
+    pub(in crate::analysis) operation: Operation,
+    pub(in crate::analysis) facts: Context,
     /// The attributes that it hangs on.
-    pub(super) shown: BTreeSet<String>,
-    pub(super) old: Decision,
-    pub(super) new: Decision,
+    pub(in crate::analysis) shown: BTreeSet<String>,
+    pub(in crate::analysis) old: Decision,
+    pub(in crate::analysis) new: Decision,
 }
 
 /// The moment that questions are asked at where no condition says another.
@@ -42,9 +42,11 @@ const NOON: &str = "2026-01-05T12:00:00Z";
 
 /// Most values that are tried of one attribute.
 const MAX_TRIED: usize = 12;
+/// Most requests that are tried of one class.
+const MAX_COMBINED: usize = 200;
 
 /// Tries the least request, and the values that the conditions themselves speak of.
-pub(super) fn without_solver(
+pub(in crate::analysis) fn without_solver(
     cell: &Cell<'_>,
     sides: Sides<'_>,
     grows: bool,
@@ -54,25 +56,35 @@ pub(super) fn without_solver(
     let both = || granted.iter().chain(allowed);
     let shown = Left::of(both()).context;
     let trying = Trying { cell, sides, grows, shown: &shown };
+    contexts(both()).iter().find_map(|context| trying.ask(&cell.principal.id, context))
+}
+
+/// The least context, and those with the values that conditions speak of: one of them, then several. A request that is found so need
+/// not be asked of a solver.
+pub(in crate::analysis) fn contexts<'a>(residuals: impl Iterator<Item = &'a Residual>) -> Vec<Map<String, Json>> {
     let mut tried = vec![Map::new()];
-    let values = compared(both());
-    let mut all = Map::new();
-    for (name, values) in &values {
-        let values: Vec<Json> = values
-            .iter()
-            .take(MAX_TRIED)
-            .filter_map(|value| serde_json::from_str(value).ok())
-            .map(|v| as_written(name, v))
-            .collect();
-        if let Some(first) = values.first() {
-            all.insert(name.clone(), first.clone());
+    for (name, values) in &compared(residuals) {
+        let values = values.iter().take(MAX_TRIED).filter_map(|value| serde_json::from_str(value).ok());
+        let values: Vec<Json> = values.map(|value| as_written(name, value)).collect();
+        let mut with = Vec::new();
+        for context in &tried {
+            with.extend(values.iter().map(|value| {
+                let mut context = context.clone();
+                context.insert(name.clone(), value.clone());
+                context
+            }));
         }
-        tried.extend(values.into_iter().map(|value| Map::from_iter([(name.clone(), value)])));
+        tried.extend(with);
+        tried.truncate(MAX_COMBINED);
     }
-    tried.push(all.clone());
-    all.insert("direction".to_owned(), json!("outbound"));
-    tried.push(all);
-    tried.iter().find_map(|context| trying.ask(&cell.principal.id, context))
+    let outbound = tried.last().cloned().map(|mut context| {
+        context.insert("direction".to_owned(), json!("outbound"));
+        context
+    });
+    tried.extend(outbound);
+    // What needs least to be said first.
+    tried.sort_by_key(Map::len);
+    tried
 }
 
 /// Sets are compared by their members.
@@ -84,14 +96,26 @@ fn as_written(name: &str, value: Json) -> Json {
 }
 
 /// Makes a request of what the solver says.
-pub(super) fn in_model(
+pub(in crate::analysis) fn in_model(
     cell: &Cell<'_>,
     sides: Sides<'_>,
     grows: bool,
     query: &Query,
-    (context, entities): (&Json, &Json),
+    model: (&Json, &Json),
 ) -> Option<Witness> {
-    let left = Left::of(query.granted.iter().chain(&query.allowed));
+    let shown = Left::of(query.residuals()).context;
+    let (ids, asked) = requests(cell, query, model)?;
+    let trying = Trying { cell, sides, grows, shown: &shown };
+    ids.iter().find_map(|id| trying.ask(id, &asked))
+}
+
+/// Who might ask, and with which context, by what the solver says.
+pub(in crate::analysis) fn requests(
+    cell: &Cell<'_>,
+    query: &Query,
+    (context, entities): (&Json, &Json),
+) -> Option<(Vec<SpiffeId>, Map<String, Json>)> {
+    let left = Left::of(query.residuals());
     let mut asked = Map::new();
     for (name, value) in context.as_object().into_iter().flatten() {
         if !left.whole_context && !left.context.contains(name) {
@@ -100,9 +124,18 @@ pub(super) fn in_model(
         asked.insert(name.clone(), plain(value, entities)?);
     }
     let principal = entities.get("principal").and_then(Json::as_str).unwrap_or_default();
-    let said = attributes(principal, entities);
-    let trying = Trying { cell, sides, grows, shown: &left.context };
-    cell.principal.candidates(&said).iter().find_map(|id| trying.ask(id, &asked))
+    Some((cell.principal.candidates(&attributes(principal, entities)), asked))
+}
+
+/// The question of a cell in this context.
+pub(in crate::analysis) fn posed(cell: &Cell<'_>, context: &Map<String, Json>) -> Option<(Operation, Context)> {
+    let mut context = context.clone();
+    context.entry("now").or_insert_with(|| json!(NOON));
+    let resource = &cell.resource.resource;
+    let question = Question::of_action(cell.action.first()?, &resource.to_string()).with_context(context);
+    let AskedOf { facts, operations } = question.asked((&TagsRead::All).into()).ok()?;
+    let operation = Operation { resource: resource.clone(), ..operations.ok()?.first().clone() };
+    Some((operation, facts))
 }
 
 struct Trying<'a> {
@@ -114,12 +147,7 @@ struct Trying<'a> {
 
 impl Trying<'_> {
     fn ask(&self, id: &SpiffeId, context: &Map<String, Json>) -> Option<Witness> {
-        let mut context = context.clone();
-        context.entry("now").or_insert_with(|| json!(NOON));
-        let resource = &self.cell.resource.resource;
-        let question = Question::of_action(self.cell.action.first()?, &resource.to_string()).with_context(context);
-        let AskedOf { facts, operations } = question.asked((&TagsRead::All).into()).ok()?;
-        let operation = Operation { resource: resource.clone(), ..operations.ok()?.first().clone() };
+        let (operation, facts) = posed(self.cell, context)?;
         let decide = |survey: &crate::policy::Survey<'_>| {
             let generation = survey.generation();
             generation.decide(&generation.principal(id), &operation, &facts)
@@ -132,7 +160,7 @@ impl Trying<'_> {
 }
 
 impl Witness {
-    pub(super) fn change(&self, cell: &Cell<'_>, old: Decided, new: Decided) -> Change {
+    pub(in crate::analysis) fn change(&self, cell: &Cell<'_>, old: Decided, new: Decided) -> Change {
         let values = self.facts.iter().chain(self.operation.context.iter());
         let shown = values.filter(|(name, _)| self.shown.contains(*name));
         Change {

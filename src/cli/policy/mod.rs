@@ -3,7 +3,9 @@
 mod bundle;
 mod explain;
 mod format;
+mod lint;
 mod plan;
+mod prove;
 mod recorded;
 mod schema;
 mod sql;
@@ -25,6 +27,12 @@ pub(super) const INVALID_POLICY: u8 = 3;
 
 /// How a comparison ends by which somebody may do more than before.
 const GREW: u8 = 2;
+
+/// How a proof ends that found the contrary.
+const REFUTED: u8 = 2;
+
+/// How a comparison or a proof ends that could not be brought to an end.
+const NOT_PROVED: u8 = 4;
 
 /// Options of `portcullis policy`.
 #[derive(Debug, Args)]
@@ -49,6 +57,10 @@ enum PolicyCommand {
     Catalog(sql::CatalogArgs),
     /// Say what other policies would change: 0 nobody may do more, 2 somebody may, 4 not proved
     Plan(plan::PlanArgs),
+    /// Hold policies against their invariants (invariants.yaml): 0 all are proved, 2 one is refuted, 4 not proved
+    Prove(prove::ProveArgs),
+    /// Find grants that are too wide and policies that do nothing or can fail: 0 nothing, 2 something, 4 not all was checked
+    Lint(lint::LintArgs),
     /// Ask policies what is in audit files: 0 nobody may do more than then, 2 somebody may
     Replay(recorded::ReplayArgs),
     /// Write a policy directory as one signed file, for `policy.url`
@@ -89,7 +101,12 @@ impl SourceArgs {
         self.config.as_ref().map(load).transpose()
     }
 
+    /// As a sidecar loads them, but that what is looked at need not be proved.
     fn source(&self) -> Result<PolicySource, ExitCode> {
+        self.as_loaded().map(|source| PolicySource { require_proof: false, ..source })
+    }
+
+    fn as_loaded(&self) -> Result<PolicySource, ExitCode> {
         Ok(match (self.config()?, &self.policies) {
             (Some(config), Some(directory)) => PolicySource { directory: directory.clone(), ..policy_source(&config) },
             (Some(config), None) => policies_at_hand(&config).map_err(|error| {
@@ -98,6 +115,23 @@ impl SourceArgs {
             })?,
             (None, directory) => PolicySource::of(directory.as_deref().unwrap_or(Path::new("."))),
         })
+    }
+}
+
+/// Which policies, if not those of the current directory.
+#[derive(Debug, Args)]
+struct HereArgs {
+    /// The directory: *.cedar, entities.json, further *.cedarschema [default: that of --config, else the current one]
+    #[arg(long, value_name = "DIR")]
+    policies: Option<PathBuf>,
+    /// The configuration whose endpoints the policies are about
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl HereArgs {
+    fn source(&self) -> Result<PolicySource, ExitCode> {
+        SourceArgs { policies: self.policies.clone(), config: self.config.clone() }.source()
     }
 }
 
@@ -118,6 +152,8 @@ pub(super) fn run(arguments: &PolicyArgs) -> ExitCode {
         PolicyCommand::Explain(arguments) => explain::run(arguments),
         PolicyCommand::Catalog(arguments) => sql::run_catalog(arguments),
         PolicyCommand::Plan(arguments) => plan::run(arguments),
+        PolicyCommand::Prove(arguments) => prove::run(arguments),
+        PolicyCommand::Lint(arguments) => lint::run(arguments),
         PolicyCommand::Replay(arguments) => recorded::run_replay(arguments),
         PolicyCommand::Bundle(arguments) => bundle::run(arguments),
         PolicyCommand::Suggest(arguments) => recorded::run_suggest(arguments),
@@ -125,7 +161,7 @@ pub(super) fn run(arguments: &PolicyArgs) -> ExitCode {
 }
 
 fn validate(arguments: &ValidateArgs) -> ExitCode {
-    let source = match arguments.source.source() {
+    let source = match arguments.source.as_loaded() {
         Ok(source) => source,
         Err(code) => return code,
     };

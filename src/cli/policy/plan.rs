@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::Value as Json;
 
-use super::{GREW, Output};
+use super::{GREW, NOT_PROVED, Output};
 use crate::admin::{ProbeTarget, read_from};
 use crate::analysis::{Solver, plan};
 use crate::cli::{FAILURE, colour};
@@ -16,9 +16,6 @@ use crate::policy::{PolicyGeneration, PolicySource};
 
 /// How long the sidecar may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// How a comparison ends that could not be brought to an end.
-const NOT_PROVED: u8 = 4;
 
 /// Options of `portcullis policy plan`.
 #[derive(Debug, Args)]

@@ -26,5 +26,6 @@ pub use nearest::nearest;
 pub(super) use policy_keys::PolicyKeys;
 pub use schema::{schema, schema_text};
 pub(super) use token_keys::{TokenIssuerKeys, TokenKeys};
-pub(super) use tree::{KeyPath, Node, Value};
+pub(super) use tree::KeyPath;
+pub(crate) use tree::{Entry, Node, Value};
 pub(super) use yaml::read;

@@ -43,6 +43,9 @@ pub(crate) struct PolicyKeys {
     /// Folder with candidate policies, in the same form: they decide every request too, records and metrics say what they would have decided, and nothing is enforced by them.
     #[schemars(length(min = 1), extend("examples" = ["/etc/portcullis/candidate"]))]
     pub(crate) shadow: Option<String>,
+    /// Whether policies are loaded, at start and later, only with a `proof.json` that is of them and of the `invariants.yaml` beside them: `portcullis policy prove --write` writes it. It is not signed.
+    #[schemars(extend("default" = false))]
+    pub(crate) require_proof: Option<bool>,
 }
 
 /// Policies come from a folder or from an address, in words that editors know.

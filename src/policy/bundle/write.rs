@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use super::archive::{ArchiveError, MAX_BUNDLE_BYTES};
 use super::manifest::{MANIFEST_FILE, Manifest};
-use crate::policy::load::names;
+use crate::policy::load::{INVARIANTS_FILE, PROOF_FILE, names};
 
 /// Why there is no bundle.
 #[derive(Debug, Error)]
@@ -38,7 +38,10 @@ pub fn pack(directory: &Path, manifest: &Manifest) -> Result<Vec<u8>, PackError>
     let mut json = serde_json::to_vec(manifest).map_err(|error| unreadable(MANIFEST_FILE)(error.into()))?;
     json.push(b'\n');
     append(&mut tar, MANIFEST_FILE, &json)?;
-    for name in names {
+    // What is said to be proved of them goes along: a sidecar may require it.
+    let beside =
+        [INVARIANTS_FILE, PROOF_FILE].map(str::to_owned).into_iter().filter(|name| directory.join(name).exists());
+    for name in names.into_iter().chain(beside) {
         let bytes = std::fs::read(directory.join(&name)).map_err(unreadable(&name))?;
         append(&mut tar, &name, &bytes)?;
     }

@@ -1,6 +1,7 @@
 //! Sorts policies by what their scopes ask, at load.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use cedar_policy::{
@@ -10,6 +11,7 @@ use cedar_policy::{
 
 use super::index::Index;
 use super::names::{Key, Names};
+use crate::policy::forms::{ActionForms, Attributes};
 use crate::policy::load::{Reads, StaticEntities};
 
 /// All policies of one scope.
@@ -20,7 +22,7 @@ pub(super) struct Scope {
     /// Policies that are nothing but this scope.
     pub(super) permits: Vec<u32>,
     pub(super) forbids: Vec<u32>,
-    pub(super) conditional: Option<Conditional>,
+    pub(super) conditional: Option<Box<Conditional>>,
 }
 
 /// Policies of one scope that have conditions.
@@ -30,15 +32,33 @@ pub(super) struct Conditional {
     /// The entities that the conditions name and look at.
     pub(super) literals: Vec<Entity>,
     /// What the conditions read of the context.
-    pub(super) reads: Reads,
+    pub(super) reads: Attributes,
 }
 
 /// A policy to be compiled.
 #[derive(Debug, Clone)]
-pub(in crate::policy) struct Compilable<'a> {
+pub(in crate::policy) struct Compilable {
     pub(in crate::policy) id: Arc<str>,
-    pub(in crate::policy) policy: &'a Policy,
+    pub(in crate::policy) policy: Policy,
     pub(in crate::policy) reads: Arc<Reads>,
+}
+
+/// Held, so that nothing else comes to its address.
+#[derive(Debug)]
+struct ByAddress(Arc<Reads>);
+
+impl PartialEq for ByAddress {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for ByAddress {}
+
+impl Hash for ByAddress {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Arc::as_ptr(&self.0).hash(state);
+    }
 }
 
 /// A scope as the index tells it apart.
@@ -49,6 +69,9 @@ type ScopeKey = (Key, Vec<Key>, Key, Option<Box<str>>);
 pub(super) struct Builder<'a> {
     entities: &'a StaticEntities,
     actions: &'a Entities,
+    forms: &'a ActionForms,
+    /// What policies read by number, by where it is said: policies that are alike share it.
+    attributes: HashMap<ByAddress, Attributes>,
     pub(super) names: Names,
     pub(super) index: Index,
     pub(super) scopes: Vec<Scope>,
@@ -56,19 +79,29 @@ pub(super) struct Builder<'a> {
 }
 
 impl<'a> Builder<'a> {
-    pub(super) fn new(entities: &'a StaticEntities, actions: &'a Entities) -> Self {
+    pub(super) fn new(entities: &'a StaticEntities, actions: &'a Entities, forms: &'a ActionForms) -> Self {
         let mut names = Names::default();
         intern_entities(&mut names, entities);
-        Self { entities, actions, names, index: Index::default(), scopes: Vec::new(), by_scope: HashMap::new() }
+        Self {
+            entities,
+            actions,
+            forms,
+            attributes: HashMap::new(),
+            names,
+            index: Index::default(),
+            scopes: Vec::new(),
+            by_scope: HashMap::new(),
+        }
     }
 
-    pub(super) fn add(&mut self, number: u32, compilable: &Compilable<'_>) -> Result<(), String> {
-        let policy = compilable.policy;
+    /// The policy is kept only if there is more to it than its scope: trees of many policies take much memory.
+    pub(super) fn add(&mut self, number: u32, compilable: Compilable) -> Result<(), String> {
+        let Compilable { id: _, policy, reads } = compilable;
         let literals = policy.entity_literals();
         for literal in &literals {
             self.names.intern(literal);
         }
-        let Some((scope, in_scope)) = self.scope(policy) else { return Ok(()) };
+        let Some((scope, in_scope)) = self.scope(&policy) else { return Ok(()) };
         let scope_number = match self.by_scope.get(&scope) {
             Some(number) => *number,
             None => self.new_scope(scope)?,
@@ -76,15 +109,23 @@ impl<'a> Builder<'a> {
         let Some(scope) = self.scopes.get_mut(scope_number as usize) else { return Ok(()) };
         if policy.has_non_scope_constraint() {
             let conditional = scope.conditional.get_or_insert_default();
-            conditional.reads.add(&compilable.reads);
-            conditional.set.add(policy.clone()).map_err(|cause| cause.to_string())?;
-            if compilable.reads.looks_at_literals() {
+            let forms = self.forms;
+            let attributes = self.attributes.entry(ByAddress(Arc::clone(&reads)));
+            let attributes = attributes.or_insert_with(|| forms.attributes(|name| reads.context(name)));
+            conditional.reads = conditional.reads.union(*attributes);
+            if reads.looks_at_literals() {
                 for literal in visible(literals, in_scope, self.entities, self.actions) {
+                    // A condition may ask whether this is in the resource (`Table::"…" in resource`): a resource that it is in is not like
+                    // others that nobody names.
+                    for above in literal.clone().into_inner().2 {
+                        self.names.intern(&above);
+                    }
                     if !conditional.literals.iter().any(|known| known.uid() == literal.uid()) {
                         conditional.literals.push(literal);
                     }
                 }
             }
+            conditional.set.add(policy).map_err(|cause| cause.to_string())?;
         } else {
             match policy.effect() {
                 Effect::Permit => scope.permits.push(number),
@@ -139,8 +180,16 @@ impl<'a> Builder<'a> {
     }
 }
 
+/// All that a condition can compare a resource with, or ask whether it is in: besides what policies name themselves and what that is in,
+/// the entities of entities.json and those that their attributes and tags lead to.
 fn intern_entities(names: &mut Names, entities: &StaticEntities) {
     for (uid, known) in entities.iter() {
+        let mut referred = Vec::new();
+        let values = known.entity.attrs().chain(known.entity.tags()).filter_map(|(_, value)| value.ok());
+        values.for_each(|value| references(&value, &mut referred));
+        for uid in &referred {
+            names.intern(uid);
+        }
         let name = names.intern(uid);
         let above = known.ancestors.iter().map(|above| names.intern(above)).collect();
         let tags = (!known.tags.is_empty()).then(|| Arc::new(known.tags.clone()));

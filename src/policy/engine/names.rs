@@ -6,6 +6,8 @@ use std::sync::Arc;
 use ahash::AHashMap;
 use cedar_policy::EntityUid;
 
+use crate::mapping::ResourceKind;
+
 /// The number of an entity that some policy or entities.json names. What has none can be the target of no policy's scope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Name(u32);
@@ -40,7 +42,9 @@ pub(super) type Tags = Arc<BTreeMap<String, Vec<String>>>;
 /// All numbered entities.
 #[derive(Debug, Default)]
 pub(super) struct Names {
-    types: AHashMap<Box<str>, TypeNames>,
+    /// Of the kinds of resources, in their order.
+    resources: [TypeNames; ResourceKind::ALL.len()],
+    others: AHashMap<Box<str>, TypeNames>,
     known: Vec<Known>,
     describes_resources: bool,
 }
@@ -75,7 +79,11 @@ impl Names {
     /// The number of `uid`, a new one if it has none.
     pub(super) fn intern(&mut self, uid: &EntityUid) -> Name {
         let id = uid.id().unescaped();
-        let of_type = self.types.entry(uid.type_name().to_string().into()).or_default();
+        let kind = uid.type_name().to_string();
+        let of_type = match kind_of(&kind).and_then(|kind| self.resources.get_mut(kind as usize)) {
+            Some(of_kind) => of_kind,
+            None => self.others.entry(kind.into()).or_default(),
+        };
         if let Some(name) = of_type.find(id) {
             return name;
         }
@@ -107,12 +115,16 @@ impl Names {
         self.describes_resources
     }
 
-    pub(super) fn of_type(&self, kind: &str) -> Option<&TypeNames> {
-        self.types.get(kind)
+    pub(super) fn of_kind(&self, kind: ResourceKind) -> Option<&TypeNames> {
+        self.resources.get(kind as usize)
     }
 
     pub(super) fn find(&self, kind: &str, id: &str) -> Option<Name> {
-        self.types.get(kind)?.find(id)
+        let of_type = match kind_of(kind) {
+            Some(kind) => self.of_kind(kind),
+            None => self.others.get(kind),
+        };
+        of_type?.find(id)
     }
 
     /// Every numbered entity.
@@ -132,4 +144,8 @@ impl Names {
     pub(super) fn tags(&self, name: Name) -> Option<&Tags> {
         self.known.get(name.0 as usize)?.tags.as_ref()
     }
+}
+
+fn kind_of(kind: &str) -> Option<ResourceKind> {
+    ResourceKind::ALL.into_iter().find(|known| known.as_str() == kind)
 }

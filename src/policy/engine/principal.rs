@@ -105,7 +105,7 @@ impl Principal {
 }
 
 /// Tags of an entity and of those above it: the nearest wins.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) struct MergedTags {
     /// Most entities have the tags of one: no copy then.
     first: Option<Tags>,
@@ -124,6 +124,14 @@ impl MergedTags {
         for (name, values) in tags.iter() {
             merged.entry(name.clone()).or_insert_with(|| values.clone());
         }
+    }
+
+    /// How much memory it holds that is no entity's.
+    pub(super) fn bytes(&self) -> usize {
+        let texts = |(name, values): (&String, &Vec<String>)| {
+            size_of_val(name) + name.len() + values.iter().map(|value| size_of_val(value) + value.len()).sum::<usize>()
+        };
+        self.merged.iter().flatten().map(texts).sum()
     }
 
     pub(super) fn into_map(self) -> BTreeMap<String, Vec<String>> {

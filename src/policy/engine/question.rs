@@ -7,10 +7,11 @@ use cedar_policy::{
 use time::OffsetDateTime;
 
 use super::builder::Conditional;
-use super::compiled::{Engine, Located};
+use super::compiled::{CompiledAction, Engine};
+use super::located::Located;
 use super::principal::Principal;
-use crate::mapping::{Context, Operation, Tags, Value};
-use crate::policy::schema::ActionForm;
+use crate::mapping::{Resource, Tags, Value};
+use crate::policy::forms::{Attributes, Known};
 
 /// What Cedar's authorizer takes.
 #[derive(Debug)]
@@ -23,14 +24,12 @@ pub(super) struct Question {
 #[derive(Debug)]
 pub(super) struct Asked<'a> {
     pub(super) principal: &'a Principal,
-    pub(super) form: &'a ActionForm,
-    pub(super) action: &'a Entity,
-    pub(super) operation: &'a Operation,
+    pub(super) action: &'a CompiledAction,
+    pub(super) resource: &'a Resource,
     pub(super) located: &'a Located,
-    pub(super) facts: &'a Context,
+    pub(super) known: &'a Known<'a>,
 }
 
-const HEADERS: &str = "headers";
 /// The one entity of type `Headers`: policies cannot name it, only read `context.headers`.
 const HEADERS_ID: &str = "request";
 /// The one entity of type `Claims`: policies only read `context.token.claims`.
@@ -42,38 +41,41 @@ impl Question {
     ///
     /// INVARIANT: the form of the action (`ActionForm::check`) has been checked, which is what Cedar's own request validation checks; with
     /// only a part of the context Cedar could not.
-    pub(super) fn new(engine: &Engine, asked: &Asked<'_>, conditionals: &[&Conditional]) -> Result<Self, String> {
-        let Asked { principal, form, operation, .. } = asked;
-        let kind = engine.type_name(operation.resource.kind()).ok_or("resource type is unknown")?;
-        let resource = EntityUid::from_type_name_and_id(kind.clone(), EntityId::new(operation.resource.id()));
+    pub(super) fn new(
+        engine: &Engine,
+        asked: &Asked<'_>,
+        reads: Attributes,
+        conditionals: &[&Conditional],
+    ) -> Result<Self, String> {
+        let Asked { principal, action, .. } = asked;
+        let form = &action.form;
+        let kind = engine.type_name(asked.resource.kind()).ok_or("resource type is unknown")?;
+        let resource = EntityUid::from_type_name_and_id(kind.clone(), EntityId::new(asked.resource.id()));
         let parents = asked.located.parents.iter().filter_map(|name| engine.names().uid(*name).cloned());
         let resource_entity = Entity::new_with_tags(resource.clone(), [], parents, asked.located.tags.expressions())
             .map_err(|cause| cause.to_string())?;
-        let mut entities = vec![resource_entity, asked.action.clone()];
+        let mut entities = vec![resource_entity, action.entity.clone()];
 
         let mut context = Vec::new();
-        let read = |name: &str| conditionals.iter().any(|conditional| conditional.reads.context(name));
-        for (name, value) in asked.facts.iter().chain(operation.context.iter()) {
-            if !read(name) || matches!(value, Value::Headers(_)) {
-                continue;
+        for attribute in reads.iter() {
+            let Some(name) = engine.forms.attribute(attribute) else { continue };
+            let value = asked.known.value(attribute);
+            if form.headers() == Some(attribute) {
+                let uid = EntityUid::from_type_name_and_id(engine.headers_type().clone(), EntityId::new(HEADERS_ID));
+                let fields = match value {
+                    Some(Value::Headers(fields)) => fields.as_slice(),
+                    _ => &[],
+                };
+                entities.push(tagged(uid.clone(), fields)?);
+                context.push((name.to_owned(), Expression::new_entity_uid(uid)));
+            } else if let Some(value) = value {
+                let claims = claims_of(value);
+                let value = if claims.is_some() { with_claims(engine, value)? } else { expression(value)? };
+                context.push((name.to_owned(), value));
+                if let Some(claims) = claims {
+                    entities.push(tagged(claims_uid(engine), claims)?);
+                }
             }
-            let claims = claims_of(value);
-            context.push((
-                name.to_owned(),
-                if claims.is_some() { with_claims(engine, value)? } else { expression(value)? },
-            ));
-            if let Some(claims) = claims {
-                entities.push(tagged(claims_uid(engine), claims)?);
-            }
-        }
-        if form.has_headers() && read(HEADERS) {
-            let uid = EntityUid::from_type_name_and_id(engine.headers_type().clone(), EntityId::new(HEADERS_ID));
-            let fields = match operation.context.get(HEADERS).or_else(|| asked.facts.get(HEADERS)) {
-                Some(Value::Headers(fields)) => fields.as_slice(),
-                _ => &[],
-            };
-            entities.push(tagged(uid.clone(), fields)?);
-            context.push((HEADERS.to_owned(), Expression::new_entity_uid(uid)));
         }
 
         let mut present = vec![principal.uid.clone(), resource.clone(), form.uid.clone()];

@@ -22,6 +22,12 @@ impl Spot {
         &self.tags
     }
 
+    /// Whether it is nothing, and in nothing, that policies name.
+    #[must_use]
+    pub fn is_nowhere(&self) -> bool {
+        self.keys.iter().all(|key| *key == Key::ANY)
+    }
+
     /// The same for all that no policy can tell apart by what it names.
     #[must_use]
     pub fn keys(&self) -> &(impl Eq + std::hash::Hash + use<>) {

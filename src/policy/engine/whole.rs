@@ -2,7 +2,6 @@
 
 use cedar_policy::{Entities, EntityUid, Request};
 
-use super::builder::Conditional;
 use super::compiled::Engine;
 use super::principal::Principal;
 use super::question::Question;
@@ -25,8 +24,7 @@ impl Engine {
         operation: &Operation,
         facts: &Context,
     ) -> Result<Option<AskedOfAll>, String> {
-        let all: Vec<&Conditional> = self.conditionals().collect();
-        let Some(question) = self.question(principal, operation, facts, &all)? else { return Ok(None) };
+        let Some(question) = self.question_to_all(principal, operation, facts)? else { return Ok(None) };
         let (Some(principal), Some(action), Some(resource)) = (
             question.request.principal().cloned(),
             question.request.action().cloned(),

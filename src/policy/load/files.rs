@@ -23,6 +23,13 @@ const MAX_LOOKS: usize = 8;
 const ENTITIES_FILE: &str = "entities.json";
 /// Every `*.json` in it is read as well.
 const ENTITIES_FOLDER: &str = "entities";
+/// What policies are to keep to. None of them themselves.
+pub(in crate::policy) const INVARIANTS_FILE: &str = "invariants.yaml";
+/// That they do. Named where it is written, too.
+pub(in crate::policy) const PROOF_FILE: &str = "proof.json";
+
+/// A file beside the policies; none if it is not there.
+type Beside = Result<Option<Arc<SourceFile>>, PolicyProblem>;
 
 /// What a policy directory holds, in the order of the names. Other files are not looked at.
 #[derive(Debug, Clone)]
@@ -34,6 +41,10 @@ pub(in crate::policy) struct PolicyFiles {
     pub(in crate::policy) entities: Vec<Arc<SourceFile>>,
     /// `sha256:HEX` over the names and contents of all of them.
     pub(in crate::policy) digest: String,
+    /// What the policies are to keep to. It is no part of them, so not of their digest.
+    pub(in crate::policy) invariants: Beside,
+    /// What is said to be proved of them.
+    pub(in crate::policy) proof: Beside,
 }
 
 impl PolicyFiles {
@@ -44,26 +55,33 @@ impl PolicyFiles {
         for _ in 0..MAX_LOOKS {
             let next = Self::read(directory);
             match (last, next) {
-                (Ok(last), Ok(next)) if last.digest == next.digest => return Ok(next),
+                (Ok(last), Ok(next)) if last.is(&next) => return Ok(next),
                 (_, next) => last = next,
             }
         }
         last
     }
 
-    /// Reads `*.cedar`, `*.cedarschema`, `entities.json` and `entities/*.json` of `directory`.
+    /// Whether both hold the same.
+    pub(in crate::policy) fn is(&self, other: &Self) -> bool {
+        let text = |beside: &Beside| beside.as_ref().ok().cloned().flatten().map(|file| file.text().to_owned());
+        let is = |one, other| text(one) == text(other);
+        self.digest == other.digest && is(&self.invariants, &other.invariants) && is(&self.proof, &other.proof)
+    }
+
+    /// Reads `*.cedar`, `*.cedarschema`, `entities.json` and `entities/*.json` of `directory`, and what stands beside them.
     pub(in crate::policy) fn read(directory: &Path) -> Result<Self, PolicyErrors> {
         let shown = directory.display().to_string();
         let fault = |what: String| PolicyErrors::one(PolicyProblem::error(&SourceFile::new(&shown, ""), None, what));
         let names = names(directory).map_err(|cause| fault(format!("policy directory cannot be read: {cause}")))?;
-        Self::gather(
-            &shown,
-            names.len(),
-            names.into_iter().map(|name| {
-                let text = read(&directory.join(&name));
-                (name, text)
-            }),
-        )
+        let count = names.len();
+        let texts = names.into_iter().map(|name| {
+            let text = read(&directory.join(&name));
+            (name, text)
+        });
+        let files = Self::gather(&shown, count, texts)?;
+        let (invariants, proof) = (beside(&directory.join(INVARIANTS_FILE)), beside(&directory.join(PROOF_FILE)));
+        Ok(Self { invariants, proof, ..files })
     }
 
     /// Takes those of `files` that are read from a directory, by their names in it.
@@ -71,10 +89,21 @@ impl PolicyFiles {
         shown: &str,
         files: impl Iterator<Item = (&'a str, &'a [u8])>,
     ) -> Result<Self, PolicyErrors> {
-        let mut files: Vec<_> = files.filter(|(name, _)| is_ours(name)).collect();
+        let files: Vec<_> = files.collect();
+        let beside = |name: &str| {
+            let Some((_, bytes)) = files.iter().find(|(other, _)| *other == name) else { return Ok(None) };
+            let place = format!("{shown}/{name}");
+            match text(bytes.to_vec()) {
+                Ok(text) => Ok(Some(SourceFile::new(place, text))),
+                Err(cause) => Err(PolicyProblem::error(&SourceFile::new(place, ""), None, cause.to_string())),
+            }
+        };
+        let (invariants, proof) = (beside(INVARIANTS_FILE), beside(PROOF_FILE));
+        let mut files: Vec<_> = files.into_iter().filter(|(name, _)| is_ours(name)).collect();
         files.sort_unstable_by_key(|(name, _)| *name);
         let texts = files.iter().map(|(name, bytes)| ((*name).to_owned(), text(bytes.to_vec())));
-        Self::gather(shown, files.len(), texts)
+        let files = Self::gather(shown, files.len(), texts)?;
+        Ok(Self { invariants, proof, ..files })
     }
 
     /// No file at all.
@@ -84,7 +113,9 @@ impl PolicyFiles {
             policies: Vec::new(),
             schemas: Vec::new(),
             entities: Vec::new(),
-            digest: format!("sha256:{}", hex(digest::digest(&digest::SHA256, b"").as_ref())),
+            digest: text_digest(""),
+            invariants: Ok(None),
+            proof: Ok(None),
         }
     }
 
@@ -121,7 +152,7 @@ impl PolicyFiles {
             }
             files.add(&name, &path, text, &mut problems);
         }
-        files.digest = format!("sha256:{}", hex(hash.finish().as_ref()));
+        files.digest = named_digest(hash.finish());
         problems.verdict()?;
         Ok(files)
     }
@@ -195,6 +226,25 @@ fn text(bytes: Vec<u8>) -> io::Result<String> {
         return Err(io::Error::other(format!("file has more than {MAX_FILE_BYTES} bytes")));
     }
     String::from_utf8(bytes).map_err(|cause| io::Error::other(format!("file is not UTF-8: {cause}")))
+}
+
+/// Reads a file that need not be there.
+pub(in crate::policy) fn beside(path: &Path) -> Beside {
+    let shown = path.display().to_string();
+    match read(path) {
+        Ok(text) => Ok(Some(SourceFile::new(shown, text))),
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(cause) => Err(PolicyProblem::error(&SourceFile::new(shown, ""), None, cause.to_string())),
+    }
+}
+
+/// `sha256:HEX` of a text.
+pub(in crate::policy) fn text_digest(text: &str) -> String {
+    named_digest(digest::digest(&digest::SHA256, text.as_bytes()))
+}
+
+fn named_digest(digest: digest::Digest) -> String {
+    format!("sha256:{}", hex(digest.as_ref()))
 }
 
 pub(in crate::policy) fn hex(bytes: &[u8]) -> String {

@@ -6,7 +6,7 @@ use std::str::FromStr as _;
 use cedar_policy::EntityUid;
 
 /// Every `Type::"id"` of `text`, which is Cedar that parses, with its place in `text`.
-pub(super) fn entity_literals(text: &str) -> Vec<(EntityUid, Range<usize>)> {
+pub(in crate::policy) fn entity_literals(text: &str) -> Vec<(EntityUid, Range<usize>)> {
     let bytes = text.as_bytes();
     let mut found = Vec::new();
     let mut at = 0;

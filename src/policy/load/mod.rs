@@ -12,8 +12,9 @@ mod reads;
 
 pub(super) use check::{CheckedNames, check, check_entities, check_stages};
 pub(super) use entities::{StaticEntities, tag_expressions, workload_attributes};
-pub(super) use files::{MAX_FILES, PolicyFiles, hex, names};
+pub(super) use files::{INVARIANTS_FILE, MAX_FILES, PROOF_FILE, PolicyFiles, beside, hex, names, text_digest};
 pub(super) use ids::ancestors_above;
+pub(super) use literals::entity_literals;
 pub(super) use policies::{ParsedPolicy, parse, validate};
 pub use problem::{PolicyErrors, PolicyProblem, Severity, render_problems};
 pub(super) use problem::{Problems, SourceFile};

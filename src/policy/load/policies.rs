@@ -33,7 +33,7 @@ pub(in crate::policy) struct ParsedPolicy {
 
 impl ParsedPolicy {
     /// The first line: what a caret for the whole policy points at.
-    pub(super) fn headline(&self) -> Range<usize> {
+    pub(in crate::policy) fn headline(&self) -> Range<usize> {
         let text = self.text();
         let start = effect_at(text);
         let length = text.get(start..).map_or(0, |rest| rest.find('\n').unwrap_or(rest.len()));

@@ -105,6 +105,22 @@ impl PolicyProblem {
         Self { severity: Severity::Warning, ..Self::error(file, span, message) }
     }
 
+    /// The same, of what may be loaded all the same.
+    pub(in crate::policy) fn into_warning(self) -> Self {
+        Self { severity: Severity::Warning, ..self }
+    }
+
+    /// The same, in another file: its span there, and its message as it reads there.
+    pub(in crate::policy) fn moved(
+        self,
+        file: &Arc<SourceFile>,
+        span: impl FnOnce(Range<usize>) -> Option<Range<usize>>,
+        message: impl FnOnce(String) -> String,
+    ) -> Self {
+        let Self { severity, span: old, message: said, help, .. } = self;
+        Self { severity, file: Arc::clone(file), span: old.and_then(span), message: message(said), help }
+    }
+
     /// A problem that Cedar found, with its own place and help.
     pub(in crate::policy) fn from_cedar(file: &Arc<SourceFile>, cause: &dyn Diagnostic) -> Self {
         let span = cause
@@ -260,6 +276,10 @@ pub(in crate::policy) struct Problems(Vec<PolicyProblem>);
 impl Problems {
     pub(in crate::policy) fn push(&mut self, problem: PolicyProblem) {
         self.0.push(problem);
+    }
+
+    pub(in crate::policy) fn into_all(self) -> Vec<PolicyProblem> {
+        self.0
     }
 
     /// The warnings, if there are no errors.

@@ -13,8 +13,8 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::guard::Exchange as Busy;
 use super::service::{HttpConnection, Waiting};
 use super::standing::Standing;
-use super::timing::{self, RECORD_STARTED_AFTER};
-use crate::enforce::{Permit, Settlement};
+use super::timing;
+use crate::enforce::{Permit, STARTED_AFTER, Settlement};
 use crate::failure::{Blame, Failure};
 use crate::mapping::head;
 use crate::upstream::{Lease, Progress};
@@ -263,7 +263,7 @@ impl Streamed {
             next = next.min(self.started + whole);
         }
         if !self.recorded_start {
-            next = next.min(self.started + RECORD_STARTED_AFTER);
+            next = next.min(self.started + STARTED_AFTER);
         }
         Ok(next.min(self.check_standing(now)?.unwrap_or(next)))
     }
@@ -287,7 +287,7 @@ impl Streamed {
     }
 
     fn record_start_when_due(&mut self, now: Instant) -> Result<(), Failure> {
-        if self.recorded_start || now < self.started + RECORD_STARTED_AFTER {
+        if self.recorded_start || now < self.started + STARTED_AFTER {
             return Ok(());
         }
         self.recorded_start = true;

@@ -8,12 +8,9 @@ use tokio::time::{Instant, sleep_until};
 
 use super::standing::Standing;
 use crate::config::Limits;
-use crate::enforce::Permit;
+use crate::enforce::{Permit, STARTED_AFTER};
 use crate::failure::Failure;
 use crate::upstream::Progress;
-
-/// An exchange that is open for longer has a record before its end, so that a crash does not lose it.
-pub(super) const RECORD_STARTED_AFTER: Duration = Duration::from_secs(5);
 
 /// Waits for `answer` within the request's limits; writes the started record when its time has come.
 ///
@@ -54,7 +51,7 @@ impl Watch {
     /// Writes what is due, and says when to look again.
     fn check(&mut self, permit: &Permit, upload: Option<&Progress>, limits: &Limits) -> Result<Instant, Failure> {
         let now = Instant::now();
-        if !self.recorded && now >= self.started + RECORD_STARTED_AFTER {
+        if !self.recorded && now >= self.started + STARTED_AFTER {
             permit.record_started().map_err(|_error| Failure::Audit)?;
             self.recorded = true;
         }
@@ -75,7 +72,7 @@ impl Watch {
     fn next(&self, now: Instant, limits: &Limits) -> Instant {
         let mut next = now + limits.idle_timeout;
         if !self.recorded {
-            next = next.min(self.started + RECORD_STARTED_AFTER);
+            next = next.min(self.started + STARTED_AFTER);
         }
         if !limits.request_timeout.is_zero() {
             next = next.min(self.started + limits.request_timeout);

@@ -12,14 +12,11 @@ use tokio::time::sleep;
 use super::answer::{NOT_PERMITTED, fatal, last_words};
 use super::wire::ErrorReply;
 use crate::audit::AuditError;
-use crate::enforce::{Permit, Settlement};
+use crate::enforce::{Permit, STARTED_AFTER, Settlement};
 use crate::failure::Failure;
 use crate::protocol::{Closed, Last, Notice};
 use crate::relay::{Ended, Moved, Woken, relay_counted};
 use crate::tls::Stay;
-
-/// An exchange that stays open longer has a record of its beginning.
-const STARTED_AFTER: Duration = Duration::from_secs(5);
 
 /// A session that is relayed. However it ends, it has its final record with what was passed on.
 #[derive(Debug)]

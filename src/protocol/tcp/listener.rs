@@ -14,7 +14,7 @@ use super::proxy_header::{Announcement, FIXED_BYTES, ProxyHeaderError, announced
 use super::session::Session;
 use crate::audit::new_decision_id;
 use crate::config::{Limits, ListenerConfig, TcpConfig};
-use crate::enforce::{Asker, EnforcementPoint, Exchange, Permit, Settlement, Standing};
+use crate::enforce::{Asker, EnforcementPoint, Exchange, Permit, STARTED_AFTER, Settlement, Standing};
 use crate::failure::Failure;
 use crate::mapping::{Action, Context, Operation, Operations, Resource};
 use crate::protocol::{Closed, Downstream, Last, Notice};
@@ -22,8 +22,6 @@ use crate::relay::{Ended, Moved, Woken, relay_settled};
 use crate::tls::{Stay, StayOver};
 use crate::upstream::{StreamUpstream, UpstreamIo};
 
-/// An exchange that is open for this long has a record of its beginning.
-const STARTED_AFTER: Duration = Duration::from_secs(5);
 /// What a peer that is turned away is given to read that the connection has ended, before the rest is cut.
 const PARTING: Duration = Duration::from_millis(500);
 

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use super::place::clause;
 use crate::config::nearest;
+use crate::policy::forms::ActionForms;
 use crate::policy::load::ids;
-use crate::policy::schema::ActionForms;
 
 /// What is computed for a workload.
 const OF_WORKLOADS: [&str; 5] = ["spiffeId", "trustDomain", "path", "namespace", "serviceAccount"];

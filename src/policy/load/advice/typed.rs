@@ -4,8 +4,8 @@ use cedar_policy::ValidationError;
 
 use super::place::clause;
 use super::{attributes, named};
+use crate::policy::forms::ActionForms;
 use crate::policy::load::ids;
-use crate::policy::schema::ActionForms;
 
 /// What to write in place of what Cedar refused at this place; none if its own help says it, or nobody knows.
 pub(in crate::policy::load) fn of_type(

@@ -13,6 +13,7 @@ use tokio::time::{Sleep, sleep_until, timeout};
 
 use super::session::{End, MOST_WAITING, Session, Step};
 use crate::config::SessionCaps;
+use crate::enforce::STARTED_AFTER;
 use crate::mapping::sql::catalog::Catalog;
 use crate::protocol::postgres::cancel::SessionKey;
 use crate::protocol::postgres::wire::FrameReader;
@@ -32,8 +33,6 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 const LAST_ANSWERS: Duration = Duration::from_secs(10);
 /// How long the catalogue may take.
 const CATALOG_LIMIT: Duration = Duration::from_secs(30);
-/// A statement that has run for this long has a record of its beginning.
-const LONG: Duration = Duration::from_secs(5);
 
 /// A session with the streams of its two sides.
 #[derive(Debug)]
@@ -338,7 +337,7 @@ where
         let idle =
             self.caps.session_idle.filter(|_| session.is_between_transactions()).map(|cap| session.idle_since + cap);
         let transaction = self.caps.transaction.and_then(|cap| session.transaction_since.map(|since| since + cap));
-        let long = session.has_running().then(|| session.now + LONG);
+        let long = session.has_running().then(|| session.now + STARTED_AFTER);
         let ending = last.map(|asked| asked.over.map_or(asked.cut, |over| over.min(asked.cut)));
         [idle, transaction, long, ending, self.patience].into_iter().flatten().min()
     }

@@ -1,16 +1,13 @@
 //! A statement that runs, until its record is written.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::judge::Judged;
 use crate::audit::{AuditError, Gathered};
-use crate::enforce::{EnforcementPoint, Permit, Settlement};
+use crate::enforce::{EnforcementPoint, Permit, STARTED_AFTER, Settlement};
 use crate::mapping::sql::{Copying, MappedStatement};
 use crate::telemetry::ListenerMetrics;
-
-/// A statement that runs for longer has a record of its beginning.
-const LONG: Duration = Duration::from_secs(5);
 
 /// A statement that has been permitted and sent.
 #[derive(Debug)]
@@ -120,7 +117,7 @@ impl Running {
 
     /// Writes the record of its beginning if it runs for long.
     pub(super) fn note_if_long(&mut self, now: Instant) -> Result<(), AuditError> {
-        if self.noted || now.saturating_duration_since(self.permit.exchange().started) < LONG {
+        if self.noted || now.saturating_duration_since(self.permit.exchange().started) < STARTED_AFTER {
             return Ok(());
         }
         self.note()
