@@ -160,7 +160,11 @@ impl App {
         };
         logs::init(format, &config.log.filter)?;
         let metrics = metrics::install()?;
-        let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = runtime::Builder::new_current_thread()
+            .enable_all()
+            // Of those that load policies and explain decisions.
+            .thread_stack_size(crate::policy::STACK)
+            .build()?;
         let (identity, files) = identity_store(&config);
         let missing = identity::start(&files)?;
         let (policies, distribution) = policies::start(&config)?;

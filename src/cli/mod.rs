@@ -70,6 +70,19 @@ enum Command {
 /// Parses the arguments, runs the command, and says how it ended.
 #[must_use]
 pub fn main() -> ExitCode {
+    // The stack of the first thread is as large as whoever starts the process says (`ulimit -s`).
+    let thread = std::thread::Builder::new().name("main".into()).stack_size(crate::policy::STACK);
+    match thread.spawn(command) {
+        // It has said why it panicked.
+        Ok(thread) => thread.join().unwrap_or(ExitCode::from(FAILURE)),
+        Err(error) => {
+            eprintln!("portcullis: no thread can be started: {error}");
+            ExitCode::from(FAILURE)
+        }
+    }
+}
+
+fn command() -> ExitCode {
     end_quietly_on_a_closed_pipe();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,

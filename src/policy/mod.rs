@@ -35,7 +35,7 @@ pub use decision::{Candidate, Decision, Outcome, worst};
 pub use engine::{Given, Principal, Spot};
 pub use generation::{LoadedPolicy, PolicyGeneration, PolicySource};
 pub use invariants::{Invariant, Invariants, Says};
-pub use load::{PolicyErrors, PolicyProblem, Severity, render_problems};
+pub use load::{PolicyErrors, PolicyProblem, STACK, Severity, render_problems};
 pub use proof::{Proof, Proving};
 pub use schema::{SHIPPED_SCHEMA, schema_text};
 pub use shadow::Trial;

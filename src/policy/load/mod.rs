@@ -2,6 +2,7 @@
 
 mod advice;
 mod check;
+mod depth;
 mod entities;
 mod files;
 mod ids;
@@ -11,6 +12,7 @@ mod problem;
 mod reads;
 
 pub(super) use check::{CheckedNames, check, check_entities, check_stages};
+pub use depth::STACK;
 pub(super) use entities::{StaticEntities, tag_expressions, workload_attributes};
 pub(super) use files::{INVARIANTS_FILE, MAX_FILES, PROOF_FILE, PolicyFiles, beside, hex, names, text_digest};
 pub(super) use ids::ancestors_above;

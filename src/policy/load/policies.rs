@@ -11,6 +11,7 @@ use cedar_policy::{
 };
 
 use super::advice;
+use super::depth::too_deep;
 use super::literals::{effect_at, entity_literals};
 use super::problem::{PolicyProblem, Problems, SourceFile};
 use crate::config::nearest;
@@ -83,6 +84,10 @@ impl ParsedPolicy {
 pub(in crate::policy) fn parse(files: &[Arc<SourceFile>], problems: &mut Problems) -> Vec<ParsedPolicy> {
     let mut policies = Vec::new();
     for file in files {
+        if let Some(problem) = too_deep(file) {
+            problems.push(problem);
+            continue;
+        }
         match PolicySet::from_str(file.text()) {
             Ok(set) => policies.extend(place(&set, file, problems)),
             Err(errors) => {

@@ -1,0 +1,131 @@
+//! How deep policies go: Cedar's parser, and all that walks what it makes, calls itself for each bracket and each operator. Too many of them
+//! would overrun the stack, which ends the process; so they are counted before anything is parsed.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::problem::{PolicyProblem, SourceFile};
+
+/// The stack that is enough for policies within these bounds. Threads that load, test or explain policies have it.
+pub const STACK: usize = 64 * 1024 * 1024;
+/// Brackets within brackets.
+const MOST_NESTED: usize = 64;
+/// Operators and accesses (`&&`, `||`, `!`, `if`, `.`, `+`, `<` …) of one policy.
+const MOST_OPERATORS: usize = 2_000;
+
+/// What makes the file too deep to be parsed, if anything does.
+pub(super) fn too_deep(file: &Arc<SourceFile>) -> Option<PolicyProblem> {
+    let (span, what) = deepest(file.text())?;
+    let help = match what {
+        TooMany::Brackets => format!("at most {MOST_NESTED} brackets may stand within each other"),
+        TooMany::Operators => format!(
+            "a policy may have at most {MOST_OPERATORS} operators; long chains are better written as sets (`[…].contains(…)`, \
+             `resource in […]`) or as several policies"
+        ),
+    };
+    Some(PolicyProblem::error(file, Some(span), "the policy is nested too deeply").help(help))
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum TooMany {
+    Brackets,
+    Operators,
+}
+
+fn deepest(text: &str) -> Option<(Range<usize>, TooMany)> {
+    let (mut depth, mut operators) = (0_usize, 0_usize);
+    let mut bytes = text.bytes().enumerate().peekable();
+    while let Some((at, byte)) = bytes.next() {
+        match byte {
+            // Cedar's strings: an escape never ends one.
+            b'"' => {
+                while let Some((_, within)) = bytes.next() {
+                    match within {
+                        b'\\' => drop(bytes.next()),
+                        b'"' => break,
+                        _ => {}
+                    }
+                }
+            }
+            b'/' if bytes.peek().is_some_and(|(_, next)| *next == b'/') => {
+                while bytes.next_if(|(_, next)| *next != b'\n').is_some() {}
+            }
+            b'(' | b'[' | b'{' => depth += 1,
+            b')' | b']' | b'}' => depth = depth.saturating_sub(1),
+            b';' => operators = 0,
+            b'&' | b'|' | b'!' | b'.' | b'+' | b'-' | b'*' | b'<' | b'>' | b'=' => operators += 1,
+            // `if`, `in`, `is`, `has` and `like` have an `i` or an `h`: counting letters as if they were these would count too many, so
+            // words are counted where they begin.
+            b'i' | b'h' | b'l' if begins_operator(text, at) => operators += 1,
+            _ => continue,
+        }
+        if depth > MOST_NESTED {
+            return Some((at..at + 1, TooMany::Brackets));
+        }
+        // `&&`, `||` and `==` are two bytes.
+        if operators > 2 * MOST_OPERATORS {
+            return Some((at..at + 1, TooMany::Operators));
+        }
+    }
+    None
+}
+
+fn begins_operator(text: &str, at: usize) -> bool {
+    let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    let bytes = text.as_bytes();
+    let before = at.checked_sub(1).and_then(|before| bytes.get(before));
+    if before.is_some_and(|byte| is_word(*byte)) {
+        return false;
+    }
+    ["if", "in", "is", "has", "like"].iter().any(|word| {
+        let end = at + word.len();
+        bytes.get(at..end) == Some(word.as_bytes()) && !bytes.get(end).is_some_and(|byte| is_word(*byte))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nested(depth: usize) -> String {
+        format!("permit (principal, action, resource) when {{ {}true{} }};", "(".repeat(depth), ")".repeat(depth))
+    }
+
+    fn chained(count: usize, operator: &str) -> String {
+        let chain = vec!["true"; count + 1].join(operator);
+        format!("permit (principal, action, resource) when {{ {chain} }};")
+    }
+
+    #[test]
+    fn brackets_and_operators_are_bounded_and_what_is_within_the_bounds_is_not_refused() {
+        // The braces of `when` are one of them.
+        assert_eq!(deepest(&nested(MOST_NESTED - 1)), None);
+        assert_eq!(deepest(&nested(MOST_NESTED)).map(|(_, what)| what), Some(TooMany::Brackets));
+        assert_eq!(deepest(&chained(MOST_OPERATORS, " && ")), None);
+        assert_eq!(deepest(&chained(MOST_OPERATORS + 1, " && ")).map(|(_, what)| what), Some(TooMany::Operators));
+        let words = |count| format!("permit (principal, action, resource) when {{ {} true }};", "if ".repeat(count));
+        assert_eq!(deepest(&words(2 * MOST_OPERATORS + 1)).map(|(_, what)| what), Some(TooMany::Operators));
+    }
+
+    #[test]
+    fn strings_and_comments_nest_nothing_and_each_policy_counts_for_itself() {
+        let brackets = "(".repeat(MOST_NESTED * 2);
+        assert_eq!(deepest(&format!("@id(\"{brackets}\\\"{brackets}\")")), None);
+        assert_eq!(deepest(&format!("// {brackets}\npermit (principal, action, resource);")), None);
+        assert!(deepest(&format!("\"\\\\\" {brackets}")).is_some(), "the string has ended");
+        assert_eq!(deepest(&chained(MOST_OPERATORS - 10, " && ").repeat(3)), None);
+    }
+
+    #[test]
+    fn what_is_within_the_bounds_has_room_on_the_stack_that_is_promised() {
+        let texts = [nested(MOST_NESTED - 1), chained(MOST_OPERATORS, " && "), chained(MOST_OPERATORS, " || ")];
+        let parse = move || {
+            for text in texts {
+                let set: cedar_policy::PolicySet = text.parse().expect("is valid");
+                let policy = set.policies().next().expect("is there").clone();
+                assert!(!crate::policy::load::Reads::of(&policy).looks_at_literals());
+            }
+        };
+        std::thread::Builder::new().stack_size(STACK).spawn(parse).unwrap().join().unwrap();
+    }
+}
