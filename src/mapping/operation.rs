@@ -276,9 +276,23 @@ impl Resource {
     /// All ancestors, nearest first.
     pub fn ancestors(&self) -> impl Iterator<Item = (ResourceKind, &str)> {
         let wholes = self.wholes.iter().map(|whole| (ResourceKind::Table, &*whole.id));
-        // A whole may be in another schema. What is above that is above the partition anyway.
-        let schemas = self.wholes.iter().flat_map(Self::above_by_id).filter(|(kind, _)| *kind == ResourceKind::Schema);
-        wholes.chain(schemas).chain(self.above_by_id())
+        let own = self.above_by_id().take_while(|(kind, _)| *kind == ResourceKind::Schema);
+        let above = self.above_by_id().skip_while(|(kind, _)| *kind == ResourceKind::Schema);
+        wholes.chain(own).chain(self.schemas_of_wholes()).chain(above)
+    }
+
+    /// A whole may be in another schema: each of them once. What is above that is above the partition anyway.
+    fn schemas_of_wholes(&self) -> impl Iterator<Item = (ResourceKind, &str)> {
+        let own = self.schema_by_id();
+        self.wholes.iter().enumerate().filter_map(move |(n, whole)| {
+            let found = whole.schema_by_id().filter(|found| Some(*found) != own)?;
+            let known = self.wholes.iter().take(n).any(|before| before.schema_by_id() == Some(found));
+            (!known).then_some(found)
+        })
+    }
+
+    fn schema_by_id(&self) -> Option<(ResourceKind, &str)> {
+        self.above_by_id().find(|(kind, _)| *kind == ResourceKind::Schema)
     }
 
     /// What the id itself says that it is in, nearest first.
@@ -404,9 +418,8 @@ mod tests {
             [
                 "Table::\"wh/db.hr.people\"",
                 "Table::\"wh/db.hr.everybody\"",
-                "Schema::\"wh/db.hr\"",
-                "Schema::\"wh/db.hr\"",
                 "Schema::\"wh/db.parts\"",
+                "Schema::\"wh/db.hr\"",
                 "Database::\"wh/db\"",
                 "Endpoint::\"wh\""
             ]

@@ -198,12 +198,13 @@ impl Places {
         })
     }
 
-    /// Of the length, the first, the middle and the last byte.
+    /// Of the length and the bytes at the beginning, at three quarters and at the end: no two names of the schema have all of them in common.
     fn hash(name: &str, factor: u32) -> usize {
         let bytes = name.as_bytes();
         let byte = |at: usize| bytes.get(at).copied().unwrap_or_default();
         let [length, ..] = bytes.len().to_le_bytes();
-        let mixed = u32::from_le_bytes([length, byte(0), byte(bytes.len() / 2), byte(bytes.len().saturating_sub(1))]);
+        let mixed =
+            u32::from_le_bytes([length, byte(0), byte(bytes.len() * 3 / 4), byte(bytes.len().saturating_sub(1))]);
         usize::from(mixed.wrapping_mul(factor).to_be_bytes()[0])
     }
 

@@ -147,9 +147,7 @@ impl PolicyGeneration {
         let max_rows = parsed.iter().filter_map(|parsed| Some((Arc::clone(&parsed.id), parsed.max_rows()?))).collect();
         let inactive =
             inactive.into_iter().filter_map(|n| parsed.get(n)).map(|parsed| Arc::clone(&parsed.id)).collect();
-        let policies: Vec<_> = parsed.iter().map(LoadedPolicy::of).collect();
-        // From here on each policy is let go of as soon as it is compiled.
-        let all = compilable(parsed);
+        let (policies, all) = compilable(parsed);
         let mut reads = Reads::default();
         let enforced = all.iter().zip(&policies).filter(|(_, loaded)| !loaded.shadow);
         enforced.for_each(|(policy, _)| reads.add(&policy.reads));
@@ -200,8 +198,7 @@ impl PolicyGeneration {
         entities: &StaticEntities,
         schema: MergedSchema,
     ) -> Result<Self, String> {
-        let policies = parsed.iter().map(LoadedPolicy::of).collect();
-        let compilable = compilable(parsed);
+        let (policies, compilable) = compilable(parsed);
         let mut reads = Reads::default();
         compilable.iter().for_each(|policy| reads.add(&policy.reads));
         let (headers_read, claims_read) = reads.into_tags();
@@ -339,17 +336,26 @@ impl PolicyGeneration {
 }
 
 /// What a policy reads is told from its tree, which Cedar makes anew from the text: once for all that are alike.
-fn compilable(parsed: Vec<ParsedPolicy>) -> Vec<Compilable> {
+fn reads(parsed: &[ParsedPolicy]) -> Vec<Arc<Reads>> {
     let mut by_shape: HashMap<String, Arc<Reads>> = HashMap::new();
     let none = Arc::new(Reads::default());
-    let compilable = parsed.into_iter().map(|parsed| {
-        let reads = match parsed.policy.has_non_scope_constraint() {
-            true => by_shape.entry(parsed.shape()).or_insert_with(|| Arc::new(Reads::of(&parsed.policy))),
-            false => &none,
-        };
-        Compilable { reads: Arc::clone(reads), id: parsed.id, policy: parsed.policy }
+    let reads = parsed.iter().map(|parsed| match parsed.policy.has_non_scope_constraint() {
+        true => {
+            let shape = by_shape.entry(parsed.shape());
+            Arc::clone(shape.or_insert_with(|| Arc::new(Reads::of(&parsed.policy))))
+        }
+        false => Arc::clone(&none),
     });
-    compilable.collect()
+    reads.collect()
+}
+
+/// What is told of policies, and what is compiled. Trees of many of them take much memory: each part is let go of as soon as it can be.
+fn compilable(mut parsed: Vec<ParsedPolicy>) -> (Vec<LoadedPolicy>, Vec<Compilable>) {
+    let reads = reads(&parsed);
+    parsed.iter_mut().for_each(|parsed| parsed.literals = Vec::new());
+    let policies = parsed.iter().map(LoadedPolicy::of).collect();
+    let parts = parsed.into_iter().zip(reads);
+    (policies, parts.map(|(parsed, reads)| Compilable { id: parsed.id, policy: parsed.policy, reads }).collect())
 }
 
 impl PolicySource {

@@ -117,7 +117,12 @@ impl Oracle {
     fn tags(&self, uid: &str, besides: &[String]) -> BTreeMap<String, Vec<String>> {
         let mut tags = BTreeMap::new();
         let kind = uid.split("::").next();
-        for above in std::iter::once(uid.to_owned()).chain(besides.iter().cloned()).chain(Self::above(uid)) {
+        // A partition: its own schema is nearer than those of the tables that it is a part of.
+        let is_schema = |uid: &String| uid.starts_with("Schema");
+        let (other_schemas, tables): (Vec<_>, Vec<_>) = besides.iter().cloned().partition(is_schema);
+        let (own_schema, rest): (Vec<_>, Vec<_>) = Self::above(uid).into_iter().partition(is_schema);
+        let nearest_first = [vec![uid.to_owned()], tables, own_schema, other_schemas, rest].concat();
+        for above in nearest_first {
             if kind == Some("Workload") && !above.starts_with("Workload") {
                 continue;
             }
