@@ -18,7 +18,8 @@ use tokio::task::JoinSet;
 
 use crate::admin::{AdminError, AdminServer};
 use crate::audit::{Audit, AuditError};
-use crate::config::{Config, Direction, ListenerConfig, LogFormat, ProtocolConfig, RoleConfig};
+use crate::config::{Config, Direction, ListenerConfig, LogFormat, ProtocolConfig};
+use crate::distribution::DistributionHealth;
 use crate::drain::{self, DrainTrigger, DrainWatch};
 use crate::enforce::{Denials, EnforcementPoint, Flips};
 use crate::federation::Relationship;
@@ -26,7 +27,7 @@ use crate::identity::{
     Clock, FileSource, IdentityStore, JwksFileError, SourceError, TrustBundle, WorkloadApiSource, X509Source,
 };
 use crate::listener::{BindError, Bound, Listener, Served, Slots, accept};
-use crate::policy::{PolicyErrors, PolicySource, PolicyStore};
+use crate::policy::{BundleKeyError, PolicyErrors, PolicyStore};
 use crate::protocol::http::{HttpListener, Speaks, Tokens};
 use crate::protocol::postgres::{CancelKeys, PostgresListener};
 use crate::protocol::tcp::RelayListener;
@@ -39,12 +40,14 @@ use crate::tls::ServerTls;
 use crate::upstream::{StreamUpstream, Upstream, UpstreamOptions};
 
 mod identity;
+mod policies;
 mod reload;
 mod status;
 pub(crate) mod tokens;
 mod watch;
 
 pub(crate) use identity::{identity_store, workload_api};
+pub(crate) use policies::{policies_at_hand, policies_fetched, policy_source};
 use tokens::TokenKeys;
 
 /// How often idle upstream connections are looked through.
@@ -62,6 +65,9 @@ pub enum StartError {
     /// The policies cannot be used.
     #[error("policy: {0}")]
     Policy(PolicyErrors),
+    /// The keys of those who sign policies cannot be used.
+    #[error("policy: {0}")]
+    BundleKeys(#[from] BundleKeyError),
     /// Records cannot be written.
     #[error("audit: {0}")]
     Audit(#[from] AuditError),
@@ -108,6 +114,8 @@ struct Shared {
     /// The number of the generation that the log has been told of.
     announced: Mutex<Option<u64>>,
     policies: Arc<PolicyStore>,
+    /// How the bundles of `policy.url` fare.
+    distribution: Option<Arc<DistributionHealth>>,
     token_keys: Arc<TokenKeys>,
     audit: Arc<Audit>,
     flips: Arc<Flips>,
@@ -123,7 +131,7 @@ struct Faults {
     identity: Option<String>,
     /// Identity files were no good at one look. Somebody may be in the middle of writing them.
     is_identity_suspect: bool,
-    policies: Option<String>,
+    policies: Option<policies::PolicyFault>,
     token_keys: BTreeMap<PathBuf, String>,
     /// What is wrong with the trust in force.
     trust: Vec<String>,
@@ -159,7 +167,7 @@ impl App {
             .build()?;
         let (identity, files) = identity_store(&config);
         let missing = identity::start(&files)?;
-        let policies = Arc::new(PolicyStore::open(policy_source(&config)).map_err(StartError::Policy)?);
+        let (policies, distribution) = policies::start(&config)?;
         let token_keys = Arc::new(TokenKeys::open(&config)?);
         let audit = Arc::new(Audit::open(&config.audit)?);
         let told = <(Arc<Flips>, Arc<Denials>)>::default();
@@ -175,6 +183,7 @@ impl App {
             identity,
             files,
             policies,
+            distribution,
             token_keys,
             audit,
             flips: told.0,
@@ -194,8 +203,10 @@ impl App {
     pub fn run(self) -> Result<(), StartError> {
         let Self { config, runtime, shared, bound, admin, metrics, drain: (trigger, watch) } = self;
         let policies = shared.policies.current();
-        tracing::info!(policies = policies.len(), digest = policies.digest(), "policies loaded");
-        reload::say_warnings(&policies);
+        if policies.number() > 0 {
+            tracing::info!(policies = policies.len(), digest = policies.digest(), "policies loaded");
+        }
+        policies::say_warnings(&policies);
         if let Some(own) = shared.identity.current() {
             tracing::info!(spiffe_id = %own.svid.id(), serial = own.svid.serial(), "identity loaded");
             shared.say_trust_faults(&own);
@@ -258,6 +269,7 @@ async fn control(
             Relationship::new(trust_domain.clone(), relationship.clone(), Arc::clone(&store)).keep()
         }));
     }
+    let distributing = policies::distribution(config, shared).map(tokio::spawn);
     let announcing = tokio::spawn(identity::keep_announcing(Arc::clone(shared)));
     let following = shared.workload_api.clone().map(|source| {
         tokio::spawn(identity::for_ever("workload_api", move || {
@@ -282,6 +294,7 @@ async fn control(
     reloading.abort();
     announcing.abort();
     federating.abort_all();
+    distributing.iter().for_each(tokio::task::JoinHandle::abort);
     following.iter().for_each(tokio::task::JoinHandle::abort);
     upkeep.abort();
     doors.abort();
@@ -422,32 +435,5 @@ impl Shared {
             });
             crls_in_force(crls.collect());
         }
-    }
-}
-
-/// Where the policies of a configuration come from, and which endpoints they may speak of.
-pub(crate) fn policy_source(config: &Config) -> PolicySource {
-    let mut endpoints: Vec<(String, &'static str)> = Vec::new();
-    for listener in &config.listeners {
-        let endpoint = (listener.name.to_string(), listener.protocol.as_str());
-        if !endpoints.contains(&endpoint) {
-            endpoints.push(endpoint);
-        }
-    }
-    let roles = config.listeners.iter().filter_map(|listener| match &listener.protocol {
-        ProtocolConfig::Postgres(postgres) => Some(&postgres.role),
-        ProtocolConfig::Http(_) | ProtocolConfig::S3(_) | ProtocolConfig::Tcp(_) => None,
-    });
-    let mut stages: Vec<String> = roles.flat_map(RoleConfig::stages).map(str::to_owned).collect();
-    stages.sort_unstable();
-    stages.dedup();
-    PolicySource {
-        directory: config.policy.directory.clone(),
-        endpoints,
-        stages,
-        known_endpoints: config.policy.known_endpoints.clone(),
-        refuse_unknown_names: config.policy.unknown_names == crate::config::UnknownNames::Refuse,
-        shadow: config.policy.shadow.clone(),
-        require_proof: config.policy.require_proof,
     }
 }

@@ -15,10 +15,13 @@ pub mod config;
 pub mod mapping;
 pub mod tls;
 
+pub mod fetch;
+
 pub mod federation;
 pub mod policy;
 
 pub mod audit;
+pub mod distribution;
 
 pub mod enforce;
 

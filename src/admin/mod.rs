@@ -13,6 +13,6 @@ mod status;
 pub use probe::{ProbeError, ProbeTarget, probe_ready, read_from};
 pub use server::{Addresses, AdminError, AdminServer};
 pub use status::{
-    AdminState, AuditStatus, CrlStatus, FaultStatus, IdentityStatus, ListenerStatus, NotReady, PartStatus,
-    PolicyStatus, Status,
+    AdminState, AuditStatus, BundleStatus, CrlStatus, FaultStatus, IdentityStatus, ListenerStatus, NotReady,
+    PartStatus, PolicyStatus, Status,
 };

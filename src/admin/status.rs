@@ -159,8 +159,42 @@ pub struct PolicyStatus {
     pub shadow_digest: Option<String>,
     /// Why what is in `policy.shadow` is not tried.
     pub shadow_error: Option<String>,
-    /// Why the last change could not be put in force, until one could.
+    /// Why the last change could not be put in force, until one could: a line for each problem.
     pub last_error: Option<String>,
+    /// The same for people: each with its source, a caret and what to do.
+    pub last_error_report: Option<String>,
+    /// Where policies come from `policy.url`: how that fares.
+    pub bundle: Option<BundleStatus>,
+}
+
+/// Policies from an address.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct BundleStatus {
+    /// The address, without its query.
+    pub url: String,
+    /// The name of the bundle in force.
+    pub name: Option<String>,
+    /// Its sequence number.
+    pub sequence: Option<u64>,
+    /// Fingerprint of the key that signed it.
+    pub signed_by: Option<String>,
+    /// It was read from the disk, and the server has not been heard since.
+    pub from_cache: bool,
+    /// When it was fetched.
+    #[serde(serialize_with = "rfc3339")]
+    pub fetched: Option<SystemTime>,
+    /// How long ago that was.
+    pub age_seconds: Option<u64>,
+    /// When the server last had it, or a new one that could be put in force.
+    #[serde(serialize_with = "rfc3339")]
+    pub last_success: Option<SystemTime>,
+    /// The name of what is wrong now, as metrics have it; `last_error` says it.
+    pub rule: Option<&'static str>,
+    /// Since when.
+    #[serde(serialize_with = "rfc3339")]
+    pub failing_since: Option<SystemTime>,
+    /// Why the bundle in force is not on disk, or what was there cannot be used.
+    pub cache_error: Option<String>,
 }
 
 /// Where traffic comes in.

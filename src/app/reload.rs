@@ -9,11 +9,9 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 use super::watch::Watch;
-use super::{Faults, Shared, identity, tokens};
-use crate::config::Config;
+use super::{Faults, Shared, identity, policies, tokens};
+use crate::config::{Config, PolicyOrigin};
 use crate::identity::X509Source as _;
-use crate::policy::{self, PolicyGeneration};
-use crate::telemetry::Reload;
 
 /// The first pause while there is no identity at all; each one after it is twice as long, up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -53,6 +51,9 @@ pub(super) async fn keep_reloading(config: Arc<Config>, shared: Arc<Shared>, mut
                 if let Some(source) = &shared.workload_api {
                     source.look_again();
                 }
+                if let Some(bundles) = &shared.distribution {
+                    bundles.look_again();
+                }
                 shared.audit.reopen()
             }
             // A rotation that sends no signal.
@@ -68,7 +69,11 @@ pub(super) async fn keep_reloading(config: Arc<Config>, shared: Arc<Shared>, mut
 fn watched(config: &Config, shared: &Shared) -> Vec<PathBuf> {
     let identity = shared.files.paths().all().map(Path::to_owned);
     let token_keys = tokens::key_files(config).into_iter().map(|(_, path)| path.to_owned());
-    identity.chain([config.policy.directory.clone()]).chain(token_keys).collect()
+    let policies = match &config.policy.origin {
+        PolicyOrigin::Directory(directory) => vec![directory.clone(), directory.join("entities")],
+        PolicyOrigin::Url(_) => Vec::new(),
+    };
+    identity.chain(policies).chain(token_keys).collect()
 }
 
 /// Watches anew first: what changes from then on is told of, what has changed before is found. Whether to look once more soon.
@@ -78,7 +83,7 @@ async fn look(shared: &Arc<Shared>, watch: &Arc<Mutex<Watch>>) -> bool {
     let looked = spawn_blocking(move || {
         watch.lock().unwrap_or_else(PoisonError::into_inner).renew();
         let is_unsettled = identity::reload(&looking);
-        reload_policies(&looking);
+        policies::reload(&looking);
         tokens::reload(&looking);
         is_unsettled
     });
@@ -86,35 +91,6 @@ async fn look(shared: &Arc<Shared>, watch: &Arc<Mutex<Watch>>) -> bool {
         tracing::error!(%error, "a reload ended by a panic; what was in force stays so");
         false
     })
-}
-
-/// Says what is odd about policies that are in force.
-pub(super) fn say_warnings(policies: &PolicyGeneration) {
-    for warning in policies.warnings() {
-        tracing::warn!(warning = warning.line(), help = warning.advice(), "policies are in force with a warning");
-    }
-}
-
-fn reload_policies(shared: &Shared) {
-    match shared.policies.reload() {
-        Ok(policy::Reloaded::Unchanged) => shared.faults().policies = None,
-        Ok(policy::Reloaded::Swapped(generation)) => {
-            shared.faults().policies = None;
-            shared.policy_metrics.reload(Reload::Swapped);
-            shared.describe();
-            let policies = shared.policies.current();
-            tracing::info!(generation, digest = policies.digest(), policies = policies.len(), "policies reloaded");
-            say_warnings(&policies);
-        }
-        Err(errors) => {
-            shared.policy_metrics.reload(Reload::Failed);
-            say_once(
-                &mut shared.faults().policies,
-                errors.to_string(),
-                "policies not reloaded; the last good ones stay in force",
-            );
-        }
-    }
 }
 
 pub(super) fn say_once(said: &mut Option<String>, error: String, what: &'static str) {

@@ -3,16 +3,20 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use http::Uri;
 use serde_json::{Value as Json, json};
 use tokio::sync::Notify;
 
+use super::policies::PolicyFault;
 use super::{Prepared, Shared};
 use crate::admin::{
-    AdminState, AuditStatus, CrlStatus, IdentityStatus, ListenerStatus, NotReady, PartStatus, PolicyStatus, Status,
+    AdminState, AuditStatus, BundleStatus, CrlStatus, IdentityStatus, ListenerStatus, NotReady, PartStatus,
+    PolicyStatus, Status,
 };
 use crate::analysis::explain_denial;
 use crate::audit::Rfc3339;
-use crate::config::{AuditSinkConfig, Config};
+use crate::config::{AuditSinkConfig, Config, PolicyOrigin, PolicyUrl};
+use crate::distribution::{BundleInForce, DistributionState};
 use crate::drain::DrainWatch;
 use crate::identity::{Crl, TrustBundle, X509Source as _};
 use crate::policy::PolicyProblem;
@@ -45,6 +49,17 @@ impl AdminState for State {
             ),
             Some(own) if own.expired(SystemTime::now()) => because("identity", "our own SVID has expired".into()),
             Some(_) => {}
+        }
+        if self.shared.policies.number() == 0 {
+            let state = self.shared.distribution.as_ref().map(|health| health.state()).unwrap_or_default();
+            let faults: Vec<_> = state.fault.map(|fault| fault.message).into_iter().chain(state.cache_fault).collect();
+            because(
+                "policy",
+                match faults.is_empty() {
+                    true => "there are no policies yet".into(),
+                    false => format!("there are no policies yet: {}", faults.join("; ")),
+                },
+            );
         }
         if !self.shared.audit.is_working() {
             because("audit", self.shared.audit.failure().unwrap_or_else(|| "records cannot be written".into()));
@@ -150,6 +165,16 @@ impl State {
 
     fn policy(&self) -> PolicyStatus {
         let policies = self.shared.policies.current();
+        let mut fault = self.shared.faults().policies.clone();
+        let distribution = self.shared.distribution.as_ref().map(|health| health.state());
+        if let Some(of_bundle) = distribution.as_ref().and_then(|state| state.fault.as_ref()) {
+            fault = Some(PolicyFault { lines: of_bundle.message.clone(), report: of_bundle.report.clone() });
+        }
+        let bundle = distribution.zip(match &self.config.policy.origin {
+            PolicyOrigin::Url(bundles) => Some(bundles),
+            PolicyOrigin::Directory(_) => None,
+        });
+        let bundle = bundle.map(|(state, from)| bundle_status(state, from));
         PolicyStatus {
             digest: policies.digest().to_owned(),
             generation: policies.number(),
@@ -158,9 +183,39 @@ impl State {
             inactive: policies.inactive().iter().map(ToString::to_string).collect(),
             shadow_digest: policies.shadow_digest().map(str::to_owned),
             shadow_error: policies.shadow_fault().map(str::to_owned),
-            last_error: self.shared.faults().policies.clone(),
+            last_error: fault.as_ref().map(|fault| fault.lines.clone()),
+            last_error_report: fault.and_then(|fault| fault.report),
+            bundle,
         }
     }
+}
+
+fn bundle_status(state: DistributionState, from: &PolicyUrl) -> BundleStatus {
+    let in_force = state.in_force;
+    let of = |what: fn(&BundleInForce) -> String| in_force.as_ref().map(what);
+    BundleStatus {
+        url: shown(&from.url),
+        name: of(|bundle| bundle.name.clone()),
+        sequence: in_force.as_ref().map(|bundle| bundle.sequence),
+        signed_by: of(|bundle| bundle.signed_by.clone()),
+        from_cache: in_force.as_ref().is_some_and(|bundle| bundle.is_from_cache),
+        fetched: in_force.as_ref().map(|bundle| bundle.fetched),
+        age_seconds: in_force.as_ref().map(|bundle| seconds_since(bundle.fetched)),
+        last_success: state.last_success,
+        rule: state.fault.as_ref().map(|fault| fault.rule),
+        failing_since: state.fault.map(|fault| fault.since),
+        cache_error: state.cache_fault,
+    }
+}
+
+fn seconds_since(time: SystemTime) -> u64 {
+    SystemTime::now().duration_since(time).unwrap_or_default().as_secs()
+}
+
+/// Without the query, which may hold what lets people in.
+fn shown(url: &Uri) -> String {
+    let authority = url.authority().map_or("", |authority| authority.as_str());
+    format!("https://{authority}{}", url.path())
 }
 
 fn crls(bundle: &TrustBundle) -> Vec<CrlStatus> {

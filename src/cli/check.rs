@@ -13,14 +13,14 @@ use super::overrides::ConfigArgs;
 use super::{FAILURE, colour};
 use crate::admin::AdminServer;
 use crate::app::tokens::{KEYLESS, key_files, keyless};
-use crate::app::{identity_store, policy_source};
+use crate::app::{identity_store, policies_at_hand, policy_source};
 use crate::config::{
-    AuditSinkConfig, Config, Direction, IdentitySourceConfig, PasswordSource, ProtocolConfig, RoleConfig, UpstreamCa,
-    UpstreamTls,
+    AuditSinkConfig, Config, Direction, IdentitySourceConfig, PasswordSource, PolicyOrigin, ProtocolConfig, RoleConfig,
+    UpstreamCa, UpstreamTls,
 };
 use crate::identity::{JwksFile, OnExpiredCrl, TrustDomain, X509Source as _};
 use crate::listener::Bound;
-use crate::policy::PolicyGeneration;
+use crate::policy::{BundleKeys, PolicyGeneration};
 
 /// Options of `portcullis check`.
 #[derive(Debug, Args)]
@@ -155,7 +155,27 @@ fn identity(config: &Config, report: &mut Report) {
 }
 
 fn policies(config: &Config, report: &mut Report) -> bool {
-    match PolicyGeneration::load(&policy_source(config), 1) {
+    let source = match &config.policy.origin {
+        PolicyOrigin::Directory(_) => policy_source(config),
+        PolicyOrigin::Url(bundles) => {
+            match BundleKeys::read(&bundles.public_keys) {
+                Ok(keys) => report.good("policy", &count(keys.len(), "public key")),
+                Err(error) => report.bad("policy", &error.to_string()),
+            }
+            report.notice("policy", "comes from `policy.url`, which is not asked here: `portcullis doctor` does");
+            match policies_at_hand(config) {
+                Ok(source) => source,
+                Err(error) => {
+                    report.notice("policy", &format!("{error}: without the server everything would be denied"));
+                    return true;
+                }
+            }
+        }
+    };
+    if let Some(bundle) = &source.bundle {
+        report.good("policy", &format!("bundle on disk is `{}`", bundle.manifest()));
+    }
+    match PolicyGeneration::load(&source, 1) {
         Ok(generation) => {
             let policies = match generation.len() {
                 1 => "1 policy".to_owned(),
@@ -174,7 +194,7 @@ fn policies(config: &Config, report: &mut Report) -> bool {
             true
         }
         Err(errors) => {
-            report.bad("policy", &format!("in {}", config.policy.directory.display()));
+            report.bad("policy", &format!("in {}", source.directory.display()));
             eprint!("{}", errors.render(colour()));
             false
         }

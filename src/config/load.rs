@@ -9,15 +9,16 @@ use tracing_subscriber::EnvFilter;
 
 use super::errors::{Advice, ConfigErrors, Finding, Report, errors};
 use super::file::{
-    AdminKeys, AuditKeys, AuditSinkKey, ConfigFile, DurationKey, HealthKeys, KeyPath, LogKeys, Node, PolicyKeys, Value,
-    conform, conform_override, nearest, read,
+    AdminKeys, AuditKeys, AuditSinkKey, ConfigFile, DurationKey, HealthKeys, KeyPath, LogKeys, Node, Value, conform,
+    conform_override, nearest, read,
 };
 use super::identity::identity;
 use super::listener::{Inherited, limits, listener};
-use super::reading::{Reading, endpoint_name};
+use super::policy::policy;
+use super::reading::Reading;
 use super::{
     AdminConfig, AuditConfig, AuditSinkConfig, Config, HealthConfig, Limits, ListenerConfig, LogConfig, LogFormat,
-    OnAuditFailure, PolicyConfig, TlsVersion, UnknownNames, address, duration,
+    OnAuditFailure, TlsVersion, address, duration,
 };
 
 /// What flags and environment variables say in place of the file.
@@ -178,19 +179,6 @@ fn config(reading: &mut Reading<'_>, file: ConfigFile, overrides: &Overrides) ->
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 /// A rotation is to be in force within about a second.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(1);
-
-fn policy(reading: &mut Reading<'_>, at: &KeyPath, keys: PolicyKeys) -> Option<PolicyConfig> {
-    for (index, name) in keys.known_endpoints.iter().enumerate() {
-        reading.report.check(&at.key("known_endpoints").index(index), endpoint_name(name));
-    }
-    Some(PolicyConfig {
-        directory: reading.path(&keys.directory?),
-        known_endpoints: keys.known_endpoints,
-        unknown_names: keys.unknown_names.unwrap_or(UnknownNames::Warn),
-        shadow: keys.shadow.as_deref().map(|path| reading.path(path)),
-        require_proof: keys.require_proof.unwrap_or(false),
-    })
-}
 
 fn health(reading: &mut Reading<'_>, at: &KeyPath, keys: &HealthKeys) -> Option<HealthConfig> {
     let listen = reading.address(&at.key("listen"), keys.listen.as_deref()?)?;

@@ -15,6 +15,7 @@ mod limits;
 mod listener;
 mod load;
 mod peer;
+mod policy;
 mod postgres;
 mod reading;
 mod settings;
@@ -37,9 +38,10 @@ pub use file::{nearest, schema, schema_text};
 pub use identity::{CrlConfig, FederationConfig, FederationProfile, IdentityConfig, IdentitySourceConfig};
 pub use limits::Limits;
 pub use load::Overrides;
+pub use policy::{PolicyConfig, PolicyOrigin, PolicyUrl, UnknownNames};
 pub use settings::{
     AdminConfig, AuditConfig, AuditSinkConfig, Config, Direction, HealthConfig, HttpConfig, ListenAddress,
-    ListenerConfig, LogConfig, LogFormat, OnAuditFailure, PeerMatcher, PolicyConfig, ProtocolConfig, S3Config,
-    TlsVersion, UnknownNames, UpstreamConfig, UpstreamScheme,
+    ListenerConfig, LogConfig, LogFormat, OnAuditFailure, PeerMatcher, ProtocolConfig, S3Config, TlsVersion,
+    UpstreamConfig, UpstreamScheme,
 };
 pub use token::{ForwardToken, TokenConfig, TokenIssuerConfig};

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use http::Uri;
 use thiserror::Error;
 
 use super::errors::{Advice, Report};
@@ -103,6 +104,23 @@ pub(super) fn endpoint_name(name: &str) -> Result<(), NameError> {
     match name.starts_with(|c: char| c.is_ascii_alphanumeric()) {
         true => Ok(()),
         false => Err(NameError::Start { name: name.into() }),
+    }
+}
+
+/// An address that documents are fetched from.
+///
+/// # Source
+/// SPIFFE Federation, 5.2: an HTTPS URL without userinfo.
+pub(super) fn https_url(text: &str) -> Result<Uri, &'static str> {
+    if text.contains('#') {
+        return Err("it has a fragment");
+    }
+    let url: Uri = text.parse().map_err(|_| "it is no URL")?;
+    match (url.scheme_str(), url.authority()) {
+        (Some("https"), Some(authority)) if authority.as_str().contains('@') => Err("it has a user name in it"),
+        (Some("https"), Some(authority)) if !authority.host().is_empty() => Ok(url),
+        (Some("https"), _) => Err("it has no host"),
+        (_, _) => Err("it does not begin with `https://`"),
     }
 }
 

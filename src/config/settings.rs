@@ -10,7 +10,7 @@ use http::HeaderName;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{IdentityConfig, Limits, PostgresConfig, TcpConfig, TokenConfig};
+use super::{IdentityConfig, Limits, PolicyConfig, PostgresConfig, TcpConfig, TokenConfig};
 use crate::identity::SpiffeIdPattern;
 
 /// Everything `portcullis run` needs.
@@ -38,31 +38,6 @@ pub struct Config {
     pub reload_interval: Duration,
     /// Key paths of the `unsafe_…` options that the file switches on, for the log at start.
     pub unsafe_options: Vec<String>,
-}
-
-/// `policy`.
-#[derive(Debug, Clone)]
-pub struct PolicyConfig {
-    /// `*.cedar`, `entities.json`, optional extra `*.cedarschema`.
-    pub directory: PathBuf,
-    /// Endpoints of other sidecars that policies in this directory may speak of.
-    pub known_endpoints: Vec<String>,
-    /// What to do about a Stage or an endpoint that nobody knows.
-    pub unknown_names: UnknownNames,
-    /// A candidate directory that decides beside the other one and is never enforced.
-    pub shadow: Option<PathBuf>,
-    /// Whether policies are loaded only with a `proof.json` that is of them and their invariants.
-    pub require_proof: bool,
-}
-
-/// What a policy about an unknown Stage or endpoint is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum UnknownNames {
-    /// A warning with the nearest name.
-    Warn,
-    /// An error.
-    Refuse,
 }
 
 /// Which way a listener faces.

@@ -13,6 +13,7 @@ mod bad_files;
 mod bad_values;
 mod databases;
 mod identities;
+mod policies;
 mod published;
 mod tokens;
 
@@ -109,12 +110,12 @@ fn relative_paths_start_at_the_folder_of_the_file() {
         spiffe_id: None,
     };
     assert_eq!(config.identity.source, expected);
-    assert_eq!(config.policy.directory, Path::new("deploy/policies"));
+    assert_eq!(config.policy.origin, PolicyOrigin::Directory("deploy/policies".into()));
     let bundle = config.identity.trust_bundles.values().next().unwrap();
     assert_eq!(bundle, Path::new("deploy/bundle.pem"));
     let absolute = GOOD.replace("directory: policies", "directory: /etc/policies");
     let config = Config::parse(&absolute, "deploy/portcullis.yaml", &Overrides::default()).unwrap();
-    assert_eq!(config.policy.directory, Path::new("/etc/policies"));
+    assert_eq!(config.policy.origin, PolicyOrigin::Directory("/etc/policies".into()));
 }
 
 #[test]
@@ -254,7 +255,7 @@ fn a_file_that_cannot_be_read_is_named() {
     assert_eq!(message(&path), "line 2 is not UTF-8 text");
     std::fs::write(&path, GOOD).unwrap();
     let config = Config::load(&path, &Overrides::default()).unwrap();
-    assert_eq!(config.policy.directory, folder.path().join("policies"));
+    assert_eq!(config.policy.origin, PolicyOrigin::Directory(folder.path().join("policies")));
 }
 
 /// What holds for every text whatever.

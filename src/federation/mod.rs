@@ -8,9 +8,7 @@
 //! SPIFFE Federation (<https://github.com/spiffe/spiffe/blob/main/standards/SPIFFE_Federation.md>).
 
 mod error;
-mod fetch;
 mod relationship;
-mod schedule;
 
-pub use error::FetchError;
+pub use error::RefreshError;
 pub use relationship::Relationship;

@@ -2,17 +2,20 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::FetchError;
-use super::fetch::{ALPN, Proof, fetch};
-use super::schedule::pause;
+use super::RefreshError;
 use crate::config::{FederationConfig, FederationProfile};
+use crate::fetch::{ALPN, Answer, FetchError, Proof, Wanted, fetch, pause};
 use crate::identity::{
     Brought, BundleError, IdentityStore, MAX_BUNDLE_BYTES, Part, Reloaded, SpiffeId, TrustBundle, TrustBundleSet,
     TrustDomain, X509Source as _,
 };
 use crate::telemetry::{FederationMetrics, Refresh};
 use crate::tls::{EndpointTls, PublicTls};
+
+/// For one fetch, whatever the server does.
+const LIMIT: Duration = Duration::from_secs(10);
 
 /// A relationship with another trust domain: where its bundle is, how the endpoint proves itself, and what came of it so far.
 #[derive(Debug)]
@@ -54,11 +57,11 @@ impl Relationship {
     }
 
     /// Fetches the bundle once and brings it to the store.
-    async fn refresh(&mut self) -> Result<Reloaded, FetchError> {
+    async fn refresh(&mut self) -> Result<Reloaded, RefreshError> {
         if let Some(own) = self.store.current()
             && own.svid.id().trust_domain() == self.trust_domain.as_str()
         {
-            return Err(FetchError::OwnTrustDomain { trust_domain: self.trust_domain.to_string() });
+            return Err(RefreshError::OwnTrustDomain { trust_domain: self.trust_domain.to_string() });
         }
         let proof = match self.config.profile.clone() {
             // Made anew each time, so that changed authorities are seen.
@@ -71,10 +74,16 @@ impl Relationship {
                 Proof::Spiffe(EndpointTls::new(bundles, endpoint_spiffe_id, self.store.clock().clone(), ALPN))
             }
         };
-        let json = fetch(&self.config.endpoint_url, &proof).await?;
-        let host = self.config.endpoint_url.host().unwrap_or_default();
+        let url = &self.config.endpoint_url;
+        let wanted = Wanted { url, accept: "application/json", etag: None, max_bytes: MAX_BUNDLE_BYTES, within: LIMIT };
+        let host = url.host().unwrap_or_default();
+        let json = match fetch(&wanted, &proof).await? {
+            Answer::Document(document) => document.body,
+            // Nobody has asked for this.
+            Answer::NotModified => return Err(FetchError::Status { host: host.to_owned(), status: 304 }.into()),
+        };
         let bundle = TrustBundle::from_json(self.trust_domain.clone(), &json)
-            .map_err(|source| FetchError::Bundle { host: host.to_owned(), source })?;
+            .map_err(|source| RefreshError::Bundle { host: host.to_owned(), source })?;
         self.check_sequence(&bundle, host)?;
         self.take(bundle)
     }
@@ -82,8 +91,8 @@ impl Relationship {
     /// The operator's bundle counts until one is fetched, and again when it changes: "the locally updated version of the bundle is
     /// considered the latest until replaced by a subsequent refresh" (SPIFFE Federation 4.2). It is the way out if the endpoint's own
     /// authorities were lost, or its sequence begins anew.
-    fn look_at_bootstrap(&mut self, path: &Path) -> Result<(), FetchError> {
-        let unusable = |cause: String| FetchError::Bootstrap { path: path.display().to_string(), cause };
+    fn look_at_bootstrap(&mut self, path: &Path) -> Result<(), RefreshError> {
+        let unusable = |cause: String| RefreshError::Bootstrap { path: path.display().to_string(), cause };
         let read = match std::fs::read(path) {
             Ok(read) => read,
             // Who has a later one does not need it any more.
@@ -104,33 +113,33 @@ impl Relationship {
     }
 
     /// The latest bundle of the endpoint's trust domain, with what else is to be judged of it.
-    fn bundles_for(&self, endpoint: &SpiffeId) -> Result<TrustBundleSet, FetchError> {
+    fn bundles_for(&self, endpoint: &SpiffeId) -> Result<TrustBundleSet, RefreshError> {
         let of = endpoint.trust_domain();
         // Nobody may be revoked or denied less because we have no SVID yet.
         let trusted =
-            self.store.trusted().ok_or_else(|| FetchError::NoEndpointBundle { trust_domain: of.to_owned() })?;
+            self.store.trusted().ok_or_else(|| RefreshError::NoEndpointBundle { trust_domain: of.to_owned() })?;
         let in_force = trusted.bundle(of);
         let held = self.held.as_ref().filter(|held| held.trust_domain().as_str() == of);
-        let none = || FetchError::NoEndpointBundle { trust_domain: of.to_owned() };
+        let none = || RefreshError::NoEndpointBundle { trust_domain: of.to_owned() };
         let bundle = in_force.or(held).ok_or_else(none)?.clone();
-        let bundles = TrustBundleSet::new([bundle]).map_err(|error| FetchError::Store(error.into()))?;
+        let bundles = TrustBundleSet::new([bundle]).map_err(|error| RefreshError::Store(error.into()))?;
         Ok(bundles.with_denied(trusted.denied().clone()))
     }
 
     /// # Source
     /// SPIFFE Federation 4.2: the sequence number tells which of two bundles is newer; without one, the one that was fetched last is.
-    fn check_sequence(&self, bundle: &TrustBundle, host: &str) -> Result<(), FetchError> {
+    fn check_sequence(&self, bundle: &TrustBundle, host: &str) -> Result<(), RefreshError> {
         let in_force = self.held.as_ref().and_then(TrustBundle::sequence);
         match (bundle.sequence(), in_force) {
             (Some(found), Some(in_force)) if found < in_force => {
-                Err(FetchError::Sequence { host: host.to_owned(), found, in_force })
+                Err(RefreshError::Sequence { host: host.to_owned(), found, in_force })
             }
             _ => Ok(()),
         }
     }
 
     /// One without authorities is believed too: its trust domain wants to be trusted in nothing (Trust Domain and Bundle 4.1.3).
-    fn take(&mut self, bundle: TrustBundle) -> Result<Reloaded, FetchError> {
+    fn take(&mut self, bundle: TrustBundle) -> Result<Reloaded, RefreshError> {
         let brought = Brought { bundles: vec![bundle.clone()], ..Brought::default() };
         let reloaded = self.store.bring(Part::Federation(self.trust_domain.clone()), brought)?;
         if self.held.as_ref() != Some(&bundle) {
@@ -160,7 +169,7 @@ impl Relationship {
         }
     }
 
-    fn account(&mut self, refreshed: &Result<Reloaded, FetchError>) {
+    fn account(&mut self, refreshed: &Result<Reloaded, RefreshError>) {
         match refreshed {
             Ok(reloaded) => {
                 self.metrics.refreshed(match reloaded {

@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use cedar_policy::{ActionConstraint, Effect};
 
+use super::bundle::PolicyBundle;
 use super::decision::{Candidate, Decision};
 use super::engine::{Compilable, Engine, Given, Principal};
 use super::load::{
     CheckedNames, ParsedPolicy, PolicyErrors, PolicyFiles, PolicyProblem, Problems, Reads, StaticEntities, check,
-    check_stages, parse, validate,
+    check_entities, check_stages, parse, validate,
 };
 use super::proof;
 use super::schema::{self, MergedSchema};
@@ -21,8 +22,11 @@ use crate::mapping::{Context, HeadersRead, Operation, Resource, TagsRead};
 /// Where policies come from, and the names that exist outside of them.
 #[derive(Debug, Clone, Default)]
 pub struct PolicySource {
-    /// `*.cedar`, `entities.json`, further `*.cedarschema`.
+    /// `*.cedar`, `entities.json`, `entities/*.json`, further `*.cedarschema`. Where policies come as bundles: what stands for their
+    /// place in messages.
     pub directory: PathBuf,
+    /// A bundle in place of the directory.
+    pub bundle: Option<Arc<PolicyBundle>>,
     /// The endpoints of this sidecar, each with its protocol as the configuration writes it. With none at all (a directory checked by
     /// itself) nothing is said about endpoints.
     pub endpoints: Vec<(String, &'static str)>,
@@ -99,13 +103,26 @@ impl LoadedPolicy {
 }
 
 impl PolicyGeneration {
-    /// Loads the directory as generation `number`.
+    /// Loads the directory, or the bundle, as generation `number`.
     ///
     /// # Errors
     /// Everything that is wrong with it.
     pub fn load(source: &PolicySource, number: u64) -> Result<Self, PolicyErrors> {
         let shadow = source.shadow.as_ref().and_then(|directory| ShadowDirectory::look(directory, source, None));
-        Self::from_files(&PolicyFiles::read_settled(&source.directory)?, source, number, shadow)
+        match &source.bundle {
+            Some(bundle) => Self::from_files(bundle.policy_files(), source, number, shadow),
+            None => Self::from_files(&PolicyFiles::read_settled(&source.directory)?, source, number, shadow),
+        }
+    }
+
+    /// Generation 0: there are no policies yet, so that everything is denied.
+    ///
+    /// # Errors
+    /// The shipped schema does not load.
+    pub(super) fn none(source: &PolicySource) -> Result<Self, PolicyErrors> {
+        let files = PolicyFiles::none(&source.directory.display().to_string());
+        let nothing = Self::from_files(&files, &PolicySource::default(), 0, None)?;
+        Ok(Self { warnings: Vec::new(), ..nothing })
     }
 
     pub(super) fn from_files(
@@ -121,10 +138,7 @@ impl PolicyGeneration {
             problems.verdict()?;
             return Err(PolicyErrors::one(PolicyProblem::error(&files.directory, None, "schema does not merge")));
         };
-        let entities = match &files.entities {
-            Some(file) => StaticEntities::parse(file, &schema.schema, &mut problems),
-            None => StaticEntities::default(),
-        };
+        let entities = StaticEntities::parse(&files.entities, &schema.schema, &mut problems);
         validate(&parsed, &schema, &mut problems);
         let names = CheckedNames {
             endpoints: &source.endpoints,
@@ -133,6 +147,7 @@ impl PolicyGeneration {
             refuse_unknown: source.refuse_unknown_names,
         };
         let inactive = check(&parsed, &entities, names, &mut problems);
+        check_entities(&entities, names, &mut problems);
         check_stages(&files.directory, &entities, names, &mut problems);
         if files.policies.is_empty() {
             problems.push(PolicyProblem::warning(
@@ -243,7 +258,7 @@ impl PolicyGeneration {
         self.shadow.as_ref()?.fault.as_deref()
     }
 
-    /// Counts from 1 for each store; a reload that changes something counts on.
+    /// Counts from 1 for each store; a reload that changes something counts on. 0 as long as there are no policies yet.
     #[must_use]
     pub const fn number(&self) -> u64 {
         self.number

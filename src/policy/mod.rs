@@ -1,7 +1,7 @@
 //! The decision point: policies are loaded, proved to be sound, compiled, and asked.
 //!
-//! [`PolicyStore`] holds the [`PolicyGeneration`] in force. A generation is loaded as one from a directory (`load/`): every problem of
-//! every file is found before anything is refused. What loaded is compiled (`engine/`), so that a question only touches the policies
+//! [`PolicyStore`] holds the [`PolicyGeneration`] in force. A generation is loaded as one from a directory (`load/`), or from a signed
+//! bundle of one (`bundle/`): every problem of every file is found before anything is refused. What loaded is compiled (`engine/`), so that a question only touches the policies
 //! whose scope can match it.
 //!
 //! # Rules
@@ -10,6 +10,7 @@
 //! - What the schema does not name is refused before any policy is asked.
 
 mod alternatives;
+mod bundle;
 mod decision;
 mod engine;
 mod forms;
@@ -26,6 +27,10 @@ mod tests;
 mod trace;
 
 pub use alternatives::Alternative;
+pub use bundle::{
+    ArchiveError, BundleKey, BundleKeyError, BundleKeys, MANIFEST_FILE, MAX_BUNDLE_BYTES, MAX_SIGNATURE_BYTES,
+    Manifest, ManifestError, PackError, PolicyArchive, PolicyBundle, PolicyBundleError, SigningKey, pack,
+};
 pub use decision::{Candidate, Decision, Outcome, worst};
 pub use engine::{Given, Principal, Spot};
 pub use generation::{LoadedPolicy, PolicyGeneration, PolicySource};

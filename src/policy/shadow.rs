@@ -55,8 +55,13 @@ impl ShadowDirectory {
             return None;
         }
         // What is never enforced need not be proved.
-        let candidate =
-            PolicySource { directory: directory.to_owned(), shadow: None, require_proof: false, ..source.clone() };
+        let candidate = PolicySource {
+            directory: directory.to_owned(),
+            bundle: None,
+            shadow: None,
+            require_proof: false,
+            ..source.clone()
+        };
         let loaded = files.and_then(|files| PolicyGeneration::from_files(&files, &candidate, 1, None));
         Some(match loaded {
             Ok(generation) => Self { seen, fault: None, tried: Some(Arc::new(generation.into_candidate())) },

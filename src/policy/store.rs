@@ -1,10 +1,11 @@
 //! The generation in force, and its replacement.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
+use super::bundle::PolicyBundle;
 use super::generation::{PolicyGeneration, PolicySource};
 use super::load::{PolicyErrors, PolicyFiles};
 use super::proof;
@@ -16,6 +17,17 @@ pub struct PolicyStore {
     source: PolicySource,
     current: ArcSwap<PolicyGeneration>,
     changed: watch::Sender<u64>,
+    /// One replaces at a time.
+    replacing: Mutex<Replacing>,
+}
+
+/// What who replaces the generation has to know.
+#[derive(Debug)]
+enum Replacing {
+    /// It is read from the directory; what was refused at the last look is not compiled again.
+    Directory { refused: Option<(Box<PolicyFiles>, PolicyErrors)> },
+    /// Somebody brings bundles; the files of the one in force, for candidates that change beside it.
+    Bundles { in_force: Option<Box<PolicyFiles>> },
 }
 
 /// What a reload did.
@@ -28,13 +40,27 @@ pub enum Reloaded {
 }
 
 impl PolicyStore {
-    /// Loads the first generation.
+    /// Loads the first generation from the directory.
     ///
     /// # Errors
     /// Everything that is wrong with the directory.
     pub fn open(source: PolicySource) -> Result<Self, PolicyErrors> {
-        let current = ArcSwap::from_pointee(PolicyGeneration::load(&source, 1)?);
-        Ok(Self { source, current, changed: watch::Sender::new(1) })
+        let first = PolicyGeneration::load(&source, 1)?;
+        Ok(Self::holding(source, first, Replacing::Directory { refused: None }))
+    }
+
+    /// A store that denies everything until a bundle is [put in force](Self::put).
+    ///
+    /// # Errors
+    /// The shipped schema does not load.
+    pub fn awaiting(source: PolicySource) -> Result<Self, PolicyErrors> {
+        let nothing = PolicyGeneration::none(&source)?;
+        Ok(Self::holding(source, nothing, Replacing::Bundles { in_force: None }))
+    }
+
+    fn holding(source: PolicySource, first: PolicyGeneration, replacing: Replacing) -> Self {
+        let changed = watch::Sender::new(first.number());
+        Self { source, current: ArcSwap::from_pointee(first), changed, replacing: Mutex::new(replacing) }
     }
 
     /// The generation in force. A request keeps the one it began with.
@@ -61,29 +87,81 @@ impl PolicyStore {
         &self.source
     }
 
-    /// Reads the directory again and, if its contents changed, puts them in force.
+    /// Puts a bundle in force, unless its files are those in force. Takes as long as compiling it does.
+    ///
+    /// # Errors
+    /// Everything that is wrong with its files. What was in force stays so.
+    pub fn put(&self, bundle: &PolicyBundle) -> Result<Reloaded, PolicyErrors> {
+        let mut replacing = self.replacing();
+        let current = self.current();
+        proof::required(bundle.policy_files(), &self.source).map_err(PolicyErrors::one)?;
+        if current.number() > 0 && bundle.digest() == current.digest() {
+            return Ok(Reloaded::Unchanged);
+        }
+        let files = Box::new(bundle.policy_files().clone());
+        let reloaded = self.swap(&files, self.new_shadow(&current), &current)?;
+        *replacing = Replacing::Bundles { in_force: Some(files) };
+        Ok(reloaded)
+    }
+
+    /// Looks at the directories again and puts what changed in force.
     ///
     /// # Errors
     /// Everything that is wrong with the directory. What was in force stays so.
     pub fn reload(&self) -> Result<Reloaded, PolicyErrors> {
+        let mut replacing = self.replacing();
         let current = self.current();
-        let look = |directory| ShadowDirectory::look(directory, &self.source, current.shadow());
-        let new_shadow = self.source.shadow.as_deref().and_then(look);
-        let is_in_force = |files: &PolicyFiles| new_shadow.is_none() && files.digest == current.digest();
-        let is_proved = |files: &PolicyFiles| proof::required(files, &self.source);
-        if PolicyFiles::read(&self.source.directory).is_ok_and(|files| is_in_force(&files) && is_proved(&files).is_ok())
-        {
-            return Ok(Reloaded::Unchanged);
+        match &mut *replacing {
+            // Nothing that a candidate could decide beside.
+            Replacing::Bundles { in_force: None } => Ok(Reloaded::Unchanged),
+            Replacing::Bundles { in_force: Some(files) } => match self.new_shadow(&current) {
+                None => Ok(Reloaded::Unchanged),
+                new_shadow => self.swap(files, new_shadow, &current),
+            },
+            Replacing::Directory { refused } => {
+                let new_shadow = self.new_shadow(&current);
+                let is_old = |files: &PolicyFiles| new_shadow.is_none() && files.digest == current.digest();
+                let is_proved = |files: &PolicyFiles| proof::required(files, &self.source);
+                let directory = &self.source.directory;
+                if PolicyFiles::read(directory).is_ok_and(|files| is_old(&files) && is_proved(&files).is_ok()) {
+                    *refused = None;
+                    return Ok(Reloaded::Unchanged);
+                }
+                let files = PolicyFiles::read_settled(directory)?;
+                if is_old(&files) {
+                    *refused = None;
+                    // Nothing changes, but they could not be loaded again: somebody has to know before they have to be.
+                    return is_proved(&files).map(|()| Reloaded::Unchanged).map_err(PolicyErrors::one);
+                }
+                if let Some((_, errors)) = refused.as_ref().filter(|(before, _)| before.is(&files)) {
+                    return Err(errors.clone());
+                }
+                let reloaded = self.swap(&files, new_shadow, &current);
+                *refused = reloaded.as_ref().err().map(|errors| (Box::new(files), errors.clone()));
+                reloaded
+            }
         }
-        let files = PolicyFiles::read_settled(&self.source.directory)?;
-        if is_in_force(&files) {
-            // Nothing changes, but they could not be loaded again: somebody has to know before they have to be.
-            return is_proved(&files).map(|()| Reloaded::Unchanged).map_err(PolicyErrors::one);
-        }
+    }
+
+    fn new_shadow(&self, current: &PolicyGeneration) -> Option<ShadowDirectory> {
+        let directory = self.source.shadow.as_deref()?;
+        ShadowDirectory::look(directory, &self.source, current.shadow())
+    }
+
+    fn swap(
+        &self,
+        files: &PolicyFiles,
+        new_shadow: Option<ShadowDirectory>,
+        current: &PolicyGeneration,
+    ) -> Result<Reloaded, PolicyErrors> {
         let number = current.number() + 1;
         let shadow = new_shadow.or_else(|| current.shadow().cloned());
-        self.current.store(Arc::new(PolicyGeneration::from_files(&files, &self.source, number, shadow)?));
+        self.current.store(Arc::new(PolicyGeneration::from_files(files, &self.source, number, shadow)?));
         self.changed.send_replace(number);
         Ok(Reloaded::Swapped(number))
+    }
+
+    fn replacing(&self) -> MutexGuard<'_, Replacing> {
+        self.replacing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -471,6 +471,90 @@ fn entities_give_only_parents_and_tags() {
 }
 
 #[test]
+fn entities_stand_in_one_file_or_in_many_that_are_read_as_one() {
+    let (list, rest) = (ENTITIES.trim(), "[]");
+    let one = directory(&[("a.cedar", READS), ("entities.json", list)]);
+    let many = directory(&[("a.cedar", READS), ("entities.json", rest)]);
+    std::fs::create_dir(many.path().join("entities")).expect("writes");
+    let write = |name: &str, text: &str| std::fs::write(many.path().join("entities").join(name), text).expect("writes");
+    let items: Vec<serde_json::Value> = serde_json::from_str(list).expect("is a list");
+    for (number, item) in items.iter().enumerate() {
+        write(&format!("{number}.json"), &serde_json::json!([item]).to_string());
+    }
+    // Neither is ours.
+    write(".hidden.json", "oops");
+    write("README.md", "oops");
+    let asked = s3("s3:GetObject", raw("in/a"));
+    let decided = |directory: &Path| {
+        let policies = PolicyGeneration::load(&source(directory), 1);
+        decide(&policies.unwrap_or_else(|errors| panic!("{errors}")), TRANSFORM, &asked)
+    };
+    assert_eq!(decided(many.path()), decided(one.path()));
+    assert_eq!(decided(many.path()).0, Outcome::Allowed);
+
+    let store = PolicyStore::open(source(many.path())).expect("opens");
+    write("z.json", "[\n]");
+    assert_eq!(store.reload().expect("loads"), Reloaded::Swapped(2), "a file more is another generation");
+    let again = items.last().expect("has some");
+    write("z.json", &format!("[\n  {again}\n]"));
+    let errors = store.reload().expect_err("an entity is there twice");
+    let [only] = errors.problems() else { panic!("{errors}") };
+    assert!(only.message().contains("is there twice") && only.position() == Some((2, 3)), "{errors}");
+    let first = format!("entities/{}.json:1", items.len() - 1);
+    assert!(
+        only.file().ends_with("entities/z.json") && only.advice().is_some_and(|help| help.contains(&first)),
+        "{errors:?}"
+    );
+    write("z.json", "[{\"uid\": 7}]");
+    let errors = store.reload().expect_err("no entity").to_string();
+    assert!(errors.contains("entities/z.json:1:2: "), "{errors}");
+}
+
+#[test]
+fn an_entity_of_an_endpoint_that_is_misspelt_or_speaks_otherwise_is_said_where_it_stands() {
+    let with = |uid: &str| {
+        let entities = format!("[\n  {{\"uid\": {uid}, \"parents\": [{{\"type\": \"Group\", \"id\": \"g\"}}]}}\n]");
+        directory(&[("a.cedar", ""), ("entities.json", &entities)])
+    };
+    let dir = with(r#"{"type": "Bucket", "id": "lkae/raw"}"#);
+    let policies = PolicyGeneration::load(&source(dir.path()), 1).expect("loads");
+    let warnings: Vec<_> = policies.warnings().iter().filter(|warning| warning.position().is_some()).collect();
+    let [only] = warnings[..] else { panic!("{warnings:?}") };
+    assert_eq!((only.message(), only.advice()), ("there is no endpoint `lkae`", Some("did you mean `lake`?")));
+    assert_eq!(only.position(), Some((2, 3)));
+    assert!(
+        PolicyGeneration::load(&strict_of(dir.path()), 1)
+            .expect_err("refused")
+            .to_string()
+            .contains("there is no endpoint `lkae`")
+    );
+    let dir = with(r#"{"type": "Bucket", "id": "lake/raw"}"#);
+    assert!(PolicyGeneration::load(&strict_of(dir.path()), 1).is_ok());
+    let dir = with(r#"{"type": "HttpPath", "id": "lake/raw"}"#);
+    let errors = PolicyGeneration::load(&source(dir.path()), 1).expect_err("no such thing").to_string();
+    assert!(errors.contains("entities.json:2:3: `HttpPath::\"lake/raw\"` can never be asked about"), "{errors}");
+}
+
+fn strict_of(directory: &Path) -> PolicySource {
+    PolicySource { refuse_unknown_names: true, ..source(directory) }
+}
+
+#[test]
+fn what_was_refused_is_refused_again_without_being_compiled_again_until_it_changes() {
+    let dir = directory(&[("a.cedar", READS), ("entities.json", ENTITIES)]);
+    let store = PolicyStore::open(source(dir.path())).expect("opens");
+    std::fs::write(dir.path().join("a.cedar"), "permit").expect("writes");
+    let first = store.reload().expect_err("bad").to_string();
+    assert_eq!(store.reload().expect_err("still bad").to_string(), first);
+    std::fs::write(dir.path().join("a.cedar"), "forbid").expect("writes");
+    assert_ne!(store.reload().expect_err("otherwise bad").render(false), first);
+    std::fs::write(dir.path().join("a.cedar"), READS).expect("writes");
+    assert_eq!(store.reload().expect("as at first"), Reloaded::Unchanged);
+    std::fs::write(dir.path().join("a.cedar"), "forbid").expect("writes");
+    assert!(store.reload().is_err(), "it is looked at anew");
+}
+
+#[test]
 fn further_schema_files_add_types_and_actions_and_cannot_change_ours() {
     let own = (
         "own.cedarschema",

@@ -47,6 +47,11 @@ pub(super) const AUTHZ_MEMORY: &str = "portcullis_authz_memory_total";
 pub(super) const POLICY_GENERATION: &str = "portcullis_policy_generation";
 pub(super) const POLICY_INFO: &str = "portcullis_policy_info";
 pub(super) const POLICY_RELOAD: &str = "portcullis_policy_reload_total";
+pub(super) const POLICY_BUNDLE_POLLS: &str = "portcullis_policy_bundle_polls_total";
+pub(super) const POLICY_BUNDLE_SEQUENCE: &str = "portcullis_policy_bundle_sequence";
+pub(super) const POLICY_BUNDLE_FETCHED: &str = "portcullis_policy_bundle_fetched_timestamp_seconds";
+pub(super) const POLICY_BUNDLE_LAST_SUCCESS: &str = "portcullis_policy_bundle_last_success_timestamp_seconds";
+pub(super) const POLICY_BUNDLE_CACHE_FAILURES: &str = "portcullis_policy_bundle_cache_failures_total";
 pub(super) const SVID_GENERATION: &str = "portcullis_svid_generation";
 pub(super) const SVID_NOT_BEFORE: &str = "portcullis_svid_not_before_timestamp_seconds";
 pub(super) const SVID_EXPIRY: &str = "portcullis_svid_expiry_timestamp_seconds";
@@ -102,6 +107,26 @@ pub const CATALOGUE: &[Described] = &[
         &["result"],
         None,
         "Changed policies: put in force, or refused with the last good ones kept.",
+    ),
+    counter(
+        POLICY_BUNDLE_POLLS,
+        &["result", "rule"],
+        None,
+        "Polls of `policy.url`, by what came of them, and the rule that failed ones broke; then the last good bundle is kept.",
+    ),
+    gauge(POLICY_BUNDLE_SEQUENCE, &[], None, "Sequence number of the policy bundle in force."),
+    gauge(POLICY_BUNDLE_FETCHED, &[], Some(Unit::Seconds), "When the policy bundle in force was fetched."),
+    gauge(
+        POLICY_BUNDLE_LAST_SUCCESS,
+        &[],
+        Some(Unit::Seconds),
+        "When `policy.url` last had the bundle in force, or a new one that was put in force.",
+    ),
+    counter(
+        POLICY_BUNDLE_CACHE_FAILURES,
+        &[],
+        None,
+        "Policy bundles that could not be kept on disk, or be read back from there.",
     ),
     gauge(SVID_GENERATION, &[], None, "Number of the X.509 generation (SVID, key and bundles) in force."),
     gauge(SVID_NOT_BEFORE, &[], Some(Unit::Seconds), "When our own SVID began to be valid."),

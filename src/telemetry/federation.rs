@@ -13,7 +13,7 @@ use super::metrics::timestamp;
 /// Kept beside the recorder: a list that is gone leaves no series behind.
 static CRLS: ArcSwapOption<Vec<CrlExpiry>> = ArcSwapOption::const_empty();
 
-/// What came of asking a bundle endpoint.
+/// What came of asking a server for a bundle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refresh {
     /// A new bundle, in force now.
@@ -22,6 +22,18 @@ pub enum Refresh {
     Unchanged,
     /// No bundle, or one that cannot be put in force. The last good one stays.
     Failed,
+}
+
+impl Refresh {
+    /// The label's value.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Swapped => "swapped",
+            Self::Unchanged => "unchanged",
+            Self::Failed => "failed",
+        }
+    }
 }
 
 /// Metrics of one federated trust domain.

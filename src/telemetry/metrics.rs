@@ -168,6 +168,9 @@ mod tests {
                 next_update: now,
             }]);
             federation::FederationMetrics::new("td.test").refreshed(federation::Refresh::Unchanged);
+            let bundle = crate::telemetry::BundleMetrics::new();
+            bundle.in_force(7, now);
+            bundle.polled(federation::Refresh::Unchanged, "none");
             let audit = AuditMetrics::new();
             audit.written.increment(1);
         })

@@ -2,6 +2,7 @@
 //!
 //! Knows no configuration and no other module but the drain: everybody may use it.
 
+mod bundle;
 mod catalogue;
 mod federation;
 mod listener;
@@ -11,6 +12,7 @@ mod process;
 mod service;
 mod trust;
 
+pub use bundle::BundleMetrics;
 pub use catalogue::{CATALOGUE, Described, Kind};
 pub use federation::{CrlExpiry, FederationMetrics, Refresh, crls_in_force};
 pub use listener::{ConnectionGuard, ListenerMetrics};

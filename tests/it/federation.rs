@@ -155,7 +155,7 @@ fn status_line(status: &str, headers: &str) -> Serves {
 }
 
 /// A certificate for `localhost`, and the authority that vouches for it, PEM.
-fn web() -> (Svid, String) {
+pub(crate) fn web() -> (Svid, String) {
     let authority_key = KeyPair::generate().expect("P-256 is supported");
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

@@ -249,6 +249,12 @@ fn documented_and_nothing_else(families: &BTreeMap<String, Family>, text: &str) 
         "portcullis_crl_expiry_timestamp_seconds",
         "portcullis_federation_refresh_total",
         "portcullis_federation_last_refresh_timestamp_seconds",
+        // Of `policy.url`: tests/it/policy_bundles.rs.
+        "portcullis_policy_bundle_polls_total",
+        "portcullis_policy_bundle_sequence",
+        "portcullis_policy_bundle_fetched_timestamp_seconds",
+        "portcullis_policy_bundle_last_success_timestamp_seconds",
+        "portcullis_policy_bundle_cache_failures_total",
         // Of tokens: tests/it/tokens.rs.
         "portcullis_tokens_total",
     ];

@@ -131,6 +131,33 @@ async fn a_policy_folder_that_is_not_there_refuses_to_start() {
     );
 }
 
+#[tokio::test]
+async fn a_folder_of_entities_is_watched_and_an_entity_in_two_files_leaves_the_last_good_in_force() {
+    let (world, upstream) = (World::new(), Recorder::start());
+    let member = |name: &str| {
+        let uid = json!({"type": "Workload", "id": world.id(name)});
+        json!([{"uid": uid, "parents": [{"type": "Stage", "id": "load"}]}]).to_string()
+    };
+    let policies = "@id(\"loads\")\npermit (principal in Stage::\"load\", action, resource);\n";
+    let plan = world.sidecar("service").policies(policies).policy_file("entities/team-a.json", &member("other"));
+    // Far beyond the test: only events tell.
+    let service = plan.yaml("reload_interval: 1h").inbound("endpoint", "http", &upstream.url(), "").start().await;
+    let mut app = client(&world, "app", service.inbound("endpoint")).await;
+    assert_eq!(app.send(request("GET", "service.example", "/", &[], "")).await.status, StatusCode::FORBIDDEN);
+    service.replace("policies/entities/team-b.json", &member("app"));
+    let status = service.status_with("generation 2", |status| status["policy"]["generation"] == 2).await;
+    assert_eq!(app.send(request("GET", "service.example", "/", &[], "")).await.status, StatusCode::OK);
+    service.replace("policies/entities/team-c.json", &member("app"));
+    let refused = service.status_with("a fault", |status| status["policy"]["last_error"].is_string()).await;
+    let said = refused["policy"]["last_error"].as_str().unwrap_or_default();
+    assert!(said.contains("entities/team-c.json:1:2: ") && said.contains("is there twice"), "{said}");
+    let report = refused["policy"]["last_error_report"].as_str().unwrap_or_default().replace("\n  │ ", " ");
+    assert!(report.contains("the first is at") && report.contains("entities/team-b.json:1"), "{report}");
+    assert_eq!(refused["policy"]["digest"], status["policy"]["digest"]);
+    assert_eq!(app.send(request("GET", "service.example", "/", &[], "")).await.status, StatusCode::OK);
+    service.stop().await;
+}
+
 const ERRING: &str = r#"
 @id("all")
 permit (principal, action, resource);

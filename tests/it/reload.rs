@@ -98,7 +98,16 @@ async fn policies_that_do_not_load_leave_the_last_good_ones_in_force() {
     ] {
         let failed = service.metric("portcullis_policy_reload_total", &["result=\"failed\""]).await;
         service.replace("policies/test.cedar", broken);
-        in_force(&service, |policy| policy["last_error"].as_str().is_some_and(|error| error.contains(said))).await;
+        let refused =
+            in_force(&service, |policy| policy["last_error"].as_str().is_some_and(|error| error.contains(said))).await;
+        // Where it stands is drawn too, in the status as in the log.
+        let report = refused["last_error_report"].as_str().expect("is there");
+        assert!(report.contains("test.cedar:") && report.contains("╭─["), "{report}");
+        let line = eventually("the log line", || {
+            service.log().into_iter().find(|line| line.contains(&said.replace('"', "\\\"")))
+        })
+        .await;
+        assert!(line.contains("╭─[") && line.contains("policies not reloaded"), "{line}");
         assert!(service.metric("portcullis_policy_reload_total", &["result=\"failed\""]).await > failed);
         assert!(service.logged("policies not reloaded").await.contains("ERROR"));
 

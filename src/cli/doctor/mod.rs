@@ -20,7 +20,7 @@ use clap::{Args, ValueEnum};
 
 use super::overrides::ConfigArgs;
 use super::{FAILURE, colour};
-use crate::app::policy_source;
+use crate::app::policies_fetched;
 use crate::app::tokens::{KEYLESS, keyless};
 use crate::config::{AuditSinkConfig, Config, IdentitySourceConfig, duration};
 use crate::policy::PolicyGeneration;
@@ -89,7 +89,7 @@ fn look(report: &mut Report, config: &Config, limit: Duration) {
             }
         }
     }
-    policy(report, config);
+    policy(report, config, limit);
     audit(report, config);
     sockets::sockets(report, config);
     running::running(report, config, own.as_deref(), limit);
@@ -97,9 +97,19 @@ fn look(report: &mut Report, config: &Config, limit: Duration) {
     clock.tell(report);
 }
 
-fn policy(report: &mut Report, config: &Config) {
-    let folder = config.policy.directory.display();
-    match PolicyGeneration::load(&policy_source(config), 1) {
+fn policy(report: &mut Report, config: &Config, limit: Duration) {
+    let source = match policies_fetched(config, limit) {
+        Ok(source) => source,
+        Err(error) => {
+            let advice = "docs/policy-bundles.md says how bundles are made, signed and served";
+            return report.bad("policy", format!("{}: {error}", error.rule()), advice);
+        }
+    };
+    let folder = match &source.bundle {
+        Some(bundle) => format!("bundle `{}` of `policy.url`", bundle.manifest()),
+        None => source.directory.display().to_string(),
+    };
+    match PolicyGeneration::load(&source, 1) {
         Ok(policies) => {
             report.good("policy", format!("{folder}: {} loaded, digest {}", policies.len(), policies.digest()));
             for warning in policies.warnings() {

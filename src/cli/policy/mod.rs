@@ -1,5 +1,6 @@
 //! `portcullis policy`: policy directories are validated and tested.
 
+mod bundle;
 mod explain;
 mod format;
 mod lint;
@@ -17,7 +18,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 
 use super::{FAILURE, colour};
-use crate::app::policy_source;
+use crate::app::{policies_at_hand, policy_source};
 use crate::config::{Config, Overrides};
 use crate::policy::{PolicyGeneration, PolicyProblem, PolicySource, Severity, render_problems};
 
@@ -62,6 +63,8 @@ enum PolicyCommand {
     Lint(lint::LintArgs),
     /// Ask policies what is in audit files: 0 nobody may do more than then, 2 somebody may
     Replay(recorded::ReplayArgs),
+    /// Write a policy directory as one signed file, for `policy.url`
+    Bundle(bundle::BundleArgs),
     /// Write the least policies that allow what is in audit files, and name the grants that nobody used
     Suggest(recorded::SuggestArgs),
 }
@@ -79,7 +82,7 @@ struct ValidateArgs {
 #[derive(Debug, Args)]
 #[group(id = "policy_source", required = true, multiple = true)]
 struct SourceArgs {
-    /// The directory: *.cedar, entities.json, further *.cedarschema
+    /// The directory: *.cedar, entities.json or entities/*.json, further *.cedarschema
     #[arg(long, value_name = "DIR")]
     policies: Option<PathBuf>,
     /// The configuration whose endpoints the policies are about
@@ -104,10 +107,12 @@ impl SourceArgs {
     }
 
     fn as_loaded(&self) -> Result<PolicySource, ExitCode> {
-        let configured = self.config()?.map(|config| policy_source(&config));
-        Ok(match (configured, &self.policies) {
-            (Some(configured), Some(directory)) => PolicySource { directory: directory.clone(), ..configured },
-            (Some(configured), None) => configured,
+        Ok(match (self.config()?, &self.policies) {
+            (Some(config), Some(directory)) => PolicySource { directory: directory.clone(), ..policy_source(&config) },
+            (Some(config), None) => policies_at_hand(&config).map_err(|error| {
+                eprintln!("portcullis: {error}");
+                ExitCode::from(FAILURE)
+            })?,
             (None, directory) => PolicySource::of(directory.as_deref().unwrap_or(Path::new("."))),
         })
     }
@@ -150,6 +155,7 @@ pub(super) fn run(arguments: &PolicyArgs) -> ExitCode {
         PolicyCommand::Prove(arguments) => prove::run(arguments),
         PolicyCommand::Lint(arguments) => lint::run(arguments),
         PolicyCommand::Replay(arguments) => recorded::run_replay(arguments),
+        PolicyCommand::Bundle(arguments) => bundle::run(arguments),
         PolicyCommand::Suggest(arguments) => recorded::run_suggest(arguments),
     }
 }

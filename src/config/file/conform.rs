@@ -240,13 +240,16 @@ fn branch<'s>(node: &Node, schema: &'s Json) -> &'s Json {
     branches.into_iter().flatten().find(|branch| text_of(branch, "type") == wanted).unwrap_or(schema)
 }
 
-/// The `then` or `else` of a schema, whichever holds for these keys. Its `if` compares keys that have to be there with constants.
+/// The `then` or `else` of a schema, whichever holds for these keys. Its `if` compares keys that have to be there with constants, or only
+/// asks for them.
 ///
 /// What is misspelt counts as what it was meant to be: that it is misspelt is said where it stands. Neither, if that is not to be guessed.
 fn conditional<'s>(entries: &[Entry], schema: &'s Json) -> Option<&'s Json> {
-    let constants = schema.get("if")?.get("properties")?.as_object()?;
-    let mut holds = true;
-    for (name, wanted) in constants {
+    let condition = schema.get("if")?;
+    let required = condition.get("required").and_then(Json::as_array).into_iter().flatten().filter_map(Json::as_str);
+    let is_there = |name: &str| entries.iter().any(|entry| entry.key == name || stands_for(entry, name));
+    let mut holds = required.into_iter().all(is_there);
+    for (name, wanted) in condition.get("properties").and_then(Json::as_object).into_iter().flatten() {
         let exact = entries.iter().find(|entry| entry.key == *name);
         let entry = exact.or_else(|| entries.iter().find(|entry| stands_for(entry, name)));
         let meant = match entry.map(|entry| &entry.node.value) {

@@ -10,8 +10,9 @@ use serde::{Deserialize, Deserializer, de};
 
 use super::database_keys::{DatabaseKeys, InboundDatabaseKeys, OutboundDatabaseKeys};
 use super::identity_keys::IdentityKeys;
+use super::policy_keys::PolicyKeys;
 use super::token_keys::TokenKeys;
-use crate::config::{LogFormat, OnAuditFailure, SqlInRecords, TlsVersion, UnknownNames, duration};
+use crate::config::{LogFormat, OnAuditFailure, SqlInRecords, TlsVersion, duration};
 
 /// Configuration of portcullis. Unknown keys are refused. Relative paths start at the folder of the configuration file. Durations are a whole number with a unit: `500ms`, `10s`, `5m`, `1h`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -49,25 +50,6 @@ pub(crate) struct ConfigFile {
     /// How often the files of `identity` and `policy` are compared with what is in force.
     #[schemars(extend("default" = "1s", "x-minimum" = "100ms", "x-maximum" = "1h"))]
     pub(crate) reload_interval: Option<DurationKey>,
-}
-
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-pub(crate) struct PolicyKeys {
-    /// Folder with `*.cedar`, `entities.json` and, if wanted, further `*.cedarschema`.
-    #[schemars(required, length(min = 1), extend("examples" = ["/etc/portcullis/policies"]))]
-    pub(crate) directory: Option<String>,
-    /// Endpoints of other sidecars that policies in the folder speak of, so that they are not taken for misspelt.
-    #[serde(default)]
-    pub(crate) known_endpoints: Vec<String>,
-    /// What a policy is that names a stage without members, or an endpoint that is neither here nor known.
-    #[schemars(extend("default" = "warn"))]
-    pub(crate) unknown_names: Option<UnknownNames>,
-    /// Folder with candidate policies, in the same form: they decide every request too, records and metrics say what they would have decided, and nothing is enforced by them.
-    #[schemars(length(min = 1), extend("examples" = ["/etc/portcullis/candidate"]))]
-    pub(crate) shadow: Option<String>,
-    /// Whether policies are loaded, at start and later, only with a `proof.json` that is of them and of the `invariants.yaml` beside them: `portcullis policy prove --write` writes it. It is not signed.
-    #[schemars(extend("default" = false))]
-    pub(crate) require_proof: Option<bool>,
 }
 
 /// A listener.

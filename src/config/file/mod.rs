@@ -5,6 +5,7 @@ mod database_keys;
 mod identity_keys;
 mod keys;
 mod nearest;
+mod policy_keys;
 mod schema;
 mod token_keys;
 mod tree;
@@ -19,9 +20,10 @@ pub(super) use identity_keys::{
 };
 pub(super) use keys::{
     AdminKeys, AuditKeys, AuditSinkKey, ConfigFile, DurationKey, HealthKeys, InboundKeys, LimitKeys, ListenerKeys,
-    LogKeys, OneOrMany, OutboundKeys, PolicyKeys, ProtocolKey,
+    LogKeys, OneOrMany, OutboundKeys, ProtocolKey,
 };
 pub use nearest::nearest;
+pub(super) use policy_keys::PolicyKeys;
 pub use schema::{schema, schema_text};
 pub(super) use token_keys::{TokenIssuerKeys, TokenKeys};
 pub(super) use tree::KeyPath;

@@ -3,15 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use http::Uri;
-
 use super::problem::IdentityProblem;
 use super::read::{trust_domain, workload_id};
 use super::{FederationConfig, FederationProfile};
 use crate::config::UpstreamCa;
 use crate::config::errors::Advice as _;
 use crate::config::file::{FederationKeys, FederationProfileKey, KeyPath};
-use crate::config::reading::Reading;
+use crate::config::reading::{Reading, https_url};
 use crate::identity::TrustDomain;
 
 /// Reads all entries. `bundles` are the trust domains that have one without being fetched.
@@ -41,7 +39,7 @@ pub(super) fn federation(
 
 fn entry(reading: &mut Reading<'_>, at: &KeyPath, name: &str, keys: &FederationKeys) -> Option<FederationConfig> {
     let endpoint_url = keys.endpoint_url.as_deref().and_then(|text| {
-        let url = url(text).map_err(|reason| IdentityProblem::Url { text: text.into(), reason });
+        let url = https_url(text).map_err(|reason| IdentityProblem::Url { text: text.into(), reason });
         reading.report.check(&at.key("endpoint_url"), url)
     });
     let profile = match keys.profile? {
@@ -102,20 +100,5 @@ fn refuse_keys_of(reading: &mut Reading<'_>, at: &KeyPath, of: FederationProfile
     for (key, _) in keys.iter().filter(|(_, is_set)| *is_set) {
         let problem = IdentityProblem::KeyOfProfile { key, of: of.as_str() };
         reading.report.key(&at.key(key), problem.to_string(), problem.advice());
-    }
-}
-
-/// # Source
-/// SPIFFE Federation, 5.2: an HTTPS URL without userinfo.
-fn url(text: &str) -> Result<Uri, &'static str> {
-    if text.contains('#') {
-        return Err("it has a fragment");
-    }
-    let url: Uri = text.parse().map_err(|_| "it is no URL")?;
-    match (url.scheme_str(), url.authority()) {
-        (Some("https"), Some(authority)) if authority.as_str().contains('@') => Err("it has a user name in it"),
-        (Some("https"), Some(authority)) if !authority.host().is_empty() => Ok(url),
-        (Some("https"), _) => Err("it has no host"),
-        (_, _) => Err("it does not begin with `https://`"),
     }
 }

@@ -83,10 +83,7 @@ impl Invariants {
         let Some(schema) = schema else {
             return Err(PolicyErrors::one(PolicyProblem::error(&files.directory, None, "schema does not merge")));
         };
-        let entities = match &files.entities {
-            Some(file) => StaticEntities::parse(file, &schema.schema, &mut known),
-            None => StaticEntities::default(),
-        };
+        let entities = StaticEntities::parse(&files.entities, &schema.schema, &mut known);
         let ground =
             Ground { file, schema, names: Known::of(&parse(&files.policies, &mut known), &entities), entities };
         let mut invariants = Vec::new();

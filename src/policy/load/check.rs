@@ -101,7 +101,14 @@ fn literal<'a>(
     if matches!(kind.as_str(), "Stage" | "Group") && !entities.has_members(uid) {
         return problem(unknown, format!("nothing is in `{uid}`"), Some(of_nobody(&kind, id, entities)));
     }
-    let endpoint = ids::endpoint(&kind, id)?;
+    let (severity, message, help) = unasked(uid, names)?;
+    problem(severity, message, Some(help))
+}
+
+/// Why no request of this sidecar is ever about an entity: its endpoint is unknown, or speaks another protocol.
+fn unasked(uid: &EntityUid, names: CheckedNames<'_>) -> Option<(Severity, String, String)> {
+    let kind = uid.type_name().to_string();
+    let endpoint = ids::endpoint(&kind, uid.id().unescaped())?;
     let protocols: BTreeSet<_> =
         names.endpoints.iter().filter(|(name, _)| name == endpoint).map(|(_, protocol)| *protocol).collect();
     if let Some(protocol) = protocols.first() {
@@ -110,11 +117,8 @@ fn literal<'a>(
         }
         let message =
             format!("`{uid}` can never be asked about: endpoint `{endpoint}` speaks {protocol}, which has no {kind}");
-        return problem(
-            Severity::Error,
-            message,
-            Some(format!("docs/policy-schema.md says what `protocol: {protocol}` asks about")),
-        );
+        let help = format!("docs/policy-schema.md says what `protocol: {protocol}` asks about");
+        return Some((Severity::Error, message, help));
     }
     if names.endpoints.is_empty() || names.known.iter().any(|known| known == endpoint) {
         return None;
@@ -125,7 +129,19 @@ fn literal<'a>(
         None => "an endpoint is a listener's name; those of other sidecars are listed in `policy.known_endpoints`"
             .to_owned(),
     };
-    problem(unknown, format!("there is no endpoint `{endpoint}`"), Some(help))
+    Some((names.unknown(), format!("there is no endpoint `{endpoint}`"), help))
+}
+
+/// Checks the entities themselves: a bucket of a misspelt endpoint in a Group is protected by no forbid about the Group.
+pub(in crate::policy) fn check_entities(entities: &StaticEntities, names: CheckedNames<'_>, problems: &mut Problems) {
+    for (uid, place) in entities.places() {
+        let Some((severity, message, help)) = unasked(uid, names) else { continue };
+        let problem = match severity {
+            Severity::Error => place.error(message),
+            Severity::Warning => place.warning(message),
+        };
+        problems.push(problem.help(help));
+    }
 }
 
 /// Names the endpoint that is meant, where only one is of that kind.

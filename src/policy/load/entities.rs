@@ -1,6 +1,7 @@
-//! entities.json: which workloads are in which stage, what is in which group, and tags.
+//! entities.json and entities/*.json: which workloads are in which stage, what is in which group, and tags.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -33,6 +34,8 @@ const SHIPPED_TYPES: [&str; 13] = [
 pub(in crate::policy) struct StaticEntities {
     by_uid: HashMap<EntityUid, StaticEntity>,
     populated: HashSet<EntityUid>,
+    /// Where each entity stands.
+    places: Vec<(EntityUid, Place)>,
 }
 
 /// One entity of the file.
@@ -47,41 +50,29 @@ pub(in crate::policy) struct StaticEntity {
 }
 
 impl StaticEntities {
-    /// Reads the file. What is wrong with it is added to `problems`.
-    pub(in crate::policy) fn parse(file: &Arc<SourceFile>, schema: &Schema, problems: &mut Problems) -> Self {
-        let items = match serde_json::from_str::<Vec<Value>>(file.text()) {
-            Ok(items) => items,
-            Err(cause) => {
-                let at = offset(file.text(), cause.line(), cause.column());
-                let message = format!("entities are not a JSON list: {cause}");
-                problems.push(PolicyProblem::error(file, Some(at..at), message).help(FORM));
-                return Self::default();
-            }
-        };
-        let spans = element_spans(file.text());
-        let mut entries: HashMap<EntityUid, Entry> = HashMap::new();
-        for (item, span) in items.into_iter().zip(spans.into_iter().map(Some).chain(std::iter::repeat(None))) {
-            match Entry::read(item, schema) {
-                Ok(entry) => {
-                    if entries.contains_key(&entry.uid) {
-                        problems.push(PolicyProblem::error(file, span, format!("`{}` is there twice", entry.uid)));
-                    } else {
-                        entries.insert(entry.uid.clone(), Entry { span, ..entry });
-                    }
-                }
-                Err(wrong) => problems.push(PolicyProblem::error(file, span, wrong.message).some_help(wrong.help)),
-            }
+    /// Reads the files as one list. What is wrong with it is added to `problems`.
+    pub(in crate::policy) fn parse(files: &[Arc<SourceFile>], schema: &Schema, problems: &mut Problems) -> Self {
+        let mut entries = HashMap::new();
+        for file in files {
+            read(file, schema, &mut entries, problems);
         }
-        Self::close(&entries, file, problems)
+        let mut entities = Self::close(&entries, problems);
+        entities.places = entries.into_iter().map(|(uid, entry)| (uid, entry.place)).collect();
+        entities
     }
 
-    fn close(entries: &HashMap<EntityUid, Entry>, file: &Arc<SourceFile>, problems: &mut Problems) -> Self {
+    /// Every entity of the files, with a problem to be made of it.
+    pub(super) fn places(&self) -> impl Iterator<Item = (&EntityUid, &Place)> {
+        self.places.iter().map(|(uid, place)| (uid, place))
+    }
+
+    fn close(entries: &HashMap<EntityUid, Entry>, problems: &mut Problems) -> Self {
         let mut by_uid = HashMap::new();
         let mut populated = HashSet::new();
         for (uid, entry) in entries {
             let ancestors = ancestors(uid, entries);
             if ancestors.contains(uid) {
-                problems.push(PolicyProblem::error(file, entry.span.clone(), format!("`{uid}` is in itself")));
+                problems.push(entry.place.error(format!("`{uid}` is in itself")));
                 continue;
             }
             populated.extend(ancestors.iter().cloned());
@@ -89,10 +80,10 @@ impl StaticEntities {
                 Ok(entity) => {
                     by_uid.insert(uid.clone(), StaticEntity { entity, ancestors, tags: entry.tags.clone() });
                 }
-                Err(cause) => problems.push(PolicyProblem::error(file, entry.span.clone(), cause)),
+                Err(cause) => problems.push(entry.place.error(cause)),
             }
         }
-        Self { by_uid, populated }
+        Self { by_uid, populated, places: Vec::new() }
     }
 
     /// The entity that a policy names, with all that is known of it. One of a shipped type needs no entry in the file: what follows
@@ -129,6 +120,58 @@ impl StaticEntities {
     /// The names of this type that something is in.
     pub(super) fn names_with_members(&self, kind: &str) -> impl Iterator<Item = &str> {
         self.populated.iter().filter(move |uid| uid.type_name().basename() == kind).map(|uid| uid.id().unescaped())
+    }
+}
+
+/// Reads one file. An entity that another file has, or this one before, is said with both places.
+fn read(file: &Arc<SourceFile>, schema: &Schema, entries: &mut HashMap<EntityUid, Entry>, problems: &mut Problems) {
+    let items = match serde_json::from_str::<Vec<Value>>(file.text()) {
+        Ok(items) => items,
+        Err(cause) => {
+            let at = offset(file.text(), cause.line(), cause.column());
+            let message = format!("entities are not a JSON list: {cause}");
+            problems.push(PolicyProblem::error(file, Some(at..at), message).help(FORM));
+            return;
+        }
+    };
+    let spans = element_spans(file.text()).into_iter().map(Some).chain(std::iter::repeat(None));
+    for (item, span) in items.into_iter().zip(spans) {
+        let place = Place { file: Arc::clone(file), span };
+        match Entry::read(item, &place, schema) {
+            Ok(entry) => match entries.get(&entry.uid) {
+                Some(first) => {
+                    let problem = place.error(format!("`{}` is there twice", entry.uid));
+                    let first = &first.place;
+                    problems.push(problem.help(format!("the first is at {first}: write both as one, or remove one")));
+                }
+                None => _ = entries.insert(entry.uid.clone(), entry),
+            },
+            Err(wrong) => problems.push(place.error(wrong.message).some_help(wrong.help)),
+        }
+    }
+}
+
+/// Where an entity stands.
+#[derive(Debug, Clone)]
+pub(super) struct Place {
+    file: Arc<SourceFile>,
+    span: Option<Range<usize>>,
+}
+
+impl Place {
+    pub(super) fn error(&self, message: String) -> PolicyProblem {
+        PolicyProblem::error(&self.file, self.span.clone(), message)
+    }
+
+    pub(super) fn warning(&self, message: String) -> PolicyProblem {
+        PolicyProblem::warning(&self.file, self.span.clone(), message)
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let at = self.span.as_ref().map_or(0, |span| span.start);
+        write!(f, "{}:{}", self.file.name(), self.file.position(at).0)
     }
 }
 
@@ -192,10 +235,10 @@ impl Wrong {
     }
 }
 
-/// One element of the file that was checked by itself.
+/// One element of a file that was checked by itself.
 struct Entry {
     uid: EntityUid,
-    span: Option<Range<usize>>,
+    place: Place,
     parents: Vec<EntityUid>,
     tags: BTreeMap<String, Vec<String>>,
     /// The entity as Cedar read it, where its type is the operator's own and Cedar knows what is in it.
@@ -203,7 +246,8 @@ struct Entry {
 }
 
 impl Entry {
-    fn read(item: Value, schema: &Schema) -> Result<Self, Wrong> {
+    fn read(item: Value, place: &Place, schema: &Schema) -> Result<Self, Wrong> {
+        let place = place.clone();
         let Value::Object(mut fields) = item else { return Err(Wrong::new("entity is not an object", FORM)) };
         if let Some(unknown) = fields.keys().find(|key| !matches!(key.as_str(), "uid" | "parents" | "tags" | "attrs")) {
             return Err(Wrong::new(format!("entity has the unknown key `{unknown}`"), FORM));
@@ -226,7 +270,7 @@ impl Entry {
             fields.entry("parents").or_insert_with(|| json!([]));
             let own = Value::Object(fields);
             Entity::from_json_value(own.clone(), Some(schema)).map_err(|cause| from_cedar(&uid, &cause))?;
-            return Ok(Self { uid, span: None, parents, tags: BTreeMap::new(), own: Some(own) });
+            return Ok(Self { uid, place, parents, tags: BTreeMap::new(), own: Some(own) });
         }
         if fields.get("attrs").is_some_and(|attrs| attrs.as_object().is_none_or(|attrs| !attrs.is_empty())) {
             return Err(Wrong::new(
@@ -245,7 +289,7 @@ impl Entry {
             }
         }
         let tags = tags(&uid, fields.get("tags"))?;
-        let entry = Self { uid, span: None, parents, tags, own: None };
+        let entry = Self { uid, place, parents, tags, own: None };
         // Cedar checks what the schema says about parents.
         let whole = entry.entity(&entry.parents).map_err(|cause| Wrong { message: cause, help: None })?;
         let whole = whole.to_json_value().map_err(|cause| from_cedar(&entry.uid, &cause))?;

@@ -1,4 +1,4 @@
-//! Reads the files of a policy directory, all at once and within limits.
+//! Reads the files of a policy directory, or of a bundle of one, all at once and within limits.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -13,7 +13,7 @@ use crate::policy::schema::{SHIPPED_SCHEMA, SHIPPED_SCHEMA_FILE};
 /// Longest file. 10,000 policies take about 2 MiB.
 const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
 /// Most files of one directory.
-const MAX_FILES: usize = 10_000;
+pub(in crate::policy) const MAX_FILES: usize = 10_000;
 /// All files together.
 const MAX_TOTAL_BYTES: usize = 64 * 1024 * 1024;
 
@@ -21,8 +21,10 @@ const MAX_TOTAL_BYTES: usize = 64 * 1024 * 1024;
 const MAX_LOOKS: usize = 8;
 
 const ENTITIES_FILE: &str = "entities.json";
+/// Every `*.json` in it is read as well.
+const ENTITIES_FOLDER: &str = "entities";
 /// What policies are to keep to. None of them themselves.
-const INVARIANTS_FILE: &str = "invariants.yaml";
+pub(in crate::policy) const INVARIANTS_FILE: &str = "invariants.yaml";
 /// That they do. Named where it is written, too.
 pub(in crate::policy) const PROOF_FILE: &str = "proof.json";
 
@@ -30,12 +32,13 @@ pub(in crate::policy) const PROOF_FILE: &str = "proof.json";
 type Beside = Result<Option<Arc<SourceFile>>, PolicyProblem>;
 
 /// What a policy directory holds, in the order of the names. Other files are not looked at.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(in crate::policy) struct PolicyFiles {
     pub(in crate::policy) directory: Arc<SourceFile>,
     pub(in crate::policy) policies: Vec<Arc<SourceFile>>,
     pub(in crate::policy) schemas: Vec<Arc<SourceFile>>,
-    pub(in crate::policy) entities: Option<Arc<SourceFile>>,
+    /// `entities.json` and `entities/*.json`: together they are one list.
+    pub(in crate::policy) entities: Vec<Arc<SourceFile>>,
     /// `sha256:HEX` over the names and contents of all of them.
     pub(in crate::policy) digest: String,
     /// What the policies are to keep to. It is no part of them, so not of their digest.
@@ -60,44 +63,82 @@ impl PolicyFiles {
     }
 
     /// Whether both hold the same.
-    fn is(&self, other: &Self) -> bool {
+    pub(in crate::policy) fn is(&self, other: &Self) -> bool {
         let text = |beside: &Beside| beside.as_ref().ok().cloned().flatten().map(|file| file.text().to_owned());
         let is = |one, other| text(one) == text(other);
         self.digest == other.digest && is(&self.invariants, &other.invariants) && is(&self.proof, &other.proof)
     }
 
-    /// Reads `*.cedar`, `*.cedarschema` and `entities.json` of `directory`, and what stands beside them.
+    /// Reads `*.cedar`, `*.cedarschema`, `entities.json` and `entities/*.json` of `directory`, and what stands beside them.
     pub(in crate::policy) fn read(directory: &Path) -> Result<Self, PolicyErrors> {
         let shown = directory.display().to_string();
-        let place = SourceFile::new(&shown, "");
-        let mut files = Self {
-            directory: Arc::clone(&place),
+        let fault = |what: String| PolicyErrors::one(PolicyProblem::error(&SourceFile::new(&shown, ""), None, what));
+        let names = names(directory).map_err(|cause| fault(format!("policy directory cannot be read: {cause}")))?;
+        let count = names.len();
+        let texts = names.into_iter().map(|name| {
+            let text = read(&directory.join(&name));
+            (name, text)
+        });
+        let files = Self::gather(&shown, count, texts)?;
+        let (invariants, proof) = (beside(&directory.join(INVARIANTS_FILE)), beside(&directory.join(PROOF_FILE)));
+        Ok(Self { invariants, proof, ..files })
+    }
+
+    /// Takes those of `files` that are read from a directory, by their names in it.
+    pub(in crate::policy) fn of<'a>(
+        shown: &str,
+        files: impl Iterator<Item = (&'a str, &'a [u8])>,
+    ) -> Result<Self, PolicyErrors> {
+        let files: Vec<_> = files.collect();
+        let beside = |name: &str| {
+            let Some((_, bytes)) = files.iter().find(|(other, _)| *other == name) else { return Ok(None) };
+            let place = format!("{shown}/{name}");
+            match text(bytes.to_vec()) {
+                Ok(text) => Ok(Some(SourceFile::new(place, text))),
+                Err(cause) => Err(PolicyProblem::error(&SourceFile::new(place, ""), None, cause.to_string())),
+            }
+        };
+        let (invariants, proof) = (beside(INVARIANTS_FILE), beside(PROOF_FILE));
+        let mut files: Vec<_> = files.into_iter().filter(|(name, _)| is_ours(name)).collect();
+        files.sort_unstable_by_key(|(name, _)| *name);
+        let texts = files.iter().map(|(name, bytes)| ((*name).to_owned(), text(bytes.to_vec())));
+        let files = Self::gather(shown, files.len(), texts)?;
+        Ok(Self { invariants, proof, ..files })
+    }
+
+    /// No file at all.
+    pub(in crate::policy) fn none(shown: &str) -> Self {
+        Self {
+            directory: SourceFile::new(shown, ""),
             policies: Vec::new(),
             schemas: Vec::new(),
-            entities: None,
-            digest: String::new(),
-            invariants: beside(&directory.join(INVARIANTS_FILE)),
-            proof: beside(&directory.join(PROOF_FILE)),
-        };
-        let fault = |what: String| PolicyErrors::one(PolicyProblem::error(&place, None, what));
+            entities: Vec::new(),
+            digest: text_digest(""),
+            invariants: Ok(None),
+            proof: Ok(None),
+        }
+    }
 
-        let names = names(directory).map_err(|cause| fault(format!("policy directory cannot be read: {cause}")))?;
-        if names.len() > MAX_FILES {
-            return Err(fault(format!("policy directory has {} files, at most {MAX_FILES} are read", names.len())));
+    fn gather(
+        shown: &str,
+        count: usize,
+        texts: impl Iterator<Item = (String, io::Result<String>)>,
+    ) -> Result<Self, PolicyErrors> {
+        let mut files = Self::none(shown);
+        let place = Arc::clone(&files.directory);
+        let fault = |what: String| PolicyErrors::one(PolicyProblem::error(&place, None, what));
+        if count > MAX_FILES {
+            return Err(fault(format!("policy directory has {count} files, at most {MAX_FILES} are read")));
         }
         let mut problems = Problems::default();
         let mut hash = digest::Context::new(&digest::SHA256);
         let mut total = 0;
-        for name in names {
-            let path = directory.join(&name);
-            let text = match read(&path) {
+        for (name, text) in texts {
+            let path = Path::new(shown).join(&name).display().to_string();
+            let text = match text {
                 Ok(text) => text,
                 Err(cause) => {
-                    problems.push(PolicyProblem::error(
-                        &SourceFile::new(path.display().to_string(), ""),
-                        None,
-                        cause.to_string(),
-                    ));
+                    problems.push(PolicyProblem::error(&SourceFile::new(path, ""), None, cause.to_string()));
                     continue;
                 }
             };
@@ -116,10 +157,10 @@ impl PolicyFiles {
         Ok(files)
     }
 
-    fn add(&mut self, name: &str, path: &Path, text: String, problems: &mut Problems) {
-        let file = SourceFile::new(path.display().to_string(), text);
-        if name == ENTITIES_FILE {
-            self.entities = Some(file);
+    fn add(&mut self, name: &str, path: &str, text: String, problems: &mut Problems) {
+        let file = SourceFile::new(path, text);
+        if name.ends_with(".json") {
+            self.entities.push(file);
         } else if name == SHIPPED_SCHEMA_FILE {
             if file.text() != SHIPPED_SCHEMA {
                 problems.push(
@@ -137,25 +178,50 @@ impl PolicyFiles {
     }
 }
 
-/// The names of the files that are ours, sorted. Hidden ones are the editor's, or Kubernetes' own (`..data`).
-fn names(directory: &Path) -> io::Result<Vec<String>> {
+/// The names of the files that are ours, sorted, as they are written below the directory.
+pub(in crate::policy) fn names(directory: &Path) -> io::Result<Vec<String>> {
+    let mut names = names_in(directory, "")?;
+    match names_in(&directory.join(ENTITIES_FOLDER), ENTITIES_FOLDER) {
+        Ok(inner) => names.extend(inner),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
+        Err(error) => return Err(io::Error::new(error.kind(), format!("`{ENTITIES_FOLDER}`: {error}"))),
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+fn names_in(directory: &Path, below: &str) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(directory)? {
         let name = entry?.file_name();
         let Some(name) = name.to_str() else { continue };
-        let ours = name == ENTITIES_FILE || name.ends_with(".cedar") || name.ends_with(".cedarschema");
-        if ours && !name.starts_with('.') {
-            names.push(name.to_owned());
+        let name = if below.is_empty() { name.to_owned() } else { format!("{below}/{name}") };
+        if is_ours(&name) {
+            names.push(name);
         }
     }
-    names.sort();
     Ok(names)
+}
+
+/// Whether a file of this name below the directory is read. Hidden ones are the editor's, or Kubernetes' own (`..data`).
+fn is_ours(name: &str) -> bool {
+    match name.split_once('/') {
+        None if name.starts_with('.') => false,
+        None => name == ENTITIES_FILE || name.ends_with(".cedar") || name.ends_with(".cedarschema"),
+        Some((folder, inner)) => {
+            folder == ENTITIES_FOLDER && !inner.contains('/') && !inner.starts_with('.') && inner.ends_with(".json")
+        }
+    }
 }
 
 fn read(path: &Path) -> io::Result<String> {
     let mut bytes = Vec::new();
     // A symbolic link is followed: Kubernetes mounts every file as one.
     File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
+    text(bytes)
+}
+
+fn text(bytes: Vec<u8>) -> io::Result<String> {
     if bytes.len() as u64 > MAX_FILE_BYTES {
         return Err(io::Error::other(format!("file has more than {MAX_FILE_BYTES} bytes")));
     }
@@ -178,6 +244,9 @@ pub(in crate::policy) fn text_digest(text: &str) -> String {
 }
 
 fn named_digest(digest: digest::Digest) -> String {
-    let hex: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("sha256:{hex}")
+    format!("sha256:{}", hex(digest.as_ref()))
+}
+
+pub(in crate::policy) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

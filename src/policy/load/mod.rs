@@ -11,10 +11,10 @@ mod policies;
 mod problem;
 mod reads;
 
-pub(super) use check::{CheckedNames, check, check_stages};
+pub(super) use check::{CheckedNames, check, check_entities, check_stages};
 pub use depth::STACK;
 pub(super) use entities::{StaticEntities, tag_expressions, workload_attributes};
-pub(super) use files::{PROOF_FILE, PolicyFiles, beside, text_digest};
+pub(super) use files::{INVARIANTS_FILE, MAX_FILES, PROOF_FILE, PolicyFiles, beside, hex, names, text_digest};
 pub(super) use ids::ancestors_above;
 pub(super) use literals::entity_literals;
 pub(super) use policies::{ParsedPolicy, parse, validate};

@@ -12,7 +12,7 @@ use super::advice;
 const MAX_RENDERED: usize = 50;
 
 /// Everything that is wrong with a policy directory; never empty. `Display` is a line for each: `file:line:column: message (what to do)`.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct PolicyErrors {
     problems: Vec<PolicyProblem>,
 }

@@ -314,6 +314,10 @@ impl SidecarPlan {
         }
         fs::create_dir_all(self.directory.join("policies")).expect("the temporary folder is writable");
         for (name, content) in &self.policies {
+            if let Some((folder, _)) = name.split_once('/') {
+                let folder = self.directory.join("policies").join(folder);
+                fs::create_dir_all(folder).expect("the temporary folder is writable");
+            }
             write(&format!("policies/{name}"), content);
         }
     }
@@ -337,7 +341,11 @@ impl SidecarPlan {
             }
         }
         yaml += &self.identity_keys;
-        let _ = write!(yaml, "policy:\n  directory: {at}/policies\n{}", self.policy);
+        yaml += "policy:\n";
+        if !self.policy.lines().any(|line| line.trim_start().starts_with("url:")) {
+            let _ = writeln!(yaml, "  directory: {at}/policies");
+        }
+        yaml += &self.policy;
         for direction in ["inbound", "outbound"] {
             let listeners: Vec<_> = self.listeners.iter().filter(|listener| listener.direction == direction).collect();
             if !listeners.is_empty() {

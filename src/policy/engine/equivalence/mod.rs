@@ -67,7 +67,7 @@ impl Set {
         let entities = file(&said, &teams);
         let mut problems = Problems::default();
         let statics =
-            StaticEntities::parse(&SourceFile::new("entities.json", &*entities), &schema.schema, &mut problems);
+            StaticEntities::parse(&[SourceFile::new("entities.json", &*entities)], &schema.schema, &mut problems);
         problems.verdict().expect("entities load");
         let compilable = policies.iter().map(|(id, policy)| compilable(id, policy));
         let engine = Engine::compile(compilable, &statics, schema.clone()).expect("compiles");
@@ -229,7 +229,7 @@ fn a_policy_that_is_traced_matches_exactly_if_it_does_for_cedar_and_all_its_clau
             .collect();
         let (said, teams) = (entities(&mut rng), teams(&mut rng));
         let file = SourceFile::new("entities.json", file(&said, &teams));
-        let statics = StaticEntities::parse(&file, &schema.schema, &mut Problems::default());
+        let statics = StaticEntities::parse(&[file], &schema.schema, &mut Problems::default());
         let compilable = ids.iter().zip(&parsed).map(|(id, policy)| compilable(id, policy));
         let engine = Engine::compile(compilable, &statics, schema.clone()).expect("compiles");
         let loaded: Vec<_> = ids.iter().zip(&texts).map(|(id, text)| loaded(id, text)).collect();

@@ -20,7 +20,7 @@ const BOB: &str = "spiffe://one.example/bob";
 fn engine_with(policies: &[&str], entities: &str) -> Engine {
     let schema = schema::merge(&[], &mut Problems::default()).unwrap();
     let mut problems = Problems::default();
-    let entities = StaticEntities::parse(&SourceFile::new("entities.json", entities), &schema.schema, &mut problems);
+    let entities = StaticEntities::parse(&[SourceFile::new("entities.json", entities)], &schema.schema, &mut problems);
     problems.verdict().unwrap();
     let parse = |(n, text): (usize, &&str)| Policy::parse(Some(PolicyId::new(format!("p{n}"))), text).expect(text);
     let compilable = |policy: Policy| {

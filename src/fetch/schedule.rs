@@ -1,4 +1,4 @@
-//! When an endpoint is asked again.
+//! When a server is asked again.
 
 use std::time::Duration;
 
@@ -8,26 +8,27 @@ const DEFAULT: Duration = Duration::from_secs(300);
 const SHORTEST_HINT: Duration = Duration::from_secs(10);
 /// A hint above this would have us trust withdrawn keys for as long: the standard's own example says 28 days.
 const LONGEST_HINT: Duration = Duration::from_secs(3600);
-/// The first pause while there is no bundle at all, twice as long after each failure …
+/// The first pause while there is no document at all, twice as long after each failure …
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// … up to this.
 const LONGEST_RETRY: Duration = Duration::from_secs(60);
 /// Of how much of a pause chance decides, so that sidecars that began together do not ask together.
 const JITTER: f64 = 0.1;
 
-/// How long to wait before the endpoint is asked again.
+/// How long to wait before a server is asked again; `hint` is what the document itself says.
 ///
-/// After a failure too, as long as there is a bundle: retrying at once would overwhelm the server (SPIFFE Federation 6.2). `chance` is from
-/// 0 to 1.
-pub(super) fn pause(
+/// After a failure too, as long as there is a document: retrying at once would overwhelm the server (SPIFFE Federation 6.2). `chance` is
+/// from 0 to 1.
+#[must_use]
+pub fn pause(
     configured: Option<Duration>,
     hint: Option<Duration>,
-    has_bundle: bool,
+    has_document: bool,
     failures: u32,
     chance: f64,
 ) -> Duration {
     let interval = configured.unwrap_or_else(|| hint.unwrap_or(DEFAULT).clamp(SHORTEST_HINT, LONGEST_HINT));
-    let pause = match has_bundle {
+    let pause = match has_document {
         true => interval,
         false => FIRST_RETRY
             .saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1)))
@@ -58,8 +59,8 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_waits_for_the_next_poll_unless_there_is_no_bundle_yet() {
-        let after = |has_bundle, failures| pause(None, Some(seconds(120)), has_bundle, failures, 0.0);
+    fn a_failure_waits_for_the_next_poll_unless_there_is_no_document_yet() {
+        let after = |has_document, failures| pause(None, Some(seconds(120)), has_document, failures, 0.0);
         assert_eq!([0, 1, 9].map(|failures| after(true, failures)), [seconds(120); 3]);
         let waits = [1, 2, 3, 6, 7, u32::MAX].map(|failures| after(false, failures));
         assert_eq!(waits, [seconds(1), seconds(2), seconds(4), seconds(32), seconds(60), seconds(60)]);

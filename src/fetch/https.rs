@@ -4,10 +4,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_ENCODING, HOST, LOCATION, USER_AGENT};
+use http::header::{ACCEPT, CONTENT_ENCODING, ETAG, HOST, HeaderValue, IF_NONE_MATCH, LOCATION, USER_AGENT};
 use http::{Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Empty, LengthLimitError, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, lookup_host};
@@ -15,21 +15,54 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::FetchError;
-use crate::identity::MAX_BUNDLE_BYTES;
 use crate::tls::{EndpointTls, HandshakeRefusal, PublicTls};
 
-/// For everything: names, connections, handshakes, redirects and the bundle itself.
-pub(super) const LIMIT: Duration = Duration::from_secs(10);
 /// Of redirects that are followed in one fetch.
 const MAX_REDIRECTS: usize = 3;
 /// The longest head of an answer in bytes.
 const MAX_HEAD: usize = 64 * 1024;
-/// What is offered to endpoints.
-pub(super) const ALPN: &[&[u8]] = &[b"http/1.1"];
+/// What is offered to servers.
+pub const ALPN: &[&[u8]] = &[b"http/1.1"];
 
-/// How an endpoint proves itself.
+/// The longest ETag that is sent back.
+const MAX_ETAG: usize = 1024;
+
+/// What is asked for.
+#[derive(Debug, Clone)]
+pub struct Wanted<'a> {
+    /// Where it is: `https`, with a host, without userinfo.
+    pub url: &'a Uri,
+    /// Its media type.
+    pub accept: &'static str,
+    /// What a document had that need not be sent again.
+    pub etag: Option<&'a HeaderValue>,
+    /// The longest document that is taken, in bytes.
+    pub max_bytes: usize,
+    /// For everything: names, connections, handshakes, redirects and the document itself.
+    pub within: Duration,
+}
+
+/// What a server answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// The document is the one that has the ETag.
+    NotModified,
+    /// The document.
+    Document(Document),
+}
+
+/// What was fetched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Document {
+    /// All of it.
+    pub body: Bytes,
+    /// What the server calls this version of it.
+    pub etag: Option<HeaderValue>,
+}
+
+/// How a server proves itself.
 #[derive(Debug)]
-pub(super) enum Proof {
+pub enum Proof {
     /// By a certificate for its host name.
     Web(PublicTls),
     /// By being one workload.
@@ -49,33 +82,40 @@ trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
-/// What is served at `url`. Each redirect is followed for this time only, to a server that has to prove the same as the first.
+/// Asks for a document once. Each redirect is followed for this time only, to a server that has to prove the same as the first.
 ///
 /// # Source
 /// SPIFFE Federation 5.2.1.4 and 5.2.2.4: clients SHOULD follow redirects to valid endpoint URLs, under the same TLS considerations, and
 /// SHOULD NOT store where they lead.
-pub(super) async fn fetch(url: &Uri, proof: &Proof) -> Result<Bytes, FetchError> {
-    timeout(LIMIT, follow(url, proof)).await.unwrap_or(Err(FetchError::Timeout { limit: LIMIT }))
+///
+/// # Errors
+/// Nothing came, or not in time, or from somebody else.
+///
+/// # Cancel safety
+/// Dropping the future closes the connection.
+pub async fn fetch(wanted: &Wanted<'_>, proof: &Proof) -> Result<Answer, FetchError> {
+    let limit = wanted.within;
+    timeout(limit, follow(wanted, proof)).await.unwrap_or(Err(FetchError::Timeout { limit }))
 }
 
-async fn follow(url: &Uri, proof: &Proof) -> Result<Bytes, FetchError> {
-    let mut url = url.clone();
+async fn follow(wanted: &Wanted<'_>, proof: &Proof) -> Result<Answer, FetchError> {
+    let mut url = wanted.url.clone();
     for _ in 0..=MAX_REDIRECTS {
-        match once(&url, proof).await? {
-            Answer::Body(body) => return Ok(body),
-            Answer::Redirect(target) => url = target,
+        match once(&url, wanted, proof).await? {
+            Step::Answer(answer) => return Ok(answer),
+            Step::Redirect(target) => url = target,
         }
     }
     let (host, location) = (host_of(&url), url.to_string());
     Err(FetchError::Redirect { host, location, reason: "there were too many redirects before" })
 }
 
-enum Answer {
-    Body(Bytes),
+enum Step {
+    Answer(Answer),
     Redirect(Uri),
 }
 
-async fn once(url: &Uri, proof: &Proof) -> Result<Answer, FetchError> {
+async fn once(url: &Uri, wanted: &Wanted<'_>, proof: &Proof) -> Result<Step, FetchError> {
     let host = host_of(url);
     let stream = tcp(&host, url.port_u16().unwrap_or(443))
         .await
@@ -94,41 +134,51 @@ async fn once(url: &Uri, proof: &Proof) -> Result<Answer, FetchError> {
     // Ends with this function, whichever way it ends.
     let mut driver = JoinSet::new();
     driver.spawn(connection);
-    let answer = sender.send_request(request(url, &host)?).await.map_err(unreadable)?;
+    let answer = sender.send_request(request(url, wanted, &host)?).await.map_err(unreadable)?;
     match answer.status() {
-        StatusCode::OK => body(answer, &host).await.map(Answer::Body),
+        StatusCode::OK => document(answer, wanted.max_bytes, &host).await.map(Answer::Document).map(Step::Answer),
+        StatusCode::NOT_MODIFIED if wanted.etag.is_some() => Ok(Step::Answer(Answer::NotModified)),
         StatusCode::MOVED_PERMANENTLY
         | StatusCode::FOUND
         | StatusCode::SEE_OTHER
         | StatusCode::TEMPORARY_REDIRECT
-        | StatusCode::PERMANENT_REDIRECT => redirect(url, &host, &answer).map(Answer::Redirect),
+        | StatusCode::PERMANENT_REDIRECT => redirect(url, &host, &answer).map(Step::Redirect),
         status => Err(FetchError::Status { host, status: status.as_u16() }),
     }
 }
 
-fn request(url: &Uri, host: &str) -> Result<Request<Empty<Bytes>>, FetchError> {
+fn request(url: &Uri, wanted: &Wanted<'_>, host: &str) -> Result<Request<Empty<Bytes>>, FetchError> {
     let authority = url.authority().map_or("", |authority| authority.as_str());
-    Request::get(url.path_and_query().map_or("/", |path| path.as_str()))
+    let mut request = Request::get(url.path_and_query().map_or("/", |path| path.as_str()))
         .header(HOST, authority)
-        .header(ACCEPT, "application/json")
-        .header(USER_AGENT, concat!("portcullis/", env!("CARGO_PKG_VERSION")))
-        .body(Empty::new())
-        .map_err(|error| FetchError::Http { host: host.to_owned(), cause: error.to_string() })
+        .header(ACCEPT, wanted.accept)
+        .header(USER_AGENT, concat!("portcullis/", env!("CARGO_PKG_VERSION")));
+    if let Some(etag) = wanted.etag {
+        request = request.header(IF_NONE_MATCH, etag);
+    }
+    let request = request.body(Empty::new());
+    request.map_err(|error| FetchError::Http { host: host.to_owned(), cause: error.to_string() })
 }
 
-async fn body(answer: Response<Incoming>, host: &str) -> Result<Bytes, FetchError> {
+async fn document(answer: Response<Incoming>, max_bytes: usize, host: &str) -> Result<Document, FetchError> {
     let host = || host.to_owned();
     if let Some(encoding) = answer.headers().get(CONTENT_ENCODING).filter(|encoding| *encoding != "identity") {
         return Err(FetchError::Encoding { host: host(), encoding: encoding.as_bytes().escape_ascii().to_string() });
     }
-    let collected = Limited::new(answer.into_body(), MAX_BUNDLE_BYTES).collect().await;
-    collected.map(http_body_util::Collected::to_bytes).map_err(|error| match error.downcast_ref::<LengthLimitError>() {
-        Some(_) => FetchError::TooLong { host: host(), limit: MAX_BUNDLE_BYTES },
+    let etag = answer.headers().get(ETAG).filter(|etag| etag.len() <= MAX_ETAG).cloned();
+    if answer.body().size_hint().lower() > max_bytes as u64 {
+        return Err(FetchError::TooLong { host: host(), limit: max_bytes });
+    }
+    let collected = Limited::new(answer.into_body(), max_bytes).collect().await;
+    let body = collected.map(http_body_util::Collected::to_bytes);
+    let body = body.map_err(|error| match error.downcast_ref::<LengthLimitError>() {
+        Some(_) => FetchError::TooLong { host: host(), limit: max_bytes },
         None => FetchError::Http { host: host(), cause: error.to_string() },
-    })
+    })?;
+    Ok(Document { body, etag })
 }
 
-/// Where an answer leads, if a bundle may come from there.
+/// Where an answer leads, if a document may come from there.
 fn redirect(from: &Uri, host: &str, answer: &Response<Incoming>) -> Result<Uri, FetchError> {
     let location = answer.headers().get(LOCATION).map_or(&b""[..], |location| location.as_bytes());
     target(from, location).map_err(|reason| FetchError::Redirect {
@@ -150,12 +200,22 @@ fn target(from: &Uri, location: &[u8]) -> Result<Uri, &'static str> {
         (None, false) => text.to_owned(),
     };
     let url: Uri = absolute.parse().map_err(|_| "it is no URL")?;
+    match (is_https(&url), url.scheme()) {
+        (Err(_), None) => Err("it is neither a URL nor a path"),
+        (checked, _) => checked.map(|()| url),
+    }
+}
+
+/// Whether documents may be fetched from there: `https`, a host, no userinfo.
+///
+/// # Errors
+/// Why not.
+pub fn is_https(url: &Uri) -> Result<(), &'static str> {
     match (url.scheme_str(), url.authority()) {
         (Some("https"), Some(authority)) if authority.as_str().contains('@') => Err("it has a user name in it"),
-        (Some("https"), Some(authority)) if authority.host().is_empty() => Err("it has no host"),
-        (Some("https"), Some(_)) => Ok(url),
-        (Some(_), _) => Err("it does not begin with `https://`"),
-        (None, _) => Err("it is neither a URL nor a path"),
+        (Some("https"), Some(authority)) if !authority.host().is_empty() => Ok(()),
+        (Some("https"), _) => Err("it has no host"),
+        (_, _) => Err("it does not begin with `https://`"),
     }
 }
 

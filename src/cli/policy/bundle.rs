@@ -1,0 +1,90 @@
+//! `portcullis policy bundle`: a policy directory as one signed file, for `policy.url`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::{INVALID_POLICY, SourceArgs};
+use crate::cli::{FAILURE, colour};
+use crate::policy::{BundleKeys, Manifest, PolicyBundle, PolicyGeneration, SigningKey, pack, render_problems};
+
+/// Options of `portcullis policy bundle`.
+#[derive(Debug, Args)]
+pub(super) struct BundleArgs {
+    /// The directory: *.cedar, entities.json or entities/*.json, further *.cedarschema
+    #[arg(value_name = "DIR")]
+    directory: PathBuf,
+    /// The private key that signs it (PEM; Ed25519 or ECDSA P-256, not encrypted)
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+    /// Where the archive goes; its signature goes to the same name with .sig after it
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// What it is called (`policy.bundle_name`)
+    #[arg(long, value_name = "NAME")]
+    name: String,
+    /// Grows with each bundle of the name, for example `git rev-list --count HEAD`: sidecars never go back
+    #[arg(long, value_name = "NUMBER")]
+    sequence: u64,
+    /// The configuration whose endpoints the policies are about
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// Writes the bundle, unless its policies do not load.
+pub(super) fn run(arguments: &BundleArgs) -> ExitCode {
+    let source = SourceArgs { policies: Some(arguments.directory.clone()), config: arguments.config.clone() };
+    let source = match source.source() {
+        Ok(source) => source,
+        Err(code) => return code,
+    };
+    let policies = match PolicyGeneration::load(&source, 1) {
+        Ok(policies) => policies,
+        Err(errors) => {
+            eprint!("{}", errors.render(colour()));
+            return ExitCode::from(INVALID_POLICY);
+        }
+    };
+    eprint!("{}", render_problems(policies.warnings(), colour()));
+    match write(arguments, &policies) {
+        Ok(said) => {
+            println!("{said}");
+            ExitCode::SUCCESS
+        }
+        Err(cause) => {
+            eprintln!("portcullis: {cause}");
+            ExitCode::from(FAILURE)
+        }
+    }
+}
+
+fn write(arguments: &BundleArgs, policies: &PolicyGeneration) -> Result<String, String> {
+    let manifest = Manifest::new(&arguments.name, arguments.sequence).map_err(|error| format!("the bundle {error}"))?;
+    let key = SigningKey::read(&arguments.key).map_err(|error| error.to_string())?;
+    let tar = pack(&arguments.directory, &manifest).map_err(|error| error.to_string())?;
+    let signature = key.sign(&tar).map_err(|error| error.to_string())?;
+    // What is written is what a sidecar takes: the same code says so.
+    let bundle = PolicyBundle::open(&tar, &signature, &BundleKeys::from(key.public().clone()));
+    let bundle = bundle.map_err(|error| error.to_string())?;
+    if bundle.digest() != policies.digest() {
+        return Err(format!("{} changed while it was read", arguments.directory.display()));
+    }
+    let mut beside = arguments.out.clone().into_os_string();
+    beside.push(".sig");
+    let beside = PathBuf::from(beside);
+    for (path, bytes) in [(&beside, &signature), (&arguments.out, &tar)] {
+        std::fs::write(path, bytes).map_err(|error| format!("`{}` cannot be written: {error}", path.display()))?;
+    }
+    Ok(format!(
+        "{}: {manifest}, {}, {}\n{}: signed by {}",
+        arguments.out.display(),
+        match policies.len() {
+            1 => "1 policy".to_owned(),
+            several => format!("{several} policies"),
+        },
+        policies.digest(),
+        beside.display(),
+        key.public().fingerprint()
+    ))
+}

@@ -1,0 +1,352 @@
+//! Polls the server, and puts in force what is good.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use http::HeaderValue;
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
+
+use super::cache::{Cache, Cached};
+use super::health::DistributionHealth;
+use super::{DistributionError, once};
+use crate::config::PolicyUrl;
+use crate::fetch::pause;
+use crate::policy::{BundleKey, BundleKeys, Manifest, PolicyBundle, PolicyStore, Reloaded};
+use crate::telemetry::{BundleMetrics, PolicyMetrics, Refresh, Reload};
+
+/// What is told when other policies are in force.
+type OnSwap = Arc<dyn Fn() + Send + Sync>;
+
+/// Policies that come from an address.
+pub struct Distribution {
+    config: PolicyUrl,
+    store: Arc<PolicyStore>,
+    health: Arc<DistributionHealth>,
+    on_swap: OnSwap,
+    metrics: BundleMetrics,
+    policy_metrics: PolicyMetrics,
+    /// The newest bundle that was verified, in force or not: nothing older is taken.
+    newest: Option<Newest>,
+    /// What the server had, so that it need not send it again.
+    seen: Option<Seen>,
+    /// The keys by which the disk was looked at last.
+    restored_by: Option<BundleKeys>,
+    is_on_disk: bool,
+    failures: u32,
+}
+
+impl std::fmt::Debug for Distribution {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Distribution").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Newest {
+    manifest: Manifest,
+    /// Of its policies.
+    digest: String,
+    signed_by: BundleKey,
+}
+
+impl From<&PolicyBundle> for Newest {
+    fn from(bundle: &PolicyBundle) -> Self {
+        Self {
+            manifest: bundle.manifest().clone(),
+            digest: bundle.digest().to_owned(),
+            signed_by: bundle.signed_by().clone(),
+        }
+    }
+}
+
+/// What the server had when it was asked last.
+#[derive(Debug)]
+struct Seen {
+    keys: BundleKeys,
+    etag: Option<HeaderValue>,
+    /// None: it is in force.
+    refused: Option<DistributionError>,
+}
+
+/// A bundle as it came.
+pub(super) struct Fetched {
+    pub(super) bundle: PolicyBundle,
+    pub(super) tar: Vec<u8>,
+    pub(super) signature: Vec<u8>,
+}
+
+impl Distribution {
+    /// What `config` says, brought to `store`. `on_swap` is told of each new generation once it is in force.
+    #[must_use]
+    pub fn new(
+        config: PolicyUrl,
+        store: Arc<PolicyStore>,
+        health: Arc<DistributionHealth>,
+        on_swap: impl Fn() + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            config,
+            store,
+            health,
+            on_swap: Arc::new(on_swap),
+            metrics: BundleMetrics::new(),
+            policy_metrics: PolicyMetrics::new(),
+            newest: None,
+            seen: None,
+            restored_by: None,
+            is_on_disk: false,
+            failures: 0,
+        }
+    }
+
+    /// Puts the bundle on disk in force, if there is one that is good. Takes as long as compiling it does.
+    pub fn restore(&mut self) {
+        // Keys that cannot be read are what the next poll says.
+        let Ok(keys) = BundleKeys::read(&self.config.public_keys) else { return };
+        let restored = self.restore_by(&keys);
+        self.restored_by = Some(keys);
+        let Err(error) = restored else { return };
+        self.metrics.not_cached();
+        if self.health.cached(Some(error.to_string())) {
+            let report = error.report();
+            tracing::error!(rule = error.rule(), %error, report, "policy bundle on disk cannot be used");
+        }
+    }
+
+    fn restore_by(&mut self, keys: &BundleKeys) -> Result<(), DistributionError> {
+        let Some((bundle, cached)) = from_cache(&self.config, keys)? else { return Ok(()) };
+        self.newest = Some(Newest::from(&bundle));
+        let reloaded = put(&self.store, &bundle)?;
+        self.is_on_disk = true;
+        self.health.in_force(&bundle, true, cached.written);
+        self.metrics.in_force(bundle.manifest().sequence, cached.written);
+        if matches!(reloaded, Reloaded::Swapped(_)) {
+            let (bundle, path) = (bundle.manifest(), cached.path.display());
+            tracing::info!(%bundle, %path, "policy bundle on disk is in force until the server is heard");
+            (self.on_swap)();
+        }
+        Ok(())
+    }
+
+    /// Says and counts why nothing came into force.
+    fn failed(&mut self, error: &DistributionError) {
+        self.failures = self.failures.saturating_add(1);
+        self.metrics.polled(Refresh::Failed, error.rule());
+        if error.report().is_some() {
+            self.policy_metrics.reload(Reload::Failed);
+        }
+        if !self.health.failed(error, SystemTime::now()) {
+            return;
+        }
+        let what = match self.store.number() {
+            0 => "there are no policies yet; everything is denied",
+            _ => "no new policies; the last good ones stay in force",
+        };
+        let (rule, report) = (error.rule(), error.report());
+        tracing::error!(rule, %error, report, "{what}");
+    }
+
+    /// The bundle that the server has now.
+    ///
+    /// # Errors
+    /// It has none, or none that would be believed.
+    ///
+    /// # Cancel safety
+    /// Nothing is put in force.
+    pub async fn look(config: &PolicyUrl) -> Result<PolicyBundle, DistributionError> {
+        let keys = BundleKeys::read(&config.public_keys)?;
+        match once::poll(config, None, &keys).await.map_err(|(error, _)| error)? {
+            Some((fetched, _)) => check_name(config, fetched.bundle.manifest()).map(|()| fetched.bundle),
+            // Without an ETag there is always an answer.
+            None => Err(DistributionError::Cache { path: config.url.to_string(), cause: "has nothing".to_owned() }),
+        }
+    }
+
+    /// The bundle that is kept on disk.
+    ///
+    /// # Errors
+    /// There is none, or none that can be used.
+    pub fn on_disk(config: &PolicyUrl) -> Result<PolicyBundle, DistributionError> {
+        let keys = BundleKeys::read(&config.public_keys)?;
+        let path = config.cache_directory.display().to_string();
+        let none = || DistributionError::Cache { path, cause: "there is none yet".to_owned() };
+        Ok(from_cache(config, &keys)?.ok_or_else(none)?.0)
+    }
+
+    /// Polls again and again, and never ends.
+    ///
+    /// # Cancel safety
+    /// What has been put in force stays so.
+    pub async fn keep(mut self) {
+        loop {
+            match self.poll().await {
+                Ok(refresh) => self.succeeded(refresh),
+                Err(error) => self.failed(&error),
+            }
+            let has_policies = self.store.number() > 0;
+            let pause = pause(Some(self.config.poll_interval), None, has_policies, self.failures, fastrand::f64());
+            tokio::select! {
+                () = sleep(pause) => {}
+                () = self.health.asked_to_look() => {}
+            }
+        }
+    }
+
+    fn succeeded(&mut self, refresh: Refresh) {
+        self.metrics.polled(refresh, "none");
+        if self.failures > 0 {
+            tracing::info!("policy bundles are fetched again");
+        }
+        self.failures = 0;
+        self.health.succeeded(SystemTime::now());
+    }
+
+    /// Asks the server once.
+    async fn poll(&mut self) -> Result<Refresh, DistributionError> {
+        let keys = BundleKeys::read(&self.config.public_keys)?;
+        if self.newest.is_none() && self.restored_by.as_ref() != Some(&keys) {
+            self.restore_aside().await?;
+        }
+        let seen = self.seen.take().filter(|seen| seen.keys == keys);
+        let asked = once::poll(&self.config, seen.as_ref().and_then(|seen| seen.etag.as_ref()), &keys).await;
+        let polled = match asked {
+            Ok(polled) => polled,
+            Err((error, etag)) => {
+                let refused = error.is_of_the_bundle().then(|| error.clone());
+                self.seen = match refused {
+                    Some(refused) => Some(Seen { keys, etag, refused: Some(refused) }),
+                    None => seen,
+                };
+                return Err(error);
+            }
+        };
+        let Some((fetched, etag)) = polled else {
+            // The server still has what was seen last.
+            let refused = seen.as_ref().and_then(|seen| seen.refused.clone());
+            self.seen = seen;
+            return refused.map_or(Ok(Refresh::Unchanged), Err);
+        };
+        let taken = self.take(fetched).await;
+        let refused = taken.as_ref().err().filter(|error| error.is_of_the_bundle()).cloned();
+        if taken.is_ok() || refused.is_some() {
+            self.seen = Some(Seen { keys, etag, refused });
+        }
+        taken
+    }
+
+    /// Puts a bundle in force that was verified, if it is the right one and not an old one.
+    async fn take(&mut self, fetched: Fetched) -> Result<Refresh, DistributionError> {
+        let found = fetched.bundle.manifest().clone();
+        check_name(&self.config, &found)?;
+        if let Some(newest) = &self.newest {
+            if found.sequence < newest.manifest.sequence {
+                return Err(DistributionError::Sequence { found, newest: newest.manifest.clone() });
+            }
+            if found.sequence == newest.manifest.sequence && fetched.bundle.digest() != newest.digest {
+                return Err(DistributionError::SequenceTwice { found });
+            }
+        }
+        let store = Arc::clone(&self.store);
+        let (fetched, reloaded) = spawn_blocking(move || {
+            let reloaded = put(&store, &fetched.bundle);
+            (fetched, reloaded)
+        })
+        .await
+        .map_err(|_| DistributionError::Panic)?;
+        let reloaded = reloaded?;
+        let newest = Newest::from(&fetched.bundle);
+        let is_new = self.newest.as_ref() != Some(&newest);
+        if is_new || self.health.state().in_force.is_none() {
+            let now = SystemTime::now();
+            self.health.in_force(&fetched.bundle, false, now);
+            self.metrics.in_force(found.sequence, now);
+        }
+        self.newest = Some(newest);
+        if is_new || !self.is_on_disk {
+            self.keep_on_disk(fetched).await;
+        }
+        match reloaded {
+            Reloaded::Swapped(_) => {
+                tracing::info!(bundle = %found, "policy bundle is in force");
+                (self.on_swap)();
+            }
+            Reloaded::Unchanged if is_new => tracing::info!(bundle = %found, "policy bundle has the policies in force"),
+            Reloaded::Unchanged => return Ok(Refresh::Unchanged),
+        }
+        Ok(Refresh::Swapped)
+    }
+
+    /// What is not kept on disk decides all the same: only a restart while the server is away would miss it.
+    async fn keep_on_disk(&mut self, fetched: Fetched) {
+        let cache = Cache::at(&self.config.cache_directory);
+        let sequence = fetched.bundle.manifest().sequence;
+        let kept = spawn_blocking(move || cache.keep(sequence, &fetched.tar, &fetched.signature)).await;
+        let fault = match kept {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_) => Some("writing it ended by a panic".to_owned()),
+        };
+        self.is_on_disk = fault.is_none();
+        let folder = self.config.cache_directory.display();
+        let fault = fault.map(|cause| format!("bundle cannot be kept in `{folder}`: {cause}"));
+        if fault.is_some() {
+            self.metrics.not_cached();
+        }
+        if self.health.cached(fault.clone())
+            && let Some(error) = fault
+        {
+            tracing::error!(
+                error,
+                "policy bundle is in force, but a restart while the server is away would not find it"
+            );
+        }
+    }
+
+    /// The same as at start, not on the thread that answers probes.
+    async fn restore_aside(&mut self) -> Result<(), DistributionError> {
+        let mut aside = Self::new(self.config.clone(), Arc::clone(&self.store), Arc::clone(&self.health), || {});
+        aside.on_swap = Arc::clone(&self.on_swap);
+        let restored = spawn_blocking(move || {
+            aside.restore();
+            aside
+        });
+        let aside = restored.await.map_err(|_| DistributionError::Panic)?;
+        (self.newest, self.restored_by, self.is_on_disk) = (aside.newest, aside.restored_by, aside.is_on_disk);
+        Ok(())
+    }
+}
+
+fn put(store: &PolicyStore, bundle: &PolicyBundle) -> Result<Reloaded, DistributionError> {
+    store.put(bundle).map_err(|errors| DistributionError::Policies { of: bundle.manifest().clone(), errors })
+}
+
+fn check_name(config: &PolicyUrl, found: &Manifest) -> Result<(), DistributionError> {
+    match &config.bundle_name {
+        Some(wanted) if *wanted != found.name => {
+            Err(DistributionError::Name { found: found.clone(), wanted: wanted.clone() })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The newest bundle on disk whose signature is good. What lies there and is not is said if there is no better one.
+fn from_cache(config: &PolicyUrl, keys: &BundleKeys) -> Result<Option<(PolicyBundle, Cached)>, DistributionError> {
+    let mut wrong = None;
+    for cached in Cache::at(&config.cache_directory).read() {
+        let fault = match cached {
+            Ok(cached) => {
+                let opened = PolicyBundle::open(&cached.tar, &cached.signature, keys).map_err(DistributionError::from);
+                match opened.and_then(|bundle| check_name(config, bundle.manifest()).map(|()| bundle)) {
+                    Ok(bundle) => return Ok(Some((bundle, cached))),
+                    Err(error) => (cached.path, error.to_string()),
+                }
+            }
+            Err((path, error)) => (path, error.to_string()),
+        };
+        let (path, cause) = (fault.0.display().to_string(), fault.1);
+        tracing::warn!(path, cause, "cached policy bundle is not used");
+        wrong.get_or_insert(DistributionError::Cache { path, cause });
+    }
+    wrong.map_or(Ok(None), Err)
+}
