@@ -24,7 +24,7 @@ fn the_settings_name_files_that_are_there() {
     let urls =
         settings["json.schemas"].as_array().expect("there are some").iter().filter_map(|one| one["url"].as_str());
     let named: Vec<&str> = yaml.chain(urls).collect();
-    assert_eq!(named.len(), 3, "{named:?}");
+    assert_eq!(named.len(), 4, "{named:?}");
     for path in named {
         assert_eq!(json(path)["$schema"], "http://json-schema.org/draft-07/schema#", "{path}");
     }
