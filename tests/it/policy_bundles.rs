@@ -285,10 +285,10 @@ async fn nothing_is_permitted_before_a_bundle_came_and_then_what_the_newest_one_
     assert_eq!(service.metric("portcullis_policy_bundle_sequence", &[]).await, 7.0);
     assert_eq!(cached(&world), ["7.tar", "7.tar.sig"]);
 
-    // What has not changed is not sent again.
+    // What has not changed is not sent again, but for the signature, which says so.
     server.answers_again(TAR, 304).await;
     server.answers_again(TAR, 304).await;
-    assert_eq!((server.answered(TAR, 200), server.answered(SIG, 200)), (1, 1));
+    assert!(server.answered(TAR, 200) == 1 && server.answered(SIG, 200) >= 3);
     assert!(service.metric("portcullis_policy_bundle_polls_total", &["result=\"unchanged\""]).await >= 1.0);
     assert!(service.metric("portcullis_policy_bundle_last_success_timestamp_seconds", &[]).await > 1.7e9);
 
