@@ -24,6 +24,8 @@ pub(super) struct Cache {
 #[derive(Debug)]
 pub(super) struct Cached {
     pub(super) path: PathBuf,
+    /// By its name.
+    pub(super) sequence: u64,
     pub(super) tar: Vec<u8>,
     pub(super) signature: Vec<u8>,
     /// When it was written there.
@@ -36,28 +38,34 @@ impl Cache {
     }
 
     /// What lies there, the highest number first. What cannot be read is said in place of it.
-    pub(super) fn read(&self) -> Vec<Result<Cached, (PathBuf, io::Error)>> {
-        let sequences = match self.sequences() {
-            Ok(sequences) => sequences,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Vec::new(),
-            Err(error) => return vec![Err((self.folder.clone(), error))],
+    /// Each is read when it is asked for.
+    pub(super) fn read(&self) -> impl Iterator<Item = Result<Cached, (PathBuf, io::Error)>> {
+        let (sequences, unreadable) = match self.sequences() {
+            Ok(sequences) => (sequences, None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => (Vec::new(), None),
+            Err(error) => (Vec::new(), Some(Err((self.folder.clone(), error)))),
         };
         let read = sequences.into_iter().take(MAX_PAIRS).map(|sequence| {
             let path = self.tar(sequence);
             self.read_pair(sequence).map_err(|error| (path, error))
         });
-        read.collect()
+        unreadable.into_iter().chain(read)
+    }
+
+    /// Whether a pair of this number lies there.
+    pub(super) fn has(&self, sequence: u64) -> bool {
+        self.tar(sequence).is_file() && self.signature(sequence).is_file()
     }
 
     fn read_pair(&self, sequence: u64) -> io::Result<Cached> {
         let path = self.tar(sequence);
-        let file = File::open(&path)?;
+        let file = regular(&path)?;
         let written = file.metadata()?.modified()?;
         let tar = bounded(file, MAX_BUNDLE_BYTES)?;
-        let signature = File::open(self.signature(sequence))
+        let signature = regular(&self.signature(sequence))
             .and_then(|file| bounded(file, MAX_SIGNATURE_BYTES))
             .map_err(|error| io::Error::new(error.kind(), format!("its signature: {error}")))?;
-        Ok(Cached { path, tar, signature, written })
+        Ok(Cached { path, sequence, tar, signature, written })
     }
 
     /// Keeps this bundle, and then no other. The folder is made if it is not there.
@@ -108,6 +116,14 @@ impl Cache {
     }
 }
 
+/// Opens a file that is one: a pipe would be waited for without end.
+fn regular(path: &Path) -> io::Result<File> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    File::open(path)
+}
+
 fn bounded(file: File, max: usize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(max as u64 + 1).read_to_end(&mut bytes)?;
@@ -129,15 +145,15 @@ mod tests {
     fn the_bundle_that_was_kept_last_is_the_only_one_there() {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::at(&folder.path().join("made/anew"));
-        assert!(cache.read().is_empty());
+        assert_eq!(cache.read().count(), 0);
         cache.keep(7, b"seven", b"s7").unwrap();
         cache.keep(9, b"nine", b"s9").unwrap();
         // An override goes back in content, never in number; a number that is lower is kept all the same if the caller says so.
-        let [Ok(cached)] = &*cache.read() else { panic!("one") };
+        let [Ok(cached)] = &*cache.read().collect::<Vec<_>>() else { panic!("one") };
         assert_eq!((&*cached.tar, &*cached.signature), (&b"nine"[..], &b"s9"[..]));
         assert_eq!(there(&folder.path().join("made/anew")), ["9.tar", "9.tar.sig"]);
         cache.keep(9, b"other", b"s9'").unwrap();
-        let [Ok(cached)] = &*cache.read() else { panic!("one") };
+        let [Ok(cached)] = &*cache.read().collect::<Vec<_>>() else { panic!("one") };
         assert_eq!((&*cached.tar, &*cached.signature), (&b"other"[..], &b"s9'"[..]));
     }
 
@@ -148,11 +164,11 @@ mod tests {
         cache.keep(7, b"seven", b"s7").unwrap();
         fs::write(folder.path().join("8.tar.sig"), b"s8").unwrap();
         fs::write(folder.path().join(".new-x"), b"half").unwrap();
-        let [Ok(cached)] = &*cache.read() else { panic!("one") };
+        let [Ok(cached)] = &*cache.read().collect::<Vec<_>>() else { panic!("one") };
         assert_eq!(&*cached.tar, b"seven");
         // Removed before its signature.
         fs::write(folder.path().join("9.tar"), b"nine").unwrap();
-        let [Err((path, _)), Ok(cached)] = &*cache.read() else { panic!("two") };
+        let [Err((path, _)), Ok(cached)] = &*cache.read().collect::<Vec<_>>() else { panic!("two") };
         assert!(path.ends_with("9.tar") && *cached.tar == *b"seven");
     }
 
@@ -161,7 +177,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::at(folder.path());
         cache.keep(7, b"seven", &[0; MAX_SIGNATURE_BYTES + 1]).unwrap();
-        let [Err((_, error))] = &*cache.read() else { panic!("one") };
+        let [Err((_, error))] = &*cache.read().collect::<Vec<_>>() else { panic!("one") };
         assert!(error.to_string().contains("more than"), "{error}");
     }
 }

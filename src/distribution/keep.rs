@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use http::HeaderValue;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
+use super::DistributionError;
 use super::cache::{Cache, Cached};
 use super::health::DistributionHealth;
-use super::{DistributionError, once};
+use super::once::{self, Version};
 use crate::config::PolicyUrl;
 use crate::fetch::pause;
 use crate::policy::{BundleKey, BundleKeys, Manifest, PolicyBundle, PolicyStore, Reloaded};
@@ -64,7 +64,7 @@ impl From<&PolicyBundle> for Newest {
 #[derive(Debug)]
 struct Seen {
     keys: BundleKeys,
-    etag: Option<HeaderValue>,
+    version: Version,
     /// None: it is in force.
     refused: Option<DistributionError>,
 }
@@ -209,37 +209,43 @@ impl Distribution {
             self.restore_aside().await?;
         }
         let seen = self.seen.take().filter(|seen| seen.keys == keys);
-        let asked = once::poll(&self.config, seen.as_ref().and_then(|seen| seen.etag.as_ref()), &keys).await;
+        self.is_on_disk &= self.is_still_on_disk();
+        // What is not on disk is fetched again until it is.
+        let known = seen.as_ref().filter(|seen| self.is_on_disk || seen.refused.is_some());
+        let asked = once::poll(&self.config, known.map(|seen| &seen.version), &keys).await;
         let polled = match asked {
             Ok(polled) => polled,
-            Err((error, etag)) => {
-                let refused = error.is_of_the_bundle().then(|| error.clone());
-                self.seen = match refused {
-                    Some(refused) => Some(Seen { keys, etag, refused: Some(refused) }),
+            Err((error, version)) => {
+                self.seen = match version.filter(|_| error.is_of_the_bundle()) {
+                    Some(version) => Some(Seen { keys, version, refused: Some(error.clone()) }),
                     None => seen,
                 };
                 return Err(error);
             }
         };
-        let Some((fetched, etag)) = polled else {
+        let Some((fetched, version)) = polled else {
             // The server still has what was seen last.
             let refused = seen.as_ref().and_then(|seen| seen.refused.clone());
             self.seen = seen;
             return refused.map_or(Ok(Refresh::Unchanged), Err);
         };
-        let taken = self.take(fetched).await;
+        let taken = self.take(fetched, &keys).await;
         let refused = taken.as_ref().err().filter(|error| error.is_of_the_bundle()).cloned();
         if taken.is_ok() || refused.is_some() {
-            self.seen = Some(Seen { keys, etag, refused });
+            self.seen = Some(Seen { keys, version, refused });
         }
         taken
     }
 
     /// Puts a bundle in force that was verified, if it is the right one and not an old one.
-    async fn take(&mut self, fetched: Fetched) -> Result<Refresh, DistributionError> {
+    async fn take(&mut self, fetched: Fetched, keys: &BundleKeys) -> Result<Refresh, DistributionError> {
         let found = fetched.bundle.manifest().clone();
         check_name(&self.config, &found)?;
-        if let Some(newest) = &self.newest {
+        // A bundle by a key that is trusted no more holds nothing back: whoever has stolen the key could have given it the highest number.
+        if let Some(newest) = self.newest.as_ref().filter(|newest| keys.contains(&newest.signed_by)) {
+            if found.name != newest.manifest.name {
+                return Err(DistributionError::Name { found, wanted: newest.manifest.name.clone() });
+            }
             if found.sequence < newest.manifest.sequence {
                 return Err(DistributionError::Sequence { found, newest: newest.manifest.clone() });
             }
@@ -275,6 +281,12 @@ impl Distribution {
             Reloaded::Unchanged => return Ok(Refresh::Unchanged),
         }
         Ok(Refresh::Swapped)
+    }
+
+    /// Whether what was kept is still there: folders are emptied by others.
+    fn is_still_on_disk(&self) -> bool {
+        let newest = self.newest.as_ref().map(|newest| newest.manifest.sequence);
+        newest.is_some_and(|sequence| Cache::at(&self.config.cache_directory).has(sequence))
     }
 
     /// What is not kept on disk decides all the same: only a restart while the server is away would miss it.
@@ -330,6 +342,15 @@ fn check_name(config: &PolicyUrl, found: &Manifest) -> Result<(), DistributionEr
     }
 }
 
+/// The number in a file's name is not signed: a bundle that lies under another than its own is not what we have put there.
+fn check_cached(config: &PolicyUrl, cached: &Cached, found: &Manifest) -> Result<(), DistributionError> {
+    if cached.sequence != found.sequence {
+        let path = cached.path.display().to_string();
+        return Err(DistributionError::Cache { path, cause: format!("it is {found}, which its name does not say") });
+    }
+    check_name(config, found)
+}
+
 /// The newest bundle on disk whose signature is good. What lies there and is not is said if there is no better one.
 fn from_cache(config: &PolicyUrl, keys: &BundleKeys) -> Result<Option<(PolicyBundle, Cached)>, DistributionError> {
     let mut wrong = None;
@@ -337,7 +358,7 @@ fn from_cache(config: &PolicyUrl, keys: &BundleKeys) -> Result<Option<(PolicyBun
         let fault = match cached {
             Ok(cached) => {
                 let opened = PolicyBundle::open(&cached.tar, &cached.signature, keys).map_err(DistributionError::from);
-                match opened.and_then(|bundle| check_name(config, bundle.manifest()).map(|()| bundle)) {
+                match opened.and_then(|bundle| check_cached(config, &cached, bundle.manifest()).map(|()| bundle)) {
                     Ok(bundle) => return Ok(Some((bundle, cached))),
                     Err(error) => (cached.path, error.to_string()),
                 }

@@ -1,8 +1,9 @@
-//! One poll: the bundle, then its signature.
+//! One poll: the signature, and the bundle if that is another than before.
 
 use std::time::Duration;
 
 use http::{HeaderValue, Uri};
+use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 use super::DistributionError;
@@ -17,29 +18,51 @@ const MAX_LOOKS: u32 = 3;
 /// … after such a pause.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// What the server has; none if it is what has `etag`. With an error the ETag of the bundle that it is about.
+/// What the server had, by which to ask whether it has something else: an ETag alone does not say (servers that make it of time and size
+/// give the same one to other bundles), and a bundle may be signed anew with another key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Version {
+    pub(super) etag: Option<HeaderValue>,
+    pub(super) signature: Vec<u8>,
+}
+
+/// What the server has; none if it is the version that is known. With an error the version that it is about.
 pub(super) async fn poll(
     config: &PolicyUrl,
-    etag: Option<&HeaderValue>,
+    known: Option<&Version>,
     keys: &BundleKeys,
-) -> Result<Option<(Fetched, Option<HeaderValue>)>, (DistributionError, Option<HeaderValue>)> {
+) -> Result<Option<(Fetched, Version)>, (DistributionError, Option<Version>)> {
     // Made anew each time, so that changed authorities are seen.
     let proof = Proof::Web(PublicTls::new(config.ca.clone(), ALPN));
     let mut looks = 0;
     loop {
-        let Some(tar) = bundle(config, etag.filter(|_| looks == 0), &proof).await.map_err(|error| (error, None))?
-        else {
+        let signature: Vec<u8> = match signature(config, &proof).await {
+            Ok(document) => document.body.into(),
+            Err(error) => {
+                // Where there is no bundle either, that is what is wrong.
+                let etag = known.and_then(|known| known.etag.as_ref());
+                let bundle = bundle(config, etag, &proof).await;
+                return Err((bundle.err().unwrap_or(error), None));
+            }
+        };
+        let same = known.filter(|known| looks == 0 && known.signature == signature);
+        let etag = same.and_then(|known| known.etag.as_ref());
+        let Some(tar) = bundle(config, etag, &proof).await.map_err(|error| (error, None))? else {
             return Ok(None);
         };
-        let signature = signature(config, &proof).await.map_err(|error| (error, None))?;
         looks += 1;
-        match PolicyBundle::open(&tar.body, &signature.body, keys) {
+        let (version, body) = (Version { etag: tar.etag, signature }, tar.body);
+        let opened = spawn_blocking({
+            let (body, signature, keys) = (body.clone(), version.signature.clone(), keys.clone());
+            move || PolicyBundle::open(&body, &signature, &keys)
+        });
+        match opened.await.map_err(|_| (DistributionError::Panic, None))? {
             Ok(bundle) => {
-                let fetched = Fetched { bundle, tar: tar.body.into(), signature: signature.body.into() };
-                return Ok(Some((fetched, tar.etag)));
+                let fetched = Fetched { bundle, tar: body.into(), signature: version.signature.clone() };
+                return Ok(Some((fetched, version)));
             }
             Err(PolicyBundleError::Signature { .. }) if looks < MAX_LOOKS => sleep(PAUSE).await,
-            Err(error) => return Err((error.into(), tar.etag)),
+            Err(error) => return Err((error.into(), Some(version))),
         }
     }
 }

@@ -505,6 +505,11 @@ fn entities_stand_in_one_file_or_in_many_that_are_read_as_one() {
         only.file().ends_with("entities/z.json") && only.advice().is_some_and(|help| help.contains(&first)),
         "{errors:?}"
     );
+    // A mount that is not there is not the same as no entities.
+    let elsewhere = directory(&[("a.cedar", READS)]);
+    std::os::unix::fs::symlink("/nowhere/at/all", elsewhere.path().join("entities")).expect("links");
+    let errors = PolicyGeneration::load(&source(elsewhere.path()), 1).expect_err("leads nowhere").to_string();
+    assert!(errors.contains("`entities`"), "{errors}");
     write("z.json", "[{\"uid\": 7}]");
     let errors = store.reload().expect_err("no entity").to_string();
     assert!(errors.contains("entities/z.json:1:2: "), "{errors}");

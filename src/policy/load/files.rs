@@ -181,9 +181,12 @@ impl PolicyFiles {
 /// The names of the files that are ours, sorted, as they are written below the directory.
 pub(in crate::policy) fn names(directory: &Path) -> io::Result<Vec<String>> {
     let mut names = names_in(directory, "")?;
-    match names_in(&directory.join(ENTITIES_FOLDER), ENTITIES_FOLDER) {
+    let folder = directory.join(ENTITIES_FOLDER);
+    match names_in(&folder, ENTITIES_FOLDER) {
         Ok(inner) => names.extend(inner),
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
+        // A link that leads nowhere is a mount that is not there yet, and no sign that there are no entities: without them a forbid by
+        // Group would match nobody.
+        Err(_) if folder.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) => {}
         Err(error) => return Err(io::Error::new(error.kind(), format!("`{ENTITIES_FOLDER}`: {error}"))),
     }
     names.sort_unstable();
