@@ -174,7 +174,7 @@ mod tests {
     fn every_rule_of_the_code_has_advice() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
         let mut found = BTreeSet::new();
-        for folder in ["identity", "tls", "listener", "federation"] {
+        for folder in ["identity", "tls", "listener", "federation", "fetch"] {
             for text in sources(&root.join(folder)) {
                 let code = text.split("#[cfg(test)]").next().unwrap();
                 let bodies = ["fn rule(&self) -> &'static str {", "fn reason(&self) -> &'static str {"];

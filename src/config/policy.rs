@@ -130,7 +130,7 @@ fn bundles(reading: &mut Reading<'_>, at: &KeyPath, url: &str, keys: &PolicyKeys
     })
 }
 
-/// The same with `.sig` after the path, so that a query (of a signed address of an object store, say) stays where it is.
+/// The same with `.sig` after the path, so that a query (a token for a whole container, say) stays where it is.
 fn signature_url(url: &Uri) -> Option<Uri> {
     let mut parts = url.clone().into_parts();
     let path = url.path();

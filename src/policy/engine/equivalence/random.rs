@@ -117,7 +117,7 @@ fn condition(rng: &mut Rng, depth: u8) -> String {
         };
     }
     let tag = pick(rng, &["t", "u"]);
-    match rng.u8(..38) {
+    match rng.u8(..42) {
         24 => "context has token.amr && context.token.amr.contains(\"mfa\")".to_owned(),
         25 => "context has token && context.token.claims.hasTag(\"g\") && context.token.claims.getTag(\"g\").contains(\"1\")".to_owned(),
         26 => "context.token.sub == \"ada\"".to_owned(),
@@ -131,6 +131,9 @@ fn condition(rng: &mut Rng, depth: u8) -> String {
         35 => "context has contentLength && context.contentLength > 0".to_owned(),
         36 => "principal.path like \"*/etl/*\"".to_owned(),
         37 => "context.headers.hasTag(\"x-b\") && context.headers.getTag(\"x-b\").containsAll([\"1\", \"2\"])".to_owned(),
+        38 | 39 => format!("{} in resource", entity(rng)),
+        40 => format!("{} in [resource, {}]", entity(rng), pick(rng, &RESOURCES)),
+        41 => format!("{} in principal", entity(rng)),
         27 => "context has token && context.token.claims.getTag(\"h\").contains(\"1\")".to_owned(),
         0 => format!("principal in {}", entity(rng)),
         1 => format!("resource in {}", entity(rng)),
@@ -285,7 +288,7 @@ pub(super) fn question(rng: &mut Rng) -> Asked {
         ("tcp:Connect", _) => Resource::endpoint(pick(rng, &["lake", "api"])),
         ("s3:ListBucket", 0) => Resource::bucket("lake", "raw"),
         ("s3:ListBucket", 1) => Resource::bucket("lake", "cur"),
-        ("s3:ListBucket", _) => Resource::prefix("lake", "raw", pick(rng, &["a", "a/b", "c"])),
+        ("s3:ListBucket", _) => Resource::prefix("lake", "raw", pick(rng, &["a", "a/b", "c", "c/d"])),
         (s3, n) if s3.starts_with("s3:") => {
             Resource::object("lake", if n == 0 { "cur" } else { "raw" }, pick(rng, &["a/b/k", "k", "a/k", "a/b/c/d"]))
         }
