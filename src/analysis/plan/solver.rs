@@ -37,7 +37,6 @@ impl Solver {
 
 /// Whether all that `granted` allows under the assumptions is allowed by `allowed`.
 #[derive(Debug, Clone)]
-#[cfg_attr(not(feature = "prove"), expect(dead_code, reason = "a build without prover asks nothing"))]
 pub(in crate::analysis) struct Query {
     pub(in crate::analysis) action: String,
     pub(in crate::analysis) kind: ResourceKind,
