@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::ids;
 use super::problem::{PolicyProblem, Problems, SourceFile};
+use crate::config::nearest;
 use crate::identity::SpiffeId;
 
 /// The shipped types: their attributes and the hierarchy of their ids are computed, never written.
@@ -249,9 +250,7 @@ impl Entry {
     fn read(item: Value, place: &Place, schema: &Schema) -> Result<Self, Wrong> {
         let place = place.clone();
         let Value::Object(mut fields) = item else { return Err(Wrong::new("entity is not an object", FORM)) };
-        if let Some(unknown) = fields.keys().find(|key| !matches!(key.as_str(), "uid" | "parents" | "tags" | "attrs")) {
-            return Err(Wrong::new(format!("entity has the unknown key `{unknown}`"), FORM));
-        }
+        only_keys(&fields, &["uid", "parents", "tags", "attrs"], "entity")?;
         let uid = uid(fields.get("uid").ok_or_else(|| Wrong::new("entity has no `uid`", FORM))?)?;
         let parents = match fields.get("parents") {
             None => Vec::new(),
@@ -326,13 +325,31 @@ pub(in crate::policy) fn tag_expressions(
 }
 
 fn uid(value: &Value) -> Result<EntityUid, Wrong> {
-    let value = value.get("__entity").unwrap_or(value);
+    // `{"__entity": {…}}` is Cedar's own way to write it.
+    let value = match value.get("__entity") {
+        Some(inner) => {
+            value.as_object().map_or(Ok(()), |fields| only_keys(fields, &["__entity"], "`uid`"))?;
+            inner
+        }
+        None => value,
+    };
     let field = |name| value.get(name).and_then(Value::as_str);
     let (Some(kind), Some(id)) = (field("type"), field("id")) else {
         return Err(Wrong::new(format!("`{value}` is not an entity"), FORM));
     };
+    value.as_object().map_or(Ok(()), |fields| only_keys(fields, &["type", "id"], "`uid`"))?;
     let kind: EntityTypeName = kind.parse().map_err(|_| Wrong::new(format!("`{kind}` is not an entity type"), FORM))?;
     Ok(EntityUid::from_type_name_and_id(kind, EntityId::new(id)))
+}
+
+/// Refuses keys that would be ignored.
+fn only_keys(fields: &Map<String, Value>, known: &[&str], of: &str) -> Result<(), Wrong> {
+    let Some(unknown) = fields.keys().find(|key| !known.contains(&key.as_str())) else { return Ok(()) };
+    let help = match nearest(unknown, known.iter().copied()) {
+        Some(meant) => format!("did you mean `{meant}`?"),
+        None => format!("the keys here are {}; {FORM}", known.join(", ")),
+    };
+    Err(Wrong::new(format!("{of} has the unknown key `{unknown}`"), &help))
 }
 
 fn tags(uid: &EntityUid, written: Option<&Value>) -> Result<BTreeMap<String, Vec<String>>, Wrong> {
