@@ -91,6 +91,36 @@ async fn conditions_are_proved_by_the_solver_and_not_without() {
 }
 
 #[tokio::test]
+async fn each_kind_of_access_is_shown_as_the_request_that_it_is() {
+    let permits = r#"
+@id("a") permit (principal in Stage::"ingest", action == Action::"http:POST", resource in HttpPath::"api/orders");
+@id("b") permit (principal in Stage::"ingest", action == Action::"sql:Select", resource == Table::"wh/an.sales.orders")
+when { context.columns.contains("name") && !context.columns.contains("ssn") };
+@id("c") permit (principal in Stage::"ingest", action == Action::"tcp:Connect", resource == Endpoint::"queue");
+@id("d") permit (principal in Stage::"ingest", action == Action::"s3:ListBucket", resource == Prefix::"lake/raw/in");
+@id("e") permit (principal in Stage::"ingest", action == Action::"s3:DeleteObject", resource == Object::"lake/raw/in/a");
+@id("f") permit (principal in Stage::"ingest", action == Action::"http:GET", resource == HttpPath::"api/orders")
+when { context.headers.hasTag("x-tenant") && context.headers.getTag("x-tenant").contains("a") };
+"#;
+    let (old, new) = (linted(""), linted(permits));
+    let grown = plan(old.path(), new.path(), &[]).await;
+    assert_eq!(grown.code(), 2, "{grown:#?}");
+    for request in [
+        "POST http://api/orders",
+        "sql:Select columns name of Table::\"wh/an.sales.orders\"",
+        "connect tcp://queue",
+        "GET s3://lake/raw?list-type=2&prefix=in/",
+        "DELETE s3://lake/raw/in/a",
+        "GET http://api/orders as spiffe://one.example/ns/etl/sa/ingest\n      with headers {x-tenant: [\"a\"]}",
+    ] {
+        let line = format!("\n      {request}");
+        assert!(grown.stdout.contains(&line), "no `{request}`:\n{}", grown.stdout);
+    }
+    let by_whom = grown.stdout.matches(" as spiffe://one.example/ns/etl/sa/ingest\n").count();
+    assert_eq!(by_whom, 6, "{}", grown.stdout);
+}
+
+#[tokio::test]
 async fn policies_that_do_not_load_are_not_compared() {
     let broken = changed("storage", "lake.cedar", "permit (", "permitt (");
     assert_eq!(plan(&shipped("storage"), broken.path(), &[]).await.code(), 3);
@@ -469,6 +499,16 @@ async fn what_is_seldom_meant_is_found_and_what_is_meant_is_not() {
     assert_eq!(found, expected, "{json:#}");
     assert_eq!(json["not_checked"], json!([]), "{json:#}");
 
+    // Actions that no policy names are not told apart, and some of them administer.
+    let any = r#"@id("any") permit (principal in TrustDomain::"one.example", action, resource in Bucket::"lake/raw");"#;
+    let any = lint(linted(any).path(), &[]).await;
+    assert_eq!(any.code(), 2, "{any:#?}");
+    let said = "policy `any` permits `s3:BypassGovernanceRetention`, `s3:CreateBucketMetadataTableConfiguration`";
+    assert!(any.stdout.contains(said) && any.stdout.contains("[wide-admin]"), "{}", any.stdout);
+    assert!(any.stdout.ends_with("\n1 error"), "{}", any.stdout);
+    let some = r#"@id("some") permit (principal in TrustDomain::"one.example", action in [Action::"read", Action::"write"], resource in Bucket::"lake/raw");"#;
+    assert_eq!(lint(linted(some).path(), &[]).await.code(), 0);
+
     let good = LINTED.lines().skip(18).collect::<Vec<_>>().join("\n");
     let nothing = lint(linted(&good).path(), &[]).await;
     assert_eq!((nothing.code(), nothing.stdout.as_str()), (0, "nothing found"), "{nothing:#?}");
@@ -481,6 +521,16 @@ async fn what_is_seldom_meant_is_found_and_what_is_meant_is_not() {
 
 #[tokio::test]
 async fn what_needs_a_solver_is_said_to_be_not_checked_without_one() {
+    // Actions that no policy names are not told apart, and some of them administer.
+    let any = r#"@id("any") permit (principal in TrustDomain::"one.example", action, resource in Bucket::"lake/raw");"#;
+    let any = lint(linted(any).path(), &[]).await;
+    assert_eq!(any.code(), 2, "{any:#?}");
+    let said = "policy `any` permits `s3:BypassGovernanceRetention`, `s3:CreateBucketMetadataTableConfiguration`";
+    assert!(any.stdout.contains(said) && any.stdout.contains("[wide-admin]"), "{}", any.stdout);
+    assert!(any.stdout.ends_with("\n1 error"), "{}", any.stdout);
+    let some = r#"@id("some") permit (principal in TrustDomain::"one.example", action in [Action::"read", Action::"write"], resource in Bucket::"lake/raw");"#;
+    assert_eq!(lint(linted(some).path(), &[]).await.code(), 0);
+
     let good = LINTED.lines().skip(18).collect::<Vec<_>>().join("\n");
     let folder = linted(&good);
     let output = lint(folder.path(), &["--solver", "/nowhere/cvc5"]).await;

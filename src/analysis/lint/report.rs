@@ -19,12 +19,11 @@ impl Lint {
             text.push_str(&format!("not checked: {} of policy `{}`: {}\n", open.rule.as_str(), open.policy, open.why));
         }
         let errors = self.count(Level::Error);
-        let warnings = self.findings.len() - errors;
-        text.push_str(&match (self.findings.is_empty(), self.not_checked.len()) {
-            (true, 0) => "nothing found\n".to_owned(),
-            (_, 0) => format!("{errors} errors, {warnings} warnings\n"),
-            (_, open) => format!("{errors} errors, {warnings} warnings, {open} not checked\n"),
-        });
+        let counts = [counted(errors, "error"), counted(self.findings.len() - errors, "warning")].into_iter().flatten();
+        let open = (!self.not_checked.is_empty()).then(|| format!("{} not checked", self.not_checked.len()));
+        let counts: Vec<String> = counts.chain(open).collect();
+        text.push_str(if counts.is_empty() { "nothing found" } else { "" });
+        text.push_str(&format!("{}\n", counts.join(", ")));
         text
     }
 
@@ -116,6 +115,11 @@ impl NotChecked {
             "associatedRule": {"id": self.rule.as_str(), "index": self.rule.index()},
         })
     }
+}
+
+/// `2 errors`; none of none.
+fn counted(count: usize, what: &str) -> Option<String> {
+    (count > 0).then(|| format!("{count} {what}{}", if count == 1 { "" } else { "s" }))
 }
 
 /// A path as RFC 3986 has it: absolute ones with a scheme, relative ones as references.
