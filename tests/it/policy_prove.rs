@@ -127,6 +127,76 @@ async fn policies_that_do_not_load_are_not_compared() {
     assert_eq!(policy(&["plan", "only-one"]).await.code(), 1);
 }
 
+/// Policies of all kinds of conditions, each of which is another one in the version after.
+fn of_many(count: usize, version: usize) -> String {
+    let policy = |n: usize| {
+        let (who, bucket) = (format!("principal in Stage::\"s{}\"", n % 20), format!("Bucket::\"lake/b{}\"", n % 40));
+        let (hour, then) = (n % 12 + version, n + version);
+        let rest = match n % 6 {
+            0 => format!(
+                "permit ({who}, action == Action::\"s3:PutObject\", resource in {bucket})\n\
+                 when {{ context has contentLength && context.contentLength < {} }};",
+                1000 + n + 1000 * version
+            ),
+            1 => format!(
+                "permit ({who}, action in [Action::\"read\", Action::\"list\"], resource in Prefix::\"lake/b{}/d{n}/{version}\");",
+                n % 40
+            ),
+            2 => format!(
+                "permit ({who}, action == Action::\"sql:Select\", resource in Schema::\"wh/db.s{}\")\n\
+                 unless {{ context.columns.containsAny([\"ssn\", \"c{then}\"]) }};",
+                n % 40
+            ),
+            3 => format!(
+                "permit ({who}, action == Action::\"http:GET\", resource in HttpPath::\"api/v{n}\")\n\
+                 when {{ context.headers.hasTag(\"x-t\") && context.headers.getTag(\"x-t\").contains(\"{then}\") }};"
+            ),
+            4 => format!(
+                "forbid (principal, action in Action::\"delete\", resource in Bucket::\"lake/b{n}\")\n\
+                 unless {{ context.now.toTime() >= duration(\"{hour}h\") && context.now.toTime() < duration(\"{}h\") }};",
+                hour + 8
+            ),
+            _ => format!(
+                "permit ({who}, action in Action::\"write\", resource in {bucket})\n\
+                 when {{ context has sourceIp && context.sourceIp.isInRange(ip(\"10.{}.{version}.0/24\")) }};",
+                n % 250
+            ),
+        };
+        format!("@id(\"p{n}\")\n{rest}\n")
+    };
+    (0..count).map(policy).collect()
+}
+
+/// Fifty policies here, and the five hundred that are promised by `make test-long`.
+#[tokio::test]
+async fn policies_that_are_all_changed_are_compared_within_thirty_seconds() {
+    let count = std::env::var("PORTCULLIS_PLAN_POLICIES").map_or(50, |count| count.parse().expect("a number"));
+    let workload = |n: usize| json!({"uid": {"type": "Workload", "id": format!("spiffe://one.example/s{n}")}, "parents": [{"type": "Stage", "id": format!("s{n}")}]});
+    let entities: Vec<Value> = (0..20).map(workload).collect();
+    let [old, new] = [0, 1].map(|version| {
+        let folder = linted(&of_many(count, version));
+        fs::write(folder.path().join("entities.json"), json!(entities).to_string()).expect("is writable");
+        folder
+    });
+    let began = Instant::now();
+    let output = plan(old.path(), new.path(), &["--output", "json"]).await;
+    let took = began.elapsed();
+    println!("{count} policies: {took:?}");
+    assert_eq!(output.code(), 2, "{}", output.stderr);
+    let json = output.json();
+    assert_eq!((&json["verdict"], &json["not_proved"]), (&json!("grows"), &json!([])));
+    // Those that forbid grow what others permit, which is nothing here.
+    let grown = |id: &str| {
+        json["grows"].as_array().is_some_and(|grows| {
+            grows.iter().any(|change| change["new"]["policies"].to_string().contains(&format!("\"{id}\"")))
+        })
+    };
+    let silent: Vec<String> =
+        (0..count).filter(|n| n % 6 != 4).map(|n| format!("p{n}")).filter(|id| !grown(id)).collect();
+    assert_eq!(silent, Vec::<String>::new());
+    assert!(took < Duration::from_secs(30), "{took:?}");
+}
+
 // ---------------------------------------------------------------------------------------------------------------- invariants
 
 const POLICIES: &str = r#"
