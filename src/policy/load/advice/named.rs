@@ -42,7 +42,7 @@ pub(in crate::policy::load) fn unknown_action<'a>(id: &str, known: impl Iterator
 }
 
 /// What to write in place of a type that there is not.
-pub(super) fn unknown_type(kind: &str) -> String {
+pub(in crate::policy::load) fn unknown_type(kind: &str) -> String {
     let meant = match kind {
         "User" | "ServiceAccount" | "Service" | "Principal" | "Identity" => Some("Workload"),
         "Role" | "Job" | "Task" | "Step" => Some("Stage"),
