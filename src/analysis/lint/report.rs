@@ -3,6 +3,7 @@
 use serde_json::{Value as Json, json};
 
 use super::{Finding, Level, Lint, NotChecked, RULES, Rule};
+use crate::analysis::counted;
 
 impl Lint {
     /// For people: `file:line:column: level: message [rule]`.
@@ -19,7 +20,9 @@ impl Lint {
             text.push_str(&format!("not checked: {} of policy `{}`: {}\n", open.rule.as_str(), open.policy, open.why));
         }
         let errors = self.count(Level::Error);
-        let counts = [counted(errors, "error"), counted(self.findings.len() - errors, "warning")].into_iter().flatten();
+        let counts = [(errors, "error"), (self.findings.len() - errors, "warning")];
+        let counts =
+            counts.into_iter().filter(|(count, _)| *count > 0).map(|(count, what)| counted(count as u64, what));
         let open = (!self.not_checked.is_empty()).then(|| format!("{} not checked", self.not_checked.len()));
         let counts: Vec<String> = counts.chain(open).collect();
         text.push_str(if counts.is_empty() { "nothing found" } else { "" });
@@ -115,11 +118,6 @@ impl NotChecked {
             "associatedRule": {"id": self.rule.as_str(), "index": self.rule.index()},
         })
     }
-}
-
-/// `2 errors`; none of none.
-fn counted(count: usize, what: &str) -> Option<String> {
-    (count > 0).then(|| format!("{count} {what}{}", if count == 1 { "" } else { "s" }))
 }
 
 /// A path as RFC 3986 has it: absolute ones with a scheme, relative ones as references.
