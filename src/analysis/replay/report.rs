@@ -55,7 +55,7 @@ impl Replay {
         }
         if self.sampled > 0 {
             text.push_str(&format!(
-                "sampled: {decided} for about {:.0}; requests that were allowed and not recorded are not asked again\n",
+                "sampled: the {decided} stand for about {:.0}; requests that were allowed and not recorded are not asked again\n",
                 self.stands_for
             ));
         }
