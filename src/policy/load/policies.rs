@@ -11,7 +11,7 @@ use cedar_policy::{
 };
 
 use super::advice;
-use super::depth::too_deep;
+use super::depth::{Language, too_deep};
 use super::literals::{Literals, effect_at};
 use super::problem::{PolicyProblem, Problems, SourceFile};
 use crate::config::nearest;
@@ -85,7 +85,7 @@ pub(in crate::policy) fn parse(files: &[Arc<SourceFile>], problems: &mut Problem
     let mut policies = Vec::new();
     let mut literals = Literals::default();
     for file in files {
-        if let Some(problem) = too_deep(file) {
+        if let Some(problem) = too_deep(file, Language::Policies) {
             problems.push(problem);
             continue;
         }
@@ -298,6 +298,9 @@ fn odd<'a>(
     match cause {
         // A policy that has no applicable action is impossible too: once is enough.
         ValidationWarning::InvalidActionApplication(_) => faulty.insert(&parsed.id).then(|| {
+            if let Some((why, help)) = advice::no_principal(&parsed.policy, schema) {
+                return never(&why).help(help);
+            }
             never("none of its actions is ever asked about such a resource")
                 .help(advice::not_applicable(&parsed.policy, schema))
                 .some_help(miette::Diagnostic::help(cause).map(|help| help.to_string()))
