@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::SystemTime;
 
 use clap::Args;
 
 use super::{INVALID_POLICY, SourceArgs};
 use crate::cli::{FAILURE, colour};
-use crate::policy::{BundleKeys, Manifest, PolicyBundle, PolicyGeneration, SigningKey, pack, render_problems};
+use crate::policy::{BundleKeys, Expiry, Manifest, PolicyBundle, PolicyGeneration, SigningKey, pack, render_problems};
 
 /// Options of `portcullis policy bundle`.
 #[derive(Debug, Args)]
@@ -27,6 +28,9 @@ pub(super) struct BundleArgs {
     /// Grows with each bundle of the name, for example `git rev-list --count HEAD`: sidecars never go back
     #[arg(long, value_name = "NUMBER")]
     sequence: u64,
+    /// From when on sidecars that do not have it take it no more, for example `date --utc --date '+30 days' +%FT%TZ`
+    #[arg(long, value_name = "TIME", value_parser = Expiry::parse)]
+    expires: Option<Expiry>,
     /// The configuration whose endpoints the policies are about
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -61,6 +65,10 @@ pub(super) fn run(arguments: &BundleArgs) -> ExitCode {
 
 fn write(arguments: &BundleArgs, policies: &PolicyGeneration) -> Result<String, String> {
     let manifest = Manifest::new(&arguments.name, arguments.sequence).map_err(|error| format!("the bundle {error}"))?;
+    if let Some(expired) = arguments.expires.filter(|expiry| expiry.is_past(SystemTime::now())) {
+        return Err(format!("a bundle that expired at {expired} would be taken by nobody"));
+    }
+    let manifest = Manifest { expires: arguments.expires, ..manifest };
     let key = SigningKey::read(&arguments.key).map_err(|error| error.to_string())?;
     let tar = pack(&arguments.directory, &manifest).map_err(|error| error.to_string())?;
     let signature = key.sign(&tar).map_err(|error| error.to_string())?;
@@ -77,8 +85,9 @@ fn write(arguments: &BundleArgs, policies: &PolicyGeneration) -> Result<String, 
         std::fs::write(path, bytes).map_err(|error| format!("`{}` cannot be written: {error}", path.display()))?;
     }
     Ok(format!(
-        "{}: {manifest}, {}, {}\n{}: signed by {}",
+        "{}: {manifest}{}, {}, {}\n{}: signed by {}",
         arguments.out.display(),
+        arguments.expires.map(|expiry| format!(" until {expiry}")).unwrap_or_default(),
         match policies.len() {
             1 => "1 policy".to_owned(),
             several => format!("{several} policies"),
