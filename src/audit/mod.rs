@@ -4,6 +4,7 @@
 
 mod batch;
 mod decision_id;
+mod error;
 mod line;
 mod record;
 mod recorder;
@@ -11,7 +12,8 @@ mod said;
 mod sink;
 
 pub use decision_id::{DecisionId, new_decision_id};
+pub use error::AuditError;
 pub use line::Rfc3339;
 pub use record::{Kind, OperationRecord, Record, SqlRecord, TrialRecord};
-pub use recorder::{Audit, AuditError, Gathered};
+pub use recorder::{Audit, Gathered};
 pub use said::Said;

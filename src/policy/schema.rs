@@ -6,7 +6,7 @@ use std::sync::Arc;
 use cedar_policy::{Schema, SchemaFragment};
 
 use super::forms::ActionForms;
-use super::load::{PolicyErrors, PolicyFiles, PolicyProblem, Problems, SourceFile};
+use super::load::{Language, PolicyErrors, PolicyFiles, PolicyProblem, Problems, SourceFile, too_deep};
 
 /// The schema's text, as `policies/portcullis.cedarschema` has it.
 pub const SHIPPED_SCHEMA: &str = include_str!("../../policies/portcullis.cedarschema");
@@ -44,6 +44,10 @@ pub(super) fn merge(files: &[Arc<SourceFile>], problems: &mut Problems) -> Optio
     let shipped = SourceFile::new(SHIPPED_SCHEMA_FILE, SHIPPED_SCHEMA);
     let mut fragments = Vec::new();
     for file in std::iter::once(&shipped).chain(files) {
+        if let Some(problem) = too_deep(file, Language::Schema) {
+            problems.push(problem);
+            continue;
+        }
         match SchemaFragment::from_cedarschema_str(file.text()) {
             Ok((fragment, warnings)) => {
                 for warning in warnings {

@@ -667,9 +667,9 @@ async fn the_commands_of_the_page_make_bundles_that_are_taken_and_that_openssl_v
     let (shown, authority) = web();
     let server = Server::start(&shown).await;
     let folder = world.folder("page");
-    fs::create_dir(folder.join("policies")).expect("is writable");
-    fs::write(folder.join("policies/orders.cedar"), permit("reads", "read")).expect("is writable");
-    fs::write(folder.join("policies/README.md"), "not for sidecars").expect("is writable");
+    fs::create_dir(folder.join("lake")).expect("is writable");
+    fs::write(folder.join("lake/orders.cedar"), permit("reads", "read")).expect("is writable");
+    fs::write(folder.join("lake/README.md"), "not for sidecars").expect("is writable");
     let read = |name: &str| fs::read(folder.join(name)).expect("was written");
     for part in ["keys", "bundle", "verify"] {
         let output = bash(&folder, &commands(part)).await;

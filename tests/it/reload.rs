@@ -88,8 +88,15 @@ async fn policies_that_do_not_load_leave_the_last_good_ones_in_force() {
     let mut app = Target::of(&world, "app", service.inbound("endpoint")).connect().await;
     let path = service.directory().join("policies/test.cedar");
 
+    // It would overrun the stack of whoever parses it, and no panic would tell.
+    let deep = format!(
+        "@id(\"deep\") permit (principal, action, resource) when {{ {}true{} }};",
+        "(".repeat(5_000),
+        ")".repeat(5_000)
+    );
     for (broken, said) in [
-        ("permit (principal, action, resource", "test.cedar:1"),
+        (deep.as_str(), "nested too deeply"),
+        ("permit (principal, action, resource", "test.cedar:1:36"),
         ("\n\npermit (principal, action == Action::\"http:GTE\", resource);", "test.cedar:3"),
         (
             "@id(\"x\") permit (principal, action, resource in Bucket::\"endpoint/b\");",
@@ -103,6 +110,7 @@ async fn policies_that_do_not_load_leave_the_last_good_ones_in_force() {
         // Where it stands is drawn too, in the status as in the log.
         let report = refused["last_error_report"].as_str().expect("is there");
         assert!(report.contains("test.cedar:") && report.contains("╭─["), "{report}");
+        assert!(report.len() < 2_000, "a long line is shown whole: {report}");
         let line = eventually("the log line", || {
             service.log().into_iter().find(|line| line.contains(&said.replace('"', "\\\"")))
         })
@@ -116,7 +124,7 @@ async fn policies_that_do_not_load_leave_the_last_good_ones_in_force() {
         let status = service.status().await;
         assert_eq!((&status["policy"]["digest"], &status["ready"]), (&good["digest"], &true.into()));
     }
-    let records = service.records.requests(3).await;
+    let records = service.records.requests(4).await;
     assert!(records.iter().all(|record| record["policy_digest"] == good["digest"] && policies_of(record) == ["good"]));
 
     // A folder that is gone is no empty one.

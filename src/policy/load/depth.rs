@@ -1,4 +1,4 @@
-//! How deep policies go: Cedar's parser, and all that walks what it makes, calls itself for each bracket and each operator. Too many of them
+//! How deep policies and schemas go: Cedar's parser, and all that walks what it makes, calls itself for each bracket and each operator. Too many of them
 //! would overrun the stack, which ends the process; so they are counted before anything is parsed.
 
 use std::ops::Range;
@@ -13,9 +13,17 @@ const MOST_NESTED: usize = 64;
 /// Operators and accesses (`&&`, `||`, `!`, `if`, `.`, `+`, `<` …) of one policy.
 const MOST_OPERATORS: usize = 2_000;
 
+/// What a file is written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::policy) enum Language {
+    Policies,
+    /// `Set<…>` has brackets too, and there are no operators.
+    Schema,
+}
+
 /// What makes the file too deep to be parsed, if anything does.
-pub(super) fn too_deep(file: &Arc<SourceFile>) -> Option<PolicyProblem> {
-    let (span, what) = deepest(file.text())?;
+pub(in crate::policy) fn too_deep(file: &Arc<SourceFile>, language: Language) -> Option<PolicyProblem> {
+    let (span, what) = deepest(file.text(), language)?;
     let help = match what {
         TooMany::Brackets => format!("at most {MOST_NESTED} brackets may stand within each other"),
         TooMany::Operators => format!(
@@ -23,7 +31,7 @@ pub(super) fn too_deep(file: &Arc<SourceFile>) -> Option<PolicyProblem> {
              `resource in […]`) or as several policies"
         ),
     };
-    Some(PolicyProblem::error(file, Some(span), "the policy is nested too deeply").help(help))
+    Some(PolicyProblem::error(file, Some(span), "this is nested too deeply").help(help))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +40,8 @@ enum TooMany {
     Operators,
 }
 
-fn deepest(text: &str) -> Option<(Range<usize>, TooMany)> {
+fn deepest(text: &str, language: Language) -> Option<(Range<usize>, TooMany)> {
+    let is_schema = language == Language::Schema;
     let (mut depth, mut operators) = (0_usize, 0_usize);
     let mut bytes = text.bytes().enumerate().peekable();
     while let Some((at, byte)) = bytes.next() {
@@ -52,18 +61,24 @@ fn deepest(text: &str) -> Option<(Range<usize>, TooMany)> {
             }
             b'(' | b'[' | b'{' => depth += 1,
             b')' | b']' | b'}' => depth = depth.saturating_sub(1),
+            b'<' if is_schema => depth += 1,
+            b'>' if is_schema => depth = depth.saturating_sub(1),
+            _ if is_schema => continue,
             b';' => operators = 0,
-            b'&' | b'|' | b'!' | b'.' | b'+' | b'-' | b'*' | b'<' | b'>' | b'=' => operators += 1,
-            // `if`, `in`, `is`, `has` and `like` have an `i` or an `h`: counting letters as if they were these would count too many, so
-            // words are counted where they begin.
+            b'.' | b'+' | b'-' | b'*' => operators += 1,
+            // `&&`, `==` and `<=` are one, as far as they are two bytes.
+            b'&' | b'|' | b'!' | b'<' | b'>' | b'=' => {
+                operators += 1;
+                bytes.next_if(|(_, next)| matches!(next, b'&' | b'|' | b'='));
+            }
+            // Words are counted where they begin: `if`, `in`, `is`, `has`, `like`.
             b'i' | b'h' | b'l' if begins_operator(text, at) => operators += 1,
             _ => continue,
         }
         if depth > MOST_NESTED {
             return Some((at..at + 1, TooMany::Brackets));
         }
-        // `&&`, `||` and `==` are two bytes.
-        if operators > 2 * MOST_OPERATORS {
+        if operators > MOST_OPERATORS {
             return Some((at..at + 1, TooMany::Operators));
         }
     }
@@ -96,24 +111,42 @@ mod tests {
         format!("permit (principal, action, resource) when {{ {chain} }};")
     }
 
+    fn refused(text: &str) -> Option<TooMany> {
+        deepest(text, Language::Policies).map(|(_, what)| what)
+    }
+
     #[test]
     fn brackets_and_operators_are_bounded_and_what_is_within_the_bounds_is_not_refused() {
         // The braces of `when` are one of them.
-        assert_eq!(deepest(&nested(MOST_NESTED - 1)), None);
-        assert_eq!(deepest(&nested(MOST_NESTED)).map(|(_, what)| what), Some(TooMany::Brackets));
-        assert_eq!(deepest(&chained(MOST_OPERATORS, " && ")), None);
-        assert_eq!(deepest(&chained(MOST_OPERATORS + 1, " && ")).map(|(_, what)| what), Some(TooMany::Operators));
+        assert_eq!(refused(&nested(MOST_NESTED - 1)), None);
+        assert_eq!(refused(&nested(MOST_NESTED)), Some(TooMany::Brackets));
+        for operator in [" && ", "||", " == ", " < ", " in ", ".", "+", " != "] {
+            assert_eq!(refused(&chained(MOST_OPERATORS, operator)), None, "{operator}");
+            assert_eq!(refused(&chained(MOST_OPERATORS + 1, operator)), Some(TooMany::Operators), "{operator}");
+        }
         let words = |count| format!("permit (principal, action, resource) when {{ {} true }};", "if ".repeat(count));
-        assert_eq!(deepest(&words(2 * MOST_OPERATORS + 1)).map(|(_, what)| what), Some(TooMany::Operators));
+        assert_eq!(refused(&words(MOST_OPERATORS)), None);
+        assert_eq!(refused(&words(MOST_OPERATORS + 1)), Some(TooMany::Operators));
+        let bangs = |count| format!("permit (principal, action, resource) when {{ {}true }};", "!".repeat(count));
+        assert_eq!(refused(&bangs(MOST_OPERATORS + 1)), Some(TooMany::Operators));
+    }
+
+    #[test]
+    fn sets_within_sets_of_a_schema_are_brackets_too() {
+        let sets = |depth| format!("type T = {}Long{};", "Set<".repeat(depth), ">".repeat(depth));
+        assert_eq!(deepest(&sets(MOST_NESTED), Language::Schema), None);
+        assert_eq!(deepest(&sets(MOST_NESTED + 1), Language::Schema).map(|(_, what)| what), Some(TooMany::Brackets));
+        let shipped = include_str!("../../../policies/portcullis.cedarschema");
+        assert_eq!(deepest(&shipped.repeat(3), Language::Schema), None);
     }
 
     #[test]
     fn strings_and_comments_nest_nothing_and_each_policy_counts_for_itself() {
         let brackets = "(".repeat(MOST_NESTED * 2);
-        assert_eq!(deepest(&format!("@id(\"{brackets}\\\"{brackets}\")")), None);
-        assert_eq!(deepest(&format!("// {brackets}\npermit (principal, action, resource);")), None);
-        assert!(deepest(&format!("\"\\\\\" {brackets}")).is_some(), "the string has ended");
-        assert_eq!(deepest(&chained(MOST_OPERATORS - 10, " && ").repeat(3)), None);
+        assert_eq!(refused(&format!("@id(\"{brackets}\\\"{brackets}\")")), None);
+        assert_eq!(refused(&format!("// {brackets}\npermit (principal, action, resource);")), None);
+        assert_eq!(refused(&format!("\"\\\\\" {brackets}")), Some(TooMany::Brackets), "the string has ended");
+        assert_eq!(refused(&chained(MOST_OPERATORS - 10, " && ").repeat(3)), None);
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod reads;
 
 pub(super) use check::{CheckedNames, check, check_entities, check_stages};
 pub use depth::STACK;
+pub(super) use depth::{Language, too_deep};
 pub(super) use entities::{StaticEntities, tag_expressions, workload_attributes};
 pub(super) use files::{INVARIANTS_FILE, MAX_FILES, PROOF_FILE, PolicyFiles, beside, hex, names, text_digest};
 pub(super) use ids::ancestors_above;

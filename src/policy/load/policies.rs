@@ -11,7 +11,7 @@ use cedar_policy::{
 };
 
 use super::advice;
-use super::depth::too_deep;
+use super::depth::{Language, too_deep};
 use super::literals::{effect_at, entity_literals};
 use super::problem::{PolicyProblem, Problems, SourceFile};
 use crate::config::nearest;
@@ -84,7 +84,7 @@ impl ParsedPolicy {
 pub(in crate::policy) fn parse(files: &[Arc<SourceFile>], problems: &mut Problems) -> Vec<ParsedPolicy> {
     let mut policies = Vec::new();
     for file in files {
-        if let Some(problem) = too_deep(file) {
+        if let Some(problem) = too_deep(file, Language::Policies) {
             problems.push(problem);
             continue;
         }

@@ -10,6 +10,8 @@ use super::advice;
 
 /// Most problems that are rendered with their source. More would hide the first.
 const MAX_RENDERED: usize = 50;
+/// Most characters of a source line that are shown. A generated policy may be one line of a megabyte, and the report goes to the log.
+const MAX_SHOWN: usize = 240;
 
 /// Everything that is wrong with a policy directory; never empty. `Display` is a line for each: `file:line:column: message (what to do)`.
 #[derive(Debug, Clone)]
@@ -58,15 +60,35 @@ pub fn render_problems(problems: &[PolicyProblem], colour: bool) -> String {
     let mut text = String::new();
     for problem in problems.iter().take(MAX_RENDERED) {
         // Writing into a String does not fail; if the source cannot be shown the line still is.
-        if handler.render_report(&mut text, problem).is_err() {
-            text.push_str(&problem.line());
-            text.push('\n');
+        let mut report = String::new();
+        match handler.render_report(&mut report, problem) {
+            Ok(()) => push_shortened(&mut text, &report),
+            Err(_) => {
+                text.push_str(&problem.line());
+                text.push('\n');
+            }
         }
     }
     if problems.len() > MAX_RENDERED {
         text.push_str(&format!("… and {} more\n", problems.len() - MAX_RENDERED));
     }
     text
+}
+
+/// A report without the far ends of its source lines (where it has no colours: a terminal folds them by itself). What to do is never cut: it is there to be copied.
+fn push_shortened(text: &mut String, report: &str) {
+    for line in report.lines() {
+        let gutter = line.trim_start_matches(|c: char| c.is_ascii_digit() || c == ' ');
+        let end = line.char_indices().nth(MAX_SHOWN).map(|(end, _)| end);
+        match end.and_then(|end| line.get(..end)) {
+            Some(start) if gutter.starts_with(['│', '·']) => {
+                text.push_str(start.trim_end());
+                text.push_str(" …");
+            }
+            _ => text.push_str(line),
+        }
+        text.push('\n');
+    }
 }
 
 /// Whether a problem keeps the directory from being loaded.

@@ -97,30 +97,6 @@ fn nothing_that_is_printed_holds_a_token() {
     assert!(!printed.contains(signature) && !printed.contains(&valid), "{printed}");
 }
 
-#[test]
-#[ignore = "a measurement: cargo test --release … -- --ignored --nocapture"]
-fn how_long_a_token_takes() {
-    let world = &*WORLD;
-    let timed = |what: &str, token: &str, known: bool| {
-        let begun = std::time::Instant::now();
-        let rounds = 2_000;
-        for _ in 0..rounds {
-            if !known {
-                world.verifier.forget();
-            }
-            world.verify(token).unwrap();
-        }
-        println!("{what}: {:.2} us", begun.elapsed().as_secs_f64() * 1e6 / f64::from(rounds));
-    };
-    let es = token(&svid_header(), &svid_claims(), &world.own);
-    let rs = token(&with(oidc_header(), json!({"kid": "rsa", "alg": "RS256"})), &oidc_claims(), &world.rsa);
-    let ed = token(&with(oidc_header(), json!({"kid": "ed", "alg": "EdDSA"})), &oidc_claims(), &world.ed);
-    for (what, token) in [("ES256", &es), ("RS256", &rs), ("EdDSA", &ed)] {
-        timed(&format!("{what} verified"), token, false);
-        timed(&format!("{what} known"), token, true);
-    }
-}
-
 proptest! {
     #[test]
     fn any_bytes_are_judged_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {

@@ -3,6 +3,7 @@
 mod forged;
 mod life;
 mod rules;
+mod speed;
 
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
