@@ -6,8 +6,8 @@ use std::time::SystemTime;
 
 use clap::Args;
 
-use super::{INVALID_POLICY, SourceArgs};
-use crate::cli::{FAILURE, colour};
+use super::{SourceArgs, failed, loaded};
+use crate::cli::colour;
 use crate::policy::{BundleKeys, Expiry, Manifest, PolicyBundle, PolicyGeneration, SigningKey, pack, render_problems};
 
 /// Options of `portcullis policy bundle`.
@@ -39,16 +39,9 @@ pub(super) struct BundleArgs {
 /// Writes the bundle, unless its policies do not load.
 pub(super) fn run(arguments: &BundleArgs) -> ExitCode {
     let source = SourceArgs { policies: Some(arguments.directory.clone()), config: arguments.config.clone() };
-    let source = match source.source() {
-        Ok(source) => source,
-        Err(code) => return code,
-    };
-    let policies = match PolicyGeneration::load(&source, 1) {
+    let policies = match source.source().and_then(|source| loaded(&source)) {
         Ok(policies) => policies,
-        Err(errors) => {
-            eprint!("{}", errors.render(colour()));
-            return ExitCode::from(INVALID_POLICY);
-        }
+        Err(code) => return code,
     };
     eprint!("{}", render_problems(policies.warnings(), colour()));
     match write(arguments, &policies) {
@@ -56,10 +49,7 @@ pub(super) fn run(arguments: &BundleArgs) -> ExitCode {
             println!("{said}");
             ExitCode::SUCCESS
         }
-        Err(cause) => {
-            eprintln!("portcullis: {cause}");
-            ExitCode::from(FAILURE)
-        }
+        Err(cause) => failed(&cause),
     }
 }
 
