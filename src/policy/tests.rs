@@ -555,7 +555,7 @@ fn what_was_refused_is_refused_again_without_being_compiled_again_until_it_chang
     let first = store.reload().expect_err("bad");
     let again = store.reload().expect_err("still bad");
     assert!(is_of_one_look(&first, &again) && first.to_string() == again.to_string(), "{again}");
-    std::fs::write(dir.path().join("a.cedar"), "forbid").expect("writes");
+    std::fs::write(dir.path().join("a.cedar"), "forbid (principal, action, resource);").expect("writes");
     let other = store.reload().expect_err("otherwise bad");
     assert!(!is_of_one_look(&first, &other) && first.to_string() != other.to_string(), "{other}");
     std::fs::write(dir.path().join("a.cedar"), READS).expect("writes");

@@ -139,6 +139,33 @@ fn an_archive_has_plain_files_with_plain_names_each_once() {
         let error = refused(&archive(|tar| entry(tar, EntryType::Regular, name, 0, b""))).to_string();
         assert!(error.contains(said), "{}: {error}", name.escape_ascii());
     }
+    // The second half of a long name stands before the first: it is one name.
+    let halves = |prefix: &[u8], name: &[u8]| {
+        archive(|tar| {
+            let mut header = Header::new_ustar();
+            let fields = header.as_ustar_mut().unwrap();
+            fields.prefix[..prefix.len()].copy_from_slice(prefix);
+            fields.name[..name.len()].copy_from_slice(name);
+            header.set_entry_type(EntryType::Regular);
+            header.set_size(0);
+            header.set_cksum();
+            tar.append(&header, &b""[..]).unwrap();
+        })
+    };
+    for (prefix, name, said) in [
+        (&b".."[..], &b"b.cedar"[..], "`../b.cedar`, which has a part `.` or `..`"),
+        (b"/etc", b"b.cedar", "`/etc/b.cedar`, which is absolute"),
+        (b"x", b"../b.cedar", "`x/../b.cedar`, which has a part `.` or `..`"),
+        (b"x", b"/b.cedar", "`x//b.cedar`, which has an empty part"),
+        (b".", b"a.cedar", "has the entry `./a.cedar` twice"),
+    ] {
+        let error = refused(&halves(prefix, name)).to_string();
+        assert!(error.contains(said), "{error}");
+    }
+    let long = [b"y".repeat(155), b"z".repeat(100)];
+    let tar = halves(&long[0], &long[1]);
+    let archive_of_long = PolicyArchive::parse(&tar).unwrap();
+    assert!(archive_of_long.files().any(|(name, _)| name.len() == 256 && name.contains("y/z")));
     let twice = |names: &[&str]| {
         refused(&archive(|tar| {
             names.iter().for_each(|name| match name.strip_suffix('/') {
@@ -183,9 +210,17 @@ fn an_archive_is_whole_plain_and_bounded() {
         let error = refused(&broken).to_string();
         assert!(error.contains(said), "{said}: {error}");
     }
-    for size in [u64::MAX, u64::MAX - 511, 1 << 62, 8 << 30, 4096] {
+    let overflow = || ArchiveError::Tar { cause: "size overflow".to_owned() };
+    let cut_off = || ArchiveError::CutOff("in an entry");
+    for (size, expected) in [
+        (u64::MAX, overflow()),
+        (u64::MAX - 511, overflow()),
+        (1 << 62, cut_off()),
+        (8 << 30, cut_off()),
+        (4096, cut_off()),
+    ] {
         let error = refused(&archive(|tar| entry(tar, EntryType::Regular, b"big", size, b"")));
-        assert_eq!(error, ArchiveError::CutOff("in an entry"), "{size}");
+        assert_eq!(error, expected, "{size}");
     }
     let many = archive(|tar| (0..10_000).for_each(|n| file(tar, &format!("{n}"), b"")));
     assert_eq!(refused(&many), ArchiveError::TooMany);
