@@ -257,22 +257,27 @@ impl Distribution {
         let reloaded = reloaded?;
         let newest = Newest::from(&fetched.bundle);
         let is_new = before.as_ref() != Some(&newest);
-        if is_new || self.health.state().in_force.is_none() {
-            self.in_force(&fetched.bundle, false, SystemTime::now());
-        }
         self.known().newest = Some(newest);
-        if is_new || !self.is_still_on_disk() {
-            self.keep_on_disk(fetched).await;
-        }
-        match reloaded {
+        let refresh = match reloaded {
             Reloaded::Swapped(_) => {
                 tracing::info!(bundle = %found, "policy bundle is in force");
                 (self.on_swap)();
+                Refresh::Swapped
             }
-            Reloaded::Unchanged if is_new => tracing::info!(bundle = %found, "policy bundle has the policies in force"),
-            Reloaded::Unchanged => return Ok(Refresh::Unchanged),
+            Reloaded::Unchanged if is_new => {
+                tracing::info!(bundle = %found, "policy bundle has the policies in force");
+                Refresh::Swapped
+            }
+            Reloaded::Unchanged => Refresh::Unchanged,
+        };
+        if is_new || self.health.state().in_force.is_none() {
+            self.in_force(&fetched.bundle, false, SystemTime::now());
         }
-        Ok(Refresh::Swapped)
+        // A disk may be slow: what is in force has been said by then.
+        if is_new || !self.is_still_on_disk() {
+            self.keep_on_disk(fetched).await;
+        }
+        Ok(refresh)
     }
 
     /// Whether what was kept is still there: folders are emptied by others.

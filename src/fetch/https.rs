@@ -1,5 +1,6 @@
 //! One fetch: TCP, TLS, GET, redirects.
 
+use std::error::Error;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -129,7 +130,7 @@ async fn once(url: &Uri, wanted: &Wanted<'_>, proof: &Proof, ends: Instant) -> R
         rule: refusal.rule,
         cause: refusal.message,
     })?;
-    let unreadable = |error: hyper::Error| FetchError::Http { host: host.clone(), cause: error.to_string() };
+    let unreadable = |error: hyper::Error| FetchError::Http { host: host.clone(), cause: cause(&error) };
     let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
         .max_buf_size(MAX_HEAD)
         .handshake(TokioIo::new(stream))
@@ -180,7 +181,7 @@ async fn document(answer: Response<Incoming>, max_bytes: usize, host: &str) -> R
     let body = collected.map(http_body_util::Collected::to_bytes);
     let body = body.map_err(|error| match error.downcast_ref::<LengthLimitError>() {
         Some(_) => FetchError::TooLong { host: host(), limit: max_bytes },
-        None => FetchError::Http { host: host(), cause: error.to_string() },
+        None => FetchError::Http { host: host(), cause: cause(error.as_ref()) },
     })?;
     Ok(Document { body, etag })
 }
@@ -203,6 +204,12 @@ fn shown(location: &[u8]) -> String {
     let (authority, path) = rest.split_once('/').map_or((rest, None), |(authority, path)| (authority, Some(path)));
     let host = authority.rsplit('@').next().unwrap_or_default();
     cut(&[scheme, "//", host, path.map_or("", |_| "/"), path.unwrap_or_default()].concat())
+}
+
+/// With what lies behind it: hyper alone says no more than that there was an error.
+fn cause(error: &(dyn Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string);
+    cut(&causes.collect::<Vec<_>>().join(": "))
 }
 
 fn cut(said: &str) -> String {

@@ -211,7 +211,7 @@ pub(crate) struct Bundles {
     pub(crate) signer: Signer,
     /// The public keys of a sidecar, without `.pem`.
     pub(crate) keys: &'static [&'static str],
-    authority: String,
+    pub(crate) authority: String,
 }
 
 impl Bundles {
@@ -252,13 +252,14 @@ pub(crate) async fn policy_with(service: &Sidecar, what: &str, wanted: impl Fn(&
     service.status_with(what, |status| wanted(&status["policy"])).await["policy"].clone()
 }
 
-/// Waits until the bundle of this number is in force and the server is heard.
+/// Waits until the bundle of this number is in force, and the poll that brought it is over: what was to be kept on disk is.
 pub(crate) async fn in_force(service: &Sidecar, sequence: u64) -> Value {
     let what = format!("bundle {sequence} in force");
     policy_with(service, &what, |policy| {
         policy["bundle"]["sequence"] == sequence
             && policy["last_error"].is_null()
             && policy["bundle"]["from_cache"] == false
+            && policy["bundle"]["last_success"].as_str() >= policy["bundle"]["fetched"].as_str()
     })
     .await
 }
