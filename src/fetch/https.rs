@@ -208,8 +208,12 @@ fn shown(location: &[u8]) -> String {
 
 /// With what lies behind it: hyper alone says no more than that there was an error.
 fn cause(error: &(dyn Error + 'static)) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string);
-    cut(&causes.collect::<Vec<_>>().join(": "))
+    let (mut said, mut behind) = (error.to_string(), error.source());
+    while let Some(inner) = behind {
+        said = format!("{said}: {inner}");
+        behind = inner.source();
+    }
+    cut(&said)
 }
 
 fn cut(said: &str) -> String {
