@@ -8,6 +8,7 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 
 use crate::support::pg_wire::query;
 use crate::support::*;
@@ -299,11 +300,7 @@ async fn idle_connections_to_an_upstream_that_is_not_trusted_any_more_are_closed
 
 /// Waits until no peer is connected to a sidecar.
 async fn no_connection_is_open(sidecar: &Sidecar) {
-    let deadline = Instant::now() + DEADLINE;
-    while sidecar.metric("portcullis_connections", &["direction=\"inbound\""]).await > 0.0 {
-        assert!(Instant::now() < deadline, "connections stay open");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    sidecar.metric_with("portcullis_connections", &["direction=\"inbound\""], |open| open == 0.0).await;
 }
 
 #[tokio::test]
@@ -489,6 +486,30 @@ async fn an_upstreams_certificate_bounds_the_connections_to_it() {
     app.stop().await;
 }
 
+#[tokio::test]
+async fn the_certificate_that_we_have_shown_an_upstream_bounds_the_connection_whether_or_not_we_have_another_by_now() {
+    let house = House::new();
+    let brief = house.world.ca.issue_with("/ns/test/sa/app", |params| params.not_after = in_seconds(4));
+    let relay = tls_echo(&house.world.ca.issue("/ns/test/sa/echo")).await;
+    let app = house.sidecar("app").svid(brief);
+    let app = app.outbound("relay", "tcp", &relay, &house.world.id("echo"), "").start().await;
+    let connect = async || {
+        let mut stream = TcpStream::connect(app.outbound("relay")).await.expect("it listens");
+        ping(&mut stream).await;
+        stream
+    };
+    let mut cut = connect().await;
+    app.replace_svid(&house.world.ca.issue("/ns/test/sa/app"));
+    app.status_with("the rotation", |status| status["identity"]["generation"] == 2).await;
+    let mut stays = connect().await;
+    is_reset(&mut cut).await;
+    let ended = app.records.find("the relay", |record| record["reason"] == "own-svid-expired").await;
+    assert_eq!(ended["error"].as_str().map(|error| error.contains("our own certificate")), Some(true), "{ended:#}");
+    ping(&mut stays).await;
+    drop(stays);
+    app.stop().await;
+}
+
 /// An echo behind TLS that portcullis did not make.
 async fn tls_echo(svid: &Svid) -> String {
     let acceptor = server_config(svid, &[]);
@@ -623,30 +644,83 @@ async fn an_exchange_within_the_grace_finishes_under_the_policies_that_it_began_
     service.stop().await;
 }
 
+/// A call whose body decides what it asks, of which the half has been sent.
+struct HalfSent {
+    raw: Raw<TlsStream<TcpStream>>,
+    rest: &'static str,
+}
+
+impl HalfSent {
+    async fn to(service: &Sidecar, peer: &TlsClient, bucket: &str) -> Self {
+        const BATCH: &str = "<Delete><Object><Key>a</Key></Object></Delete>";
+        let (half, rest) = BATCH.split_at(20);
+        let mut raw = Raw::over(peer.connect(service.inbound("endpoint")).await.expect("is trusted"));
+        raw.write(format!(
+            "POST /{bucket}?delete HTTP/1.1\r\nhost: 127.0.0.1:9000\r\ncontent-length: {}\r\n\r\n{half}",
+            BATCH.len()
+        ))
+        .await;
+        Self { raw, rest }
+    }
+
+    async fn finish(mut self) -> RawAnswer {
+        self.raw.write(self.rest).await;
+        self.raw.answer().await.expect("an answer")
+    }
+}
+
+#[tokio::test]
+async fn a_batch_that_was_long_on_its_way_is_judged_by_the_policies_in_force_when_it_is_there() {
+    let (house, store) = (House::new(), Recorder::start());
+    let service = house.sidecar("service").yaml("limits: {grace: 0s}");
+    let service = service.inbound("endpoint", "s3", &store.url(), "").start().await;
+    let peer = TlsClient::with(&house.world.ca.issue("/ns/test/sa/app"));
+    let batches = || store.seen().into_iter().filter(|seen| seen.method == "POST").count();
+    let (denied, allowed) =
+        (HalfSent::to(&service, &peer, "private").await, HalfSent::to(&service, &peer, "public").await);
+    let mut client = http1(peer.connect(service.inbound("endpoint")).await.expect("is trusted")).await;
+    let keep =
+        "@id(\"keep\")\nforbid (principal, action in Action::\"delete\", resource in Bucket::\"endpoint/private\");\n";
+    service.replace("policies/test.cedar", &format!("{ALLOW_ALL}{keep}"));
+    let deadline = Instant::now() + DEADLINE;
+    let delete = || request("DELETE", "127.0.0.1:9000", "/private/a", &[], "");
+    while client.send(delete()).await.status != StatusCode::FORBIDDEN {
+        assert!(Instant::now() < deadline, "the new policies are not in force");
+    }
+    let answer = denied.finish().await;
+    let text = String::from_utf8_lossy(&answer.body);
+    assert!(text.contains("<Code>AccessDenied</Code>"), "{text}");
+    let of_batch = |record: &Value| record["method"] == "POST";
+    assert_eq!(service.records.find("the denial", of_batch).await["policies"], serde_json::json!(["keep"]));
+    assert_eq!(service.records.all().into_iter().filter(of_batch).count(), 1, "it was never allowed");
+    assert_eq!(batches(), 0, "what is forbidden by now reached the store");
+    assert_eq!(allowed.finish().await.status(), 200);
+    assert_eq!(batches(), 1);
+
+    // Policies that read what was not looked at when its head came.
+    let late = HalfSent::to(&service, &peer, "public").await;
+    let by_header = "@id(\"tenant\")\nforbid (principal, action == Action::\"s3:DeleteObject\", resource) when { context.headers.hasTag(\"x-tenant\") };\n";
+    service.replace("policies/test.cedar", &format!("{ALLOW_ALL}{by_header}"));
+    let tenant = || request("DELETE", "127.0.0.1:9000", "/public/a", &[("x-tenant", "t")], "");
+    while client.send(tenant()).await.status != StatusCode::FORBIDDEN {
+        assert!(Instant::now() < deadline, "the new policies are not in force");
+    }
+    assert_eq!(late.finish().await.status(), 403);
+    service.records.find("why", |record| record["reason"] == "headers-not-judged").await;
+    assert_eq!(batches(), 1);
+    assert_eq!(HalfSent::to(&service, &peer, "public").await.finish().await.status(), 200, "it may ask again");
+    service.stop().await;
+}
+
 #[tokio::test]
 async fn a_websocket_ends_when_the_policies_would_not_permit_it_any_more() {
-    let (house, echo) = (
-        House::new(),
-        RawUpstream::start(|bytes| {
-            if bytes.starts_with(b"GET ") {
-                let head = "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n";
-                return Step::Reply(head.into());
-            }
-            Step::Reply(bytes.to_vec())
-        }),
-    );
+    let (house, echo) = (House::new(), RawUpstream::echoing_websockets());
     let service = house.sidecar("service").inbound("endpoint", "http", &echo.url(), "").start().await;
     let peer = TlsClient::with(&house.world.ca.issue("/ns/test/sa/app"));
     let mut open = Vec::new();
     for path in ["/private/chat", "/public/chat"] {
-        let mut raw = Raw::over(peer.connect(service.inbound("endpoint")).await.expect("is trusted"));
-        raw.write(format!(
-            "GET {path} HTTP/1.1\r\nhost: a.example\r\nupgrade: websocket\r\nconnection: upgrade\r\n\
-             sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-        ))
-        .await;
-        assert_eq!(raw.answer().await.expect("it switches").status(), 101);
-        open.push(raw);
+        let stream = peer.connect(service.inbound("endpoint")).await.expect("is trusted");
+        open.push(Raw::websocket(stream, path, "").await);
     }
     service.replace("policies/test.cedar", &format!("{ALLOW_ALL}{ALL_BUT_ALL}"));
     let [cut, stays] = open.as_mut_slice() else { panic!("there are two") };
