@@ -21,7 +21,7 @@ endef
 
 .PHONY: help
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: build-tools ## stages, an S3 store and sidecars on this machine; ARGS=--once ends after the table
@@ -81,11 +81,12 @@ test-only:
 	$(call step,doc tests,$(CARGO) test $(FLAGS) --doc)
 	$(call step,tests,$(CARGO) test $(FLAGS) --lib --test it)
 
-# What takes too long for every day: rotation every second for ten minutes, a million random questions beside plain Cedar.
+# What takes too long for every day: rotation every second for ten minutes, a million random questions beside plain Cedar, a plan of 500 policies.
 .PHONY: test-long
 test-long: components ## tests that take minutes: for a nightly run
 	$(call step,a million decisions,PORTCULLIS_EQUIVALENCE_CASES=1000000 PORTCULLIS_EQUIVALENCE_SEED=$$(date +%j) timeout 3h \
 	  $(CARGO) test $(FLAGS) --lib -- --nocapture engine::equivalence::)
+	$(call step,500 policies compared,PORTCULLIS_PLAN_POLICIES=500 $(CARGO) test $(FLAGS) --test it -- --nocapture policy_prove::policies_that)
 	$(call step,rotation,PORTCULLIS_ROTATION_SECONDS=600 $(CARGO) test $(FLAGS) --test it -- --nocapture rotation::)
 
 .PHONY: check-format

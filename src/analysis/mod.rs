@@ -17,6 +17,11 @@ mod replay;
 mod sql;
 mod suggest;
 
+/// `1 line`, `2 lines`.
+pub(crate) fn counted(count: u64, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+}
+
 pub use cases::{Case, CaseErrors, Cases, Expected};
 pub use coverage::UntestedClause;
 pub use databases::catalog_of;

@@ -1,6 +1,7 @@
 //! `portcullis check`: everything that would fail at start, without starting.
 
 use std::fs::OpenOptions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::SystemTime;
@@ -110,6 +111,15 @@ fn identity(config: &Config, report: &mut Report) {
         Ok(left) => report.good("identity", &format!("{} expires in {}", own.svid.id(), roughly(left.as_secs()))),
         Err(_past) => report.bad("identity", &format!("{} has expired", own.svid.id())),
     }
+    if let IdentitySourceConfig::Files { private_key, .. } = &config.identity.source
+        && everybody_reads(private_key)
+    {
+        let key = private_key.display();
+        report.notice(
+            "identity",
+            &format!("everybody on this machine may read `{key}`: chmod o-rwx, and issue a new one"),
+        );
+    }
     for bundle in own.bundles.iter() {
         report.good("trust", &format!("{}: {}", bundle.trust_domain(), count(bundle.anchors().len(), "root")));
         for crl in bundle.crls() {
@@ -152,6 +162,10 @@ fn identity(config: &Config, report: &mut Report) {
             ),
         );
     }
+}
+
+fn everybody_reads(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o004 != 0)
 }
 
 fn policies(config: &Config, report: &mut Report) -> bool {

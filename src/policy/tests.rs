@@ -457,12 +457,22 @@ fn entities_give_only_parents_and_tags() {
         (r#"[{"uid": {"type": "Stage", "id": "s"}}, {"uid": {"type": "Stage", "id": "s"}}]"#, "is there twice"),
         (r#"[{"uid": {"type": "Group", "id": "a"}, "parents": [{"type": "Group", "id": "a"}]}]"#, "is in itself"),
         (r#"[{"uid": {"type": "Stage", "id": "s"}, "parent": []}]"#, "unknown key `parent`"),
-        (r#"[{"uid": {"type": "Stages", "id": "s"}}]"#, "Stages"),
+        (r#"[{"uid": {"type": "Stages", "id": "s"}}]"#, "there is no entity type `Stages`"),
+        (
+            r#"[{"uid": {"type": "Workload", "id": "spiffe://a.example/x"}, "parents": [{"type": "stage", "id": "s"}]}]"#,
+            "there is no entity type `stage`",
+        ),
+        (
+            r#"[{"uid": {"type": "Workload", "id": "spiffe://a.example/x"}, "parents": [{"type": "Stage", "id": "s"}], "parents": []}]"#,
+            "key `parents` is there twice",
+        ),
         (r#"[{"uid": {"type": "Action", "id": "read"}}]"#, "is of type Action"),
         ("[{\"uid\": {\"type\": \"Stage\", \"id\": \"s\"}},\n  oops]", "not a JSON list"),
         (r#"{"uid": {"type": "Stage", "id": "s"}}"#, "not a JSON list"),
     ] {
-        let directory = directory(&[("a.cedar", ""), ("entities.json", entities)]);
+        // That nothing is in the stage follows from it, and is not said.
+        let names = "@id(\"a\") permit (principal in Stage::\"s\", action == Action::\"http:GET\", resource in Endpoint::\"api\");";
+        let directory = directory(&[("a.cedar", names), ("entities.json", entities)]);
         let errors = PolicyGeneration::load(&source(directory.path()), 1).expect_err(entities);
         let [only] = errors.problems() else { panic!("{entities}: {errors}") };
         assert!(only.message().contains(expected), "{entities}: {errors}");

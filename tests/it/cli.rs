@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -146,6 +147,15 @@ async fn check_of_a_good_configuration_says_what_would_be_in_force() {
         assert!(output.stdout.contains(part), "`{part}` is not in\n{}", output.stdout);
     }
     assert!(!world.path().join("service/audit.jsonl").exists(), "a check leaves nothing behind");
+    // The key is whoever reads it.
+    let key = world.path().join("service/svid.key");
+    for (mode, is_open) in [(0o640, false), (0o644, true)] {
+        fs::set_permissions(&key, fs::Permissions::from_mode(mode)).expect("it is ours");
+        let output = run_in(world.path(), &["check", "--config", "service/portcullis.yaml"], &[]).await;
+        assert_eq!(output.code(), 0, "{output:#?}");
+        let said = output.stdout.contains("note  identity       everybody on this machine may read `");
+        assert_eq!(said, is_open, "{mode:o}\n{}", output.stdout);
+    }
 }
 
 #[tokio::test]

@@ -52,14 +52,10 @@ async fn the_schema_of_cases_has_the_keys_and_values_that_policy_test_takes() {
     };
     // What is expected instead of a key or value that there is not.
     let expected = |said: &str| -> BTreeSet<String> {
-        let list = said.split("expected one of ").nth(1).unwrap_or_else(|| panic!("no list in {said}"));
+        let list = said.split(", expected ").nth(1).unwrap_or_else(|| panic!("no list in {said}"));
         list.lines().next().unwrap_or_default().split('`').skip(1).step_by(2).map(str::to_owned).collect()
     };
-    let listed = |said: &str| -> BTreeSet<String> {
-        let list = said.split(": there are ").nth(1).unwrap_or_else(|| panic!("no list in {said}"));
-        list.lines().next().unwrap_or_default().split(", ").map(str::to_owned).collect()
-    };
-    let keys = |object: &Value| object.as_object().expect("has keys").keys().cloned().collect::<BTreeSet<_>>();
+    let listed = |said: &str| listed(said, ": there are ");
     let good = "cases:\n  - {name: n, as: 'spiffe://a.example/x', request: GET http://api/a, expect: allowed}\n";
     assert_eq!(listed(&ask(&good.replace("name: n", "zzqqj: n")).await), keys(case));
     let values = case["expect"]["enum"].as_array().expect("has values");
@@ -71,6 +67,102 @@ async fn the_schema_of_cases_has_the_keys_and_values_that_policy_test_takes() {
     for protocol in protocols.as_array().expect("is a list").iter().filter_map(Value::as_str) {
         assert!(said.contains(protocol), "{said}");
     }
+    let database = schema.pointer("/properties/databases/additionalProperties/properties").expect("has keys");
+    let head = |of: &str| format!("endpoints: {{ wh: postgres }}\ndatabases: {{ wh/shop: {{ {of} }} }}\n{good}");
+    assert_eq!(listed(&ask(&head("zzqqj: n")).await), keys(database));
+    for of in ["views", "functions"] {
+        let known = database.pointer(&format!("/{of}/additionalProperties/properties")).expect("has keys");
+        assert_eq!(expected(&ask(&head(&format!("{of}: {{ public.a: {{ zzqqj: n }} }}"))).await), keys(known));
+    }
+}
+
+/// The keys that a message lists after `before`.
+fn listed(said: &str, before: &str) -> BTreeSet<String> {
+    let list = said.split(before).nth(1).unwrap_or_else(|| panic!("no list in {said}"));
+    let list = list.split([';', '\n']).next().unwrap_or_default();
+    list.trim_end().split(", ").map(str::to_owned).collect()
+}
+
+fn keys(object: &Value) -> BTreeSet<String> {
+    object.as_object().expect("has keys").keys().cloned().collect()
+}
+
+/// What the program says of a policy directory with these files.
+async fn said(world: &World, command: &[&str], files: &[(&str, &str)]) -> Output {
+    let folder = world.folder("asked");
+    for (name, text) in files {
+        fs::write(folder.join(name), text).expect("the folder is writable");
+    }
+    let path = folder.display().to_string();
+    Process::run("policy", portcullis().arg("policy").args(command).args(["--policies", &path]), "").await
+}
+
+#[tokio::test]
+async fn the_schema_of_invariants_has_the_keys_that_policy_prove_takes() {
+    let world = World::new();
+    let schema = json("editor/invariants.schema.json");
+    let one = schema.pointer("/properties/invariants/items").expect("is a list");
+    let prove = async |invariants: &str| {
+        said(&world, &["prove"], &[("p.cedar", ALLOW_ALL), ("invariants.yaml", invariants)]).await
+    };
+    let good = "invariants:\n  - name: n\n    always:\n      when: context.direction == \"outbound\"\n";
+    let proved = prove(good).await;
+    assert_eq!(proved.code(), 0, "{proved:#?}");
+    let whole = format!("zzqqj: []\n{good}");
+    let own = good.replace("    always", "    zzqqj: n\n    always");
+    let asked = good.replace("when:", "zzqqj: a\n      when:");
+    for (text, known) in [
+        (whole, &schema["properties"]),
+        (own, &one["properties"]),
+        (asked, &schema["definitions"]["asked"]["properties"]),
+    ] {
+        let refused = prove(&text).await;
+        assert_eq!(refused.code(), 3, "{refused:#?}");
+        assert_eq!(listed(&refused.stderr, "the keys here are "), keys(known), "{text}");
+    }
+    // What the schema asks for is asked for, and what it excludes is refused.
+    assert_eq!(one["required"], serde_json::json!(["name"]));
+    assert_eq!(one["oneOf"].as_array().map(Vec::len), Some(2));
+    for (from, to) in [
+        ("  - name: n\n    always", "  - always"),
+        ("always:\n      when", "reason"),
+        ("    always:", "    never: {}\n    always:"),
+        (good, "invariants: []\n"),
+        ("name: n", "name: ''"),
+    ] {
+        assert!(good.contains(from), "{from}");
+        let refused = prove(&good.replace(from, to)).await;
+        assert_eq!(refused.code(), 3, "{to}: {refused:#?}");
+    }
+}
+
+#[tokio::test]
+async fn the_schema_of_entities_has_the_keys_that_a_load_takes() {
+    let world = World::new();
+    let schema = json("editor/entities.schema.json");
+    let validate = async |entities: &str| {
+        said(&world, &["validate"], &[("p.cedar", ALLOW_ALL), ("entities.json", entities)]).await
+    };
+    let named = r#"{"type": "Workload", "id": "spiffe://a.example/x"}"#;
+    let parent = r#"{"type": "Stage", "id": "s"}"#;
+    let good = format!(r#"[{{"uid": {named}, "parents": [{parent}], "tags": {{"team": ["a"]}}, "attrs": {{}}}}]"#);
+    let cedars = good.replace(parent, &format!(r#"{{"__entity": {parent}}}"#));
+    for good in [&good, &cedars] {
+        let valid = validate(good).await;
+        assert_eq!(valid.code(), 0, "{good}: {valid:#?}");
+    }
+    let either = schema.pointer("/definitions/uid/anyOf/1/properties").expect("has a key");
+    for (text, known) in [
+        (good.replace("[{\"uid\"", "[{\"zzqqj\": 1, \"uid\""), &schema["items"]["properties"]),
+        (good.replace("\"id\": \"s\"", "\"id\": \"s\", \"zzqqj\": 1"), &schema["definitions"]["named"]["properties"]),
+        (cedars.replace("{\"__entity\"", "{\"zzqqj\": 1, \"__entity\""), either),
+    ] {
+        let refused = validate(&text).await;
+        assert_eq!(refused.code(), 3, "{text}: {refused:#?}");
+        assert_eq!(listed(&refused.stderr, "the keys here are "), keys(known), "{text}: {refused:#?}");
+    }
+    let nearly = validate(&good.replace("parents", "parent")).await;
+    assert!(nearly.code() == 3 && nearly.stderr.contains("did you mean `parents`?"), "{nearly:#?}");
 }
 
 #[tokio::test]

@@ -19,6 +19,7 @@ const POLICIES: &str = r#"
 @id("app-reads-orders")
 @reason("orders are for the app")
 @owner("team-orders")
+@runbook("https://wiki.example/orders")
 permit (principal == Workload::"spiffe://pipeline.example/ns/test/sa/app", action in Action::"read", resource in HttpPath::"endpoint/orders")
 when { context has host && context.host == "service.example" };
 
@@ -49,7 +50,9 @@ async fn a_decision_that_a_client_was_told_is_explained_from_its_record() {
         "denied: not_permitted",
         "in HttpPath::\"endpoint/orders\", Endpoint::\"endpoint\"",
         "app-reads-orders (permit, ",
+        "@reason: orders are for the app",
         "@owner: team-orders",
+        "@runbook: https://wiki.example/orders",
         "no   when context.host == \"service.example\"",
         "`context.host` is \"other.example\"",
         "resource == HttpPath::\"endpoint/orders/1\"",

@@ -91,10 +91,110 @@ async fn conditions_are_proved_by_the_solver_and_not_without() {
 }
 
 #[tokio::test]
+async fn each_kind_of_access_is_shown_as_the_request_that_it_is() {
+    let permits = r#"
+@id("a") permit (principal in Stage::"ingest", action == Action::"http:POST", resource in HttpPath::"api/orders");
+@id("b") permit (principal in Stage::"ingest", action == Action::"sql:Select", resource == Table::"wh/an.sales.orders")
+when { context.columns.contains("name") && !context.columns.contains("ssn") };
+@id("c") permit (principal in Stage::"ingest", action == Action::"tcp:Connect", resource == Endpoint::"queue");
+@id("d") permit (principal in Stage::"ingest", action == Action::"s3:ListBucket", resource == Prefix::"lake/raw/in");
+@id("e") permit (principal in Stage::"ingest", action == Action::"s3:DeleteObject", resource == Object::"lake/raw/in/a");
+@id("f") permit (principal in Stage::"ingest", action == Action::"http:GET", resource == HttpPath::"api/orders")
+when { context.headers.hasTag("x-tenant") && context.headers.getTag("x-tenant").contains("a") };
+"#;
+    let (old, new) = (linted(""), linted(permits));
+    let grown = plan(old.path(), new.path(), &[]).await;
+    assert_eq!(grown.code(), 2, "{grown:#?}");
+    for request in [
+        "POST http://api/orders",
+        "sql:Select columns name of Table::\"wh/an.sales.orders\"",
+        "connect tcp://queue",
+        "GET s3://lake/raw?list-type=2&prefix=in/",
+        "DELETE s3://lake/raw/in/a",
+        "GET http://api/orders as spiffe://one.example/ns/etl/sa/ingest\n      with headers {x-tenant: [\"a\"]}",
+    ] {
+        let line = format!("\n      {request}");
+        assert!(grown.stdout.contains(&line), "no `{request}`:\n{}", grown.stdout);
+    }
+    let by_whom = grown.stdout.matches(" as spiffe://one.example/ns/etl/sa/ingest\n").count();
+    assert_eq!(by_whom, 6, "{}", grown.stdout);
+}
+
+#[tokio::test]
 async fn policies_that_do_not_load_are_not_compared() {
     let broken = changed("storage", "lake.cedar", "permit (", "permitt (");
     assert_eq!(plan(&shipped("storage"), broken.path(), &[]).await.code(), 3);
     assert_eq!(policy(&["plan", "only-one"]).await.code(), 1);
+}
+
+/// Policies of all kinds of conditions, each of which is another one in the version after.
+fn of_many(count: usize, version: usize) -> String {
+    let policy = |n: usize| {
+        let (who, bucket) = (format!("principal in Stage::\"s{}\"", n % 20), format!("Bucket::\"lake/b{}\"", n % 40));
+        let (hour, then) = (n % 12 + version, n + version);
+        let rest = match n % 6 {
+            0 => format!(
+                "permit ({who}, action == Action::\"s3:PutObject\", resource in {bucket})\n\
+                 when {{ context has contentLength && context.contentLength < {} }};",
+                1000 + n + 1000 * version
+            ),
+            1 => format!(
+                "permit ({who}, action in [Action::\"read\", Action::\"list\"], resource in Prefix::\"lake/b{}/d{n}/{version}\");",
+                n % 40
+            ),
+            2 => format!(
+                "permit ({who}, action == Action::\"sql:Select\", resource in Schema::\"wh/db.s{}\")\n\
+                 unless {{ context.columns.containsAny([\"ssn\", \"c{then}\"]) }};",
+                n % 40
+            ),
+            3 => format!(
+                "permit ({who}, action == Action::\"http:GET\", resource in HttpPath::\"api/v{n}\")\n\
+                 when {{ context.headers.hasTag(\"x-t\") && context.headers.getTag(\"x-t\").contains(\"{then}\") }};"
+            ),
+            4 => format!(
+                "forbid (principal, action in Action::\"delete\", resource in Bucket::\"lake/b{n}\")\n\
+                 unless {{ context.now.toTime() >= duration(\"{hour}h\") && context.now.toTime() < duration(\"{}h\") }};",
+                hour + 8
+            ),
+            _ => format!(
+                "permit ({who}, action in Action::\"write\", resource in {bucket})\n\
+                 when {{ context has sourceIp && context.sourceIp.isInRange(ip(\"10.{}.{version}.0/24\")) }};",
+                n % 250
+            ),
+        };
+        format!("@id(\"p{n}\")\n{rest}\n")
+    };
+    (0..count).map(policy).collect()
+}
+
+/// Fifty policies here, and the five hundred that are promised by `make test-long`.
+#[tokio::test]
+async fn policies_that_are_all_changed_are_compared_within_thirty_seconds() {
+    let count = std::env::var("PORTCULLIS_PLAN_POLICIES").map_or(50, |count| count.parse().expect("a number"));
+    let workload = |n: usize| json!({"uid": {"type": "Workload", "id": format!("spiffe://one.example/s{n}")}, "parents": [{"type": "Stage", "id": format!("s{n}")}]});
+    let entities: Vec<Value> = (0..20).map(workload).collect();
+    let [old, new] = [0, 1].map(|version| {
+        let folder = linted(&of_many(count, version));
+        fs::write(folder.path().join("entities.json"), json!(entities).to_string()).expect("is writable");
+        folder
+    });
+    let began = Instant::now();
+    let output = plan(old.path(), new.path(), &["--output", "json"]).await;
+    let took = began.elapsed();
+    println!("{count} policies: {took:?}");
+    assert_eq!(output.code(), 2, "{}", output.stderr);
+    let json = output.json();
+    assert_eq!((&json["verdict"], &json["not_proved"]), (&json!("grows"), &json!([])));
+    // Those that forbid grow what others permit, which is nothing here.
+    let grown = |id: &str| {
+        json["grows"].as_array().is_some_and(|grows| {
+            grows.iter().any(|change| change["new"]["policies"].to_string().contains(&format!("\"{id}\"")))
+        })
+    };
+    let silent: Vec<String> =
+        (0..count).filter(|n| n % 6 != 4).map(|n| format!("p{n}")).filter(|id| !grown(id)).collect();
+    assert_eq!(silent, Vec::<String>::new());
+    assert!(took < Duration::from_secs(30), "{took:?}");
 }
 
 // ---------------------------------------------------------------------------------------------------------------- invariants
@@ -469,6 +569,16 @@ async fn what_is_seldom_meant_is_found_and_what_is_meant_is_not() {
     assert_eq!(found, expected, "{json:#}");
     assert_eq!(json["not_checked"], json!([]), "{json:#}");
 
+    // Actions that no policy names are not told apart, and some of them administer.
+    let any = r#"@id("any") permit (principal in TrustDomain::"one.example", action, resource in Bucket::"lake/raw");"#;
+    let any = lint(linted(any).path(), &[]).await;
+    assert_eq!(any.code(), 2, "{any:#?}");
+    let said = "policy `any` permits `s3:BypassGovernanceRetention`, `s3:CreateBucketMetadataTableConfiguration`";
+    assert!(any.stdout.contains(said) && any.stdout.contains("[wide-admin]"), "{}", any.stdout);
+    assert!(any.stdout.ends_with("\n1 error"), "{}", any.stdout);
+    let some = r#"@id("some") permit (principal in TrustDomain::"one.example", action in [Action::"read", Action::"write"], resource in Bucket::"lake/raw");"#;
+    assert_eq!(lint(linted(some).path(), &[]).await.code(), 0);
+
     let good = LINTED.lines().skip(18).collect::<Vec<_>>().join("\n");
     let nothing = lint(linted(&good).path(), &[]).await;
     assert_eq!((nothing.code(), nothing.stdout.as_str()), (0, "nothing found"), "{nothing:#?}");
@@ -481,6 +591,16 @@ async fn what_is_seldom_meant_is_found_and_what_is_meant_is_not() {
 
 #[tokio::test]
 async fn what_needs_a_solver_is_said_to_be_not_checked_without_one() {
+    // Actions that no policy names are not told apart, and some of them administer.
+    let any = r#"@id("any") permit (principal in TrustDomain::"one.example", action, resource in Bucket::"lake/raw");"#;
+    let any = lint(linted(any).path(), &[]).await;
+    assert_eq!(any.code(), 2, "{any:#?}");
+    let said = "policy `any` permits `s3:BypassGovernanceRetention`, `s3:CreateBucketMetadataTableConfiguration`";
+    assert!(any.stdout.contains(said) && any.stdout.contains("[wide-admin]"), "{}", any.stdout);
+    assert!(any.stdout.ends_with("\n1 error"), "{}", any.stdout);
+    let some = r#"@id("some") permit (principal in TrustDomain::"one.example", action in [Action::"read", Action::"write"], resource in Bucket::"lake/raw");"#;
+    assert_eq!(lint(linted(some).path(), &[]).await.code(), 0);
+
     let good = LINTED.lines().skip(18).collect::<Vec<_>>().join("\n");
     let folder = linted(&good);
     let output = lint(folder.path(), &["--solver", "/nowhere/cvc5"]).await;

@@ -96,8 +96,11 @@ async fn recorded_requests_are_asked_again_and_suggest_the_least_policies() {
     );
     assert!(!suggested.stdout.contains("reports"), "{}", suggested.stdout);
 
+    let none = service.directory().join("portcullis.yaml").display().to_string();
     for (arguments, said) in [
         (&["replay", "--policies", &present, "/nonexistent/audit.jsonl"][..], "/nonexistent/audit.jsonl"),
+        (&["replay", "--policies", &present, &log, &none], "lines is an audit record"),
+        (&["suggest", "--policies", &present, &log, &none], "lines is an audit record"),
         (&["suggest", "--policies", &present, "/nonexistent/audit.jsonl"], "/nonexistent/audit.jsonl"),
     ] {
         let output = policy(arguments).await;

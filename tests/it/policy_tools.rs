@@ -66,6 +66,17 @@ async fn cases_say_what_they_do_not_show_and_ci_reads_the_results() {
         "{xml}"
     );
 
+    // Nor is what is not tested at all, beside what is.
+    let folder = directory(&world, CASES);
+    let none = world.folder("none").display().to_string();
+    let missing = world.path().join("missing").display().to_string();
+    for (other, said) in [(&none, "no cases.yaml in or below"), (&missing, "there is no directory")] {
+        let output = policy(&["test", &folder, other]).await;
+        assert_eq!(output.code(), 1, "{output:#?}");
+        assert!(output.stderr.contains(said) && output.stderr.contains(other.as_str()), "{output:#?}");
+    }
+    assert_eq!(policy(&["test", &folder, &folder]).await.code(), 0);
+
     // What cannot be tested is no success for whoever reads the results alone.
     for (cases, said) in [
         (CASES.replace("expect:", "expct:"), "cases.yaml:3: unknown key `expct`, did you mean `expect`?"),

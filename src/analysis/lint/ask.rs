@@ -96,12 +96,12 @@ impl Walk<'_> {
                 let Some(answer) = number.and_then(|number| answers.get(*number)) else { continue };
                 let asked = self.answered(*kind, &surveyed.id, open, answer);
                 if *kind == Kind::Narrowed && asked == Asked::Never {
-                    wide.push(open.finding.clone());
+                    wide.push(open.grant.clone());
                 }
                 let known = look.verdicts.remove(kind);
                 look.verdicts.insert(*kind, both(known, asked));
             }
-            wide.iter().for_each(|finding| look.found_wide(finding));
+            wide.iter().for_each(|grant| look.found_wide(grant));
         }
         self.looks = looks;
     }

@@ -6,6 +6,7 @@
 mod ask;
 mod report;
 mod walk;
+mod wide;
 
 use crate::analysis::plan::Solver;
 use crate::policy::{LoadedPolicy, PolicyGeneration};

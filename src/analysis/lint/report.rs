@@ -3,6 +3,7 @@
 use serde_json::{Value as Json, json};
 
 use super::{Finding, Level, Lint, NotChecked, RULES, Rule};
+use crate::analysis::counted;
 
 impl Lint {
     /// For people: `file:line:column: level: message [rule]`.
@@ -19,12 +20,13 @@ impl Lint {
             text.push_str(&format!("not checked: {} of policy `{}`: {}\n", open.rule.as_str(), open.policy, open.why));
         }
         let errors = self.count(Level::Error);
-        let warnings = self.findings.len() - errors;
-        text.push_str(&match (self.findings.is_empty(), self.not_checked.len()) {
-            (true, 0) => "nothing found\n".to_owned(),
-            (_, 0) => format!("{errors} errors, {warnings} warnings\n"),
-            (_, open) => format!("{errors} errors, {warnings} warnings, {open} not checked\n"),
-        });
+        let counts = [(errors, "error"), (self.findings.len() - errors, "warning")];
+        let counts =
+            counts.into_iter().filter(|(count, _)| *count > 0).map(|(count, what)| counted(count as u64, what));
+        let open = (!self.not_checked.is_empty()).then(|| format!("{} not checked", self.not_checked.len()));
+        let counts: Vec<String> = counts.chain(open).collect();
+        text.push_str(if counts.is_empty() { "nothing found" } else { "" });
+        text.push_str(&format!("{}\n", counts.join(", ")));
         text
     }
 

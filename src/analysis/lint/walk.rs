@@ -6,6 +6,7 @@ use std::sync::Arc;
 use cedar_policy::{EntityUid, Schema};
 
 use super::ask::Asked;
+use super::wide::{Grant, Wide, several};
 use super::{Finding, Lint, NotChecked, Rule};
 use crate::analysis::plan::cells::{ActionClass, action_classes, errs, key, query};
 use crate::analysis::plan::classes::{Named, PrincipalClass, ResourceClass, Sides};
@@ -48,7 +49,7 @@ pub(super) struct Look {
     holding: u64,
     /// Forbids that stand where it does.
     forbids: BTreeSet<Arc<str>>,
-    wide: BTreeSet<String>,
+    wide: Wide,
     any_principal: bool,
     pub(super) open: BTreeMap<(Kind, String), Open>,
     pub(super) verdicts: BTreeMap<Kind, Asked>,
@@ -78,8 +79,8 @@ pub(super) struct Open {
     pub(super) action: usize,
     pub(super) principal: usize,
     pub(super) resource: Arc<ResourceClass>,
-    /// What is found if it is answered with no.
-    pub(super) finding: String,
+    /// What is granted too widely if it is answered with no.
+    pub(super) grant: Grant,
 }
 
 impl<'a> Walk<'a> {
@@ -144,7 +145,8 @@ impl<'a> Walk<'a> {
         at: (usize, usize),
     ) {
         let survey = self.survey;
-        let is_admin = action.names.first().is_some_and(|name| self.admin.contains(name));
+        // Actions that no policy tells apart are one class, whatever their groups.
+        let admin: Vec<String> = action.names.iter().filter(|name| self.admin.contains(*name)).cloned().collect();
         let Some(look) = self.looks.get_mut(number) else { return };
         let holds = own.body == Body::Holds;
         look.stands = true;
@@ -156,12 +158,12 @@ impl<'a> Walk<'a> {
         if own.permits {
             look.forbids.extend(forbids.clone().map(|forbid| Arc::clone(&forbid.id)));
             if !is_forbidden {
-                look.grants(own, cell, is_admin, at);
+                look.grants(own, cell, admin, at);
             }
             if !holds && look.is_open {
                 let everything = [Residual { body: Body::Holds, ..own.clone() }];
                 let bounded = query(cell, &everything, std::slice::from_ref(own));
-                look.ask(Kind::Bounded, bounded, cell, at, String::new());
+                look.ask(Kind::Bounded, bounded, cell, at, Grant::default());
             }
         }
         if errs(own) {
@@ -169,7 +171,7 @@ impl<'a> Walk<'a> {
             // As a permit it is taken under what all requests keep to.
             let alone = Residual { permits: true, ..own.clone() };
             let of_errors = of_errors.map(|query| Query { must_not_err: vec![alone], of_errors: true, ..query });
-            look.ask(Kind::Errs, of_errors, cell, at, String::new());
+            look.ask(Kind::Errs, of_errors, cell, at, Grant::default());
         }
         if look.decides || is_forbidden {
             return;
@@ -188,8 +190,8 @@ impl<'a> Walk<'a> {
             look.decides = super::ask::is_decided_by(survey, &own.id, cell, &granted);
         }
         if !look.decides {
-            look.ask(Kind::Decides, query(cell, &granted, &[]), cell, at, String::new());
-            look.ask(Kind::Matches, query(cell, &[permit], &[]), cell, at, String::new());
+            look.ask(Kind::Decides, query(cell, &granted, &[]), cell, at, Grant::default());
+            look.ask(Kind::Matches, query(cell, &[permit], &[]), cell, at, Grant::default());
         }
     }
 
@@ -208,35 +210,35 @@ impl<'a> Walk<'a> {
 
 impl Look {
     /// Whom a permit grants too much.
-    fn grants(&mut self, own: &Residual, cell: &Cell<'_>, is_admin: bool, at: (usize, usize)) {
+    fn grants(&mut self, own: &Residual, cell: &Cell<'_>, actions: Vec<String>, at: (usize, usize)) {
         let class = cell.principal;
         let is_anybody = class.old.is_nowhere() && class.attributes.is_none();
         let reads_principal = Left::of([own]).principal;
         self.any_principal |= is_anybody && !reads_principal;
-        if !is_admin {
+        if actions.is_empty() {
             return;
         }
         let domain = class.trust_domain.as_deref().filter(|_| class.below.is_none() && class.attributes.is_none());
-        let action = cell.action.first().map(String::as_str).unwrap_or_default();
         let under = if own.body == Body::Holds { "" } else { " (under conditions)" };
         if cell.resource.old.is_nowhere() {
-            self.wide.insert(format!("`{action}` on every {}{under}", cell.resource.resource.kind().as_str()));
+            let to = format!("on every {}{under}", cell.resource.resource.kind().as_str());
+            self.wide.add(&Grant { actions: actions.clone(), to });
         }
         let who = match (is_anybody, domain) {
-            (true, _) => "every workload of every trust domain".to_owned(),
-            (false, Some(domain)) => format!("every workload of the trust domain `{domain}`"),
+            (true, _) => "to every workload of every trust domain".to_owned(),
+            (false, Some(domain)) => format!("to every workload of the trust domain `{domain}`"),
             (false, None) => return,
         };
-        let finding = format!("`{action}` to {who}{under}");
+        let grant = Grant { actions, to: format!("{who}{under}") };
         if reads_principal {
             let everything = [Residual { body: Body::Holds, ..own.clone() }];
-            self.ask(Kind::Narrowed, query(cell, &everything, std::slice::from_ref(own)), cell, at, finding);
+            self.ask(Kind::Narrowed, query(cell, &everything, std::slice::from_ref(own)), cell, at, grant);
         } else {
-            self.wide.insert(finding);
+            self.wide.add(&grant);
         }
     }
 
-    fn ask(&mut self, kind: Kind, query: Result<Query, String>, cell: &Cell<'_>, at: (usize, usize), finding: String) {
+    fn ask(&mut self, kind: Kind, query: Result<Query, String>, cell: &Cell<'_>, at: (usize, usize), grant: Grant) {
         let query = match query {
             Ok(query) => query,
             Err(why) => {
@@ -252,11 +254,11 @@ impl Look {
             return;
         }
         let resource = Arc::clone(cell.resource);
-        self.open.entry(key).or_insert(Open { query, action, principal, resource, finding });
+        self.open.entry(key).or_insert(Open { query, action, principal, resource, grant });
     }
 
-    pub(super) fn found_wide(&mut self, finding: &str) {
-        self.wide.insert(finding.to_owned());
+    pub(super) fn found_wide(&mut self, grant: &Grant) {
+        self.wide.add(grant);
     }
 
     /// What is known of a question; not asked is never.
@@ -289,7 +291,7 @@ impl Look {
             find(Rule::Unconstrained, format!("policy `{id}` permits everything to everybody"));
         } else {
             if !self.wide.is_empty() {
-                find(Rule::WideAdmin, format!("policy `{id}` permits {}", several(&self.wide)));
+                find(Rule::WideAdmin, format!("policy `{id}` permits {}", self.wide.text()));
             } else if let Asked::Unknown(why) = self.verdict(Kind::Narrowed) {
                 open.push((Rule::WideAdmin, why));
             }
@@ -321,20 +323,18 @@ impl Look {
                 }
                 (_, Asked::Never, Asked::Unknown(why)) => open.push((Rule::NeverMatches, why)),
                 (_, Asked::Never, Asked::Found) => {
-                    let by: BTreeSet<String> = self.forbids.iter().map(|forbid| format!("`{forbid}`")).collect();
-                    let by = if by.is_empty() { "others fail".to_owned() } else { format!("{} forbid", several(&by)) };
+                    let by = several(self.forbids.iter().map(|forbid| format!("`{forbid}`")));
+                    let by = match self.forbids.len() {
+                        0 => "others fail".to_owned(),
+                        1 => format!("{by} forbids"),
+                        _ => format!("{by} forbid"),
+                    };
                     find(Rule::Shadowed, format!("policy `{id}` permits nothing: {by} all that it matches"));
                 }
             }
         }
         lint.not_checked.extend(open.into_iter().map(|(rule, why)| NotChecked { rule, policy: id.clone(), why }));
     }
-}
-
-fn several(of: &BTreeSet<String>) -> String {
-    let shown: Vec<&str> = of.iter().take(3).map(String::as_str).collect();
-    let more = if of.len() > 3 { format!(" and {} more", of.len() - 3) } else { String::new() };
-    format!("{}{more}", shown.join(", "))
 }
 
 /// The actions of the group `admin`.

@@ -148,6 +148,27 @@ fn conditions_are_compared_by_the_solver() {
     }
 }
 
+#[test]
+fn a_request_that_there_cannot_be_is_no_growth() {
+    let permit = |when: &str| {
+        format!(
+            "@id(\"p\") permit (principal in Stage::\"s1\", action == Action::\"s3:PutObject\", resource in Bucket::\"lake/b\") when {{ {when} }};"
+        )
+    };
+    for (never, sometimes) in [
+        ("context.direction == \"INBOUND\"", "context.direction == \"inbound\""),
+        (
+            "context has contentLength && context.contentLength < 0",
+            "context has contentLength && context.contentLength < 1",
+        ),
+    ] {
+        let same = planned("", &permit(never), &Solver::default());
+        assert!(!same.grows() && same.is_proved(), "{never}: {}", same.text());
+        let grown = planned("", &permit(sometimes), &Solver::default());
+        assert!(grown.grows(), "{sometimes}: {}", grown.text());
+    }
+}
+
 /// What a plan costs is what the solver is asked: a bound on the questions holds on any machine.
 #[test]
 fn changes_that_are_alike_are_asked_once_and_others_once_each() {

@@ -65,7 +65,8 @@ pub(in crate::analysis) fn contexts<'a>(residuals: impl Iterator<Item = &'a Resi
     let mut tried = vec![Map::new()];
     for (name, values) in &compared(residuals) {
         let values = values.iter().take(MAX_TRIED).filter_map(|value| serde_json::from_str(value).ok());
-        let values: Vec<Json> = values.map(|value| as_written(name, value)).collect();
+        let values: Vec<Json> =
+            values.filter(|value| can_be(name, value)).map(|value| as_written(name, value)).collect();
         let mut with = Vec::new();
         for context in &tried {
             with.extend(values.iter().map(|value| {
@@ -85,6 +86,15 @@ pub(in crate::analysis) fn contexts<'a>(residuals: impl Iterator<Item = &'a Resi
     // What needs least to be said first.
     tried.sort_by_key(Map::len);
     tried
+}
+
+/// Whether a request can say so, as the solver is told too ([`ContextAssumed`](super::residual::ContextAssumed)).
+fn can_be(name: &str, value: &Json) -> bool {
+    match name {
+        "direction" => matches!(value.as_str(), Some("inbound" | "outbound")),
+        "contentLength" => value.as_i64().is_none_or(|length| length >= 0),
+        _ => true,
+    }
 }
 
 /// Sets are compared by their members.

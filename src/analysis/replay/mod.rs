@@ -14,6 +14,7 @@ use serde_json::Value as Json;
 use super::Question;
 use super::asked::AskedOf;
 use super::records::Recorded;
+use crate::analysis::counted;
 use crate::policy::{Decision, Outcome, PolicyGeneration, Principal};
 
 /// Longest line that is taken for a record.
@@ -87,19 +88,28 @@ pub fn replay(policies: &PolicyGeneration, files: &[PathBuf]) -> io::Result<Repl
 }
 
 /// Goes through the lines of a file; none for a line that is no JSON object.
+///
+/// # Errors
+/// It cannot be read, or is no audit file: to say that nothing of it is decided otherwise would pass for an answer.
 pub(super) fn each_record(path: &Path, mut each: impl FnMut(Option<&Json>)) -> io::Result<()> {
     let named = |cause: io::Error| io::Error::new(cause.kind(), format!("`{}`: {cause}", path.display()));
     let mut reader = BufReader::new(File::open(path).map_err(named)?);
     let mut line = Vec::new();
+    let (mut lines, mut records) = (0_u64, 0_u64);
     loop {
         line.clear();
         if reader.by_ref().take(MAX_LINE).read_until(b'\n', &mut line).map_err(named)? == 0 {
-            return Ok(());
+            let said = || format!("none of its {} is an audit record", counted(lines, "line"));
+            let is_other = lines > 0 && records == 0;
+            return if is_other { Err(named(io::Error::new(io::ErrorKind::InvalidData, said()))) } else { Ok(()) };
         }
         if line.trim_ascii().is_empty() {
             continue;
         }
-        each(serde_json::from_slice::<Json>(&line).ok().filter(Json::is_object).as_ref());
+        let record = serde_json::from_slice::<Json>(&line).ok().filter(Json::is_object);
+        lines += 1;
+        records += u64::from(record.as_ref().is_some_and(|record| record.get("kind").is_some()));
+        each(record.as_ref());
     }
 }
 

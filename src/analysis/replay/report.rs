@@ -3,6 +3,7 @@
 use serde_json::{Value as Json, json};
 
 use super::Replay;
+use crate::analysis::counted;
 
 impl Replay {
     /// Whether anything is allowed that was not.
@@ -44,17 +45,18 @@ impl Replay {
         if self.flips.is_empty() {
             text.push_str("no recorded request is decided otherwise\n");
         }
-        text.push_str(&format!("{} decisions asked again, {} records of something else\n", self.decided, self.skipped));
+        let (decided, skipped) = (counted(self.decided, "decision"), counted(self.skipped, "record"));
+        text.push_str(&format!("{decided} asked again, {skipped} of something else\n"));
         if self.broken > 0 {
-            text.push_str(&format!("{} lines are no records\n", self.broken));
+            text.push_str(&format!("no records: {}\n", counted(self.broken, "line")));
         }
         for (reason, count) in &self.inexact {
             text.push_str(&format!("not exact: {reason} ({count})\n"));
         }
         if self.sampled > 0 {
             text.push_str(&format!(
-                "sampled: the {} decisions stand for about {:.0}; requests that were allowed and not recorded are not asked again\n",
-                self.decided, self.stands_for
+                "sampled: the {decided} stand for about {:.0}; requests that were allowed and not recorded are not asked again\n",
+                self.stands_for
             ));
         }
         text

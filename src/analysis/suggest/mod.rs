@@ -17,6 +17,7 @@ use self::used::Used;
 use super::Recorded;
 use super::asked::AskedOf;
 use super::replay::{each_record, folder, is_question, outcomes};
+use crate::analysis::counted;
 use crate::policy::{PolicyGeneration, PolicySource, Principal};
 
 /// What a log suggests.
@@ -175,7 +176,7 @@ impl Log {
             ));
         }
         if self.broken > 0 {
-            caveats.push(format!("{} lines are no records", self.broken));
+            caveats.push(format!("no records: {}", counted(self.broken, "line")));
         }
         caveats
     }

@@ -121,7 +121,7 @@ impl SourceArgs {
 /// Which policies, if not those of the current directory.
 #[derive(Debug, Args)]
 struct HereArgs {
-    /// The directory: *.cedar, entities.json, further *.cedarschema [default: that of --config, else the current one]
+    /// The directory: *.cedar, entities.json or entities/*.json, further *.cedarschema [default: that of --config, else the current one]
     #[arg(long, value_name = "DIR")]
     policies: Option<PathBuf>,
     /// The configuration whose endpoints the policies are about

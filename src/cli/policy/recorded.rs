@@ -88,10 +88,15 @@ pub(super) fn run_suggest(arguments: &SuggestArgs) -> ExitCode {
     match arguments.output {
         Output::Text => {
             print!("{}", suggestion.text());
-            eprintln!(
-                "{} policies from {} requests; replayed on them, they allow all of them",
-                suggestion.policies, suggestion.requests
-            );
+            let policies = match suggestion.policies {
+                1 => "1 policy".to_owned(),
+                several => format!("{several} policies"),
+            };
+            match suggestion.requests {
+                0 => eprintln!("{policies}: these files have no request that was allowed"),
+                1 => eprintln!("{policies} from 1 request; replayed on it, they allow it"),
+                several => eprintln!("{policies} from {several} requests; replayed on them, they allow all of them"),
+            }
         }
         Output::Json => println!("{:#}", suggestion.json()),
     }

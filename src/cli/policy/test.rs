@@ -43,13 +43,17 @@ pub(super) fn run(arguments: &TestArgs) -> ExitCode {
             (None, directories) => {
                 let mut found = Vec::new();
                 directories.iter().for_each(|directory| find(directory, &mut found));
+                // One that is misspelt beside a good one would pass for tested.
+                if let Some(none) = directories.iter().find(|named| !found.iter().any(|found| found.starts_with(named)))
+                {
+                    let said =
+                        if none.is_dir() { "there is no cases.yaml in or below" } else { "there is no directory" };
+                    eprintln!("portcullis: {said} `{}`", none.display());
+                    return ExitCode::from(FAILURE);
+                }
                 found.into_iter().map(|directory| (directory.clone(), test_directory(&directory))).collect()
             }
         };
-    if tests.is_empty() {
-        eprintln!("portcullis: there is no cases.yaml in or below the given directories");
-        return ExitCode::from(FAILURE);
-    }
     let mut code = 0;
     let mut reports = Vec::new();
     for (directory, test) in &tests {

@@ -62,7 +62,7 @@ pub(in crate::policy) fn check_stages(
     problems: &mut Problems,
 ) {
     for stage in names.stages {
-        if entities.names_with_members("Stage").any(|name| name == stage) {
+        if entities.is_partial() || entities.names_with_members("Stage").any(|name| name == stage) {
             continue;
         }
         let message = format!("`roles` of a listener names `Stage::\"{stage}\"`, and nothing is in it");
@@ -98,7 +98,7 @@ fn literal<'a>(
         let help = at_endpoint(bad.help, &kind, id, names);
         return problem(Severity::Error, bad.message, Some(help));
     }
-    if matches!(kind.as_str(), "Stage" | "Group") && !entities.has_members(uid) {
+    if matches!(kind.as_str(), "Stage" | "Group") && entities.is_empty(uid) {
         return problem(unknown, format!("nothing is in `{uid}`"), Some(of_nobody(&kind, id, entities)));
     }
     let (severity, message, help) = unasked(uid, names)?;

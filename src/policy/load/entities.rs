@@ -8,8 +8,10 @@ use std::sync::Arc;
 use cedar_policy::{Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression, Schema};
 use serde_json::{Map, Value, json};
 
-use super::ids;
+use super::json::Unique;
 use super::problem::{PolicyProblem, Problems, SourceFile};
+use super::{advice, ids};
+use crate::config::nearest;
 use crate::identity::SpiffeId;
 
 /// The shipped types: their attributes and the hierarchy of their ids are computed, never written.
@@ -36,6 +38,8 @@ pub(in crate::policy) struct StaticEntities {
     populated: HashSet<EntityUid>,
     /// Where each entity stands.
     places: Vec<(EntityUid, Place)>,
+    /// Something of the files could not be taken: what is in what is not known.
+    is_partial: bool,
 }
 
 /// One entity of the file.
@@ -53,10 +57,15 @@ impl StaticEntities {
     /// Reads the files as one list. What is wrong with it is added to `problems`.
     pub(in crate::policy) fn parse(files: &[Arc<SourceFile>], schema: &Schema, problems: &mut Problems) -> Self {
         let mut entries = HashMap::new();
+        let mut found = Problems::default();
         for file in files {
-            read(file, schema, &mut entries, problems);
+            read(file, schema, &mut entries, &mut found);
         }
-        let mut entities = Self::close(&entries, problems);
+        let mut entities = Self::close(&entries, &mut found);
+        for problem in found.into_all() {
+            entities.is_partial = true;
+            problems.push(problem);
+        }
         entities.places = entries.into_iter().map(|(uid, entry)| (uid, entry.place)).collect();
         entities
     }
@@ -83,7 +92,7 @@ impl StaticEntities {
                 Err(cause) => problems.push(entry.place.error(cause)),
             }
         }
-        Self { by_uid, populated, places: Vec::new() }
+        Self { by_uid, populated, places: Vec::new(), is_partial: false }
     }
 
     /// The entity that a policy names, with all that is known of it. One of a shipped type needs no entry in the file: what follows
@@ -112,9 +121,14 @@ impl StaticEntities {
         self.by_uid.iter()
     }
 
-    /// Whether anything is in `uid`.
-    pub(super) fn has_members(&self, uid: &EntityUid) -> bool {
-        self.populated.contains(uid)
+    /// Whether nothing is in `uid`, for certain: where a file is wrong, that is what there is to be said.
+    pub(super) fn is_empty(&self, uid: &EntityUid) -> bool {
+        !self.is_partial && !self.populated.contains(uid)
+    }
+
+    /// Whether a file is wrong.
+    pub(super) const fn is_partial(&self) -> bool {
+        self.is_partial
     }
 
     /// The names of this type that something is in.
@@ -125,17 +139,23 @@ impl StaticEntities {
 
 /// Reads one file. An entity that another file has, or this one before, is said with both places.
 fn read(file: &Arc<SourceFile>, schema: &Schema, entries: &mut HashMap<EntityUid, Entry>, problems: &mut Problems) {
-    let items = match serde_json::from_str::<Vec<Value>>(file.text()) {
+    let items = match serde_json::from_str::<Vec<Unique>>(file.text()) {
         Ok(items) => items,
         Err(cause) => {
             let at = offset(file.text(), cause.line(), cause.column());
-            let message = format!("entities are not a JSON list: {cause}");
+            let cause = cause.to_string();
+            // The place is shown.
+            let cause = cause.rsplit_once(" at line ").map_or(cause.as_str(), |(cause, _)| cause);
+            let message = match cause.starts_with("key ") {
+                true => format!("{cause} in one entity"),
+                false => format!("entities are not a JSON list: {cause}"),
+            };
             problems.push(PolicyProblem::error(file, Some(at..at), message).help(FORM));
             return;
         }
     };
     let spans = element_spans(file.text()).into_iter().map(Some).chain(std::iter::repeat(None));
-    for (item, span) in items.into_iter().zip(spans) {
+    for (Unique(item), span) in items.into_iter().zip(spans) {
         let place = Place { file: Arc::clone(file), span };
         match Entry::read(item, &place, schema) {
             Ok(entry) => match entries.get(&entry.uid) {
@@ -249,9 +269,7 @@ impl Entry {
     fn read(item: Value, place: &Place, schema: &Schema) -> Result<Self, Wrong> {
         let place = place.clone();
         let Value::Object(mut fields) = item else { return Err(Wrong::new("entity is not an object", FORM)) };
-        if let Some(unknown) = fields.keys().find(|key| !matches!(key.as_str(), "uid" | "parents" | "tags" | "attrs")) {
-            return Err(Wrong::new(format!("entity has the unknown key `{unknown}`"), FORM));
-        }
+        only_keys(&fields, &["uid", "parents", "tags", "attrs"], "entity")?;
         let uid = uid(fields.get("uid").ok_or_else(|| Wrong::new("entity has no `uid`", FORM))?)?;
         let parents = match fields.get("parents") {
             None => Vec::new(),
@@ -266,6 +284,7 @@ impl Entry {
                     "entities.json holds principals, resources, stages and groups",
                 ));
             }
+            is_type(uid.type_name(), schema)?;
             fields.entry("attrs").or_insert_with(|| json!({}));
             fields.entry("parents").or_insert_with(|| json!([]));
             let own = Value::Object(fields);
@@ -280,6 +299,7 @@ impl Entry {
         }
         ids::check(&kind, uid.id().unescaped()).map_err(|bad| Wrong { message: bad.message, help: Some(bad.help) })?;
         for parent in &parents {
+            is_type(parent.type_name(), schema)?;
             let above = parent.type_name().to_string();
             if !matches!(above.as_str(), "Stage" | "Group") && SHIPPED_TYPES.contains(&above.as_str()) {
                 return Err(Wrong::new(
@@ -326,13 +346,38 @@ pub(in crate::policy) fn tag_expressions(
 }
 
 fn uid(value: &Value) -> Result<EntityUid, Wrong> {
-    let value = value.get("__entity").unwrap_or(value);
+    // `{"__entity": {…}}` is Cedar's own way to write it.
+    let value = match value.get("__entity") {
+        Some(inner) => {
+            value.as_object().map_or(Ok(()), |fields| only_keys(fields, &["__entity"], "`uid`"))?;
+            inner
+        }
+        None => value,
+    };
     let field = |name| value.get(name).and_then(Value::as_str);
     let (Some(kind), Some(id)) = (field("type"), field("id")) else {
         return Err(Wrong::new(format!("`{value}` is not an entity"), FORM));
     };
+    value.as_object().map_or(Ok(()), |fields| only_keys(fields, &["type", "id"], "`uid`"))?;
     let kind: EntityTypeName = kind.parse().map_err(|_| Wrong::new(format!("`{kind}` is not an entity type"), FORM))?;
     Ok(EntityUid::from_type_name_and_id(kind, EntityId::new(id)))
+}
+
+fn is_type(kind: &EntityTypeName, schema: &Schema) -> Result<(), Wrong> {
+    match schema.entity_types().any(|known| known == kind) {
+        true => Ok(()),
+        false => Err(Wrong::new(format!("there is no entity type `{kind}`"), &advice::unknown_type(&kind.to_string()))),
+    }
+}
+
+/// Refuses keys that would be ignored.
+fn only_keys(fields: &Map<String, Value>, known: &[&str], of: &str) -> Result<(), Wrong> {
+    let Some(unknown) = fields.keys().find(|key| !known.contains(&key.as_str())) else { return Ok(()) };
+    let help = match nearest(unknown, known.iter().copied()) {
+        Some(meant) => format!("did you mean `{meant}`?"),
+        None => format!("the keys here are {}; {FORM}", known.join(", ")),
+    };
+    Err(Wrong::new(format!("{of} has the unknown key `{unknown}`"), &help))
 }
 
 fn tags(uid: &EntityUid, written: Option<&Value>) -> Result<BTreeMap<String, Vec<String>>, Wrong> {

@@ -6,6 +6,7 @@ mod depth;
 mod entities;
 mod files;
 mod ids;
+mod json;
 mod literals;
 mod policies;
 mod problem;

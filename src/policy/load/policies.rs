@@ -294,6 +294,9 @@ fn odd<'a>(
     match cause {
         // A policy that has no applicable action is impossible too: once is enough.
         ValidationWarning::InvalidActionApplication(_) => faulty.insert(&parsed.id).then(|| {
+            if let Some((why, help)) = advice::no_principal(&parsed.policy, schema) {
+                return never(&why).help(help);
+            }
             never("none of its actions is ever asked about such a resource")
                 .help(advice::not_applicable(&parsed.policy, schema))
                 .some_help(miette::Diagnostic::help(cause).map(|help| help.to_string()))

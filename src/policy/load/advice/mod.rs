@@ -9,7 +9,7 @@ mod place;
 mod syntax;
 mod typed;
 
-pub(super) use named::{everybody, not_applicable, unknown_action};
+pub(super) use named::{everybody, no_principal, not_applicable, unknown_action, unknown_type};
 pub(super) use syntax::of_syntax;
 pub(super) use typed::{in_words, of_type};
 pub(super) use typed::{is_of_left, is_said_of_left, never_true};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use cedar_policy::{ActionConstraint, EntityUid, Policy, Schema};
+use cedar_policy::{ActionConstraint, EntityTypeName, EntityUid, Policy, PrincipalConstraint, Schema};
 
 use crate::config::nearest;
 
@@ -42,7 +42,7 @@ pub(in crate::policy::load) fn unknown_action<'a>(id: &str, known: impl Iterator
 }
 
 /// What to write in place of a type that there is not.
-pub(super) fn unknown_type(kind: &str) -> String {
+pub(in crate::policy::load) fn unknown_type(kind: &str) -> String {
     let meant = match kind {
         "User" | "ServiceAccount" | "Service" | "Principal" | "Identity" => Some("Workload"),
         "Role" | "Job" | "Task" | "Step" => Some("Stage"),
@@ -59,6 +59,31 @@ pub(super) fn unknown_type(kind: &str) -> String {
             TYPES.map(|kind| format!("`{kind}`")).join(", ")
         ),
     }
+}
+
+/// Why nobody who asks is such a principal, and what to write instead.
+pub(in crate::policy::load) fn no_principal(policy: &Policy, schema: &Schema) -> Option<(String, String)> {
+    let asks = |kind: &EntityTypeName| schema.principals().any(|known| known == kind);
+    let holds = |kind: &EntityTypeName| {
+        let mut above = schema.principals().filter_map(|asking| schema.ancestors(asking)).flatten();
+        asks(kind) || above.any(|above| above == kind)
+    };
+    let only = |kind: &EntityTypeName| format!("who asks is always a `Workload`, never a `{kind}`");
+    let said = || "say who: `principal in Stage::\"…\"`, or `principal == Workload::\"spiffe://…\"`".to_owned();
+    Some(match policy.principal_constraint() {
+        PrincipalConstraint::Eq(uid) if !asks(uid.type_name()) => {
+            let help = match holds(uid.type_name()) {
+                true => format!("write `in`, which is true of all that is in it: `principal in {uid}`"),
+                false => said(),
+            };
+            (only(uid.type_name()), help)
+        }
+        PrincipalConstraint::In(uid) if !holds(uid.type_name()) => {
+            (format!("no `Workload` is in any `{}`", uid.type_name()), said())
+        }
+        PrincipalConstraint::Is(kind) | PrincipalConstraint::IsIn(kind, _) if !asks(&kind) => (only(&kind), said()),
+        _ => return None,
+    })
 }
 
 /// Why no action of a policy is ever asked about such a resource.
