@@ -3,7 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use http::StatusCode;
+use bytes::Bytes;
+use http::{Request, StatusCode};
 use serde_json::Value;
 use time::OffsetDateTime;
 use tokio::io::AsyncReadExt;
@@ -510,6 +511,45 @@ async fn the_certificate_that_we_have_shown_an_upstream_bounds_the_connection_wh
     app.stop().await;
 }
 
+#[tokio::test]
+async fn a_peer_that_does_not_hear_goaway_is_served_nothing_once_its_certificate_is_over() {
+    let (house, upstream) = (House::new(), Recorder::start());
+    let service = house.sidecar("service").yaml("limits: {grace: 30s}");
+    let service = service.inbound("endpoint", "http", &upstream.url(), "").start().await;
+    let end = in_seconds(4);
+    let brief = house.world.ca.issue_with("/ns/test/sa/brief", |params| params.not_after = end);
+    let stream = TlsClient::with(&brief).alpn(&["h2"]).connect(service.inbound("endpoint")).await;
+    let mut peer = FrameConnection::open(stream.expect("is trusted yet")).await;
+    let fields = |method| [(":method", method), (":scheme", "https"), (":authority", "a.example"), (":path", "/")];
+    // One that stays open, so that the connection does.
+    assert!(peer.send(&Frame::open_head(1, &fields("POST"))).await);
+    let (mut served, mut is_told) = (0, false);
+    for stream in (3..).step_by(2) {
+        let sent = OffsetDateTime::now_utc();
+        assert!(peer.send(&Frame::head(stream, &fields("HEAD"))).await);
+        let answer = loop {
+            // Pings are not answered: whoever answers the one behind GOAWAY has said that it has heard.
+            let frame = peer.next().await.expect("the connection stays within the grace");
+            match frame.kind {
+                FrameKind::GoAway => is_told = true,
+                FrameKind::Headers if frame.stream == stream => break frame,
+                _ => {}
+            }
+        };
+        // `:status: 200` is the eighth entry of the static table (RFC 7541, appendix A).
+        if answer.payload.first() != Some(&0x88) {
+            break;
+        }
+        served += 1;
+        assert!(sent < end + time::Duration::seconds(1), "it is served on after {served} requests");
+    }
+    assert!(is_told && served > 0, "told: {is_told}, served: {served}");
+    let refused = service.records.find("the refusal", |record| record["reason"] == "peer-distrusted").await;
+    assert_eq!((&refused["status"], &refused["principal"]), (&403.into(), &brief.id.into()));
+    drop(peer);
+    service.stop().await;
+}
+
 /// An echo behind TLS that portcullis did not make.
 async fn tls_echo(svid: &Svid) -> String {
     let acceptor = server_config(svid, &[]);
@@ -669,24 +709,30 @@ impl HalfSent {
     }
 }
 
+/// Asks until the policies deny it, and what has begun before `began` is open for longer than the grace.
+async fn until_denied(client: &mut Client, ask: impl Fn() -> Request<Bytes>, began: Instant) {
+    let deadline = Instant::now() + DEADLINE;
+    while client.send(ask()).await.status != StatusCode::FORBIDDEN || began.elapsed() <= Duration::from_secs(1) {
+        assert!(Instant::now() < deadline, "the new policies are not in force");
+    }
+}
+
 #[tokio::test]
 async fn a_batch_that_was_long_on_its_way_is_judged_by_the_policies_in_force_when_it_is_there() {
     let (house, store) = (House::new(), Recorder::start());
-    let service = house.sidecar("service").yaml("limits: {grace: 0s}");
+    let service = house.sidecar("service").yaml("limits: {grace: 1s}");
     let service = service.inbound("endpoint", "s3", &store.url(), "").start().await;
     let peer = TlsClient::with(&house.world.ca.issue("/ns/test/sa/app"));
     let batches = || store.seen().into_iter().filter(|seen| seen.method == "POST").count();
     let (denied, allowed) =
         (HalfSent::to(&service, &peer, "private").await, HalfSent::to(&service, &peer, "public").await);
+    let began = Instant::now();
     let mut client = http1(peer.connect(service.inbound("endpoint")).await.expect("is trusted")).await;
     let keep =
         "@id(\"keep\")\nforbid (principal, action in Action::\"delete\", resource in Bucket::\"endpoint/private\");\n";
     service.replace("policies/test.cedar", &format!("{ALLOW_ALL}{keep}"));
-    let deadline = Instant::now() + DEADLINE;
     let delete = || request("DELETE", "127.0.0.1:9000", "/private/a", &[], "");
-    while client.send(delete()).await.status != StatusCode::FORBIDDEN {
-        assert!(Instant::now() < deadline, "the new policies are not in force");
-    }
+    until_denied(&mut client, delete, began).await;
     let answer = denied.finish().await;
     let text = String::from_utf8_lossy(&answer.body);
     assert!(text.contains("<Code>AccessDenied</Code>"), "{text}");
@@ -699,12 +745,11 @@ async fn a_batch_that_was_long_on_its_way_is_judged_by_the_policies_in_force_whe
 
     // Policies that read what was not looked at when its head came.
     let late = HalfSent::to(&service, &peer, "public").await;
+    let began = Instant::now();
     let by_header = "@id(\"tenant\")\nforbid (principal, action == Action::\"s3:DeleteObject\", resource) when { context.headers.hasTag(\"x-tenant\") };\n";
     service.replace("policies/test.cedar", &format!("{ALLOW_ALL}{by_header}"));
     let tenant = || request("DELETE", "127.0.0.1:9000", "/public/a", &[("x-tenant", "t")], "");
-    while client.send(tenant()).await.status != StatusCode::FORBIDDEN {
-        assert!(Instant::now() < deadline, "the new policies are not in force");
-    }
+    until_denied(&mut client, tenant, began).await;
     assert_eq!(late.finish().await.status(), 403);
     service.records.find("why", |record| record["reason"] == "headers-not-judged").await;
     assert_eq!(batches(), 1);
