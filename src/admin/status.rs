@@ -185,6 +185,11 @@ pub struct BundleStatus {
     pub fetched: Option<SystemTime>,
     /// How long ago that was.
     pub age_seconds: Option<u64>,
+    /// When it ends to be taken by sidecars that have it not.
+    #[serde(serialize_with = "rfc3339")]
+    pub expires: Option<SystemTime>,
+    /// That has come.
+    pub expired: bool,
     /// When the server last had it, or a new one that could be put in force.
     #[serde(serialize_with = "rfc3339")]
     pub last_success: Option<SystemTime>,

@@ -78,7 +78,7 @@ pub(super) fn start(files: &FileSource) -> Result<Option<String>, SourceError> {
     }
 }
 
-/// Runs what never ends, and begins it anew should a panic end it: a rotation that has stopped would be noticed when it is too late.
+/// Runs what never ends, and begins it anew should a panic end it: a rotation or a poll that has stopped would be noticed when it is too late.
 ///
 /// # Cancel safety
 /// Dropping the future ends what runs.
@@ -91,7 +91,7 @@ where
         let mut task = JoinSet::new();
         task.spawn(begin());
         if let Some(Err(error)) = task.join_next().await {
-            tracing::error!(%error, what, "what keeps our identity fresh ended by a panic; it begins anew");
+            tracing::error!(%error, what, "what keeps this fresh ended by a panic; it begins anew");
         }
         sleep(BEGIN_ANEW).await;
     }

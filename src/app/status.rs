@@ -19,7 +19,7 @@ use crate::config::{AuditSinkConfig, Config, PolicyOrigin, PolicyUrl};
 use crate::distribution::{BundleInForce, DistributionState};
 use crate::drain::DrainWatch;
 use crate::identity::{Crl, TrustBundle, X509Source as _};
-use crate::policy::PolicyProblem;
+use crate::policy::{Expiry, PolicyProblem};
 
 /// Snapshots of what is in force, taken when they are asked for.
 #[derive(Debug)]
@@ -192,6 +192,7 @@ impl State {
 
 fn bundle_status(state: DistributionState, from: &PolicyUrl) -> BundleStatus {
     let in_force = state.in_force;
+    let expires = in_force.as_ref().and_then(|bundle| bundle.expires);
     let of = |what: fn(&BundleInForce) -> String| in_force.as_ref().map(what);
     BundleStatus {
         url: shown(&from.url),
@@ -201,6 +202,8 @@ fn bundle_status(state: DistributionState, from: &PolicyUrl) -> BundleStatus {
         from_cache: in_force.as_ref().is_some_and(|bundle| bundle.is_from_cache),
         fetched: in_force.as_ref().map(|bundle| bundle.fetched),
         age_seconds: in_force.as_ref().map(|bundle| seconds_since(bundle.fetched)),
+        expires: expires.map(Expiry::time),
+        expired: expires.is_some_and(|expiry| expiry.is_past(SystemTime::now())),
         last_success: state.last_success,
         rule: state.fault.as_ref().map(|fault| fault.rule),
         failing_since: state.fault.map(|fault| fault.since),

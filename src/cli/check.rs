@@ -187,7 +187,14 @@ fn policies(config: &Config, report: &mut Report) -> bool {
         }
     };
     if let Some(bundle) = &source.bundle {
-        report.good("policy", &format!("bundle on disk is `{}`", bundle.manifest()));
+        let manifest = bundle.manifest();
+        report.good("policy", &format!("bundle on disk is `{manifest}`"));
+        if let Some(expired) = manifest.expires.filter(|expiry| expiry.is_past(SystemTime::now())) {
+            report.notice(
+                "policy",
+                &format!("it expired at {expired}: it would decide, and no other sidecar takes it any more"),
+            );
+        }
     }
     match PolicyGeneration::load(&source, 1) {
         Ok(generation) => {

@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 use crate::fetch::FetchError;
-use crate::policy::{BundleKeyError, Manifest, PolicyBundleError, PolicyErrors};
+use crate::policy::{BundleKeyError, Expiry, Manifest, PolicyBundleError, PolicyErrors};
 
 /// Why no bundle came into force. The one that is stays.
 #[derive(Debug, Clone, Error)]
@@ -34,6 +34,11 @@ pub enum DistributionError {
         "the bundle is `{found}`, and other policies were here under this sequence number before: sign it with a higher one"
     )]
     SequenceTwice { found: Manifest },
+    /// Who has signed it wants it to be used no more.
+    #[error(
+        "the bundle is `{found}`, which expired at {expired}: sign the policies again, with a higher sequence number and a later time"
+    )]
+    Expired { found: Manifest, expired: Expiry },
     /// Its policies do not load.
     #[error("policies of the bundle `{of}` do not load: {errors}")]
     Policies { of: Manifest, errors: PolicyErrors },
@@ -60,6 +65,7 @@ impl DistributionError {
             Self::Name { .. } => "bundle-name",
             Self::Sequence { .. } => "sequence-rollback",
             Self::SequenceTwice { .. } => "sequence-twice",
+            Self::Expired { .. } => "expired",
             Self::Policies { .. } => "policies",
             Self::Cache { .. } => "cache",
             Self::Runtime(_) => "runtime",
@@ -82,11 +88,17 @@ impl DistributionError {
     pub(super) const fn is_of_the_bundle(&self) -> bool {
         matches!(
             self,
-            Self::Refused(PolicyBundleError::Archive(_) | PolicyBundleError::Files(_))
+            Self::Refused(_)
                 | Self::Name { .. }
                 | Self::Sequence { .. }
                 | Self::SequenceTwice { .. }
+                | Self::Expired { .. }
                 | Self::Policies { .. }
         )
+    }
+
+    /// Whether it says that bundle and signature are not of each other.
+    pub(super) const fn is_of_the_signature(&self) -> bool {
+        matches!(self, Self::Refused(PolicyBundleError::SignatureForm(_) | PolicyBundleError::Signature { .. }))
     }
 }

@@ -6,13 +6,43 @@ use std::time::SystemTime;
 use tokio::sync::Notify;
 
 use super::DistributionError;
-use crate::policy::PolicyBundle;
+use crate::policy::{BundleKey, BundleKeys, Expiry, Manifest, PolicyBundle};
 
 /// Told by the [`Distribution`](super::Distribution), read by everybody.
 #[derive(Debug, Default)]
 pub struct DistributionHealth {
     state: Mutex<DistributionState>,
+    known: Mutex<Known>,
     look_again: Notify,
+}
+
+/// What one who polls has to know of those before him: a loop that ended by a panic must not make the next one go back.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    /// The newest bundle that was verified, in force or not: nothing older is taken.
+    pub(super) newest: Option<Newest>,
+    /// The keys by which the disk was looked at last.
+    pub(super) restored_by: Option<BundleKeys>,
+    /// The newest bundle is on disk as it should be.
+    pub(super) is_on_disk: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Newest {
+    pub(super) manifest: Manifest,
+    /// Of its policies.
+    pub(super) digest: String,
+    pub(super) signed_by: BundleKey,
+}
+
+impl From<&PolicyBundle> for Newest {
+    fn from(bundle: &PolicyBundle) -> Self {
+        Self {
+            manifest: bundle.manifest().clone(),
+            digest: bundle.digest().to_owned(),
+            signed_by: bundle.signed_by().clone(),
+        }
+    }
 }
 
 /// How the bundles fare.
@@ -41,6 +71,8 @@ pub struct BundleInForce {
     pub is_from_cache: bool,
     /// When it was fetched.
     pub fetched: SystemTime,
+    /// When it ends to be taken, if it does.
+    pub expires: Option<Expiry>,
 }
 
 /// Why a poll put nothing in force.
@@ -82,7 +114,12 @@ impl DistributionHealth {
             signed_by: bundle.signed_by().fingerprint().to_owned(),
             is_from_cache,
             fetched,
+            expires: manifest.expires,
         });
+    }
+
+    pub(super) fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn succeeded(&self, now: SystemTime) {

@@ -1,18 +1,22 @@
 //! Polls the server, and puts in force what is good.
 
-use std::sync::Arc;
+mod restore;
+#[cfg(test)]
+mod tests;
+
+use std::sync::{Arc, MutexGuard};
 use std::time::SystemTime;
 
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 use super::DistributionError;
-use super::cache::{Cache, Cached};
-use super::health::DistributionHealth;
+use super::cache::Cache;
+use super::health::{DistributionHealth, Known, Newest};
 use super::once::{self, Version};
 use crate::config::PolicyUrl;
 use crate::fetch::pause;
-use crate::policy::{BundleKey, BundleKeys, Manifest, PolicyBundle, PolicyStore, Reloaded};
+use crate::policy::{BundleKeys, Expiry, Manifest, PolicyBundle, PolicyStore, Reloaded};
 use crate::telemetry::{BundleMetrics, PolicyMetrics, Refresh, Reload};
 
 /// What is told when other policies are in force.
@@ -26,37 +30,20 @@ pub struct Distribution {
     on_swap: OnSwap,
     metrics: BundleMetrics,
     policy_metrics: PolicyMetrics,
-    /// The newest bundle that was verified, in force or not: nothing older is taken.
-    newest: Option<Newest>,
     /// What the server had, so that it need not send it again.
     seen: Option<Seen>,
-    /// The keys by which the disk was looked at last.
-    restored_by: Option<BundleKeys>,
-    is_on_disk: bool,
+    /// The moment of which was said that the bundle in force has expired.
+    said_expired: Option<Expiry>,
     failures: u32,
 }
+
+/// A bundle whose signature is not of it is sent again after so many polls, though neither has changed: to some servers two files of
+/// one second and one size have one ETag, and the right one may have come.
+const BELIEVED: u32 = 10;
 
 impl std::fmt::Debug for Distribution {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Distribution").field("config", &self.config).finish_non_exhaustive()
-    }
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Newest {
-    manifest: Manifest,
-    /// Of its policies.
-    digest: String,
-    signed_by: BundleKey,
-}
-
-impl From<&PolicyBundle> for Newest {
-    fn from(bundle: &PolicyBundle) -> Self {
-        Self {
-            manifest: bundle.manifest().clone(),
-            digest: bundle.digest().to_owned(),
-            signed_by: bundle.signed_by().clone(),
-        }
     }
 }
 
@@ -67,6 +54,25 @@ struct Seen {
     version: Version,
     /// None: it is in force.
     refused: Option<DistributionError>,
+    /// How often the server has said since that it has nothing else.
+    again: u32,
+}
+
+impl Seen {
+    fn new(keys: BundleKeys, version: Version, refused: Option<DistributionError>) -> Self {
+        Self { keys, version, refused, again: 0 }
+    }
+
+    /// Whether the server need not send it again.
+    fn will_do(&self, is_on_disk: bool) -> bool {
+        match &self.refused {
+            // What is not on disk is fetched again until it is.
+            None => is_on_disk,
+            // A clock that went ahead may have been set.
+            Some(DistributionError::Expired { expired, .. }) => expired.is_past(SystemTime::now()),
+            Some(error) => !error.is_of_the_signature() || self.again < BELIEVED,
+        }
+    }
 }
 
 /// A bundle as it came.
@@ -92,41 +98,31 @@ impl Distribution {
             on_swap: Arc::new(on_swap),
             metrics: BundleMetrics::new(),
             policy_metrics: PolicyMetrics::new(),
-            newest: None,
             seen: None,
-            restored_by: None,
-            is_on_disk: false,
+            said_expired: None,
             failures: 0,
         }
     }
 
-    /// Puts the bundle on disk in force, if there is one that is good. Takes as long as compiling it does.
-    pub fn restore(&mut self) {
-        // Keys that cannot be read are what the next poll says.
-        let Ok(keys) = BundleKeys::read(&self.config.public_keys) else { return };
-        let restored = self.restore_by(&keys);
-        self.restored_by = Some(keys);
-        let Err(error) = restored else { return };
-        self.metrics.not_cached();
-        if self.health.cached(Some(error.to_string())) {
-            let report = error.report();
-            tracing::error!(rule = error.rule(), %error, report, "policy bundle on disk cannot be used");
-        }
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.health.known()
     }
 
-    fn restore_by(&mut self, keys: &BundleKeys) -> Result<(), DistributionError> {
-        let Some((bundle, cached)) = from_cache(&self.config, keys)? else { return Ok(()) };
-        self.newest = Some(Newest::from(&bundle));
-        let reloaded = put(&self.store, &bundle)?;
-        self.is_on_disk = true;
-        self.health.in_force(&bundle, true, cached.written);
-        self.metrics.in_force(bundle.manifest().sequence, cached.written);
-        if matches!(reloaded, Reloaded::Swapped(_)) {
-            let (bundle, path) = (bundle.manifest(), cached.path.display());
-            tracing::info!(%bundle, %path, "policy bundle on disk is in force until the server is heard");
-            (self.on_swap)();
+    fn in_force(&self, bundle: &PolicyBundle, is_from_cache: bool, fetched: SystemTime) {
+        let manifest = bundle.manifest();
+        self.health.in_force(bundle, is_from_cache, fetched);
+        self.metrics.in_force(manifest.sequence, fetched, manifest.expires.map(Expiry::time));
+    }
+
+    /// Says once that the bundle in force would not be taken any more.
+    fn say_expired(&mut self) {
+        let Some(bundle) = self.health.state().in_force else { return };
+        let expired = bundle.expires.filter(|expiry| expiry.is_past(SystemTime::now()));
+        if let Some(at) = expired.filter(|_| expired != self.said_expired) {
+            let bundle = format!("{}@{}", bundle.name, bundle.sequence);
+            tracing::warn!(bundle, expired = %at, "the policy bundle in force has expired; it stays in force until a newer one comes");
         }
-        Ok(())
+        self.said_expired = expired;
     }
 
     /// Says and counts why nothing came into force.
@@ -157,21 +153,12 @@ impl Distribution {
     pub async fn look(config: &PolicyUrl) -> Result<PolicyBundle, DistributionError> {
         let keys = BundleKeys::read(&config.public_keys)?;
         match once::poll(config, None, &keys).await.map_err(|(error, _)| error)? {
-            Some((fetched, _)) => check_name(config, fetched.bundle.manifest()).map(|()| fetched.bundle),
-            // Without an ETag there is always an answer.
-            None => Err(DistributionError::Cache { path: config.url.to_string(), cause: "has nothing".to_owned() }),
+            Some((fetched, _)) => {
+                let found = fetched.bundle.manifest();
+                check_name(config, found).and_then(|()| check_expiry(found)).map(|()| fetched.bundle)
+            }
+            None => Err(DistributionError::Bundle(once::not_asked_for(&config.url))),
         }
-    }
-
-    /// The bundle that is kept on disk.
-    ///
-    /// # Errors
-    /// There is none, or none that can be used.
-    pub fn on_disk(config: &PolicyUrl) -> Result<PolicyBundle, DistributionError> {
-        let keys = BundleKeys::read(&config.public_keys)?;
-        let path = config.cache_directory.display().to_string();
-        let none = || DistributionError::Cache { path, cause: "there is none yet".to_owned() };
-        Ok(from_cache(config, &keys)?.ok_or_else(none)?.0)
     }
 
     /// Polls again and again, and never ends.
@@ -184,6 +171,7 @@ impl Distribution {
                 Ok(refresh) => self.succeeded(refresh),
                 Err(error) => self.failed(&error),
             }
+            self.say_expired();
             let has_policies = self.store.number() > 0;
             let pause = pause(Some(self.config.poll_interval), None, has_policies, self.failures, fastrand::f64());
             tokio::select! {
@@ -205,19 +193,18 @@ impl Distribution {
     /// Asks the server once.
     async fn poll(&mut self) -> Result<Refresh, DistributionError> {
         let keys = BundleKeys::read(&self.config.public_keys)?;
-        if self.newest.is_none() && self.restored_by.as_ref() != Some(&keys) {
+        if self.is_to_be_restored(&keys) {
             self.restore_aside().await?;
         }
         let seen = self.seen.take().filter(|seen| seen.keys == keys);
-        self.is_on_disk &= self.is_still_on_disk();
-        // What is not on disk is fetched again until it is.
-        let known = seen.as_ref().filter(|seen| self.is_on_disk || seen.refused.is_some());
+        let is_on_disk = self.is_still_on_disk();
+        let known = seen.as_ref().filter(|seen| seen.will_do(is_on_disk));
         let asked = once::poll(&self.config, known.map(|seen| &seen.version), &keys).await;
         let polled = match asked {
             Ok(polled) => polled,
             Err((error, version)) => {
                 self.seen = match version.filter(|_| error.is_of_the_bundle()) {
-                    Some(version) => Some(Seen { keys, version, refused: Some(error.clone()) }),
+                    Some(version) => Some(Seen::new(keys, version, Some(error.clone()))),
                     None => seen,
                 };
                 return Err(error);
@@ -226,13 +213,18 @@ impl Distribution {
         let Some((fetched, version)) = polled else {
             // The server still has what was seen last.
             let refused = seen.as_ref().and_then(|seen| seen.refused.clone());
-            self.seen = seen;
-            return refused.map_or(Ok(Refresh::Unchanged), Err);
+            self.seen = seen.map(|seen| Seen { again: seen.again.saturating_add(1), ..seen });
+            let in_force = self.known().newest.as_ref().map(|newest| newest.manifest.clone());
+            return match (refused, in_force) {
+                (Some(refused), _) => Err(refused),
+                (None, Some(in_force)) => check_expiry(&in_force).map(|()| Refresh::Unchanged),
+                (None, None) => Ok(Refresh::Unchanged),
+            };
         };
         let taken = self.take(fetched, &keys).await;
         let refused = taken.as_ref().err().filter(|error| error.is_of_the_bundle()).cloned();
         if taken.is_ok() || refused.is_some() {
-            self.seen = Some(Seen { keys, version, refused });
+            self.seen = Some(Seen::new(keys, version, refused));
         }
         taken
     }
@@ -241,8 +233,9 @@ impl Distribution {
     async fn take(&mut self, fetched: Fetched, keys: &BundleKeys) -> Result<Refresh, DistributionError> {
         let found = fetched.bundle.manifest().clone();
         check_name(&self.config, &found)?;
+        let before = self.known().newest.clone();
         // A bundle by a key that is trusted no more holds nothing back: whoever has stolen the key could have given it the highest number.
-        if let Some(newest) = self.newest.as_ref().filter(|newest| keys.contains(&newest.signed_by)) {
+        if let Some(newest) = before.as_ref().filter(|newest| keys.contains(&newest.signed_by)) {
             if found.name != newest.manifest.name {
                 return Err(DistributionError::Name { found, wanted: newest.manifest.name.clone() });
             }
@@ -253,6 +246,7 @@ impl Distribution {
                 return Err(DistributionError::SequenceTwice { found });
             }
         }
+        check_expiry(&found)?;
         let store = Arc::clone(&self.store);
         let (fetched, reloaded) = spawn_blocking(move || {
             let reloaded = put(&store, &fetched.bundle);
@@ -262,31 +256,36 @@ impl Distribution {
         .map_err(|_| DistributionError::Panic)?;
         let reloaded = reloaded?;
         let newest = Newest::from(&fetched.bundle);
-        let is_new = self.newest.as_ref() != Some(&newest);
-        if is_new || self.health.state().in_force.is_none() {
-            let now = SystemTime::now();
-            self.health.in_force(&fetched.bundle, false, now);
-            self.metrics.in_force(found.sequence, now);
-        }
-        self.newest = Some(newest);
-        if is_new || !self.is_on_disk {
-            self.keep_on_disk(fetched).await;
-        }
-        match reloaded {
+        let is_new = before.as_ref() != Some(&newest);
+        self.known().newest = Some(newest);
+        let refresh = match reloaded {
             Reloaded::Swapped(_) => {
                 tracing::info!(bundle = %found, "policy bundle is in force");
                 (self.on_swap)();
+                Refresh::Swapped
             }
-            Reloaded::Unchanged if is_new => tracing::info!(bundle = %found, "policy bundle has the policies in force"),
-            Reloaded::Unchanged => return Ok(Refresh::Unchanged),
+            Reloaded::Unchanged if is_new => {
+                tracing::info!(bundle = %found, "policy bundle has the policies in force");
+                Refresh::Swapped
+            }
+            Reloaded::Unchanged => Refresh::Unchanged,
+        };
+        if is_new || self.health.state().in_force.is_none() {
+            self.in_force(&fetched.bundle, false, SystemTime::now());
         }
-        Ok(Refresh::Swapped)
+        // A disk may be slow: what is in force has been said by then.
+        if is_new || !self.is_still_on_disk() {
+            self.keep_on_disk(fetched).await;
+        }
+        Ok(refresh)
     }
 
     /// Whether what was kept is still there: folders are emptied by others.
     fn is_still_on_disk(&self) -> bool {
-        let newest = self.newest.as_ref().map(|newest| newest.manifest.sequence);
-        newest.is_some_and(|sequence| Cache::at(&self.config.cache_directory).has(sequence))
+        let mut known = self.known();
+        let newest = known.newest.as_ref().map(|newest| newest.manifest.sequence);
+        known.is_on_disk &= newest.is_some_and(|sequence| Cache::at(&self.config.cache_directory).has(sequence));
+        known.is_on_disk
     }
 
     /// What is not kept on disk decides all the same: only a restart while the server is away would miss it.
@@ -299,7 +298,7 @@ impl Distribution {
             Ok(Err(error)) => Some(error.to_string()),
             Err(_) => Some("writing it ended by a panic".to_owned()),
         };
-        self.is_on_disk = fault.is_none();
+        self.known().is_on_disk = fault.is_none();
         let folder = self.config.cache_directory.display();
         let fault = fault.map(|cause| format!("bundle cannot be kept in `{folder}`: {cause}"));
         if fault.is_some() {
@@ -313,19 +312,6 @@ impl Distribution {
                 "policy bundle is in force, but a restart while the server is away would not find it"
             );
         }
-    }
-
-    /// The same as at start, not on the thread that answers probes.
-    async fn restore_aside(&mut self) -> Result<(), DistributionError> {
-        let mut aside = Self::new(self.config.clone(), Arc::clone(&self.store), Arc::clone(&self.health), || {});
-        aside.on_swap = Arc::clone(&self.on_swap);
-        let restored = spawn_blocking(move || {
-            aside.restore();
-            aside
-        });
-        let aside = restored.await.map_err(|_| DistributionError::Panic)?;
-        (self.newest, self.restored_by, self.is_on_disk) = (aside.newest, aside.restored_by, aside.is_on_disk);
-        Ok(())
     }
 }
 
@@ -342,32 +328,11 @@ fn check_name(config: &PolicyUrl, found: &Manifest) -> Result<(), DistributionEr
     }
 }
 
-/// The number in a file's name is not signed: a bundle that lies under another than its own is not what we have put there.
-fn check_cached(config: &PolicyUrl, cached: &Cached, found: &Manifest) -> Result<(), DistributionError> {
-    if cached.sequence != found.sequence {
-        let path = cached.path.display().to_string();
-        return Err(DistributionError::Cache { path, cause: format!("it is {found}, which its name does not say") });
+fn check_expiry(found: &Manifest) -> Result<(), DistributionError> {
+    match found.expires {
+        Some(expired) if expired.is_past(SystemTime::now()) => {
+            Err(DistributionError::Expired { found: found.clone(), expired })
+        }
+        _ => Ok(()),
     }
-    check_name(config, found)
-}
-
-/// The newest bundle on disk whose signature is good. What lies there and is not is said if there is no better one.
-fn from_cache(config: &PolicyUrl, keys: &BundleKeys) -> Result<Option<(PolicyBundle, Cached)>, DistributionError> {
-    let mut wrong = None;
-    for cached in Cache::at(&config.cache_directory).read() {
-        let fault = match cached {
-            Ok(cached) => {
-                let opened = PolicyBundle::open(&cached.tar, &cached.signature, keys).map_err(DistributionError::from);
-                match opened.and_then(|bundle| check_cached(config, &cached, bundle.manifest()).map(|()| bundle)) {
-                    Ok(bundle) => return Ok(Some((bundle, cached))),
-                    Err(error) => (cached.path, error.to_string()),
-                }
-            }
-            Err((path, error)) => (path, error.to_string()),
-        };
-        let (path, cause) = (fault.0.display().to_string(), fault.1);
-        tracing::warn!(path, cause, "cached policy bundle is not used");
-        wrong.get_or_insert(DistributionError::Cache { path, cause });
-    }
-    wrong.map_or(Ok(None), Err)
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::{HeaderValue, Uri};
 use tokio::task::spawn_blocking;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::DistributionError;
 use super::keep::Fetched;
@@ -13,6 +13,8 @@ use crate::fetch::{ALPN, Answer, Document, FetchError, Proof, Wanted, fetch};
 use crate::policy::{BundleKeys, MAX_BUNDLE_BYTES, MAX_SIGNATURE_BYTES, PolicyBundle, PolicyBundleError};
 use crate::tls::PublicTls;
 
+/// A poll as a whole has as long as a bundle and a signature may take together, however often it looks.
+const FETCHES: u32 = 2;
 /// Bundle and signature are two files, and a server may have replaced one of them: so often both are fetched anew …
 const MAX_LOOKS: u32 = 3;
 /// … after such a pause.
@@ -32,22 +34,21 @@ pub(super) async fn poll(
     known: Option<&Version>,
     keys: &BundleKeys,
 ) -> Result<Option<(Fetched, Version)>, (DistributionError, Option<Version>)> {
-    // Made anew each time, so that changed authorities are seen.
-    let proof = Proof::Web(PublicTls::new(config.ca.clone(), ALPN));
+    let server = Server::of(config);
     let mut looks = 0;
     loop {
-        let signature: Vec<u8> = match signature(config, &proof).await {
+        let signature: Vec<u8> = match server.signature().await {
             Ok(document) => document.body.into(),
             Err(error) => {
                 // Where there is no bundle either, that is what is wrong.
                 let etag = known.and_then(|known| known.etag.as_ref());
-                let bundle = bundle(config, etag, &proof).await;
+                let bundle = server.bundle(etag).await;
                 return Err((bundle.err().unwrap_or(error), None));
             }
         };
         let same = known.filter(|known| looks == 0 && known.signature == signature);
         let etag = same.and_then(|known| known.etag.as_ref());
-        let Some(tar) = bundle(config, etag, &proof).await.map_err(|error| (error, None))? else {
+        let Some(tar) = server.bundle(etag).await.map_err(|error| (error, None))? else {
             return Ok(None);
         };
         looks += 1;
@@ -61,36 +62,65 @@ pub(super) async fn poll(
                 let fetched = Fetched { bundle, tar: body.into(), signature: version.signature.clone() };
                 return Ok(Some((fetched, version)));
             }
-            Err(PolicyBundleError::Signature { .. }) if looks < MAX_LOOKS => sleep(PAUSE).await,
+            Err(PolicyBundleError::Signature { .. }) if looks < MAX_LOOKS && server.left() > PAUSE => {
+                sleep(PAUSE).await
+            }
             Err(error) => return Err((error.into(), Some(version))),
         }
     }
 }
 
-async fn bundle(
-    config: &PolicyUrl,
-    etag: Option<&HeaderValue>,
-    proof: &Proof,
-) -> Result<Option<Document>, DistributionError> {
-    let wanted = Wanted { etag, ..wanted(config, &config.url, MAX_BUNDLE_BYTES) };
-    match fetch(&wanted, proof).await.map_err(DistributionError::Bundle)? {
-        Answer::Document(document) => Ok(Some(document)),
-        Answer::NotModified => Ok(None),
-    }
+/// Who is asked in one poll.
+struct Server<'a> {
+    config: &'a PolicyUrl,
+    proof: Proof,
+    ends: Instant,
 }
 
-async fn signature(config: &PolicyUrl, proof: &Proof) -> Result<Document, DistributionError> {
-    let wanted = wanted(config, &config.signature_url, MAX_SIGNATURE_BYTES);
-    match fetch(&wanted, proof).await.map_err(DistributionError::Signature)? {
-        Answer::Document(document) => Ok(document),
-        // Nobody has asked for this.
-        Answer::NotModified => {
-            let host = wanted.url.host().unwrap_or_default().to_owned();
-            Err(DistributionError::Signature(FetchError::Status { host, status: 304 }))
+impl<'a> Server<'a> {
+    fn of(config: &'a PolicyUrl) -> Self {
+        Self {
+            config,
+            // Made anew each time, so that changed authorities are seen.
+            proof: Proof::Web(PublicTls::new(config.ca.clone(), ALPN)),
+            ends: Instant::now() + config.fetch_timeout * FETCHES,
         }
     }
+
+    fn left(&self) -> Duration {
+        self.ends.saturating_duration_since(Instant::now())
+    }
+
+    async fn bundle(&self, etag: Option<&HeaderValue>) -> Result<Option<Document>, DistributionError> {
+        match self.fetch(&self.config.url, etag, MAX_BUNDLE_BYTES).await.map_err(DistributionError::Bundle)? {
+            Answer::Document(document) => Ok(Some(document)),
+            Answer::NotModified => Ok(None),
+        }
+    }
+
+    async fn signature(&self) -> Result<Document, DistributionError> {
+        let url = &self.config.signature_url;
+        match self.fetch(url, None, MAX_SIGNATURE_BYTES).await.map_err(DistributionError::Signature)? {
+            Answer::Document(document) => Ok(document),
+            // Nobody has asked for this.
+            Answer::NotModified => Err(DistributionError::Signature(not_asked_for(url))),
+        }
+    }
+
+    async fn fetch(&self, url: &Uri, etag: Option<&HeaderValue>, max_bytes: usize) -> Result<Answer, FetchError> {
+        let left = self.left();
+        let within = self.config.fetch_timeout.min(left);
+        let fetched = fetch(&Wanted { url, accept: "*/*", etag, max_bytes, within }, &self.proof).await;
+        fetched.map_err(|error| match error {
+            FetchError::Timeout { .. } if within == left => {
+                FetchError::Timeout { limit: self.config.fetch_timeout * FETCHES }
+            }
+            other => other,
+        })
+    }
 }
 
-const fn wanted<'a>(config: &PolicyUrl, url: &'a Uri, max_bytes: usize) -> Wanted<'a> {
-    Wanted { url, accept: "*/*", etag: None, max_bytes, within: config.fetch_timeout }
+/// What a server has done that answers 304 to who has named no ETag.
+pub(super) fn not_asked_for(url: &Uri) -> FetchError {
+    FetchError::Status { host: url.host().unwrap_or_default().to_owned(), status: 304 }
 }

@@ -1,5 +1,7 @@
 //! One fetch: TCP, TLS, GET, redirects.
 
+use std::error::Error;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -12,7 +14,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::FetchError;
 use crate::tls::{EndpointTls, HandshakeRefusal, PublicTls};
@@ -26,6 +28,8 @@ pub const ALPN: &[&[u8]] = &[b"http/1.1"];
 
 /// The longest ETag that is sent back.
 const MAX_ETAG: usize = 1024;
+/// Of what a server says, the most that a message repeats, in characters.
+const MAX_SHOWN: usize = 256;
 
 /// What is asked for.
 #[derive(Debug, Clone)]
@@ -95,19 +99,20 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 /// Dropping the future closes the connection.
 pub async fn fetch(wanted: &Wanted<'_>, proof: &Proof) -> Result<Answer, FetchError> {
     let limit = wanted.within;
-    timeout(limit, follow(wanted, proof)).await.unwrap_or(Err(FetchError::Timeout { limit }))
+    let ends = Instant::now() + limit;
+    timeout(limit, follow(wanted, proof, ends)).await.unwrap_or(Err(FetchError::Timeout { limit }))
 }
 
-async fn follow(wanted: &Wanted<'_>, proof: &Proof) -> Result<Answer, FetchError> {
-    let mut url = wanted.url.clone();
+async fn follow(wanted: &Wanted<'_>, proof: &Proof, ends: Instant) -> Result<Answer, FetchError> {
+    let (mut url, mut from) = (wanted.url.clone(), String::new());
     for _ in 0..=MAX_REDIRECTS {
-        match once(&url, wanted, proof).await? {
+        match once(&url, wanted, proof, ends).await? {
             Step::Answer(answer) => return Ok(answer),
-            Step::Redirect(target) => url = target,
+            Step::Redirect(target) => (from, url) = (host_of(&url), target),
         }
     }
-    let (host, location) = (host_of(&url), url.to_string());
-    Err(FetchError::Redirect { host, location, reason: "there were too many redirects before" })
+    let location = shown(url.to_string().as_bytes());
+    Err(FetchError::Redirect { host: from, location, reason: "there were too many redirects before" })
 }
 
 enum Step {
@@ -115,9 +120,9 @@ enum Step {
     Redirect(Uri),
 }
 
-async fn once(url: &Uri, wanted: &Wanted<'_>, proof: &Proof) -> Result<Step, FetchError> {
+async fn once(url: &Uri, wanted: &Wanted<'_>, proof: &Proof, ends: Instant) -> Result<Step, FetchError> {
     let host = host_of(url);
-    let stream = tcp(&host, url.port_u16().unwrap_or(443))
+    let stream = tcp(&host, url.port_u16().unwrap_or(443), ends)
         .await
         .map_err(|error| FetchError::Connect { host: host.clone(), cause: error.to_string() })?;
     let stream = proof.connect(stream, &host).await.map_err(|refusal| FetchError::Handshake {
@@ -125,7 +130,7 @@ async fn once(url: &Uri, wanted: &Wanted<'_>, proof: &Proof) -> Result<Step, Fet
         rule: refusal.rule,
         cause: refusal.message,
     })?;
-    let unreadable = |error: hyper::Error| FetchError::Http { host: host.clone(), cause: error.to_string() };
+    let unreadable = |error: hyper::Error| FetchError::Http { host: host.clone(), cause: cause(&error) };
     let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
         .max_buf_size(MAX_HEAD)
         .handshake(TokioIo::new(stream))
@@ -163,7 +168,10 @@ fn request(url: &Uri, wanted: &Wanted<'_>, host: &str) -> Result<Request<Empty<B
 async fn document(answer: Response<Incoming>, max_bytes: usize, host: &str) -> Result<Document, FetchError> {
     let host = || host.to_owned();
     if let Some(encoding) = answer.headers().get(CONTENT_ENCODING).filter(|encoding| *encoding != "identity") {
-        return Err(FetchError::Encoding { host: host(), encoding: encoding.as_bytes().escape_ascii().to_string() });
+        return Err(FetchError::Encoding {
+            host: host(),
+            encoding: cut(&encoding.as_bytes().escape_ascii().to_string()),
+        });
     }
     let etag = answer.headers().get(ETAG).filter(|etag| etag.len() <= MAX_ETAG).cloned();
     if answer.body().size_hint().lower() > max_bytes as u64 {
@@ -173,7 +181,7 @@ async fn document(answer: Response<Incoming>, max_bytes: usize, host: &str) -> R
     let body = collected.map(http_body_util::Collected::to_bytes);
     let body = body.map_err(|error| match error.downcast_ref::<LengthLimitError>() {
         Some(_) => FetchError::TooLong { host: host(), limit: max_bytes },
-        None => FetchError::Http { host: host(), cause: error.to_string() },
+        None => FetchError::Http { host: host(), cause: cause(error.as_ref()) },
     })?;
     Ok(Document { body, etag })
 }
@@ -183,9 +191,36 @@ fn redirect(from: &Uri, host: &str, answer: &Response<Incoming>) -> Result<Uri, 
     let location = answer.headers().get(LOCATION).map_or(&b""[..], |location| location.as_bytes());
     target(from, location).map_err(|reason| FetchError::Redirect {
         host: host.to_owned(),
-        location: location.escape_ascii().to_string(),
+        location: shown(location),
         reason,
     })
+}
+
+/// Where a location leads, for messages: without user and query, which may hold what lets people in, and not endless.
+fn shown(location: &[u8]) -> String {
+    let location = location.escape_ascii().to_string();
+    let place = location.split(['?', '#']).next().unwrap_or_default();
+    let Some((scheme, rest)) = place.split_once("//") else { return cut(place) };
+    let (authority, path) = rest.split_once('/').map_or((rest, None), |(authority, path)| (authority, Some(path)));
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    cut(&[scheme, "//", host, path.map_or("", |_| "/"), path.unwrap_or_default()].concat())
+}
+
+/// With what lies behind it: hyper alone says no more than that there was an error.
+fn cause(error: &(dyn Error + 'static)) -> String {
+    let (mut said, mut behind) = (error.to_string(), error.source());
+    while let Some(inner) = behind {
+        said = format!("{said}: {inner}");
+        behind = inner.source();
+    }
+    cut(&said)
+}
+
+fn cut(said: &str) -> String {
+    match said.char_indices().nth(MAX_SHOWN).and_then(|(end, _)| said.get(..end)) {
+        Some(beginning) => format!("{beginning}…"),
+        None => said.to_owned(),
+    }
 }
 
 /// # Source
@@ -225,16 +260,25 @@ fn host_of(url: &Uri) -> String {
     host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host).to_owned()
 }
 
-/// The first of the host's addresses that accepts.
-async fn tcp(host: &str, port: u16) -> std::io::Result<TcpStream> {
+async fn tcp(host: &str, port: u16, ends: Instant) -> io::Result<TcpStream> {
     if let Ok(ip) = host.parse::<IpAddr>() {
         return TcpStream::connect(SocketAddr::new(ip, port)).await;
     }
-    let mut last = std::io::Error::new(std::io::ErrorKind::NotFound, "the name has no address");
-    for address in lookup_host((host, port)).await? {
-        match TcpStream::connect(address).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => last = error,
+    first_that_accepts(&lookup_host((host, port)).await?.collect::<Vec<_>>(), ends).await
+}
+
+/// Each but the last has a slice of the time that is left, so that one that does not answer takes it from none after it; after the
+/// last as much is left for what comes then.
+async fn first_that_accepts(addresses: &[SocketAddr], ends: Instant) -> io::Result<TcpStream> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for (tried, address) in addresses.iter().enumerate() {
+        let others = addresses.len() - tried - 1;
+        let left = ends.saturating_duration_since(Instant::now());
+        let slice = if others == 0 { left } else { left / u32::try_from(others + 2).unwrap_or(u32::MAX) };
+        match timeout(slice, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => last = error,
+            Err(_) => last = io::Error::new(io::ErrorKind::TimedOut, format!("{address} does not answer")),
         }
     }
     Err(last)
@@ -270,5 +314,45 @@ mod tests {
             assert_eq!(target(&from, location.as_bytes()), Err(reason), "{location}");
         }
         assert_eq!(target(&from, b"https://b.test/\xff"), Err("it is no URL"));
+    }
+
+    #[test]
+    fn of_a_location_a_message_has_host_and_path_and_no_more_than_fits_a_line() {
+        for (location, said) in [
+            ("http://b.test:80/y?token=secret", "http://b.test:80/y"),
+            ("https://user:secret@b.test/y/z#secret", "https://b.test/y/z"),
+            ("https://user:secret@b.test", "https://b.test"),
+            ("//secret@b.test/a@b", "//b.test/a@b"),
+            ("https://b.test?secret", "https://b.test"),
+            ("y?secret", "y"),
+            ("\u{1}", "\\x01"),
+            ("", ""),
+        ] {
+            assert_eq!(shown(location.as_bytes()), said, "{location}");
+        }
+        let long = shown(format!("https://b.test/{}", "x".repeat(60_000)).as_bytes());
+        assert!(long.starts_with("https://b.test/xxx") && long.ends_with("x…"), "{long}");
+        assert_eq!(long.chars().count(), MAX_SHOWN + 1);
+    }
+
+    #[tokio::test]
+    async fn an_address_that_does_not_answer_leaves_time_for_the_next_one() {
+        // A queue that is full: further SYNs are dropped, as by a firewall.
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let silent = socket.listen(1).unwrap();
+        let address = silent.local_addr().unwrap();
+        let mut queued = Vec::new();
+        while let Ok(stream) = timeout(Duration::from_millis(200), TcpStream::connect(address)).await {
+            queued.push(stream.unwrap());
+            assert!(queued.len() < 64, "the queue is never full");
+        }
+        let answers = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addresses = [address, answers.local_addr().unwrap()];
+        let limit = Duration::from_secs(3);
+        let connected = timeout(limit, first_that_accepts(&addresses, Instant::now() + limit)).await;
+        assert_eq!(connected.expect("in time").unwrap().peer_addr().unwrap(), addresses[1]);
+        let error = first_that_accepts(&[address], Instant::now() + Duration::from_millis(200)).await.unwrap_err();
+        assert_eq!((error.kind(), error.to_string()), (io::ErrorKind::TimedOut, format!("{address} does not answer")));
     }
 }

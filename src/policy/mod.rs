@@ -28,8 +28,9 @@ mod trace;
 
 pub use alternatives::Alternative;
 pub use bundle::{
-    ArchiveError, BundleKey, BundleKeyError, BundleKeys, MANIFEST_FILE, MAX_BUNDLE_BYTES, MAX_SIGNATURE_BYTES,
-    Manifest, ManifestError, PackError, PolicyArchive, PolicyBundle, PolicyBundleError, SigningKey, pack,
+    ArchiveError, BundleKey, BundleKeyError, BundleKeys, Expiry, ExpiryError, MANIFEST_FILE, MAX_BUNDLE_BYTES,
+    MAX_SIGNATURE_BYTES, Manifest, ManifestError, PackError, PolicyArchive, PolicyBundle, PolicyBundleError,
+    SigningKey, pack,
 };
 pub use decision::{Candidate, Decision, Outcome, worst};
 pub use engine::{Given, Principal, Spot};

@@ -119,11 +119,18 @@ impl PolicyStore {
                 new_shadow => self.swap(files, new_shadow, &current),
             },
             Replacing::Directory { refused } => {
+                let directory = &self.source.directory;
+                let looked = PolicyFiles::read(directory);
+                // Before anything is compiled, also the candidate: it would have nothing to stand beside.
+                if let (Some((before, errors)), Ok(files)) = (refused.as_ref(), &looked)
+                    && before.is(files)
+                {
+                    return Err(errors.clone());
+                }
                 let new_shadow = self.new_shadow(&current);
                 let is_old = |files: &PolicyFiles| new_shadow.is_none() && files.digest == current.digest();
                 let is_proved = |files: &PolicyFiles| proof::required(files, &self.source);
-                let directory = &self.source.directory;
-                if PolicyFiles::read(directory).is_ok_and(|files| is_old(&files) && is_proved(&files).is_ok()) {
+                if looked.is_ok_and(|files| is_old(&files) && is_proved(&files).is_ok()) {
                     *refused = None;
                     return Ok(Reloaded::Unchanged);
                 }
@@ -132,9 +139,6 @@ impl PolicyStore {
                     *refused = None;
                     // Nothing changes, but they could not be loaded again: somebody has to know before they have to be.
                     return is_proved(&files).map(|()| Reloaded::Unchanged).map_err(PolicyErrors::one);
-                }
-                if let Some((_, errors)) = refused.as_ref().filter(|(before, _)| before.is(&files)) {
-                    return Err(errors.clone());
                 }
                 let reloaded = self.swap(&files, new_shadow, &current);
                 *refused = reloaded.as_ref().err().map(|errors| (Box::new(files), errors.clone()));

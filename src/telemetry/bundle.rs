@@ -6,8 +6,8 @@ use metrics::{Counter, Gauge};
 
 use super::Refresh;
 use super::catalogue::{
-    POLICY_BUNDLE_CACHE_FAILURES, POLICY_BUNDLE_FETCHED, POLICY_BUNDLE_LAST_SUCCESS, POLICY_BUNDLE_POLLS,
-    POLICY_BUNDLE_SEQUENCE,
+    POLICY_BUNDLE_CACHE_FAILURES, POLICY_BUNDLE_EXPIRY, POLICY_BUNDLE_FETCHED, POLICY_BUNDLE_LAST_SUCCESS,
+    POLICY_BUNDLE_POLLS, POLICY_BUNDLE_SEQUENCE,
 };
 use super::metrics::timestamp;
 
@@ -16,6 +16,7 @@ use super::metrics::timestamp;
 pub struct BundleMetrics {
     sequence: Gauge,
     fetched: Gauge,
+    expiry: Gauge,
     last_success: Gauge,
     cache_failures: Counter,
 }
@@ -28,6 +29,7 @@ impl BundleMetrics {
         Self {
             sequence: metrics::gauge!(POLICY_BUNDLE_SEQUENCE),
             fetched: metrics::gauge!(POLICY_BUNDLE_FETCHED),
+            expiry: metrics::gauge!(POLICY_BUNDLE_EXPIRY),
             last_success: metrics::gauge!(POLICY_BUNDLE_LAST_SUCCESS),
             cache_failures: metrics::counter!(POLICY_BUNDLE_CACHE_FAILURES),
         }
@@ -41,11 +43,12 @@ impl BundleMetrics {
         }
     }
 
-    /// A bundle is in force from now on.
-    pub fn in_force(&self, sequence: u64, fetched: SystemTime) {
+    /// A bundle is in force from now on; `expires` is when it would be taken no more.
+    pub fn in_force(&self, sequence: u64, fetched: SystemTime, expires: Option<SystemTime>) {
         #[expect(clippy::cast_precision_loss, reason = "metrics are floats; 2^53 bundles do not come")]
         self.sequence.set(sequence as f64);
         self.fetched.set(timestamp(fetched));
+        self.expiry.set(expires.map_or(0.0, timestamp));
     }
 
     /// A bundle cannot be kept on disk, or what is there cannot be used.

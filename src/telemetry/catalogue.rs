@@ -50,6 +50,7 @@ pub(super) const POLICY_RELOAD: &str = "portcullis_policy_reload_total";
 pub(super) const POLICY_BUNDLE_POLLS: &str = "portcullis_policy_bundle_polls_total";
 pub(super) const POLICY_BUNDLE_SEQUENCE: &str = "portcullis_policy_bundle_sequence";
 pub(super) const POLICY_BUNDLE_FETCHED: &str = "portcullis_policy_bundle_fetched_timestamp_seconds";
+pub(super) const POLICY_BUNDLE_EXPIRY: &str = "portcullis_policy_bundle_expiry_timestamp_seconds";
 pub(super) const POLICY_BUNDLE_LAST_SUCCESS: &str = "portcullis_policy_bundle_last_success_timestamp_seconds";
 pub(super) const POLICY_BUNDLE_CACHE_FAILURES: &str = "portcullis_policy_bundle_cache_failures_total";
 pub(super) const SVID_GENERATION: &str = "portcullis_svid_generation";
@@ -116,6 +117,12 @@ pub const CATALOGUE: &[Described] = &[
     ),
     gauge(POLICY_BUNDLE_SEQUENCE, &[], None, "Sequence number of the policy bundle in force."),
     gauge(POLICY_BUNDLE_FETCHED, &[], Some(Unit::Seconds), "When the policy bundle in force was fetched."),
+    gauge(
+        POLICY_BUNDLE_EXPIRY,
+        &[],
+        Some(Unit::Seconds),
+        "When the policy bundle in force expires, by its signature: 0 if it does not. It stays in force.",
+    ),
     gauge(
         POLICY_BUNDLE_LAST_SUCCESS,
         &[],

@@ -169,7 +169,7 @@ mod tests {
             }]);
             federation::FederationMetrics::new("td.test").refreshed(federation::Refresh::Unchanged);
             let bundle = crate::telemetry::BundleMetrics::new();
-            bundle.in_force(7, now);
+            bundle.in_force(7, now, Some(now));
             bundle.polled(federation::Refresh::Unchanged, "none");
             let audit = AuditMetrics::new();
             audit.written.increment(1);

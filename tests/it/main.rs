@@ -26,6 +26,7 @@ mod living;
 mod metrics;
 mod mtls;
 mod pages;
+mod policy_bundle_attacks;
 mod policy_bundles;
 mod policy_exact;
 mod policy_explain;

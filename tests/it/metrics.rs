@@ -256,6 +256,7 @@ fn documented_and_nothing_else(families: &BTreeMap<String, Family>, text: &str) 
         "portcullis_policy_bundle_polls_total",
         "portcullis_policy_bundle_sequence",
         "portcullis_policy_bundle_fetched_timestamp_seconds",
+        "portcullis_policy_bundle_expiry_timestamp_seconds",
         "portcullis_policy_bundle_last_success_timestamp_seconds",
         "portcullis_policy_bundle_cache_failures_total",
         // Of tokens: tests/it/tokens.rs.

@@ -22,7 +22,7 @@ use crate::support::*;
 const PAGES: [(&str, usize); 10] = [
     ("docs/policies.md", 10),
     ("docs/proving.md", 6),
-    ("docs/policy-bundles.md", 9),
+    ("docs/policy-bundles.md", 10),
     ("docs/policy-reference.md", 2),
     ("docs/policy-cookbook.md", 10),
     ("docs/policy-mistakes.md", 70),

@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::SystemTime;
 
 use clap::Args;
 
-use super::{INVALID_POLICY, SourceArgs};
-use crate::cli::{FAILURE, colour};
-use crate::policy::{BundleKeys, Manifest, PolicyBundle, PolicyGeneration, SigningKey, pack, render_problems};
+use super::{SourceArgs, failed, loaded};
+use crate::cli::colour;
+use crate::policy::{BundleKeys, Expiry, Manifest, PolicyBundle, PolicyGeneration, SigningKey, pack, render_problems};
 
 /// Options of `portcullis policy bundle`.
 #[derive(Debug, Args)]
@@ -27,6 +28,9 @@ pub(super) struct BundleArgs {
     /// Grows with each bundle of the name, for example `git rev-list --count HEAD`: sidecars never go back
     #[arg(long, value_name = "NUMBER")]
     sequence: u64,
+    /// From when on sidecars that do not have it take it no more, for example `date --utc --date '+30 days' +%FT%TZ`
+    #[arg(long, value_name = "TIME", value_parser = Expiry::parse)]
+    expires: Option<Expiry>,
     /// The configuration whose endpoints the policies are about
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -35,16 +39,9 @@ pub(super) struct BundleArgs {
 /// Writes the bundle, unless its policies do not load.
 pub(super) fn run(arguments: &BundleArgs) -> ExitCode {
     let source = SourceArgs { policies: Some(arguments.directory.clone()), config: arguments.config.clone() };
-    let source = match source.source() {
-        Ok(source) => source,
-        Err(code) => return code,
-    };
-    let policies = match PolicyGeneration::load(&source, 1) {
+    let policies = match source.source().and_then(|source| loaded(&source)) {
         Ok(policies) => policies,
-        Err(errors) => {
-            eprint!("{}", errors.render(colour()));
-            return ExitCode::from(INVALID_POLICY);
-        }
+        Err(code) => return code,
     };
     eprint!("{}", render_problems(policies.warnings(), colour()));
     match write(arguments, &policies) {
@@ -52,15 +49,16 @@ pub(super) fn run(arguments: &BundleArgs) -> ExitCode {
             println!("{said}");
             ExitCode::SUCCESS
         }
-        Err(cause) => {
-            eprintln!("portcullis: {cause}");
-            ExitCode::from(FAILURE)
-        }
+        Err(cause) => failed(&cause),
     }
 }
 
 fn write(arguments: &BundleArgs, policies: &PolicyGeneration) -> Result<String, String> {
     let manifest = Manifest::new(&arguments.name, arguments.sequence).map_err(|error| format!("the bundle {error}"))?;
+    if let Some(expired) = arguments.expires.filter(|expiry| expiry.is_past(SystemTime::now())) {
+        return Err(format!("a bundle that expired at {expired} would be taken by nobody"));
+    }
+    let manifest = Manifest { expires: arguments.expires, ..manifest };
     let key = SigningKey::read(&arguments.key).map_err(|error| error.to_string())?;
     let tar = pack(&arguments.directory, &manifest).map_err(|error| error.to_string())?;
     let signature = key.sign(&tar).map_err(|error| error.to_string())?;
@@ -77,8 +75,9 @@ fn write(arguments: &BundleArgs, policies: &PolicyGeneration) -> Result<String, 
         std::fs::write(path, bytes).map_err(|error| format!("`{}` cannot be written: {error}", path.display()))?;
     }
     Ok(format!(
-        "{}: {manifest}, {}, {}\n{}: signed by {}",
+        "{}: {manifest}{}, {}, {}\n{}: signed by {}",
         arguments.out.display(),
+        arguments.expires.map(|expiry| format!(" until {expiry}")).unwrap_or_default(),
         match policies.len() {
             1 => "1 policy".to_owned(),
             several => format!("{several} policies"),

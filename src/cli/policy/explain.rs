@@ -7,12 +7,12 @@ use clap::Args;
 use serde_json::{Map, Value as Json};
 
 use super::sql::SqlArgs;
-use super::{Output, SourceArgs};
+use super::{Output, SourceArgs, failed, loaded};
 use crate::analysis::{Explanation, Question, Recorded, explain, find_record};
-use crate::cli::{DENIED, FAILURE, colour};
+use crate::cli::DENIED;
 use crate::config::AuditSinkConfig;
 use crate::identity::SpiffeId;
-use crate::policy::{Outcome, PolicyGeneration};
+use crate::policy::Outcome;
 
 /// Options of `portcullis policy explain`.
 #[derive(Debug, Args)]
@@ -88,10 +88,7 @@ fn explained(arguments: &ExplainArgs) -> Result<(Explanation, Vec<String>), Exit
         None => written(arguments).map_err(|cause| failed(&cause))?,
     };
     let source = arguments.source.source()?;
-    let policies = PolicyGeneration::load(&source, 1).map_err(|errors| {
-        eprint!("{}", errors.render(colour()));
-        ExitCode::from(super::INVALID_POLICY)
-    })?;
+    let policies = loaded(&source)?;
     let (principal, questions, notes) = match asked {
         Asked::Written(principal, question) => {
             let config = arguments.source.config()?;
@@ -116,11 +113,6 @@ enum Asked {
     Recorded(Recorded),
     Written(SpiffeId, Box<Question>),
     Sql(SpiffeId, String, Map<String, Json>),
-}
-
-fn failed(cause: &str) -> ExitCode {
-    eprintln!("portcullis: {cause}");
-    ExitCode::from(FAILURE)
 }
 
 fn audit_files(arguments: &ExplainArgs) -> Result<Vec<PathBuf>, ExitCode> {

@@ -5,10 +5,8 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 
 use super::plan::SolverArgs;
-use super::{HereArgs, INVALID_POLICY, NOT_PROVED, REFUTED};
+use super::{HereArgs, NOT_PROVED, REFUTED, failed, loaded};
 use crate::analysis::{Level, lint};
-use crate::cli::{FAILURE, colour};
-use crate::policy::PolicyGeneration;
 
 /// Options of `portcullis policy lint`.
 #[derive(Debug, Args)]
@@ -44,23 +42,13 @@ enum Deny {
 
 /// Runs the command: 0 if nothing is found, 2 if something is, 4 if not all could be looked at.
 pub(super) fn run(arguments: &LintArgs) -> ExitCode {
-    let source = match arguments.source.source() {
-        Ok(source) => source,
-        Err(code) => return code,
-    };
-    let policies = match PolicyGeneration::load(&source, 1) {
+    let policies = match arguments.source.source().and_then(|source| loaded(&source)) {
         Ok(policies) => policies,
-        Err(errors) => {
-            eprint!("{}", errors.render(colour()));
-            return ExitCode::from(INVALID_POLICY);
-        }
+        Err(code) => return code,
     };
     let found = match lint(&policies, &arguments.solver.solver()) {
         Ok(found) => found,
-        Err(cause) => {
-            eprintln!("portcullis: {cause}");
-            return ExitCode::from(FAILURE);
-        }
+        Err(cause) => return failed(&cause.to_string()),
     };
     match arguments.format {
         Format::Text => print!("{}", found.text()),

@@ -160,6 +160,20 @@ pub(super) fn run(arguments: &PolicyArgs) -> ExitCode {
     }
 }
 
+/// Loads what a command is about; what is wrong with it is said.
+fn loaded(source: &PolicySource) -> Result<PolicyGeneration, ExitCode> {
+    PolicyGeneration::load(source, 1).map_err(|errors| {
+        eprint!("{}", errors.render(colour()));
+        ExitCode::from(INVALID_POLICY)
+    })
+}
+
+/// How a command ends that cannot do what it is to do.
+fn failed(cause: &str) -> ExitCode {
+    eprintln!("portcullis: {cause}");
+    ExitCode::from(FAILURE)
+}
+
 fn validate(arguments: &ValidateArgs) -> ExitCode {
     let source = match arguments.source.as_loaded() {
         Ok(source) => source,

@@ -7,12 +7,12 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::Value as Json;
 
-use super::{GREW, NOT_PROVED, Output};
+use super::{GREW, NOT_PROVED, Output, loaded};
 use crate::admin::{ProbeTarget, read_from};
 use crate::analysis::{Solver, plan};
 use crate::cli::{FAILURE, colour};
 use crate::config::{Config, Overrides};
-use crate::policy::{PolicyGeneration, PolicySource};
+use crate::policy::PolicySource;
 
 /// How long the sidecar may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -68,12 +68,7 @@ pub(super) fn run(arguments: &PlanArgs) -> ExitCode {
 }
 
 fn compared(old: &Path, new: &Path, arguments: &PlanArgs) -> ExitCode {
-    let load = |directory: &Path| {
-        PolicyGeneration::load(&PolicySource::of(directory), 1).map_err(|errors| {
-            eprint!("{}", errors.render(colour()));
-            ExitCode::from(super::INVALID_POLICY)
-        })
-    };
+    let load = |directory: &Path| loaded(&PolicySource::of(directory));
     let (old, new) = match (load(old), load(new)) {
         (Ok(old), Ok(new)) => (old, new),
         (Err(code), _) | (_, Err(code)) => return code,

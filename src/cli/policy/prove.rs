@@ -9,9 +9,9 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::plan::SolverArgs;
-use super::{HereArgs, INVALID_POLICY, NOT_PROVED, Output, REFUTED, problem_json};
+use super::{HereArgs, INVALID_POLICY, NOT_PROVED, Output, REFUTED, failed, problem_json};
 use crate::analysis::{self, Proving};
-use crate::cli::{FAILURE, colour};
+use crate::cli::colour;
 use crate::policy::{self, Invariants, PolicyGeneration, Proof, render_problems};
 
 /// Options of `portcullis policy prove`.
@@ -107,9 +107,4 @@ fn write(
     };
     let proof = Proof::new(policies.digest(), invariants.digest(), made);
     proof.write(directory).map_err(|cause| format!("proof cannot be written into `{}`: {cause}", directory.display()))
-}
-
-fn failed(cause: &str) -> ExitCode {
-    eprintln!("portcullis: {cause}");
-    ExitCode::from(FAILURE)
 }

@@ -5,9 +5,8 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{GREW, Output, SourceArgs};
+use super::{GREW, Output, SourceArgs, failed, loaded};
 use crate::analysis::{proved, replay, suggest};
-use crate::cli::{FAILURE, colour};
 use crate::policy::PolicyGeneration;
 
 /// Options of `portcullis policy replay`.
@@ -41,16 +40,7 @@ pub(super) struct SuggestArgs {
 
 fn load(source: &SourceArgs) -> Result<(PolicyGeneration, PathBuf), ExitCode> {
     let source = source.source()?;
-    let generation = PolicyGeneration::load(&source, 1).map_err(|errors| {
-        eprint!("{}", errors.render(colour()));
-        ExitCode::from(super::INVALID_POLICY)
-    })?;
-    Ok((generation, source.directory))
-}
-
-fn failed(cause: &str) -> ExitCode {
-    eprintln!("portcullis: {cause}");
-    ExitCode::from(FAILURE)
+    Ok((loaded(&source)?, source.directory))
 }
 
 /// Runs `replay`: 0 if nobody is allowed more, 2 if somebody is.

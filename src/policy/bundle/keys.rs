@@ -1,6 +1,8 @@
 //! The keys that sign bundles.
 
 use std::fmt;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::rand::SystemRandom;
@@ -176,6 +178,11 @@ impl From<BundleKey> for BundleKeys {
 }
 
 fn of_file(path: &Path) -> Result<Vec<BundleKey>, BundleKeyError> {
+    // A pipe would be waited for without end, at every poll.
+    if std::fs::metadata(path).is_ok_and(|file| !file.is_file()) {
+        let cause = "it is not a regular file".to_owned();
+        return Err(BundleKeyError::Unreadable { path: path.to_owned(), cause });
+    }
     let pem = read(path)?;
     let keys = SubjectPublicKeyInfoDer::pem_slice_iter(&pem).map(|key| {
         let key =
@@ -192,7 +199,9 @@ fn of_file(path: &Path) -> Result<Vec<BundleKey>, BundleKeyError> {
 
 fn read(path: &Path) -> Result<Vec<u8>, BundleKeyError> {
     let unreadable = |cause: String| BundleKeyError::Unreadable { path: path.to_owned(), cause };
-    let bytes = std::fs::read(path).map_err(|error| unreadable(error.to_string()))?;
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(|error| unreadable(error.to_string()))?;
+    file.take(MAX_FILE_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(|error| unreadable(error.to_string()))?;
     match bytes.len() > MAX_FILE_BYTES {
         true => Err(unreadable(format!("it has more than {MAX_FILE_BYTES} bytes"))),
         false => Ok(bytes),

@@ -2,8 +2,10 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use thiserror::Error;
+
+use super::expiry::Expiry;
 
 /// The name of the manifest in the archive.
 pub const MANIFEST_FILE: &str = "bundle.json";
@@ -20,6 +22,14 @@ pub struct Manifest {
     pub name: String,
     /// Grows with each bundle of the name, from 1. A sidecar never goes back.
     pub sequence: u64,
+    /// From when on no sidecar takes it any more. One that has it in force keeps it, and says so.
+    #[serde(default, deserialize_with = "moment", skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Expiry>,
+}
+
+/// Also `null` is none: it stands where somebody's script has found nothing to write.
+fn moment<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Expiry>, D::Error> {
+    Expiry::deserialize(deserializer).map(Some)
 }
 
 /// Why a manifest is none.
@@ -38,12 +48,12 @@ pub enum ManifestError {
 }
 
 impl Manifest {
-    /// What a bundle is called.
+    /// What a bundle is called. It never expires.
     ///
     /// # Errors
     /// The name is none, or the sequence number 0.
     pub fn new(name: &str, sequence: u64) -> Result<Self, ManifestError> {
-        Self { name: name.to_owned(), sequence }.checked()
+        Self { name: name.to_owned(), sequence, expires: None }.checked()
     }
 
     /// Reads the file.

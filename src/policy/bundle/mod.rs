@@ -7,6 +7,7 @@
 //! POSIX.1-1988 ustar, as in POSIX.1-2017 pax "ustar Interchange Format".
 
 mod archive;
+mod expiry;
 mod keys;
 mod manifest;
 #[cfg(test)]
@@ -14,6 +15,7 @@ mod tests;
 mod write;
 
 pub use archive::{ArchiveError, MAX_BUNDLE_BYTES, PolicyArchive};
+pub use expiry::{Expiry, ExpiryError};
 pub use keys::{BundleKey, BundleKeyError, BundleKeys, SigningKey};
 pub use manifest::{MANIFEST_FILE, Manifest, ManifestError};
 pub use write::{PackError, pack};

@@ -139,6 +139,33 @@ fn an_archive_has_plain_files_with_plain_names_each_once() {
         let error = refused(&archive(|tar| entry(tar, EntryType::Regular, name, 0, b""))).to_string();
         assert!(error.contains(said), "{}: {error}", name.escape_ascii());
     }
+    // The second half of a long name stands before the first: it is one name.
+    let halves = |prefix: &[u8], name: &[u8]| {
+        archive(|tar| {
+            let mut header = Header::new_ustar();
+            let fields = header.as_ustar_mut().unwrap();
+            fields.prefix[..prefix.len()].copy_from_slice(prefix);
+            fields.name[..name.len()].copy_from_slice(name);
+            header.set_entry_type(EntryType::Regular);
+            header.set_size(0);
+            header.set_cksum();
+            tar.append(&header, &b""[..]).unwrap();
+        })
+    };
+    for (prefix, name, said) in [
+        (&b".."[..], &b"b.cedar"[..], "`../b.cedar`, which has a part `.` or `..`"),
+        (b"/etc", b"b.cedar", "`/etc/b.cedar`, which is absolute"),
+        (b"x", b"../b.cedar", "`x/../b.cedar`, which has a part `.` or `..`"),
+        (b"x", b"/b.cedar", "`x//b.cedar`, which has an empty part"),
+        (b".", b"a.cedar", "has the entry `./a.cedar` twice"),
+    ] {
+        let error = refused(&halves(prefix, name)).to_string();
+        assert!(error.contains(said), "{error}");
+    }
+    let long = [b"y".repeat(155), b"z".repeat(100)];
+    let tar = halves(&long[0], &long[1]);
+    let archive_of_long = PolicyArchive::parse(&tar).unwrap();
+    assert!(archive_of_long.files().any(|(name, _)| name.len() == 256 && name.contains("y/z")));
     let twice = |names: &[&str]| {
         refused(&archive(|tar| {
             names.iter().for_each(|name| match name.strip_suffix('/') {
@@ -183,12 +210,17 @@ fn an_archive_is_whole_plain_and_bounded() {
         let error = refused(&broken).to_string();
         assert!(error.contains(said), "{said}: {error}");
     }
-    for size in [u64::MAX, u64::MAX - 511, 1 << 62, 8 << 30, 4096] {
+    let overflow = || ArchiveError::Tar { cause: "size overflow".to_owned() };
+    let cut_off = || ArchiveError::CutOff("in an entry");
+    for (size, expected) in [
+        (u64::MAX, overflow()),
+        (u64::MAX - 511, overflow()),
+        (1 << 62, cut_off()),
+        (8 << 30, cut_off()),
+        (4096, cut_off()),
+    ] {
         let error = refused(&archive(|tar| entry(tar, EntryType::Regular, b"big", size, b"")));
-        assert!(
-            matches!(error, ArchiveError::CutOff(_) | ArchiveError::Tar { .. } | ArchiveError::Trailing),
-            "{size}: {error}"
-        );
+        assert_eq!(error, expected, "{size}");
     }
     let many = archive(|tar| (0..10_000).for_each(|n| file(tar, &format!("{n}"), b"")));
     assert_eq!(refused(&many), ArchiveError::TooMany);
@@ -196,7 +228,12 @@ fn an_archive_is_whole_plain_and_bounded() {
 
 #[test]
 fn a_manifest_names_the_bundle_and_its_place_among_others() {
-    assert_eq!(Manifest::parse(br#"{"name": "lake", "sequence": 7}"#).unwrap().to_string(), "lake@7");
+    let manifest = Manifest::parse(br#"{"name": "lake", "sequence": 7}"#).unwrap();
+    assert_eq!((manifest.to_string().as_str(), manifest.expires), ("lake@7", None));
+    let json = br#"{"name":"lake","sequence":7,"expires":"2027-01-31T12:00:00Z"}"#;
+    let manifest = Manifest::parse(json).unwrap();
+    assert_eq!(manifest.expires.map(|expiry| expiry.to_string()).as_deref(), Some("2027-01-31T12:00:00Z"));
+    assert_eq!(serde_json::to_vec(&manifest).unwrap(), json);
     for (json, said) in [
         ("", "is not `{\"name\": \"lake\", \"sequence\": 17}`"),
         ("{}", "missing field `name`"),
@@ -206,6 +243,10 @@ fn a_manifest_names_the_bundle_and_its_place_among_others() {
         (r#"{"name": "lake", "sequence": -7}"#, "invalid value"),
         (r#"{"name": "lake", "sequence": 7.5}"#, "invalid type"),
         (r#"{"name": "lake", "sequence": 18446744073709551616}"#, "invalid"),
+        (r#"{"name": "lake", "sequence": 7, "expires": null}"#, "invalid type: null"),
+        (r#"{"name": "lake", "sequence": 7, "expires": 1800000000}"#, "invalid type: integer"),
+        (r#"{"name": "lake", "sequence": 7, "expires": ""}"#, "`` is no moment like `2027-01-31T00:00:00Z`"),
+        (r#"{"name": "lake", "sequence": 7, "expires": "2027-01-31"}"#, "`2027-01-31` is no moment like"),
         (r#"{"name": "lake", "sequence": 0}"#, "sequence number 0"),
         (r#"{"name": "", "sequence": 7}"#, "has the name ``"),
         (r#"{"name": "../x", "sequence": 7}"#, "has the name `../x`"),
@@ -237,6 +278,17 @@ fn key_files_say_what_is_wrong_with_them() {
         let error = BundleKeys::read(std::slice::from_ref(&path)).expect_err(said).to_string();
         assert!(error.contains(said) && error.contains("key.pem"), "{said}: {error}");
     }
+    // Neither waits for a pipe nor reads without end.
+    for (text, said) in [("/dev/zero", "it is not a regular file"), ("a folder", "it is not a regular file")] {
+        let file = if text.starts_with('/') { text.into() } else { folder.path().to_owned() };
+        let error = BundleKeys::read(&[file]).expect_err(text).to_string();
+        assert!(error.contains(said), "{text}: {error}");
+    }
+    let error = SigningKey::read(Path::new("/dev/zero")).unwrap_err().to_string();
+    assert!(error.contains("it has more than 65536 bytes"), "{error}");
+    std::fs::write(&path, vec![b' '; 65_537]).unwrap();
+    let error = BundleKeys::read(std::slice::from_ref(&path)).unwrap_err().to_string();
+    assert!(error.contains("it has more than 65536 bytes"), "{error}");
     std::fs::write(&path, format!("{one}\n{two}{one}")).unwrap();
     assert_eq!(BundleKeys::read(&[path.clone(), path.clone()]).unwrap().len(), 2, "each once");
     let error = BundleKeys::read(&[folder.path().join("none.pem")]).unwrap_err().to_string();
@@ -319,11 +371,27 @@ proptest! {
             }
         }
         tar.truncate(cut.unwrap_or(usize::MAX));
-        if let Ok(archive) = PolicyArchive::parse(&tar) {
+        // Nobody believes it unsigned, and who has signed it is believed as far as it can be read.
+        prop_assert!(PolicyBundle::open(&tar, &[0; 64], &BundleKeys::default()).is_err());
+        static KEY: std::sync::LazyLock<SigningKey> = std::sync::LazyLock::new(ed25519);
+        let opened = PolicyBundle::open(&tar, &KEY.sign(&tar).unwrap(), &BundleKeys::from(KEY.public().clone()));
+        let parsed = PolicyArchive::parse(&tar);
+        match (&opened, &parsed) {
+            (Ok(bundle), Ok(archive)) => prop_assert_eq!(bundle.manifest(), archive.manifest()),
+            (Err(PolicyBundleError::Files(_)), Ok(_)) => {}
+            (Err(PolicyBundleError::Archive(error)), Err(expected)) => prop_assert_eq!(error, expected),
+            _ => prop_assert!(false, "{:?} and {:?}", opened, parsed),
+        }
+        if let Ok(archive) = parsed {
+            let mut total = 0;
             for (name, bytes) in archive.files() {
                 prop_assert!(!name.starts_with('/') && !name.split('/').any(|part| matches!(part, "" | "." | "..")), "{}", name);
-                prop_assert!(bytes.len() <= tar.len());
+                // No byte is of two files, and each is one that came.
+                let start = (bytes.as_ptr() as usize).wrapping_sub(tar.as_ptr() as usize);
+                prop_assert!(bytes.is_empty() || tar[start..].starts_with(bytes), "{}", name);
+                total += 512 + bytes.len().next_multiple_of(512);
             }
+            prop_assert!(total + 512 <= tar.len(), "{} of {}", total, tar.len());
         }
     }
 

@@ -6,6 +6,7 @@
 //! process ends with the value that holds it.
 
 mod agent;
+mod bundles;
 mod ca;
 mod client;
 mod component;
@@ -29,6 +30,9 @@ mod token;
 mod warehouse;
 
 pub(crate) use agent::{Agent, PythonAgent, entry, federated, offer, python_workload, x509};
+pub(crate) use bundles::{
+    Bundles, SIG, Served, Server, Signer, TAR, ask_now, asked, cached, client, failing, in_force, permit, policy_with,
+};
 pub(crate) use ca::{Ca, Svid, certificate_pem, uri};
 pub(crate) use client::{Answer, Client, get, http1, http2, request, try_http2};
 pub(crate) use component::{
