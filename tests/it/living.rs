@@ -695,11 +695,12 @@ impl HalfSent {
         const BATCH: &str = "<Delete><Object><Key>a</Key></Object></Delete>";
         let (half, rest) = BATCH.split_at(20);
         let mut raw = Raw::over(peer.connect(service.inbound("endpoint")).await.expect("is trusted"));
-        raw.write(format!(
-            "POST /{bucket}?delete HTTP/1.1\r\nhost: 127.0.0.1:9000\r\ncontent-length: {}\r\n\r\n{half}",
-            BATCH.len()
-        ))
-        .await;
+        let length = BATCH.len();
+        let head = format!("POST /{bucket}?delete HTTP/1.1\r\nhost: 127.0.0.1:9000\r\ncontent-length: {length}\r\n");
+        // Whoever says that it goes on has seen the head.
+        raw.write(head + "expect: 100-continue\r\n\r\n").await;
+        assert_eq!(raw.answer().await.expect("a word").status(), 100);
+        raw.write(half).await;
         Self { raw, rest }
     }
 
