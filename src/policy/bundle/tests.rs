@@ -351,6 +351,26 @@ fn a_store_without_a_bundle_denies_and_one_that_does_not_load_changes_nothing() 
     assert_eq!(store.put(&bundle("")).unwrap(), Reloaded::Swapped(2));
 }
 
+#[test]
+fn of_bundles_that_come_at_once_each_has_a_number_of_its_own() {
+    let key = ed25519();
+    let bundles: Vec<_> = (0..6)
+        .map(|n| {
+            let tar = archive(|tar| file(tar, "b.cedar", ALLOW.replace("\"a\"", &format!("\"b{n}\"")).as_bytes()));
+            PolicyBundle::open(&tar, &key.sign(&tar).unwrap(), &BundleKeys::from(key.public().clone())).unwrap()
+        })
+        .collect();
+    let store = PolicyStore::awaiting(PolicySource::default()).unwrap();
+    let mut numbers: Vec<_> = std::thread::scope(|scope| {
+        let puts: Vec<_> = bundles.iter().map(|bundle| scope.spawn(|| store.put(bundle).unwrap())).collect();
+        puts.into_iter().map(|put| put.join().unwrap()).collect()
+    });
+    numbers.sort_by_key(|reloaded| format!("{reloaded:?}"));
+    assert_eq!(numbers, [1, 2, 3, 4, 5, 6].map(Reloaded::Swapped));
+    assert_eq!(store.number(), 6);
+    assert!(bundles.iter().any(|bundle| bundle.digest() == store.current().digest()));
+}
+
 /// A byte of the archive of the next test that something hangs on, or any.
 fn edit() -> impl Strategy<Value = (usize, u8)> {
     // The three headers, and in them name, size, kind, magic and the half of the name that stands before it.
