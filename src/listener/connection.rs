@@ -2,7 +2,6 @@
 
 use std::future::pending;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -22,7 +21,7 @@ use crate::protocol::http::{self, HttpListener};
 use crate::protocol::postgres::{self, Opening, PostgresListener};
 use crate::protocol::tcp::{self, RelayListener};
 use crate::protocol::{Closed, Downstream, Last, Notice};
-use crate::relay::Woken;
+use crate::relay::{Apart, Woken, apart};
 use crate::telemetry::{ConnectionGuard, ListenerMetrics};
 use crate::tls::{HandshakeRefusal, Peer, ServerTls, Stay, StayOver};
 
@@ -41,17 +40,26 @@ pub enum Served {
 }
 
 impl Served {
-    async fn serve(
+    fn serve<'a>(
         &self,
         stream: Downstream,
         asker: Arc<Asker>,
-        own: &SpiffeId,
-        ending: impl Future<Output = Notice>,
-    ) -> Closed {
+        own: &'a SpiffeId,
+        ending: impl Future<Output = Notice> + Send + 'a,
+    ) -> Apart<'a, Closed> {
         match self {
-            Self::Http(listener) => http::serve(stream, Arc::clone(listener), asker, own, ending).await,
-            Self::Tcp(listener) => tcp::serve(stream, Arc::clone(listener), asker, ending).await,
-            Self::Postgres(listener) => postgres::serve(stream, Arc::clone(listener), asker, ending).await,
+            Self::Http(listener) => {
+                let listener = Arc::clone(listener);
+                apart(move || http::serve(stream, listener, asker, own, ending))
+            }
+            Self::Tcp(listener) => {
+                let listener = Arc::clone(listener);
+                apart(move || tcp::serve(stream, listener, asker, ending))
+            }
+            Self::Postgres(listener) => {
+                let listener = Arc::clone(listener);
+                apart(move || postgres::serve(stream, listener, asker, ending))
+            }
         }
     }
 }
@@ -93,23 +101,23 @@ impl Listener {
             self.metrics().connection_refused("listener-full");
             // Before a handshake nobody gets an answer: those who overload a listener would make it do one more.
             return match (accepted, &self.tls) {
-                (Accepted::Tcp(stream, _), None) => self.turn_away(Downstream::tcp(stream)).await,
-                (Accepted::Unix(stream), None) => self.turn_away(Downstream::unix(stream)).await,
+                (Accepted::Tcp(stream, _), None) => apart(|| self.turn_away(Downstream::tcp(stream))).await,
+                (Accepted::Unix(stream), None) => apart(|| self.turn_away(Downstream::unix(stream))).await,
                 (_, Some(_)) => {}
             };
         };
         let mut open = self.metrics().connection();
         match (accepted, &self.tls) {
             (Accepted::Tcp(stream, address), Some(tls)) => {
-                self.inbound(stream, address, tls, (drain, &mut open)).await;
+                apart(|| self.inbound(stream, address, tls, (drain, &mut open))).await;
             }
             (Accepted::Tcp(stream, address), None) => {
                 open.open();
-                self.outbound(Downstream::tcp(stream), Some(address), drain).await;
+                apart(|| self.outbound(Downstream::tcp(stream), Some(address), drain)).await;
             }
             (Accepted::Unix(stream), None) => {
                 open.open();
-                self.outbound(Downstream::unix(stream), None, drain).await;
+                apart(|| self.outbound(Downstream::unix(stream), None, drain)).await;
             }
             // The configuration has no inbound Unix sockets: there is no TLS on one, so nobody to be the peer.
             (Accepted::Unix(_), Some(_)) => self.metrics().connection_refused("no-identity"),
@@ -124,7 +132,7 @@ impl Listener {
         tls: &ServerTls,
         (drain, open): (&DrainWatch, &mut ConnectionGuard),
     ) {
-        let handshake = async {
+        let handshake = apart(|| async {
             let direct = match &self.served {
                 Served::Postgres(_) => match postgres::open(&mut stream).await {
                     Opening::Handshake { direct } => direct,
@@ -143,7 +151,7 @@ impl Listener {
                 Ok((stream, _)) if direct && stream.get_ref().1.alpn_protocol().is_none() => Err(no_alpn()),
                 _ => Ok(accepted),
             }
-        };
+        });
         let (stream, peer) = match timeout(self.limits.handshake_timeout, handshake).await {
             Ok(Err(closed)) => return self.record_end(Some(address), None, Instant::now(), &closed, None),
             Ok(Ok(accepted)) => match accepted {
@@ -157,7 +165,7 @@ impl Listener {
         open.open();
         let Some(_slot) = self.slots.take_for(peer.id()) else {
             self.metrics().connection_refused("workload-full");
-            return self.turn_away(Downstream::tls(stream)).await;
+            return apart(|| self.turn_away(Downstream::tls(stream))).await;
         };
         let Some(own) = self.own_id() else { return };
         let asker = Asker::new(Arc::clone(&peer), Some(address));
@@ -167,7 +175,7 @@ impl Listener {
             Served::Tcp(_) => stay,
             Served::Http(_) | Served::Postgres(_) => stay.told_ahead(),
         };
-        self.serve((Downstream::tls(stream), asker), &own, drain, Some(stay)).await;
+        apart(|| self.serve((Downstream::tls(stream), asker), &own, drain, Some(stay))).await;
     }
 
     /// A local app: it is the workload that this sidecar stands beside.
@@ -177,7 +185,7 @@ impl Listener {
             return;
         };
         let asker = Asker::new(Arc::new(Peer::local(&own)), address);
-        self.serve((stream, asker), own.svid.id(), drain, None).await;
+        apart(|| self.serve((stream, asker), own.svid.id(), drain, None)).await;
     }
 
     /// Serves a connection until it ends or has to.
@@ -191,7 +199,7 @@ impl Listener {
         let asker = Arc::new(asker);
         let (why, told) = (OnceLock::new(), Notify::new());
         let later = stay.clone().map(Stay::to_its_end);
-        let ending = async {
+        let ending = apart(|| async {
             let over = async {
                 match stay {
                     Some(mut stay) => stay.over().await,
@@ -203,17 +211,17 @@ impl Listener {
             let _first = why.set(ending);
             told.notify_one();
             notice
-        };
+        });
         let opened = Instant::now();
         let (closed, lost) = {
-            let overtaken = pin!(async {
+            let overtaken = apart(|| async {
                 told.notified().await;
                 self.overtaken(drain, why.get(), later).await
             });
             let mut overtaken = Woken::new(overtaken);
             tokio::select! {
                 biased;
-                closed = self.served.serve(stream, Arc::clone(&asker), own, ending) => (closed, None),
+                closed = self.served.serve(stream, Arc::clone(&asker), own, Woken::new(ending)) => (closed, None),
                 lost = &mut overtaken => (Closed::Cut, lost),
             }
         };

@@ -20,6 +20,8 @@ pub(super) struct ActionForms {
     forms: AHashMap<Box<str>, Arc<ActionForm>>,
     /// The names of all attributes of all contexts: an attribute's number is its place here.
     attributes: Vec<Box<str>>,
+    /// Of the attributes that are records, by number, the fields: a field's number is its place here.
+    fields: Vec<(u8, Box<str>)>,
     time: Attributes,
 }
 
@@ -52,6 +54,16 @@ impl Attributes {
     }
 }
 
+/// Some fields of records in contexts, by number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Fields(u64);
+
+impl Fields {
+    pub(super) const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
 /// The context of a question that has the form of its action: each value under the number of its attribute.
 #[derive(Debug, Clone)]
 pub(super) struct Known<'a>([Option<&'a Value>; MOST_ATTRIBUTES]);
@@ -71,6 +83,7 @@ impl ActionForms {
     pub(super) fn new(schema: &Schema, json: &Json) -> Result<Self, String> {
         let shipped = json.pointer("/").ok_or("the shipped schema has no default namespace")?;
         let mut attributes = Vec::new();
+        let mut fields: Vec<(u8, Box<str>)> = Vec::new();
         let mut contexts: AHashMap<String, Arc<ContextForm>> = AHashMap::new();
         let mut forms = AHashMap::new();
         for uid in schema.actions() {
@@ -86,6 +99,11 @@ impl ActionForms {
                     let mut form = ContextForm::read(context, shipped)
                         .ok_or_else(|| format!("context of `{name}` has a type that no mapper can make"))?;
                     form.number(&mut attributes)?;
+                    for field in form.fields() {
+                        if !fields.contains(&field) {
+                            fields.push(field);
+                        }
+                    }
                     Arc::clone(contexts.entry(context.to_string()).or_insert(Arc::new(form)))
                 }
             };
@@ -97,7 +115,10 @@ impl ActionForms {
             let headers = headers.map(|attribute| attribute.number);
             forms.insert(name.into(), Arc::new(ActionForm { uid: uid.clone(), resources, context, headers }));
         }
-        let mut all = Self { forms, attributes, time: Attributes::default() };
+        if fields.len() > MOST_ATTRIBUTES {
+            return Err(format!("records of contexts have more than {MOST_ATTRIBUTES} fields"));
+        }
+        let mut all = Self { forms, attributes, fields, time: Attributes::default() };
         all.time = all.attributes(|name| name == NOW);
         Ok(all)
     }
@@ -124,6 +145,21 @@ impl ActionForms {
     pub(super) fn attributes(&self, fits: impl Fn(&str) -> bool) -> Attributes {
         let numbered = (0_u8..).zip(&self.attributes).filter(|(_, name)| fits(name));
         Attributes(numbered.fold(0, |all, (number, _)| all | 1 << number))
+    }
+}
+
+impl ActionForms {
+    /// The fields, of the attributes of these names, that fit.
+    pub(super) fn fields(&self, fits: impl Fn(&str, &str) -> bool) -> Fields {
+        let fits = |(of, name): &(u8, Box<str>)| self.attribute(*of).is_some_and(|attribute| fits(attribute, name));
+        let numbered = (0_u8..).zip(&self.fields).filter(|(_, field)| fits(field));
+        Fields(numbered.fold(0, |all, (number, _)| all | 1 << number))
+    }
+
+    /// Whether a field of the attribute of this number is among these; one that no schema has is.
+    pub(super) fn has_field(&self, fields: Fields, attribute: u8, name: &str) -> bool {
+        let place = self.fields.iter().position(|(of, known)| *of == attribute && &**known == name);
+        place.is_none_or(|place| fields.0 & (1 << place) != 0)
     }
 }
 
@@ -256,6 +292,15 @@ impl ContextForm {
         }
         self.places = Places::of(&self.attributes);
         Ok(())
+    }
+
+    /// The fields of those attributes that are records, with the numbers of these.
+    fn fields(&self) -> impl Iterator<Item = (u8, Box<str>)> {
+        let records = self.attributes.iter().filter_map(|attribute| match &attribute.kind {
+            Kind::Record(form) => Some((attribute.number, form)),
+            _ => None,
+        });
+        records.flat_map(|(number, form)| form.attributes.iter().map(move |field| (number, field.name.clone())))
     }
 
     fn find(&self, name: &str) -> Option<(usize, &Attribute)> {

@@ -142,6 +142,12 @@ impl Survey<'_> {
         self.generation.engine().holds(spot, kind, id, false)
     }
 
+    /// `KIND::"ID" in` what is there.
+    #[must_use]
+    pub fn holds(&self, spot: &Spot, kind: &str, id: &str) -> bool {
+        self.generation.engine().is_held_by(spot, kind, id)
+    }
+
     /// The policies whose scope matches.
     #[must_use]
     pub fn matching(&self, action: &Spot, principal: &Spot, resource: &Spot, kind: ResourceKind) -> Vec<&Surveyed> {

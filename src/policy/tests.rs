@@ -391,6 +391,62 @@ fn header_names_in_upper_case_templates_and_modes_are_refused() {
 }
 
 #[test]
+fn a_value_that_an_attribute_never_has_is_said_with_the_one_that_is_meant() {
+    let warned = |condition: &str| {
+        let text =
+            format!("@id(\"p\") permit (principal in Stage::\"transform\", action, resource)\nwhen {{ {condition} }};");
+        let policies = loaded(&text);
+        let said = policies.warnings().iter().map(|warning| {
+            let at = warning.position().map(|(line, column)| format!("{line}:{column}"));
+            format!("{} {}: {}", at.unwrap_or_default(), warning.message(), warning.advice().unwrap_or_default())
+        });
+        said.collect::<Vec<_>>().join("; ")
+    };
+    for (condition, said) in [
+        (
+            "context.direction == \"INBOUND\"",
+            "2:29 `context.direction` is never \"INBOUND\": write \"inbound\": case counts",
+        ),
+        (
+            "\"Outbound\" != context.direction",
+            "2:8 `context.direction` is never \"Outbound\": write \"outbound\": case counts",
+        ),
+        (
+            "context.direction == \"both\"",
+            "2:29 `context.direction` is never \"both\": it is \"inbound\" or \"outbound\"",
+        ),
+        (
+            "context has tls.version && [\"TLSv1.3\", \"tlsv1.2\"].contains(context.tls.version)",
+            "2:47 `context.tls.version` is never \"tlsv1.2\": write \"TLSv1.2\": case counts",
+        ),
+        ("context.direction == \"inbound\" && context.direction like \"IN*\"", ""),
+    ] {
+        assert_eq!(warned(condition), said, "{condition}");
+    }
+    let of = |action: &str, condition: &str| {
+        let text = format!(
+            "@id(\"p\") permit (principal in Stage::\"transform\", action == Action::\"{action}\", resource) when {{ {condition} }};"
+        );
+        loaded(&text)
+            .warnings()
+            .iter()
+            .map(|w| format!("{}: {}", w.message(), w.advice().unwrap_or_default()))
+            .collect::<Vec<_>>()
+            .join("; ")
+    };
+    assert_eq!(of("s3:PutObject", "context.operation == \"CopyObject\""), "");
+    assert_eq!(
+        of("s3:PutObject", "context.operation == \"copyObject\""),
+        "`context.operation` is never \"copyObject\": write \"CopyObject\": case counts"
+    );
+    assert_eq!(of("sql:Connect", "context.statement == \"connect\""), "");
+    assert_eq!(
+        of("sql:Select", "context.statement == \"SELECT\""),
+        "`context.statement` is never \"SELECT\": write \"select\": case counts"
+    );
+}
+
+#[test]
 fn a_policy_in_shadow_mode_is_tried_and_never_enforced() {
     let directory = directory(&[(
         "a.cedar",

@@ -146,7 +146,9 @@ async fn whatever_the_server_has_the_last_good_policies_stay() {
             "behind heads without end",
             "status",
             "status 500",
-            sent(Served::Raw("HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n".repeat(10_000) + "HTTP/1.1 500 E\r\n\r\n")),
+            sent(Served::Raw(
+                "HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n".repeat(10_000) + "HTTP/1.1 500 E\r\n\r\n",
+            )),
         ),
         (
             "behind a head without end",

@@ -1,6 +1,7 @@
 //! Ids as people and records write them.
 
 use crate::mapping::Resource;
+use crate::mapping::http_path::JudgedPath;
 
 /// `Object::"lake/raw/a"`
 pub(in crate::analysis) fn resource(text: &str) -> Result<Resource, String> {
@@ -17,7 +18,9 @@ pub(in crate::analysis) fn resource(text: &str) -> Result<Resource, String> {
         ("Prefix", Some(bucket), Some(prefix)) => Ok(Resource::prefix(endpoint, bucket, prefix)),
         ("Object", Some(bucket), Some(key)) => Ok(Resource::object(endpoint, bucket, key)),
         ("HttpPath", Some(_), _) => {
-            id.get(endpoint.len()..).map(|path| Resource::http_path(endpoint, path)).ok_or_else(wrong)
+            let path = id.get(endpoint.len()..).ok_or_else(wrong)?;
+            judged(endpoint, path)?;
+            Ok(Resource::http_path(endpoint, path))
         }
         ("Database" | "Schema" | "Table" | "Function", Some(_), _) => {
             let names = id.get(endpoint.len() + 1..).and_then(sql_names).ok_or_else(wrong)?;
@@ -30,6 +33,22 @@ pub(in crate::analysis) fn resource(text: &str) -> Result<Resource, String> {
             }
         }
         _ => Err(wrong()),
+    }
+}
+
+/// No request has a path of another form: what policies say of it would be true of nothing.
+fn judged(endpoint: &str, path: &str) -> Result<(), String> {
+    match JudgedPath::parse(path, false) {
+        Ok(judged) if judged.as_str() == path => Ok(()),
+        Ok(judged) => Err(format!(
+            "`HttpPath::\"{endpoint}{path}\"` is never asked about: requests are judged in one form, `HttpPath::\"{endpoint}{}\"`",
+            judged.as_str()
+        )),
+        Err(refusal) => Err(format!(
+            "`HttpPath::\"{endpoint}{path}\"` is never asked about, since no request has such a path: {}; write the path alone, without \
+             query, as it is after normalising",
+            refusal.message
+        )),
     }
 }
 
@@ -103,6 +122,23 @@ pub(in crate::analysis) fn quoted_name(mut rest: &str) -> Option<(String, &str)>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn paths_that_no_request_has_are_refused() {
+        for id in ["api/", "api/a/b", "api/a/b/", "api/caf%C3%A9"] {
+            assert!(resource(&format!("HttpPath::\"{id}\"")).is_ok(), "{id}");
+        }
+        for (id, said) in [
+            ("api/a//b", "empty segment"),
+            ("api/a/../b", "no request has such a path"),
+            ("api/a?x=1", "without query"),
+            ("api/%7Euser", "HttpPath::\"api/~user\""),
+            ("api/caf%c3%a9", "HttpPath::\"api/caf%C3%A9\""),
+        ] {
+            let refused = resource(&format!("HttpPath::\"{id}\"")).unwrap_err();
+            assert!(refused.contains(said) && refused.contains(id), "{refused}");
+        }
+    }
 
     #[test]
     fn sql_resources_are_read_as_ids_write_them() {

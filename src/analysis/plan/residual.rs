@@ -149,6 +149,12 @@ impl Place<'_> {
     }
 
     fn within(&self, left: &Json, right: &Json) -> Option<bool> {
+        // What a resource or principal is in is the same for its class, and so is what is in it; of actions nobody asks that.
+        if let (Some((kind, id)), Some("resource" | "principal")) =
+            (entity(left), right.get("Var").and_then(Json::as_str))
+        {
+            return Some(self.survey.holds(self.spot(right)?, kind, id));
+        }
         let spot = self.spot(left)?;
         let above = entities(right)?;
         Some(above.into_iter().any(|(kind, id)| self.survey.is_in(spot, kind, id)))

@@ -100,6 +100,30 @@ fn partitions_are_in_the_tables_that_they_are_a_part_of() {
 }
 
 #[test]
+fn what_is_in_the_resource_is_known_without_a_solver() {
+    let permit = |condition: &str| {
+        format!(
+            "@id(\"a\") permit (principal in Stage::\"s1\", action == Action::\"sql:Drop\", resource) when {{ {condition} }};"
+        )
+    };
+    let people = permit("Table::\"wh/db.public.people\" in resource");
+    let grown = planned(&format!("{S1_READS_RAW};"), &people, &nowhere());
+    assert!(grown.is_proved(), "{}", grown.text());
+    let resources: Vec<&str> = grown.grows.iter().map(|change| change.resource.as_str()).collect();
+    for expected in ["Table::\"wh/db.public.people\"", "Schema::\"wh/db.public\"", "Database::\"wh/db\""] {
+        assert!(resources.contains(&expected), "{expected}: {resources:?}");
+    }
+    assert!(resources.iter().all(|resource| !resource.contains("orders") && !resource.contains("x")), "{resources:?}");
+    // Less is in the database's schemas than in the database, and nothing is in another one.
+    let elsewhere = permit("Table::\"wh/db.public.people\" in resource && !(Schema::\"wh/db.public\" in resource)");
+    let shrunk = planned(&people, &elsewhere, &nowhere());
+    assert!(!shrunk.grows() && shrunk.is_proved() && !shrunk.shrinks.is_empty(), "{}", shrunk.text());
+    // By entities.json too: the table is in a Group.
+    let lint = crate::analysis::lint(&generation(&people, ENTITIES), &nowhere()).unwrap();
+    assert!(lint.not_checked.is_empty(), "{:?}", lint.not_checked);
+}
+
+#[test]
 fn what_hangs_on_conditions_is_not_proved_without_a_solver() {
     let old = format!("{S1_READS_RAW} when {{ context.now < datetime(\"2030-01-01\") }};");
     let new = format!("{S1_READS_RAW} when {{ context.now < datetime(\"2029-01-01\") }};");

@@ -23,3 +23,4 @@ pub use body::{
 };
 pub use copy_source::fuzz as fuzz_copy_source;
 pub use map::{Asked, S3Call, fuzz, map};
+pub use table::operations;

@@ -132,6 +132,11 @@ fn has(query: &Query<'_>, wanted: &str) -> bool {
     query.value(key).is_some_and(|found| if value == "*" { !found.is_empty() } else { found == value })
 }
 
+/// Every operation that is known, as a policy sees it: `PutObject`.
+pub fn operations() -> impl Iterator<Item = &'static str> {
+    TABLE.iter().map(|row| row.operation)
+}
+
 use About::{Body, Prefix};
 use Level::{Bucket, Object, Service};
 use Source::{Copied, Renamed};

@@ -1,17 +1,16 @@
 //! Sorts policies by what their scopes ask, at load.
 
-use std::collections::{HashMap, HashSet};
-use std::hash::{Hash, Hasher};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use cedar_policy::{
-    ActionConstraint, Effect, Entities, Entity, EntityTypeName, EntityUid, EvalResult, Policy, PolicySet,
-    PrincipalConstraint, ResourceConstraint,
+    ActionConstraint, Effect, Entities, EntityTypeName, EntityUid, Policy, PrincipalConstraint, ResourceConstraint,
 };
 
+use super::conditions::{Conditions, references};
 use super::index::Index;
 use super::names::{Key, Names};
-use crate::policy::forms::{ActionForms, Attributes};
+use crate::policy::forms::ActionForms;
 use crate::policy::load::{Reads, StaticEntities};
 
 /// All policies of one scope.
@@ -22,17 +21,16 @@ pub(super) struct Scope {
     /// Policies that are nothing but this scope.
     pub(super) permits: Vec<u32>,
     pub(super) forbids: Vec<u32>,
-    pub(super) conditional: Option<Box<Conditional>>,
+    pub(super) conditional: Vec<Conditional>,
 }
 
-/// Policies of one scope that have conditions.
-#[derive(Debug, Default)]
+/// A policy that has conditions.
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Conditional {
-    pub(super) set: PolicySet,
-    /// The entities that the conditions name and look at.
-    pub(super) literals: Vec<Entity>,
-    /// What the conditions read of the context.
-    pub(super) reads: Attributes,
+    pub(super) number: u32,
+    pub(super) effect: Effect,
+    /// Which conditions.
+    pub(super) condition: u32,
 }
 
 /// A policy to be compiled.
@@ -43,38 +41,16 @@ pub(in crate::policy) struct Compilable {
     pub(in crate::policy) reads: Arc<Reads>,
 }
 
-/// Held, so that nothing else comes to its address.
-#[derive(Debug)]
-struct ByAddress(Arc<Reads>);
-
-impl PartialEq for ByAddress {
-    fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
-    }
-}
-
-impl Eq for ByAddress {}
-
-impl Hash for ByAddress {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        Arc::as_ptr(&self.0).hash(state);
-    }
-}
-
 /// A scope as the index tells it apart.
 type ScopeKey = (Key, Vec<Key>, Key, Option<Box<str>>);
 
 /// Sorts policies by scope.
 #[derive(Debug)]
 pub(super) struct Builder<'a> {
-    entities: &'a StaticEntities,
-    actions: &'a Entities,
-    forms: &'a ActionForms,
-    /// What policies read by number, by where it is said: policies that are alike share it.
-    attributes: HashMap<ByAddress, Attributes>,
     pub(super) names: Names,
     pub(super) index: Index,
     pub(super) scopes: Vec<Scope>,
+    pub(super) conditions: Conditions<'a>,
     by_scope: HashMap<ScopeKey, u32>,
 }
 
@@ -83,54 +59,35 @@ impl<'a> Builder<'a> {
         let mut names = Names::default();
         intern_entities(&mut names, entities);
         Self {
-            entities,
-            actions,
-            forms,
-            attributes: HashMap::new(),
             names,
             index: Index::default(),
             scopes: Vec::new(),
+            conditions: Conditions::new(entities, actions, forms),
             by_scope: HashMap::new(),
         }
     }
 
-    /// The policy is kept only if there is more to it than its scope: trees of many policies take much memory.
+    /// Nothing is kept of the policy itself: trees of many policies take much memory.
     pub(super) fn add(&mut self, number: u32, compilable: Compilable) -> Result<(), String> {
         let Compilable { id: _, policy, reads } = compilable;
-        let literals = policy.entity_literals();
-        for literal in &literals {
-            self.names.intern(literal);
+        for literal in policy.entity_literals() {
+            self.names.intern(&literal);
         }
-        let Some((scope, in_scope)) = self.scope(&policy) else { return Ok(()) };
+        let Some(scope) = self.scope(&policy) else { return Ok(()) };
+        let condition = match policy.has_non_scope_constraint() {
+            true => Some(self.conditions.add(&policy, &reads, &mut self.names)?),
+            false => None,
+        };
         let scope_number = match self.by_scope.get(&scope) {
             Some(number) => *number,
             None => self.new_scope(scope)?,
         };
         let Some(scope) = self.scopes.get_mut(scope_number as usize) else { return Ok(()) };
-        if policy.has_non_scope_constraint() {
-            let conditional = scope.conditional.get_or_insert_default();
-            let forms = self.forms;
-            let attributes = self.attributes.entry(ByAddress(Arc::clone(&reads)));
-            let attributes = attributes.or_insert_with(|| forms.attributes(|name| reads.context(name)));
-            conditional.reads = conditional.reads.union(*attributes);
-            if reads.looks_at_literals() {
-                for literal in visible(literals, in_scope, self.entities, self.actions) {
-                    // A condition may ask whether this is in the resource (`Table::"…" in resource`): a resource that it is in is not like
-                    // others that nobody names.
-                    for above in literal.clone().into_inner().2 {
-                        self.names.intern(&above);
-                    }
-                    if !conditional.literals.iter().any(|known| known.uid() == literal.uid()) {
-                        conditional.literals.push(literal);
-                    }
-                }
-            }
-            conditional.set.add(policy).map_err(|cause| cause.to_string())?;
-        } else {
-            match policy.effect() {
-                Effect::Permit => scope.permits.push(number),
-                Effect::Forbid => scope.forbids.push(number),
-            }
+        let effect = policy.effect();
+        match (condition, effect) {
+            (Some(condition), _) => scope.conditional.push(Conditional { number, effect, condition }),
+            (None, Effect::Permit) => scope.permits.push(number),
+            (None, Effect::Forbid) => scope.forbids.push(number),
         }
         Ok(())
     }
@@ -146,14 +103,9 @@ impl<'a> Builder<'a> {
         Ok(number)
     }
 
-    /// The keys of a policy's scope and the entities that it names; none if no Workload can match it.
-    fn scope(&mut self, policy: &Policy) -> Option<(ScopeKey, Vec<EntityUid>)> {
-        let mut named = Vec::new();
-        let mut name = |uid: EntityUid| {
-            let name = self.names.intern(&uid);
-            named.push(uid);
-            name
-        };
+    /// The keys of a policy's scope; none if no Workload can match it.
+    fn scope(&mut self, policy: &Policy) -> Option<ScopeKey> {
+        let mut name = |uid: EntityUid| self.names.intern(&uid);
         let workload = |kind: &EntityTypeName| (kind.to_string() == "Workload").then_some(());
         let principal = match policy.principal_constraint() {
             PrincipalConstraint::Any => Key::ANY,
@@ -176,7 +128,7 @@ impl<'a> Builder<'a> {
             ResourceConstraint::Is(kind) => (Key::ANY, Some(kind)),
             ResourceConstraint::IsIn(kind, uid) => (name(uid).within(), Some(kind)),
         };
-        Some(((principal, actions, resource, kind.map(|kind| kind.to_string().into())), named))
+        Some((principal, actions, resource, kind.map(|kind| kind.to_string().into())))
     }
 }
 
@@ -194,41 +146,5 @@ fn intern_entities(names: &mut Names, entities: &StaticEntities) {
         let above = known.ancestors.iter().map(|above| names.intern(above)).collect();
         let tags = (!known.tags.is_empty()).then(|| Arc::new(known.tags.clone()));
         names.describe(name, above, tags);
-    }
-}
-
-/// The entities among `literals` that a condition names, and those that these lead to. Each entity that the scope names is among the
-/// literals once for that.
-fn visible(
-    mut literals: Vec<EntityUid>,
-    in_scope: Vec<EntityUid>,
-    entities: &StaticEntities,
-    actions: &Entities,
-) -> Vec<Entity> {
-    for uid in in_scope {
-        if let Some(at) = literals.iter().position(|literal| *literal == uid) {
-            literals.swap_remove(at);
-        }
-    }
-    let mut seen = HashSet::new();
-    let mut found = Vec::new();
-    while let Some(uid) = literals.pop() {
-        if !seen.insert(uid.clone()) {
-            continue;
-        }
-        let Some(entity) = entities.complete(&uid).or_else(|| actions.get(&uid).cloned()) else { continue };
-        let values: Vec<EvalResult> = entity.attrs().chain(entity.tags()).filter_map(|(_, value)| value.ok()).collect();
-        values.iter().for_each(|value| references(value, &mut literals));
-        found.push(entity);
-    }
-    found
-}
-
-fn references(value: &EvalResult, found: &mut Vec<EntityUid>) {
-    match value {
-        EvalResult::EntityUid(uid) => found.push(uid.clone()),
-        EvalResult::Set(set) => set.iter().for_each(|value| references(value, found)),
-        EvalResult::Record(record) => record.iter().for_each(|(_, value)| references(value, found)),
-        _ => {}
     }
 }

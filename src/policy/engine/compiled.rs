@@ -7,6 +7,7 @@ use ahash::AHashMap;
 use cedar_policy::{Authorizer, Entities, Entity, EntityTypeName, EntityUid};
 
 use super::builder::{Builder, Compilable, Scope};
+use super::conditions::Condition;
 use super::index::Index;
 use super::memory::Memory;
 use super::names::{Key, Name, Names};
@@ -29,9 +30,9 @@ pub(in crate::policy) struct Engine {
     pub(super) actions: AHashMap<Box<str>, CompiledAction>,
     pub(super) names: Names,
     pub(super) index: Index,
-    pub(super) scopes: Vec<Scope>,
-    pub(super) ids: Vec<Arc<str>>,
-    pub(super) numbers: AHashMap<Arc<str>, u32>,
+    pub(super) scopes: Box<[Scope]>,
+    pub(super) conditions: Box<[Condition]>,
+    pub(super) ids: Box<[Arc<str>]>,
     types: Types,
     pub(super) authorizer: Authorizer,
     pub(super) memory: Memory,
@@ -71,23 +72,23 @@ impl Engine {
             resources: resources.collect::<Result<_, String>>()?,
         };
         let mut builder = Builder::new(entities, &actions, &forms);
-        let (mut ids, mut numbers) = (Vec::new(), AHashMap::new());
+        let mut ids = Vec::new();
         for (number, compilable) in policies.enumerate() {
             let number = u32::try_from(number).map_err(|_| "too many policies")?;
             ids.push(Arc::clone(&compilable.id));
-            numbers.insert(Arc::clone(&compilable.id), number);
             builder.add(number, compilable)?;
         }
-        let Builder { names, index, scopes, .. } = builder;
+        let Builder { names, mut index, scopes, conditions, .. } = builder;
+        index.shrink_to_fit();
         let mut engine = Self {
             forms: Arc::clone(&forms),
             stamp: NEXT_STAMP.fetch_add(1, Ordering::Relaxed),
             actions: AHashMap::new(),
             names,
             index,
-            scopes,
-            ids,
-            numbers,
+            scopes: scopes.into(),
+            conditions: conditions.all.into(),
+            ids: ids.into(),
             types,
             authorizer: Authorizer::new(),
             memory: Memory::new(),
@@ -146,10 +147,6 @@ impl Engine {
 
     pub(super) fn action_keys(&self, name: &str) -> Option<&[Key]> {
         self.actions.get(name).map(|action| &*action.keys)
-    }
-
-    pub(super) fn number(&self, id: &str) -> Option<u32> {
-        self.numbers.get(id).copied()
     }
 
     pub(super) fn ids_in_order(&self) -> &[Arc<str>] {

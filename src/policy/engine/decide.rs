@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use cedar_policy::{Effect, Policy};
+use cedar_policy::Effect;
 
 use super::builder::Conditional;
 use super::compiled::{CompiledAction, Engine};
+use super::conditions::Condition;
 use super::memory::{self, Recalled};
 use super::principal::Principal;
 use super::question::{Asked, Question};
@@ -74,8 +75,7 @@ impl Engine {
     /// The decision of the policies whose scope matches, and what of the context their conditions read.
     fn judge(&self, asked: &Asked<'_>) -> (Decision, Attributes) {
         let mut tally = Tally::default();
-        let mut conditional = Vec::new();
-        let mut reads = Attributes::default();
+        let mut conditional: Vec<Conditional> = Vec::new();
         let kind = asked.resource.kind().as_str();
         for number in self.index.candidates(&asked.action.keys, &asked.principal.keys, &asked.located.keys) {
             let Some(scope) = self.scopes.get(number as usize) else { continue };
@@ -84,15 +84,19 @@ impl Engine {
             }
             tally.permits.extend_from_slice(&scope.permits);
             tally.forbids.extend_from_slice(&scope.forbids);
-            if let Some(found) = scope.conditional.as_deref() {
-                reads = reads.union(found.reads);
-                conditional.push(found);
-            }
+            conditional.extend_from_slice(&scope.conditional);
         }
+        // Those of the same conditions beside each other, as these are asked once.
+        conditional.sort_unstable_by_key(|policy| (policy.condition, policy.number));
+        let alike = || {
+            let alike = conditional.chunk_by(|one, other| one.condition == other.condition);
+            alike.filter_map(|policies| Some((self.conditions.get(policies.first()?.condition as usize)?, policies)))
+        };
+        let reads = alike().fold(Attributes::default(), |reads, (condition, _)| reads.union(condition.reads));
         if !conditional.is_empty() {
-            match Question::new(self, asked, reads, &conditional) {
+            match Question::new(self, asked, alike().map(|(condition, _)| condition)) {
                 Ok(question) => {
-                    conditional.iter().for_each(|conditional| self.evaluate(conditional, &question, &mut tally));
+                    alike().for_each(|(condition, policies)| self.evaluate(condition, policies, &question, &mut tally));
                 }
                 Err(cause) => return (Decision::error(cause), reads),
             }
@@ -106,33 +110,30 @@ impl Engine {
         principal: &Principal,
         operation: &Operation,
         facts: &Context,
-    ) -> Result<Option<Question>, String> {
+    ) -> Result<Option<Question<'static>>, String> {
         let mut known = Known::nothing();
         let Ok(action) = self.understand(operation, facts, &mut known) else { return Ok(None) };
         let located = self.locate(&operation.resource);
         let asked = Asked { principal, action, resource: &operation.resource, located: &located, known: &known };
-        let all: Vec<&Conditional> = self.scopes.iter().filter_map(|scope| scope.conditional.as_deref()).collect();
-        let reads = all.iter().fold(Attributes::default(), |reads, conditional| reads.union(conditional.reads));
-        Question::new(self, &asked, reads, &all).map(Some)
+        Question::to_all(self, &asked).map(Some)
     }
 
-    fn evaluate(&self, conditional: &Conditional, question: &Question, tally: &mut Tally) {
-        let response = self.authorizer.is_authorized(&question.request, &conditional.set, &question.entities);
-        let diagnostics = response.diagnostics();
-        for error in diagnostics.errors() {
-            let cedar_policy::AuthorizationError::PolicyEvaluationError(cause) = error;
-            tally.errors.extend(self.numbers.get(AsRef::<str>::as_ref(cause.policy_id())));
-            tally.error.get_or_insert_with(|| error.to_string());
+    /// Asks Cedar whether the conditions are met, which these policies have.
+    fn evaluate(&self, condition: &Condition, policies: &[Conditional], question: &Question<'_>, tally: &mut Tally) {
+        let response = self.authorizer.is_authorized(&question.request, &condition.set, &question.entities);
+        if let Some(cedar_policy::AuthorizationError::PolicyEvaluationError(cause)) =
+            response.diagnostics().errors().next()
+        {
+            for policy in policies {
+                tally.errors.push((policy.number, cause.inner().to_string()));
+            }
         }
-        // Cedar names the forbids if one matched, else the permits: what it leaves out here would not have decided either.
-        let satisfied = diagnostics
-            .reason()
-            .filter_map(|id| self.numbers.get(AsRef::<str>::as_ref(id)).map(|number| (id, *number)));
-        for (id, number) in satisfied {
-            match conditional.set.policy(id).map(Policy::effect) {
-                Some(Effect::Permit) => tally.permits.push(number),
-                Some(Effect::Forbid) => tally.forbids.push(number),
-                None => {}
+        if response.decision() == cedar_policy::Decision::Allow {
+            for policy in policies {
+                match policy.effect {
+                    Effect::Permit => tally.permits.push(policy.number),
+                    Effect::Forbid => tally.forbids.push(policy.number),
+                }
             }
         }
     }
@@ -143,15 +144,19 @@ impl Engine {
 struct Tally {
     permits: Vec<u32>,
     forbids: Vec<u32>,
-    errors: Vec<u32>,
-    error: Option<String>,
+    /// With what Cedar says.
+    errors: Vec<(u32, String)>,
 }
 
 impl Tally {
     fn decision(self, ids: &[Arc<str>], reads_time: bool) -> Decision {
+        let id = |number: u32| ids.get(number as usize);
         // Cedar skips a policy that errs, so a failing forbid would vanish: any error is a denial.
-        let (outcome, mut deciding) = if self.error.is_some() {
-            (Outcome::Error, self.errors)
+        let first = self.errors.iter().min_by_key(|(number, _)| *number);
+        let error = first.and_then(|(number, cause)| Some((id(*number)?, cause)));
+        let error = error.map(|(id, cause)| format!("error while evaluating policy `{id}`: {cause}"));
+        let (outcome, mut deciding) = if !self.errors.is_empty() {
+            (Outcome::Error, self.errors.iter().map(|(number, _)| *number).collect())
         } else if !self.forbids.is_empty() {
             (Outcome::Forbidden, self.forbids)
         } else if !self.permits.is_empty() {
@@ -160,8 +165,7 @@ impl Tally {
             (Outcome::NotPermitted, Vec::new())
         };
         deciding.sort_unstable();
-        let policies = deciding.iter().filter_map(|number| ids.get(*number as usize).cloned()).collect();
-        let lasts = !reads_time && self.error.is_none();
-        Decision { outcome, policies, error: self.error, lasts }
+        let policies = deciding.into_iter().filter_map(|number| id(number).cloned()).collect();
+        Decision { outcome, policies, lasts: !reads_time && error.is_none(), error }
     }
 }

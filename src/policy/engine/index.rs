@@ -10,12 +10,21 @@ use super::names::Key;
 /// look-ups, however many policies there are.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    by_action_and_principal: AHashMap<(Key, Key), AHashMap<Key, Vec<u32>>>,
+    /// By action and principal, the resource and its scope: sorted, which takes less memory than maps would, of which most had one entry.
+    by_action_and_principal: AHashMap<(Key, Key), Vec<(Key, u32)>>,
 }
 
 impl Index {
     pub(super) fn insert(&mut self, action: Key, principal: Key, resource: Key, scope: u32) {
-        self.by_action_and_principal.entry((action, principal)).or_default().entry(resource).or_default().push(scope);
+        let by_resource = self.by_action_and_principal.entry((action, principal)).or_default();
+        let at = by_resource.partition_point(|known| *known < (resource, scope));
+        by_resource.insert(at, (resource, scope));
+    }
+
+    /// Gives back the room that was taken for more.
+    pub(super) fn shrink_to_fit(&mut self) {
+        self.by_action_and_principal.shrink_to_fit();
+        self.by_action_and_principal.values_mut().for_each(Vec::shrink_to_fit);
     }
 
     /// The scopes that match these keys, in order, each once.
@@ -25,9 +34,9 @@ impl Index {
             for principal in principals {
                 let Some(by_resource) = self.by_action_and_principal.get(&(*action, *principal)) else { continue };
                 for resource in resources {
-                    if let Some(scopes) = by_resource.get(resource) {
-                        found.extend_from_slice(scopes);
-                    }
+                    let from = by_resource.partition_point(|(known, _)| known < resource);
+                    let same = by_resource.iter().skip(from).take_while(|(known, _)| known == resource);
+                    found.extend(same.map(|(_, scope)| *scope));
                 }
             }
         }
@@ -41,7 +50,7 @@ impl Index {
     pub(super) fn of_any_resource(&self, actions: &[Key], principals: &[Key]) -> Vec<u32> {
         let keys = actions.iter().flat_map(|action| principals.iter().map(|principal| (*action, *principal)));
         let by_resource = keys.filter_map(|key| self.by_action_and_principal.get(&key));
-        let mut found: Vec<u32> = by_resource.flat_map(|scopes| scopes.values().flatten().copied()).collect();
+        let mut found: Vec<u32> = by_resource.flatten().map(|(_, scope)| *scope).collect();
         found.sort_unstable();
         found.dedup();
         found

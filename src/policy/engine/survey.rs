@@ -7,6 +7,7 @@ use super::compiled::Engine;
 use super::names::{Key, Name};
 use crate::identity::SpiffeId;
 use crate::mapping::{Resource, ResourceKind};
+use crate::policy::load::ancestors_above;
 
 /// A principal, an action or a resource as the compiled policies see it: by what they name, and nothing else.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,6 +95,19 @@ impl Engine {
         self.names().find(kind, id).is_some_and(|name| spot.keys.contains(&key(name)))
     }
 
+    /// Whether the entity is what is at `spot`, or in it.
+    pub(in crate::policy) fn is_held_by(&self, spot: &Spot, kind: &str, id: &str) -> bool {
+        let by_id = ancestors_above(kind, id);
+        let mut own = std::iter::once((kind, id)).chain(by_id.iter().map(|(kind, id)| (*kind, id.as_str())));
+        let names = self.names();
+        own.any(|(kind, id)| {
+            names.find(kind, id).is_some_and(|name| {
+                let mut all = std::iter::once(&name).chain(names.above(name));
+                all.any(|name| spot.keys.contains(&name.exactly()))
+            })
+        })
+    }
+
     /// The positions of the policies whose scope matches.
     pub(in crate::policy) fn matching(
         &self,
@@ -113,8 +127,7 @@ impl Engine {
             }
             found.extend_from_slice(&scope.permits);
             found.extend_from_slice(&scope.forbids);
-            let conditional = scope.conditional.iter().flat_map(|conditional| conditional.set.policies());
-            found.extend(conditional.filter_map(|policy| self.number(policy.id().as_ref())));
+            found.extend(scope.conditional.iter().map(|conditional| conditional.number));
         }
         found.sort_unstable();
         found

@@ -10,7 +10,7 @@ use crate::mapping::{Context, Operation};
 /// A question with all that any policy can see.
 #[derive(Debug)]
 pub(in crate::policy) struct AskedOfAll {
-    question: Question,
+    question: Question<'static>,
     principal: EntityUid,
     action: EntityUid,
     resource: EntityUid,
@@ -41,7 +41,7 @@ impl AskedOfAll {
         &self.question.request
     }
 
-    pub(in crate::policy) const fn entities(&self) -> &Entities {
+    pub(in crate::policy) fn entities(&self) -> &Entities {
         &self.question.entities
     }
 

@@ -15,8 +15,8 @@ use cedar_policy::{EntityUid, Policy, PolicyId};
 
 use super::generation::{PolicyGeneration, PolicySource};
 use super::load::{
-    CheckedNames, ParsedPolicy, PolicyErrors, PolicyFiles, PolicyProblem, Problems, SourceFile, StaticEntities,
-    ancestors_above, beside, check, entity_literals, parse, text_digest, validate,
+    CheckedNames, Literals, ParsedPolicy, PolicyErrors, PolicyFiles, PolicyProblem, Problems, SourceFile,
+    StaticEntities, ancestors_above, beside, check, parse, text_digest, validate,
 };
 use super::schema::{self, MergedSchema};
 use crate::config::nearest;
@@ -188,7 +188,7 @@ struct Known(HashSet<EntityUid>);
 
 impl Known {
     fn of(policies: &[ParsedPolicy], entities: &StaticEntities) -> Self {
-        let named = policies.iter().flat_map(|policy| &policy.literals).map(|(uid, _)| uid.clone());
+        let named = policies.iter().flat_map(|policy| &policy.literals).map(|(uid, _)| EntityUid::clone(uid));
         let said = entities.iter().flat_map(|(uid, entity)| std::iter::once(uid).chain(&entity.ancestors)).cloned();
         Self(named.chain(said).collect())
     }
@@ -259,7 +259,7 @@ fn everything() -> Result<ParsedPolicy, String> {
 
 fn parsed(id: &str, text: String) -> Result<ParsedPolicy, String> {
     let policy = Policy::parse(Some(PolicyId::new(id)), &text).map_err(|cause| cause.to_string())?;
-    let (literals, span) = (entity_literals(&text), 0..text.len());
+    let (literals, span) = (Literals::default().of(&text), 0..text.len());
     let file = SourceFile::new("invariant", text);
     Ok(ParsedPolicy { policy, id: id.into(), file, span, literals })
 }

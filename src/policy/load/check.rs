@@ -10,6 +10,7 @@ use super::entities::StaticEntities;
 use super::ids;
 use super::policies::ParsedPolicy;
 use super::problem::{PolicyProblem, Problems, Severity, SourceFile};
+use super::values;
 use crate::config::nearest;
 
 /// The names that exist outside of the policy directory.
@@ -38,6 +39,7 @@ pub(in crate::policy) fn check(
     names: CheckedNames<'_>,
     problems: &mut Problems,
 ) -> Vec<usize> {
+    values::check(policies, problems);
     let mut inactive = Vec::new();
     for (n, parsed) in policies.iter().enumerate() {
         for (uid, span) in &parsed.literals {

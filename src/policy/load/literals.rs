@@ -1,12 +1,37 @@
 //! Finds the entity literals of a policy's text, with their places: Cedar's own tree says which there are, not where.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::str::FromStr as _;
+use std::sync::Arc;
 
 use cedar_policy::EntityUid;
 
-/// Every `Type::"id"` of `text`, which is Cedar that parses, with its place in `text`.
-pub(in crate::policy) fn entity_literals(text: &str) -> Vec<(EntityUid, Range<usize>)> {
+/// Entities as they are written. Policies name the same ones time and again: each is kept once.
+#[derive(Debug, Default)]
+pub(in crate::policy) struct Literals(HashMap<Box<str>, Arc<EntityUid>>);
+
+impl Literals {
+    /// Every `Type::"id"` of `text`, which is Cedar that parses, with its place in `text`.
+    pub(in crate::policy) fn of(&mut self, text: &str) -> Vec<(Arc<EntityUid>, Range<usize>)> {
+        let found = spans(text).into_iter().filter_map(|(path, span)| {
+            let written = text.get(span.clone())?;
+            let uid = match self.0.get(written) {
+                Some(known) => Arc::clone(known),
+                None => {
+                    let new = Arc::new(uid(written.get(..path)?, written.get(path..)?)?);
+                    self.0.insert(written.into(), Arc::clone(&new));
+                    new
+                }
+            };
+            Some((uid, span))
+        });
+        found.collect()
+    }
+}
+
+/// What may be an entity: how long its path is, and its place.
+fn spans(text: &str) -> Vec<(usize, Range<usize>)> {
     let bytes = text.as_bytes();
     let mut found = Vec::new();
     let mut at = 0;
@@ -19,11 +44,8 @@ pub(in crate::policy) fn entity_literals(text: &str) -> Vec<(EntityUid, Range<us
             }
             b'"' => {
                 let end = string_end(bytes, at);
-                if let Some(start) = path.take()
-                    && let Some(uid) =
-                        uid(text.get(start..at).unwrap_or_default(), text.get(at..end).unwrap_or_default())
-                {
-                    found.push((uid, start..end));
+                if let Some(start) = path.take() {
+                    found.push((at - start, start..end));
                 }
                 at = end;
             }
@@ -67,6 +89,23 @@ pub(super) fn effect_at(text: &str) -> usize {
     0
 }
 
+/// The `when` and `unless` of a policy that Cedar parses, as they are written, with the `;`; none if it is another text.
+pub(in crate::policy) fn conditions_of(text: &str) -> Option<&str> {
+    let bytes = text.as_bytes();
+    let mut at = effect_at(text);
+    let mut depth = 0_usize;
+    loop {
+        match *bytes.get(at)? {
+            b'/' if bytes.get(at + 1) == Some(&b'/') => at += text.get(at..)?.find('\n')?,
+            b'"' => at = string_end(bytes, at),
+            b'(' => (depth, at) = (depth + 1, at + 1),
+            b')' if depth == 1 => return text.get(at + 1..).map(str::trim),
+            b')' => (depth, at) = (depth.checked_sub(1)?, at + 1),
+            _ => at += 1,
+        }
+    }
+}
+
 /// `path` may have blanks around its `::`, which Cedar's own parser of ids does not take.
 fn uid(path: &str, string: &str) -> Option<EntityUid> {
     let path: String = path.split_whitespace().collect();
@@ -90,6 +129,10 @@ fn string_end(bytes: &[u8], at: usize) -> usize {
 mod tests {
     use super::*;
 
+    fn entity_literals(text: &str) -> Vec<(Arc<EntityUid>, Range<usize>)> {
+        Literals::default().of(text)
+    }
+
     proptest::proptest! {
         #[test]
         fn any_text_has_literals_within_it(text in "[a-zA-Z:\"/\\\\ @\n.é]{0,60}|.{0,60}") {
@@ -98,6 +141,7 @@ mod tests {
                 proptest::prop_assert!(literal.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && literal.ends_with('"'), "{uid}");
             }
             proptest::prop_assert!(text.get(effect_at(&text)..).is_some());
+            proptest::prop_assert!(conditions_of(&text).is_none_or(|conditions| text.contains(conditions)));
         }
 
         #[test]
@@ -106,8 +150,17 @@ mod tests {
             let text = format!("permit (principal == {uid}, action, resource); // {uid}");
             let found: Vec<_> = entity_literals(&text).into_iter().map(|(uid, _)| uid).collect();
             // A line feed in an id is escaped: the comment ends where the text does.
-            proptest::prop_assert_eq!(found, vec![uid]);
+            proptest::prop_assert_eq!(found, vec![Arc::new(uid)]);
         }
+    }
+
+    #[test]
+    fn conditions_begin_where_the_scope_ends() {
+        let text = "@id(\"(\") // permit ((\npermit (principal in Stage::\"a)\", // )\n action == Action::\"x\", resource)\n\
+                    when { (1 == 1) } unless { context.note == \")\" };\n";
+        assert_eq!(conditions_of(text), Some("when { (1 == 1) } unless { context.note == \")\" };"));
+        assert_eq!(conditions_of("forbid(principal,action,resource);"), Some(";"));
+        assert_eq!(conditions_of("permit (principal, action"), None);
     }
 
     #[test]

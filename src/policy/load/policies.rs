@@ -12,7 +12,7 @@ use cedar_policy::{
 
 use super::advice;
 use super::depth::{Language, too_deep};
-use super::literals::{effect_at, entity_literals};
+use super::literals::{Literals, effect_at};
 use super::problem::{PolicyProblem, Problems, SourceFile};
 use crate::config::nearest;
 use crate::policy::schema::MergedSchema;
@@ -29,7 +29,7 @@ pub(in crate::policy) struct ParsedPolicy {
     pub(in crate::policy) file: Arc<SourceFile>,
     pub(in crate::policy) span: Range<usize>,
     /// The entities that it names, with their places in the file.
-    pub(in crate::policy) literals: Vec<(EntityUid, Range<usize>)>,
+    pub(in crate::policy) literals: Vec<(Arc<EntityUid>, Range<usize>)>,
 }
 
 impl ParsedPolicy {
@@ -83,13 +83,14 @@ impl ParsedPolicy {
 /// All policies of `files` in order. What does not parse, or has no id of its own, is added to `problems`.
 pub(in crate::policy) fn parse(files: &[Arc<SourceFile>], problems: &mut Problems) -> Vec<ParsedPolicy> {
     let mut policies = Vec::new();
+    let mut literals = Literals::default();
     for file in files {
         if let Some(problem) = too_deep(file, Language::Policies) {
             problems.push(problem);
             continue;
         }
         match PolicySet::from_str(file.text()) {
-            Ok(set) => policies.extend(place(&set, file, problems)),
+            Ok(set) => policies.extend(place(&set, file, &mut literals, problems)),
             Err(errors) => {
                 errors.iter().for_each(|cause| problems.push(PolicyProblem::from_cedar(file, cause).of_syntax()))
             }
@@ -100,7 +101,12 @@ pub(in crate::policy) fn parse(files: &[Arc<SourceFile>], problems: &mut Problem
 }
 
 /// Finds each policy of the set in its file: they are numbered in the order in which they stand there.
-fn place(set: &PolicySet, file: &Arc<SourceFile>, problems: &mut Problems) -> Vec<ParsedPolicy> {
+fn place(
+    set: &PolicySet,
+    file: &Arc<SourceFile>,
+    literals: &mut Literals,
+    problems: &mut Problems,
+) -> Vec<ParsedPolicy> {
     let number = |id: &PolicyId| AsRef::<str>::as_ref(id).strip_prefix("policy").and_then(|n| n.parse::<usize>().ok());
     let mut ordered: Vec<(Option<usize>, String, Option<&Policy>)> = set
         .policies()
@@ -126,10 +132,8 @@ fn place(set: &PolicySet, file: &Arc<SourceFile>, problems: &mut Problems) -> Ve
             );
             continue;
         };
-        let literals = entity_literals(&text)
-            .into_iter()
-            .map(|(uid, at)| (uid, span.start + at.start..span.start + at.end))
-            .collect();
+        let literals =
+            literals.of(&text).into_iter().map(|(uid, at)| (uid, span.start + at.start..span.start + at.end)).collect();
         placed.push(ParsedPolicy { policy: policy.clone(), id: "".into(), file: Arc::clone(file), span, literals });
     }
     placed
@@ -314,7 +318,7 @@ fn unknown_actions<'a>(policies: &'a [ParsedPolicy], schema: &Schema, problems: 
     let mut faulty = HashSet::new();
     for parsed in policies {
         for (uid, span) in &parsed.literals {
-            if uid.type_name().basename() != "Action" || known.contains(uid) {
+            if uid.type_name().basename() != "Action" || known.contains(&**uid) {
                 continue;
             }
             let like =

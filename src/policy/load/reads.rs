@@ -14,8 +14,25 @@ pub(in crate::policy) struct Reads {
     context: Option<HashSet<Box<str>>>,
     headers: TagsRead,
     claims: TagsRead,
+    /// Of attributes that are records, the fields: `("tls", "version")`.
+    fields: HashSet<(Box<str>, Box<str>)>,
+    /// The attributes that are read as a whole.
+    whole: HashSet<Box<str>>,
     /// Whether what is known of an entity that a condition names (what it is in, its attributes and tags) can matter.
     literals: bool,
+    looks: Looks,
+}
+
+/// The entities of which more than their ids is looked at: what they are in, their attributes or tags.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(in crate::policy) enum Looks {
+    /// None.
+    #[default]
+    Nowhere,
+    /// The principal alone.
+    Principal,
+    /// Any.
+    Anywhere,
 }
 
 /// Nothing at all.
@@ -25,7 +42,10 @@ impl Default for Reads {
             context: Some(HashSet::new()),
             headers: TagsRead::Only(HashSet::new()),
             claims: TagsRead::Only(HashSet::new()),
+            fields: HashSet::new(),
+            whole: HashSet::new(),
             literals: false,
+            looks: Looks::Nowhere,
         }
     }
 }
@@ -38,7 +58,8 @@ impl Reads {
             match policy.to_json() {
                 Ok(tree) => reads.walk(tree.get("conditions").unwrap_or(&tree)),
                 Err(_) => {
-                    reads = Self { context: None, headers: TagsRead::All, claims: TagsRead::All, literals: true };
+                    let (headers, claims) = (TagsRead::All, TagsRead::All);
+                    reads = Self { context: None, headers, claims, literals: true, ..Self::default() };
                 }
             }
         }
@@ -48,6 +69,9 @@ impl Reads {
     /// Reads what `other` reads, too.
     pub(in crate::policy) fn add(&mut self, other: &Self) {
         self.literals |= other.literals;
+        self.looks = self.looks.max(other.looks);
+        self.fields.extend(other.fields.iter().cloned());
+        self.whole.extend(other.whole.iter().cloned());
         match (&mut self.context, &other.context) {
             (Some(context), Some(more)) => context.extend(more.iter().cloned()),
             (context, _) => *context = None,
@@ -59,6 +83,17 @@ impl Reads {
     /// Whether the attribute can matter.
     pub(in crate::policy) fn context(&self, attribute: &str) -> bool {
         self.context.as_ref().is_none_or(|names| names.contains(attribute))
+    }
+
+    /// Whether the field of an attribute that is a record can matter.
+    pub(in crate::policy) fn field(&self, attribute: &str, field: &str) -> bool {
+        let is_named = |(of, name): &(Box<str>, Box<str>)| &**of == attribute && &**name == field;
+        self.context.is_none() || self.whole.contains(attribute) || self.fields.iter().any(is_named)
+    }
+
+    /// Which entities are looked at.
+    pub(in crate::policy) const fn looks(&self) -> Looks {
+        if self.literals { Looks::Anywhere } else { self.looks }
     }
 
     /// Whether the entities that the conditions name must be there: not where others are only compared with them.
@@ -87,16 +122,13 @@ impl Reads {
             operands.pointer("/left/Var").and_then(Value::as_str).is_some_and(|left| names.contains(&left))
         };
         match operator {
-            "." | "has" if left_is(&["context"]) => {
-                // `context has tls.version` has a list.
-                let attribute = operands.get("attr").and_then(|attr| attr.get(0).unwrap_or(attr).as_str());
-                match (attribute, &mut self.context) {
-                    (Some(name), Some(names)) => {
-                        names.insert(name.into());
-                    }
-                    _ => self.context = None,
+            "." | "has" => match in_context(operands) {
+                Some(path) => self.read_context(operator, &path),
+                None => {
+                    self.look_at(operands);
+                    self.walk(operands);
                 }
-            }
+            },
             "Var" if operands == "context" => self.context = None,
             "hasTag" | "getTag" => {
                 // Principals and resources have tags of their own.
@@ -112,10 +144,14 @@ impl Reads {
                         read(&mut self.claims, name);
                     }
                 }
+                self.look_at(operands);
                 self.walk(operands);
             }
             // `principal in Stage::"a"` asks what the principal is in, not the stage.
             "==" | "!=" | "in" | "contains" | "containsAll" | "containsAny" => {
+                if operator == "in" {
+                    self.look_at(operands);
+                }
                 for side in ["left", "right"] {
                     let is_asked = operator == "in" && side == "left";
                     if let Some(operand) = operands.get(side).filter(|operand| is_asked || !is_literal(operand)) {
@@ -124,15 +160,63 @@ impl Reads {
                 }
             }
             "is" => {
+                if operands.get("in").is_some() {
+                    self.look_at(operands);
+                }
                 operands.get("left").into_iter().for_each(|left| self.walk(left));
                 operands.get("in").filter(|group| !is_literal(group)).into_iter().for_each(|group| self.walk(group));
             }
-            // A literal has no operators, and the keys of a record are none.
+            // These, and no others, look at what is known of an entity: `.`, `has`, `hasTag`, `getTag`, `in` and `is … in`
+            // (<https://docs.cedarpolicy.com/policies/syntax-operators.html>). A literal has no operators, and the keys of a record are none.
             "Value" => self.literals |= operands.get("__entity").is_some(),
             "Record" => operands.as_object().into_iter().flatten().for_each(|(_, field)| self.walk(field)),
             _ => self.walk(operands),
         }
     }
+
+    /// What stands left of an operator that looks at an entity.
+    fn look_at(&mut self, operands: &Value) {
+        let is_principal = operands.pointer("/left/Var").and_then(Value::as_str) == Some("principal");
+        self.looks = self.looks.max(if is_principal { Looks::Principal } else { Looks::Anywhere });
+    }
+
+    /// `context.tls`, `context has tls.version`. A path that is not understood may be anything.
+    fn read_context(&mut self, operator: &str, path: &[&str]) {
+        let (Some(names), [name, fields @ ..]) = (&mut self.context, path) else {
+            self.context = None;
+            return;
+        };
+        names.insert((*name).into());
+        match fields.first() {
+            Some(field) => {
+                self.fields.insert(((*name).into(), (*field).into()));
+            }
+            // Whether it is there at all is seen by the record that has none of its fields.
+            None if operator == "has" => {}
+            None => {
+                self.whole.insert((*name).into());
+            }
+        }
+    }
+}
+
+/// What an access leads to, from the context on: `["tls", "version"]`. Empty: somewhere in it. None: it is of something else.
+pub(super) fn in_context(operands: &Value) -> Option<Vec<&str>> {
+    let left = operands.get("left")?;
+    let mut path = match left.get(".") {
+        Some(access) => in_context(access)?,
+        None if left.get("Var").and_then(Value::as_str) == Some("context") => Vec::new(),
+        None => return None,
+    };
+    match operands.get("attr") {
+        Some(Value::String(name)) => path.push(name),
+        // `context has tls.version` has a list.
+        Some(Value::Array(names)) if names.iter().all(Value::is_string) => {
+            path.extend(names.iter().filter_map(Value::as_str));
+        }
+        _ => path.clear(),
+    }
+    Some(path)
 }
 
 /// Whether what stands left is this attribute of the context.
@@ -226,6 +310,60 @@ mod tests {
             ("{a: Stage::\"a\"}.a has b", true),
         ] {
             assert_eq!(reads(condition).looks_at_literals(), expected, "{condition}");
+        }
+    }
+
+    #[test]
+    fn entities_are_looked_at_where_more_than_their_ids_is_asked_for() {
+        for (condition, expected) in [
+            ("principal == Workload::\"w\" && resource is Bucket && context.direction like \"in*\"", Looks::Nowhere),
+            ("context has tls.version && context.token.aud.contains(context.tls.version)", Looks::Nowhere),
+            ("principal in Stage::\"a\" && principal.path == \"/a\"", Looks::Principal),
+            (
+                "principal has namespace || principal.hasTag(\"t\") || principal is Workload in Stage::\"a\"",
+                Looks::Principal,
+            ),
+            ("principal.getTag(\"t\").contains(\"a\") && resource in Bucket::\"b\"", Looks::Anywhere),
+            ("resource in Bucket::\"b\"", Looks::Anywhere),
+            ("resource is Bucket in Group::\"g\"", Looks::Anywhere),
+            ("resource.hasTag(\"t\")", Looks::Anywhere),
+            ("resource has a", Looks::Anywhere),
+            ("action in Action::\"read\"", Looks::Anywhere),
+            ("Bucket::\"b\" in resource", Looks::Anywhere),
+            ("Team::\"a\".bucket == resource", Looks::Anywhere),
+            ("principal.a.b", Looks::Anywhere),
+            ("context.headers.hasTag(\"x\")", Looks::Anywhere),
+            ("context.token.claims.getTag(\"x\").contains(\"y\")", Looks::Anywhere),
+            ("(if context.a then principal else principal) in Stage::\"a\"", Looks::Anywhere),
+            ("{a: resource}.a.b", Looks::Anywhere),
+        ] {
+            assert_eq!(reads(condition).looks(), expected, "{condition}");
+        }
+    }
+
+    #[test]
+    fn of_a_record_the_fields_are_listed_unless_it_is_read_as_a_whole() {
+        let fields = |condition: &str| {
+            let reads = reads(condition);
+            let all = [("tls", "version"), ("tls", "certificateExpiry"), ("token", "sub"), ("token", "claims")];
+            let read = all.into_iter().filter(|(of, field)| reads.field(of, field));
+            read.map(|(of, field)| format!("{of}.{field}")).collect::<Vec<_>>().join(" ")
+        };
+        for (condition, expected) in [
+            ("context has tls.version && context.tls.version == \"a\"", "tls.version"),
+            ("context has tls && context.tls has version", "tls.version"),
+            ("context[\"tls\"][\"version\"] == \"a\" && context.token.sub == \"b\"", "tls.version token.sub"),
+            ("context.token.claims.hasTag(\"x\")", "token.claims"),
+            ("context has tls", ""),
+            ("context.tls == {version: \"a\"}", "tls.version tls.certificateExpiry"),
+            (
+                "(if context has tls then context.tls else context.tls).version == \"a\"",
+                "tls.version tls.certificateExpiry",
+            ),
+            ("[context.token].contains(context.token)", "token.sub token.claims"),
+            ("context == {a: 1}", "tls.version tls.certificateExpiry token.sub token.claims"),
+        ] {
+            assert_eq!(fields(condition), expected, "{condition}");
         }
     }
 

@@ -26,6 +26,7 @@ use crate::config::RoleConfig;
 use crate::enforce::{Asker, Denied, Permit, Settlement};
 use crate::failure::Failure;
 use crate::protocol::{Closed, Downstream, Notice};
+use crate::relay::apart;
 use crate::upstream::UpstreamIo;
 
 /// The newest minor version that we speak to clients: 3.2, which has long cancel keys. To the server it is always 3.0: nothing but the
@@ -37,10 +38,11 @@ pub(super) async fn serve(
     mut client: Downstream,
     listener: Arc<PostgresListener>,
     asker: Arc<Asker>,
-    ending: impl Future<Output = Notice>,
+    ending: impl Future<Output = Notice> + Send,
 ) -> Closed {
     let mut ending = pin!(ending);
-    let starting = timeout(listener.config.authentication_timeout, start(&mut client, &listener, &asker));
+    let starting = apart(|| start(&mut client, &listener, &asker));
+    let starting = timeout(listener.config.authentication_timeout, starting);
     let started = tokio::select! {
         started = starting => started,
         notice = ending.as_mut() => {
@@ -50,13 +52,14 @@ pub(super) async fn serve(
     };
     match started {
         Ok(Ok(Started::Statements { client_buffered, server, session })) => {
-            session::run(client, client_buffered, server, *session, ending).await
+            apart(|| session::run(client, client_buffered, server, *session, ending)).await
         }
         Ok(Ok(Started::Replication { relayed, server, key, mut standing })) => {
             // All that it does is what it may be cancelled in.
             key.begin_statement();
             let lost = pin!(standing.lost(&listener, &asker));
-            relayed.relay(client, server, listener.limits.idle_timeout, ending, (lost, None)).await
+            let idle = listener.limits.idle_timeout;
+            apart(|| relayed.relay(client, server, idle, ending, (lost, None))).await
         }
         Ok(Err(closed)) => closed,
         Err(_elapsed) => {

@@ -9,6 +9,7 @@ use super::{inbound, outbound};
 use crate::config::{Direction, Limits, ListenerConfig, PostgresConfig};
 use crate::enforce::{Asker, EnforcementPoint, Exchange};
 use crate::protocol::{Closed, Downstream, Notice};
+use crate::relay::apart;
 use crate::tls::LocalTls;
 use crate::upstream::StreamUpstream;
 
@@ -70,10 +71,10 @@ pub async fn serve(
     stream: Downstream,
     listener: Arc<PostgresListener>,
     asker: Arc<Asker>,
-    ending: impl Future<Output = Notice>,
+    ending: impl Future<Output = Notice> + Send,
 ) -> Closed {
     match listener.direction {
-        Direction::Inbound => inbound::serve(stream, listener, asker, ending).await,
-        Direction::Outbound => outbound::serve(stream, listener, asker, ending).await,
+        Direction::Inbound => apart(|| inbound::serve(stream, listener, asker, ending)).await,
+        Direction::Outbound => apart(|| outbound::serve(stream, listener, asker, ending)).await,
     }
 }

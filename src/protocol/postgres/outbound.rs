@@ -20,6 +20,7 @@ use crate::audit::new_decision_id;
 use crate::enforce::{Asker, Permit, Settlement};
 use crate::failure::Failure;
 use crate::protocol::{Closed, Downstream, Notice};
+use crate::relay::apart;
 use crate::upstream::{OwnPurpose, UpstreamIo};
 
 /// An error by which a server takes no sessions has no need of more bytes.
@@ -30,10 +31,10 @@ pub(super) async fn serve(
     client: Downstream,
     listener: Arc<PostgresListener>,
     asker: Arc<Asker>,
-    ending: impl Future<Output = Notice>,
+    ending: impl Future<Output = Notice> + Send,
 ) -> Closed {
     let mut ending = pin!(ending);
-    let opening = timeout(listener.config.authentication_timeout, open(client, &listener, &asker));
+    let opening = timeout(listener.config.authentication_timeout, apart(|| open(client, &listener, &asker)));
     let opened = tokio::select! {
         opened = opening => opened,
         _notice = ending.as_mut() => return Closed::InOrder,
@@ -47,7 +48,7 @@ pub(super) async fn serve(
         }
     };
     let Connected { permit, upstream, answer } = tokio::select! {
-        connected = connect(&mut client, &listener, &asker, &startup) => match connected {
+        connected = apart(|| connect(&mut client, &listener, &asker, &startup)) => match connected {
             Ok(connected) => connected,
             Err(closed) => return closed,
         },
@@ -70,7 +71,7 @@ pub(super) async fn serve(
     let mut standing = Standing { asked, role: None };
     let lost = pin!(standing.lost(&listener, &asker));
     let stay = upstream.stay();
-    relayed.relay(client, upstream, idle, ending, (lost, stay)).await
+    apart(|| relayed.relay(client, upstream, idle, ending, (lost, stay))).await
 }
 
 /// Everything up to a startup packet; whatever else it comes to has been answered.

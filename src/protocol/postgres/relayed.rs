@@ -15,7 +15,7 @@ use crate::audit::AuditError;
 use crate::enforce::{Permit, STARTED_AFTER, Settlement};
 use crate::failure::Failure;
 use crate::protocol::{Closed, Last, Notice};
-use crate::relay::{Ended, Moved, Woken, relay_counted};
+use crate::relay::{Ended, Moved, Woken, apart, relay_counted};
 use crate::tls::Stay;
 
 /// A session that is relayed. However it ends, it has its final record with what was passed on.
@@ -58,11 +58,11 @@ impl Relayed {
     /// policies, or since the upstream's is.
     pub(super) async fn relay(
         mut self,
-        mut client: impl AsyncRead + AsyncWrite + Unpin,
-        server: impl AsyncRead + AsyncWrite + Unpin,
+        mut client: impl AsyncRead + AsyncWrite + Unpin + Send,
+        server: impl AsyncRead + AsyncWrite + Unpin + Send,
         idle: Duration,
-        ending: impl Future<Output = Notice>,
-        (lost, upstream): (impl Future<Output = ()>, Option<Stay>),
+        ending: impl Future<Output = Notice> + Send,
+        (lost, upstream): (impl Future<Output = ()> + Send, Option<Stay>),
     ) -> Closed {
         let mut has_begun = self.has_begun;
         let (cut, between_messages) = {
@@ -70,8 +70,7 @@ impl Relayed {
             let mut server = Watched { stream: server, messages: &mut self.messages };
             let cut = {
                 let mut relaying = pin!(relay_counted(&mut client, &mut server, idle, &self.moved));
-                let over = pin!(over(ending, lost, upstream));
-                let mut over = Woken::new(over);
+                let mut over = Woken::new(apart(|| over(ending, lost, upstream)));
                 let started = pin!(sleep(STARTED_AFTER));
                 let mut started = Woken::new(started);
                 loop {
@@ -93,7 +92,8 @@ impl Relayed {
         };
         // In the middle of a message words would be taken for a part of it.
         if let (Cut::For { words, .. }, true) = (&cut, between_messages) {
-            fatal(&mut client, &ErrorReply::fatal("57P01", *words)).await;
+            let words = ErrorReply::fatal("57P01", *words);
+            apart(|| fatal(&mut client, &words)).await;
         }
         let (reason, error, closed) = cut.told(idle);
         self.settle(reason, error);

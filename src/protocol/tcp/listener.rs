@@ -18,7 +18,7 @@ use crate::enforce::{Asker, EnforcementPoint, Exchange, Permit, STARTED_AFTER, S
 use crate::failure::Failure;
 use crate::mapping::{Action, Context, Operation, Operations, Resource};
 use crate::protocol::{Closed, Downstream, Last, Notice};
-use crate::relay::{Ended, Moved, Woken, relay_settled};
+use crate::relay::{Apart, Ended, Moved, Woken, apart, relay_settled};
 use crate::tls::{Stay, StayOver};
 use crate::upstream::{StreamUpstream, UpstreamIo};
 
@@ -88,7 +88,7 @@ pub async fn serve(
     mut stream: Downstream,
     listener: Arc<RelayListener>,
     asker: Arc<Asker>,
-    ending: impl Future<Output = Notice>,
+    ending: impl Future<Output = Notice> + Send,
 ) -> Closed {
     let point = &listener.point;
     if !point.records_can_be_written() {
@@ -101,15 +101,15 @@ pub async fn serve(
             if let Err(error) = denied.settle(&Settlement::default()) {
                 tracing::error!(%error, "a denied connection has no record");
             }
-            part(&mut stream).await;
+            apart(|| part(&mut stream)).await;
             return Closed::InOrder;
         }
     };
-    let mut upstream = match listener.connect(&permit, &asker, &stream).await {
+    let mut upstream = match apart(|| listener.connect(&permit, &asker, &stream)).await {
         Ok(upstream) => upstream,
         Err(failure) => {
             listener.failed(permit, &failure);
-            part(&mut stream).await;
+            apart(|| part(&mut stream)).await;
             return Closed::InOrder;
         }
     };
@@ -121,7 +121,7 @@ pub async fn serve(
     let cut = {
         let settle = || held(&session).settle(None, None);
         let relay = relay_settled(&mut stream, &mut upstream, listener.limits.idle_timeout, &moved, settle);
-        let ending = listener.ending(ending, &asker, standing, stay);
+        let ending = apart(|| listener.ending(ending, &asker, standing, stay));
         watched(relay, ending, || held(&session).record_started()).await
     };
     let (reason, error, closed) = cut.told(listener.limits.idle_timeout);
@@ -139,12 +139,8 @@ fn held<'a, 'b>(session: &'a Mutex<Session<'b>>) -> MutexGuard<'a, Session<'b>> 
 }
 
 /// Relays until it or something else ends it, with a record of the beginning if that takes long.
-async fn watched(
-    relay: impl Future<Output = Ended>,
-    ending: impl Future<Output = Cut>,
-    record_started: impl Fn() -> bool,
-) -> Cut {
-    let (mut relay, ending, started) = (pin!(relay), pin!(ending), pin!(sleep(STARTED_AFTER)));
+async fn watched(relay: impl Future<Output = Ended>, ending: Apart<'_, Cut>, record_started: impl Fn() -> bool) -> Cut {
+    let (mut relay, started) = (pin!(relay), pin!(sleep(STARTED_AFTER)));
     let (mut ending, mut started) = (Woken::new(ending), Woken::new(started));
     let mut is_recorded = false;
     loop {
@@ -239,7 +235,7 @@ impl RelayListener {
     /// Ready when the connection has to end though it could go on.
     async fn ending(
         &self,
-        ending: impl Future<Output = Notice>,
+        ending: impl Future<Output = Notice> + Send,
         asker: &Arc<Asker>,
         standing: Option<Standing>,
         upstream: Option<Stay>,

@@ -117,7 +117,15 @@ fn condition(rng: &mut Rng, depth: u8) -> String {
         };
     }
     let tag = pick(rng, &["t", "u"]);
-    match rng.u8(..42) {
+    match rng.u8(..50) {
+        42 => "context has tls".to_owned(),
+        43 => "context.tls has version".to_owned(),
+        44 => "context has tls && context.tls.certificateExpiry < datetime(\"2026-01-01\")".to_owned(),
+        45 => "context has tls && context.tls == {version: \"TLSv1.3\", certificateExpiry: datetime(\"1970-01-01\")}".to_owned(),
+        46 => "context has token && [context.token].contains(context.token)".to_owned(),
+        47 => "context has token.sub && context.token.sub == \"ada\"".to_owned(),
+        48 => "context has token && context.token has claims".to_owned(),
+        49 => "principal is Workload in Group::\"g1\"".to_owned(),
         24 => "context has token.amr && context.token.amr.contains(\"mfa\")".to_owned(),
         25 => "context has token && context.token.claims.hasTag(\"g\") && context.token.claims.getTag(\"g\").contains(\"1\")".to_owned(),
         26 => "context.token.sub == \"ada\"".to_owned(),

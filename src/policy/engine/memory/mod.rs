@@ -14,6 +14,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
 use std::mem::size_of;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, TryLockError};
@@ -30,22 +31,36 @@ use crate::telemetry::MemoryMetrics;
 
 /// More threads than that share tables; whoever finds one taken decides anew.
 const TABLES: usize = 32;
-/// Sets of four. With the bytes that a set may hold: a thread remembers at most 1,024 places in 256 KiB and 2,048 answers in 1 MiB.
-const PLACE_SETS: usize = 256;
-const ANSWER_SETS: usize = 512;
-const BYTES_OF_PLACES: usize = 1024;
-const BYTES_OF_ANSWERS: usize = 2048;
-
 static NEXT_THREAD: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {
     static THREAD: usize = NEXT_THREAD.fetch_add(1, Ordering::Relaxed);
 }
 
+/// How much there is room for, and how far hashes tell apart.
+#[derive(Debug, Clone, Copy)]
+struct Shape {
+    /// Of a hash these bits are used. INVARIANT: an answer is right with any of them, also with none.
+    hash: u64,
+    /// Sets of four.
+    place_sets: usize,
+    answer_sets: usize,
+    /// That a set may hold.
+    place_bytes: usize,
+    answer_bytes: usize,
+}
+
+impl Shape {
+    /// A thread remembers at most 1,024 places in 256 KiB and 2,048 answers in 1 MiB.
+    const USUAL: Self =
+        Self { hash: u64::MAX, place_sets: 256, answer_sets: 512, place_bytes: 1024, answer_bytes: 2048 };
+}
+
 /// What an engine has decided.
 #[derive(Debug)]
 pub(super) struct Memory {
     hasher: RandomState,
+    shape: Shape,
     tables: Box<[Mutex<Option<Tables>>]>,
     metrics: MemoryMetrics,
     #[cfg(test)]
@@ -90,7 +105,6 @@ struct Place {
     reads: Attributes,
 }
 
-#[derive(Debug)]
 struct Answer {
     place: u64,
     /// Of each attribute that the candidates read, in order.
@@ -100,10 +114,20 @@ struct Answer {
 
 impl Memory {
     pub(super) fn new() -> Self {
-        let tables = (0..TABLES).map(|_| Mutex::default()).collect();
+        Self::of(Shape::USUAL)
+    }
+
+    /// One whose hashes tell nothing apart, and which has room for four.
+    #[cfg(test)]
+    pub(super) fn blind() -> Self {
+        Self::of(Shape { hash: 0, ..Shape::USUAL })
+    }
+
+    fn of(shape: Shape) -> Self {
         Self {
             hasher: RandomState::new(),
-            tables,
+            shape,
+            tables: (0..TABLES).map(|_| Mutex::default()).collect(),
             metrics: MemoryMetrics::new(),
             #[cfg(test)]
             hits: AtomicUsize::new(0),
@@ -113,6 +137,7 @@ impl Memory {
     /// The answer to this very question, if this thread remembers it.
     pub(super) fn recall(&self, asked: &Asked<'_>) -> Recalled {
         let hash = self.hasher.hash_one((asked.action, asked.kind, asked.principal.as_str(), &asked.located.keys));
+        let hash = hash & self.shape.hash;
         let decision = self.own().and_then(|mut own| {
             let Tables { places, answers, .. } = own.as_mut()?;
             let place = places.find(hash, |place| place.is_of(asked))?;
@@ -137,19 +162,22 @@ impl Memory {
     pub(super) fn remember(&self, asked: &Asked<'_>, hash: u64, reads: Attributes, decision: &Decision) {
         self.metrics.miss();
         let Some(mut own) = self.own() else { return };
-        let Tables { places, answers, next } = own.get_or_insert_with(Tables::default);
+        let Tables { places, answers, next } = own.get_or_insert_with(|| Tables::new(self.shape));
         let number = match places.find(hash, |place| place.is_of(asked)) {
             Some(place) => place.number,
             None => {
                 *next += 1;
-                places.insert(hash, Place::new(*next, asked, reads));
+                // Without its place no answer is ever found.
+                if !places.insert(hash, Place::new(*next, asked, reads)) {
+                    return;
+                }
                 *next
             }
         };
         let values = || reads.iter().map(|attribute| asked.known.value(attribute));
         let hash = self.of_values(number, values());
         // Most of what does not fit is seen before it is copied.
-        if values().flatten().map(Bytes::bytes).sum::<usize>() < BYTES_OF_ANSWERS {
+        if values().flatten().map(Bytes::bytes).sum::<usize>() < self.shape.answer_bytes {
             let values = values().map(Option::<&Value>::cloned).collect();
             answers.insert(hash, Answer { place: number, values, decision: decision.clone() });
         }
@@ -175,7 +203,7 @@ impl Memory {
         let mut hasher = self.hasher.build_hasher();
         place.hash(&mut hasher);
         values.for_each(|value| value.hash(&mut hasher));
-        hasher.finish()
+        hasher.finish() & self.shape.hash
     }
 
     /// How many questions were answered.
@@ -194,11 +222,11 @@ impl Memory {
     }
 }
 
-impl Default for Tables {
-    fn default() -> Self {
+impl Tables {
+    fn new(shape: Shape) -> Self {
         Self {
-            places: Table::new(PLACE_SETS, BYTES_OF_PLACES),
-            answers: Table::new(ANSWER_SETS, BYTES_OF_ANSWERS),
+            places: Table::new(shape.place_sets, shape.place_bytes),
+            answers: Table::new(shape.answer_sets, shape.answer_bytes),
             next: 0,
         }
     }
@@ -220,6 +248,14 @@ impl Answer {
     /// INVARIANT: it is of the place whose candidates read these, so that it has as many values.
     fn has(&self, reads: Attributes, known: &Known<'_>) -> bool {
         reads.iter().zip(&self.values).all(|(attribute, value)| known.value(attribute) == value.as_ref())
+    }
+}
+
+/// Without the values: they may be what somebody's token says.
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { place, values: _, decision } = self;
+        f.debug_struct("Answer").field("place", place).field("decision", decision).finish_non_exhaustive()
     }
 }
 

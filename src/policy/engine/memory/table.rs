@@ -49,21 +49,21 @@ impl<E: Bytes> Table<E> {
         Some(&found.content)
     }
 
-    /// Adds an entry that is not there yet, unless it is too long for any set.
-    pub(super) fn insert(&mut self, hash: u64, content: E) {
+    /// Adds an entry that is not there yet; false: it is too long for any set, and was not added.
+    pub(super) fn insert(&mut self, hash: u64, content: E) -> bool {
         let bytes = size_of::<Entry<E>>() + content.bytes();
         let most_bytes = self.most_bytes;
         if bytes > most_bytes {
-            return;
+            return false;
         }
-        let Some(set) = self.set(hash) else { return };
+        let Some(set) = self.set(hash) else { return false };
         while set.bytes + bytes > most_bytes || set.ways.iter().all(Option::is_some) {
             set.put_one_out();
         }
-        if let Some(way) = set.ways.iter_mut().find(|way| way.is_none()) {
-            set.bytes += bytes;
-            *way = Some(Box::new(Entry { hash, bytes, is_used: false, content }));
-        }
+        let Some(way) = set.ways.iter_mut().find(|way| way.is_none()) else { return false };
+        set.bytes += bytes;
+        *way = Some(Box::new(Entry { hash, bytes, is_used: false, content }));
+        true
     }
 
     fn set(&mut self, hash: u64) -> Option<&mut Set<E>> {
@@ -128,7 +128,7 @@ mod tests {
     fn entries_of_one_hash_are_told_apart_by_what_they_are() {
         let mut table = Table::new(4, 10_000);
         for text in ["a", "b", "c"] {
-            table.insert(7, text.to_owned());
+            assert!(table.insert(7, text.to_owned()));
         }
         assert_eq!(table.find(7, is("b")), Some(&"b".to_owned()));
         assert_eq!(table.find(7, is("d")), None);
@@ -138,10 +138,10 @@ mod tests {
     #[test]
     fn what_is_asked_for_stays_while_others_come_and_go() {
         let mut table = Table::new(1, 10_000);
-        table.insert(0, "kept".to_owned());
+        assert!(table.insert(0, "kept".to_owned()));
         for n in 0..1_000_u64 {
             assert!(table.find(0, is("kept")).is_some(), "gone at {n}");
-            table.insert(n, n.to_string());
+            assert!(table.insert(n, n.to_string()));
         }
         assert_eq!(table.len(), 4);
     }
@@ -150,13 +150,14 @@ mod tests {
     fn a_set_holds_no_more_bytes_than_it_may_and_counts_them_right() {
         let mut table = Table::new(2, 1_000);
         for n in 0..10_000_u64 {
-            table.insert(n, "x".repeat(usize::try_from(n * 37 % 1_100).unwrap()));
+            let length = usize::try_from(n * 37 % 1_100).unwrap();
+            assert_eq!(table.insert(n, "x".repeat(length)), length + size_of::<Entry<String>>() <= 1_000);
             let held = table.bytes() - size_of_val(&*table.sets);
             assert!(held <= 2_000, "{held} bytes");
             assert_eq!(held, table.sets.iter().map(|set| set.bytes).sum::<usize>());
         }
         assert!(table.len() > 1);
-        table.insert(3, "x".repeat(2_000));
+        assert!(!table.insert(3, "x".repeat(2_000)));
         assert_eq!(table.find(3, |text| text.len() == 2_000), None);
     }
 }

@@ -7,7 +7,7 @@ use cedar_policy::{Policy, PolicyId};
 
 use super::super::builder::Compilable;
 use super::super::compiled::Engine;
-use super::{ANSWER_SETS, BYTES_OF_ANSWERS, BYTES_OF_PLACES, PLACE_SETS};
+use super::{Memory, Shape};
 use crate::identity::SpiffeId;
 use crate::mapping::{Action, Context, Operation, Resource, Value};
 use crate::policy::decision::{Decision, Outcome};
@@ -92,8 +92,31 @@ impl Asked {
     }
 }
 
-/// Asks these in turn, three times round: the first answers are the last ones, and the last ones come from memory.
-fn told_apart(engine: &Engine, cases: &[(Asked, Outcome)]) {
+/// Asks these in turn, three times round: the first answers are the last ones, and the last ones come from memory. Then of memories that put
+/// out what they have just taken in, and whose hashes tell nothing apart, so that only what is compared does.
+fn told_apart(engine: &mut Engine, cases: &[(Asked, Outcome)]) {
+    all_from_memory(engine, cases);
+    let blind = Shape { hash: 0, ..Shape::USUAL };
+    let tiny = Shape { place_sets: 1, answer_sets: 1, ..Shape::USUAL };
+    let tight = Shape { place_bytes: 1_000, answer_bytes: 1_000, ..blind };
+    for shape in [blind, tiny, Shape { hash: 1, ..tiny }, tight] {
+        engine.memory = Memory::of(shape);
+        for round in 0..4 {
+            for (n, (asked, expected)) in cases.iter().enumerate() {
+                for again in [false, true] {
+                    assert_eq!(
+                        asked.of(engine).outcome,
+                        *expected,
+                        "question {n} again {again}, round {round}, {shape:?}"
+                    );
+                }
+            }
+        }
+        assert!(engine.recalled() >= 4 * cases.len(), "{} from memory, {shape:?}", engine.recalled());
+    }
+}
+
+fn all_from_memory(engine: &Engine, cases: &[(Asked, Outcome)]) {
     for round in 0..3 {
         let hits = engine.recalled();
         for (n, (asked, expected)) in cases.iter().enumerate() {
@@ -108,12 +131,12 @@ use Outcome::{Allowed, Error, Forbidden, NotPermitted};
 
 #[test]
 fn a_value_that_a_candidate_reads_tells_questions_apart_and_so_does_its_absence() {
-    let engine = engine(&[
+    let mut engine = engine(&[
         r#"permit (principal, action == Action::"s3:PutObject", resource);"#,
         r#"forbid (principal, action, resource) unless { context has encryption && context.encryption == "aws:kms" };"#,
     ]);
     told_apart(
-        &engine,
+        &mut engine,
         &[
             (put("k").with("encryption", "aws:kms"), Allowed),
             (put("k").with("encryption", "AES256"), Forbidden),
@@ -140,7 +163,7 @@ fn what_no_candidate_reads_does_not() {
 
 #[test]
 fn resources_are_told_apart_by_all_that_policies_name_and_by_their_tags() {
-    let engine = engine_with(
+    let mut engine = engine_with(
         &[
             r#"permit (principal, action, resource in Bucket::"lake/raw");"#,
             r#"forbid (principal, action, resource) when { resource == Object::"lake/raw/a/secret" };"#,
@@ -153,7 +176,7 @@ fn resources_are_told_apart_by_all_that_policies_name_and_by_their_tags() {
     );
     let get = |resource| asked("s3:PutObject", resource);
     told_apart(
-        &engine,
+        &mut engine,
         &[
             (put("a/k"), Allowed),
             (put("a/secret"), Forbidden),
@@ -167,19 +190,19 @@ fn resources_are_told_apart_by_all_that_policies_name_and_by_their_tags() {
 
 #[test]
 fn what_holds_something_that_a_condition_looks_for_is_not_like_what_does_not() {
-    let schemas = engine(&[
+    let mut schemas = engine(&[
         "permit (principal, action, resource);",
         r#"forbid (principal, action in [Action::"delete", Action::"admin"], resource) when { Table::"wh/db.hr.people" in resource };"#,
     ]);
     let drop = |schema| asked("sql:Drop", Resource::schema("wh", "db", schema));
-    told_apart(&schemas, &[(drop("scratch"), Allowed), (drop("hr"), Forbidden)]);
+    told_apart(&mut schemas, &[(drop("scratch"), Allowed), (drop("hr"), Forbidden)]);
 
-    let folders = engine(&[
+    let mut folders = engine(&[
         r#"permit (principal, action == Action::"s3:ListBucket", resource) when { Prefix::"lake/raw/a/b" in resource };"#,
     ]);
     let list = |resource| asked("s3:ListBucket", resource);
     told_apart(
-        &folders,
+        &mut folders,
         &[
             (list(Resource::prefix("lake", "raw", "a")), Allowed),
             (list(Resource::prefix("lake", "raw", "hr")), NotPermitted),
@@ -191,14 +214,14 @@ fn what_holds_something_that_a_condition_looks_for_is_not_like_what_does_not() {
 
 #[test]
 fn a_partition_is_not_the_table_of_its_name_alone() {
-    let engine = engine(&[
+    let mut engine = engine(&[
         "permit (principal, action, resource);",
         r#"forbid (principal, action, resource in Schema::"wh/db.hr");"#,
     ]);
     let table = |schema, name| Resource::table("wh", "db", schema, name);
     let part = || table("parts", "people_1");
     told_apart(
-        &engine,
+        &mut engine,
         &[
             (asked("sql:Select", part()), Allowed),
             (asked("sql:Select", part().partition_of([table("hr", "people")])), Forbidden),
@@ -210,22 +233,22 @@ fn a_partition_is_not_the_table_of_its_name_alone() {
 
 #[test]
 fn the_kind_of_a_resource_that_nobody_names_is_a_part_of_the_question() {
-    let engine = engine(&[r#"permit (principal, action, resource is Bucket);"#]);
+    let mut engine = engine(&[r#"permit (principal, action, resource is Bucket);"#]);
     let list = |resource| asked("s3:ListBucket", resource);
     told_apart(
-        &engine,
+        &mut engine,
         &[(list(Resource::bucket("lake", "raw")), Allowed), (list(Resource::prefix("lake", "raw", "a")), NotPermitted)],
     );
 }
 
 #[test]
 fn workloads_and_actions_are_told_apart_also_where_only_a_condition_looks_at_them() {
-    let engine = engine(&[
+    let mut engine = engine(&[
         r#"permit (principal, action, resource) when { principal.path == "/ada" && action == Action::"s3:PutObject" };"#,
     ]);
     let delete = || asked("s3:DeleteObject", Resource::object("lake", "raw", "k"));
     told_apart(
-        &engine,
+        &mut engine,
         &[
             (put("k"), Allowed),
             (put("k").by(BOB), NotPermitted),
@@ -237,11 +260,11 @@ fn workloads_and_actions_are_told_apart_also_where_only_a_condition_looks_at_the
 
 #[test]
 fn tokens_are_told_apart_by_subject_and_claims() {
-    let engine =
+    let mut engine =
         engine(&[r#"permit (principal, action, resource) when { context has token && context.token.sub == "ada" &&
             context.token.claims.hasTag("g") && context.token.claims.getTag("g").contains("1") };"#]);
     told_apart(
-        &engine,
+        &mut engine,
         &[
             (put("k").token("ada", &[("g", "1")]), Allowed),
             (put("k").token("bob", &[("g", "1")]), NotPermitted),
@@ -317,7 +340,8 @@ fn a_flood_of_values_that_a_policy_reads_takes_bounded_room_and_leaves_what_is_a
         r#"permit (principal, action == Action::"s3:PutObject", resource) when { context.operation != "x" };"#,
         r#"permit (principal, action == Action::"s3:DeleteObject", resource);"#,
     ]);
-    let most = PLACE_SETS * (BYTES_OF_PLACES + 48) + ANSWER_SETS * (BYTES_OF_ANSWERS + 48);
+    let Shape { place_sets, answer_sets, place_bytes, answer_bytes, .. } = Shape::USUAL;
+    let most = place_sets * (place_bytes + 48) + answer_sets * (answer_bytes + 48);
     let asked_for = || asked("s3:DeleteObject", Resource::object("lake", "raw", "k"));
     asked_for().of(&engine);
     for n in 0..30_000 {
@@ -333,7 +357,7 @@ fn a_flood_of_values_that_a_policy_reads_takes_bounded_room_and_leaves_what_is_a
     }
     let (_, answers, bytes) = engine.memory.size();
     assert!(bytes <= most, "{bytes} of {most} bytes");
-    assert!(answers > 500 && answers <= 4 * ANSWER_SETS, "{answers} answers");
+    assert!(answers > 500 && answers <= 4 * answer_sets, "{answers} answers");
     assert!(engine.recalled() > 2_950, "{} of 3000", engine.recalled());
 }
 
@@ -343,7 +367,7 @@ fn what_is_too_long_is_decided_each_time() {
     for _ in 0..3 {
         let mut long = put("k");
         long.operation.context = Context::default();
-        long.operation.context.set("operation", "y".repeat(BYTES_OF_ANSWERS).as_str());
+        long.operation.context.set("operation", "y".repeat(Shape::USUAL.answer_bytes).as_str());
         long.operation.context.set("byVersion", false);
         long.operation.context.set("presigned", false);
         assert_eq!(long.of(&engine).outcome, Allowed);
@@ -379,4 +403,14 @@ fn more_threads_than_tables_get_right_answers_and_wait_for_nobody() {
         }
     });
     drop(held);
+}
+
+#[test]
+fn what_is_remembered_is_not_printed() {
+    let engine = engine(&[
+        r#"permit (principal, action, resource) when { context has token && context.token.sub == "ada-lovelace" };"#,
+    ]);
+    assert_eq!(put("k").token("ada-lovelace", &[]).of(&engine).outcome, Allowed);
+    let shown = format!("{:?}", engine.memory);
+    assert!(shown.contains("Answer {") && !shown.contains("lovelace"), "{shown}");
 }

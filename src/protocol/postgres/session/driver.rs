@@ -18,7 +18,7 @@ use crate::mapping::sql::catalog::Catalog;
 use crate::protocol::postgres::cancel::SessionKey;
 use crate::protocol::postgres::wire::FrameReader;
 use crate::protocol::{Closed, Last, Notice};
-use crate::relay::Woken;
+use crate::relay::{Apart, Woken, apart};
 use crate::upstream::StreamUpstream;
 
 /// What is read at once, while little comes and while much does: a large result goes out in few writes.
@@ -143,20 +143,19 @@ pub(super) struct Ended {
 
 impl<C, S> Driver<C, S>
 where
-    C: AsyncRead + AsyncWrite + Unpin,
-    S: AsyncRead + AsyncWrite + Unpin,
+    C: AsyncRead + AsyncWrite + Unpin + Send,
+    S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     /// Serves the session until it ends. `catalog` gives the catalogue and since when it is known to be right; a newer one than is known
     /// if it is told so. `ending` says that it has to end, and the last words.
     pub(super) async fn serve<F>(
         mut self,
-        catalog: impl Fn(bool) -> F,
-        ending: impl Future<Output = (Notice, &'static str)>,
+        catalog: impl Fn(bool) -> F + Sync,
+        ending: Apart<'_, (Notice, &'static str)>,
     ) -> Ended
     where
-        F: Future<Output = Result<(Arc<Catalog>, Instant), String>>,
+        F: Future<Output = Result<(Arc<Catalog>, Instant), String>> + Send,
     {
-        let ending = pin!(ending);
         let mut ending = Woken::new(ending);
         let _served = Served::begin();
         let mut last: Option<Asked> = None;
@@ -168,30 +167,30 @@ where
             match self.session.advance(Instant::now()) {
                 Step::Wait => {}
                 Step::Catalog { newest } => {
-                    if let Err(end) = self.read_catalog(&catalog, newest).await {
-                        return self.end(end).await;
+                    if let Err(end) = apart(|| self.read_catalog(&catalog, newest)).await {
+                        return apart(|| self.end(end)).await;
                     }
                     continue;
                 }
-                Step::End(end) => return self.finish(end).await,
+                Step::End(end) => return apart(|| self.finish(end)).await,
             }
             if !self.let_cancels_strike(ran).await {
                 let words = "a cancel request may strike the wrong statement: the session ends";
-                return self.end(End::Failed { sqlstate: "57P01", message: words.into() }).await;
+                return apart(|| self.end(End::Failed { sqlstate: "57P01", message: words.into() })).await;
             }
             if self.session.cut_short {
-                self.cut_short().await;
+                apart(|| self.cut_short()).await;
             }
             if let Some(end) = self.over(last) {
                 let cut = last.is_some_and(|asked| Instant::now() >= asked.cut);
-                let mut ended = self.end(end).await;
+                let mut ended = apart(|| self.end(end)).await;
                 if last.is_some() {
                     ended.closed = if cut { Closed::Cut } else { Closed::InOrder };
                 }
                 return ended;
             }
             if let Err(end) = self.write_records().await {
-                return self.end(end).await;
+                return apart(|| self.end(end)).await;
             }
             if self.session.has_more {
                 tokio::task::yield_now().await;
@@ -217,12 +216,12 @@ where
                 Event::Moved => {}
                 Event::Tick => {
                     if let Err(end) = self.session.note_long(Instant::now()) {
-                        return self.end(end).await;
+                        return apart(|| self.end(end)).await;
                     }
                 }
                 Event::Ending(notice, words) => last = Some(Asked::of(notice, words, Instant::now())),
-                Event::ClientGone => return self.end(End::Goodbye).await,
-                Event::ServerGone(cause) => return self.server_gone(cause).await,
+                Event::ClientGone => return apart(|| self.end(End::Goodbye)).await,
+                Event::ServerGone(cause) => return apart(|| self.server_gone(cause)).await,
             }
         }
     }
@@ -247,9 +246,9 @@ where
         self.session.write_records()
     }
 
-    async fn read_catalog<F>(&mut self, catalog: &impl Fn(bool) -> F, newest: bool) -> Result<(), End>
+    async fn read_catalog<F>(&mut self, catalog: &(impl Fn(bool) -> F + Sync), newest: bool) -> Result<(), End>
     where
-        F: Future<Output = Result<(Arc<Catalog>, Instant), String>>,
+        F: Future<Output = Result<(Arc<Catalog>, Instant), String>> + Send,
     {
         match timeout(CATALOG_LIMIT, catalog(newest)).await {
             Ok(Ok((catalog, as_of))) => {
@@ -371,7 +370,7 @@ where
         None
     }
 
-    async fn server_gone(mut self, cause: Option<io::Error>) -> Ended {
+    async fn server_gone(&mut self, cause: Option<io::Error>) -> Ended {
         let cause = cause.map_or_else(|| "the server closed the connection".to_owned(), |cause| cause.to_string());
         tracing::debug!(cause, "the connection to the server ended");
         let end = End::Failed { sqlstate: "08006", message: "the connection to the server was lost".into() };
@@ -380,13 +379,13 @@ where
         self.finish(end).await
     }
 
-    async fn end(mut self, end: End) -> Ended {
+    async fn end(&mut self, end: End) -> Ended {
         self.session.end(end.clone());
         self.finish(end).await
     }
 
     /// Last words to both sides.
-    async fn finish(mut self, mut end: End) -> Ended {
+    async fn finish(&mut self, mut end: End) -> Ended {
         if let Err(unwritten) = self.session.write_records() {
             end = unwritten;
             // Words in the middle of a row would be taken for a part of it.
@@ -416,7 +415,7 @@ where
             End::Failed { sqlstate: "57P05", .. } => Closed::Idle,
             End::Failed { message, .. } => Closed::Failed { cause: message },
         };
-        Ended { closed, running, key: self.key }
+        Ended { closed, running, key: self.key.take() }
     }
 }
 

@@ -18,6 +18,7 @@ use crate::protocol::postgres::login::LoggedIn;
 use crate::protocol::postgres::standing::Standing;
 use crate::protocol::postgres::wire::{Replication, ready_for_query};
 use crate::protocol::{Closed, Downstream, Last, Notice};
+use crate::relay::apart;
 
 /// What a session begins with.
 #[derive(Debug)]
@@ -52,7 +53,7 @@ pub(in crate::protocol::postgres) async fn run(
     client_buffered: BytesMut,
     server: LoggedIn,
     mut start: SessionStart,
-    ending: impl Future<Output = Notice>,
+    ending: impl Future<Output = Notice> + Send,
 ) -> Closed {
     let listener = Arc::clone(&start.listener);
     let (asked, decision, minor) = (&start.requested_role, start.decision, start.minor);
@@ -64,7 +65,7 @@ pub(in crate::protocol::postgres) async fn run(
     let setup = Arc::new(setup(&start, &server));
     let session = Session::new(setup, client_buffered, server.buffered, ready.freeze(), Instant::now());
     let asker = Arc::clone(&start.asker);
-    let ending = async {
+    let ending = apart(|| async {
         tokio::select! {
             notice = ending => (notice, last_words(&notice)),
             () = start.standing.lost(&listener, &asker) => {
@@ -73,7 +74,7 @@ pub(in crate::protocol::postgres) async fn run(
                 (notice, NOT_PERMITTED)
             }
         }
-    };
+    });
     let (caps, upstream) = (listener.config.caps, Some(Arc::clone(&listener.upstream)));
     let driver = Driver { session, client, server: server.io, caps, key: Some(start.key), upstream, patience: None };
     let catalog = |newest: bool| {
