@@ -309,6 +309,51 @@ fn an_attribute_that_some_requests_lack_is_said_once_and_a_misspelt_one_finds_it
 }
 
 #[test]
+fn what_is_asked_for_and_never_there_is_a_warning() {
+    let warned = |condition: &str| -> Vec<(String, String)> {
+        let policy = format!(
+            "@id(\"p\") forbid (principal, action == Action::\"s3:PutObject\", resource in Bucket::\"lake/raw\") unless {{ {condition} }};"
+        );
+        let directory = directory(&[("a.cedar", &policy)]);
+        let policies = PolicyGeneration::load(&source(directory.path()), 1).expect(condition);
+        let said =
+            |warning: &PolicyProblem| (warning.message().to_owned(), warning.advice().unwrap_or_default().to_owned());
+        policies.warnings().iter().map(said).collect()
+    };
+    for (condition, message, help) in [
+        (
+            "context has kmsKeyID && context.kmsKeyID == \"k\"",
+            "`context has kmsKeyID`",
+            "did you mean `context has kmsKeyId`?",
+        ),
+        ("principal has name_space", "`principal has name_space`", "did you mean `principal has namespace`?"),
+        (
+            "principal has team",
+            "`principal has team`",
+            "what entities.json adds are tags: `principal.hasTag(\"team\")`",
+        ),
+        (
+            "context.headers has tenant",
+            "`context.headers has tenant`",
+            "these are tags: `context.headers.hasTag(\"tenant\")`",
+        ),
+    ] {
+        let said = warned(condition);
+        let [(first, advice)] = said.as_slice() else { panic!("{condition}: {said:?}") };
+        assert!(first.starts_with(message) && first.contains("never true") && advice == help, "{condition}: {said:?}");
+    }
+    for condition in [
+        "context has kmsKeyId && context.kmsKeyId == \"k\"",
+        "principal has namespace && principal.namespace == \"etl\"",
+        "context has tls && context.tls.version == \"TLSv1.3\"",
+        // Not of these requests, but of others.
+        "context has columns",
+    ] {
+        assert_eq!(warned(condition), [], "{condition}");
+    }
+}
+
+#[test]
 fn every_policy_needs_an_id_of_its_own() {
     let (place, message, help) = refused("// first\npermit (principal in Stage::\"transform\", action, resource);");
     assert_eq!((place.as_str(), message.as_str()), ("2:1", "policy has no `@id`"));

@@ -120,6 +120,26 @@ when { context.headers.hasTag("x-tenant") && context.headers.getTag("x-tenant").
     assert_eq!(by_whom, 6, "{}", grown.stdout);
 }
 
+/// That nothing is found may be since there is nothing: a folder too high, or a stage that nobody is in.
+#[tokio::test]
+async fn what_is_odd_about_the_policies_is_said_beside_what_is_found() {
+    let (empty, whole) = (tempfile::tempdir().expect("a folder"), linted(POLICIES));
+    let said = "there are no *.cedar files";
+    let invariants = whole.path().join("invariants.yaml");
+    fs::write(&invariants, INVARIANTS).expect("is writable");
+    let invariants = invariants.display().to_string();
+    for (folder, is_empty) in [(empty.path(), true), (whole.path(), false)] {
+        let outputs = [
+            lint(folder, &[]).await,
+            plan(whole.path(), folder, &[]).await,
+            prove(folder, &["--invariants", &invariants]).await,
+        ];
+        for output in outputs {
+            assert_eq!(output.stderr.contains(said), is_empty, "{output:#?}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn policies_that_do_not_load_are_not_compared() {
     let broken = changed("storage", "lake.cedar", "permit (", "permitt (");

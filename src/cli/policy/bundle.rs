@@ -6,9 +6,8 @@ use std::time::SystemTime;
 
 use clap::Args;
 
-use super::{SourceArgs, failed, loaded};
-use crate::cli::colour;
-use crate::policy::{BundleKeys, Expiry, Manifest, PolicyBundle, PolicyGeneration, SigningKey, pack, render_problems};
+use super::{SourceArgs, failed, loaded_with_warnings};
+use crate::policy::{BundleKeys, Expiry, Manifest, PolicyBundle, PolicyGeneration, SigningKey, pack};
 
 /// Options of `portcullis policy bundle`.
 #[derive(Debug, Args)]
@@ -39,11 +38,10 @@ pub(super) struct BundleArgs {
 /// Writes the bundle, unless its policies do not load.
 pub(super) fn run(arguments: &BundleArgs) -> ExitCode {
     let source = SourceArgs { policies: Some(arguments.directory.clone()), config: arguments.config.clone() };
-    let policies = match source.source().and_then(|source| loaded(&source)) {
+    let policies = match source.source().and_then(|source| loaded_with_warnings(&source)) {
         Ok(policies) => policies,
         Err(code) => return code,
     };
-    eprint!("{}", render_problems(policies.warnings(), colour()));
     match write(arguments, &policies) {
         Ok(said) => {
             println!("{said}");

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 
 use super::plan::SolverArgs;
-use super::{HereArgs, NOT_PROVED, REFUTED, failed, loaded};
+use super::{HereArgs, NOT_PROVED, REFUTED, failed, loaded_with_warnings};
 use crate::analysis::{Level, lint};
 
 /// Options of `portcullis policy lint`.
@@ -42,7 +42,7 @@ enum Deny {
 
 /// Runs the command: 0 if nothing is found, 2 if something is, 4 if not all could be looked at.
 pub(super) fn run(arguments: &LintArgs) -> ExitCode {
-    let policies = match arguments.source.source().and_then(|source| loaded(&source)) {
+    let policies = match arguments.source.source().and_then(|source| loaded_with_warnings(&source)) {
         Ok(policies) => policies,
         Err(code) => return code,
     };

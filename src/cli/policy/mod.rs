@@ -168,6 +168,13 @@ fn loaded(source: &PolicySource) -> Result<PolicyGeneration, ExitCode> {
     })
 }
 
+/// Loads what a command is to judge; what is odd about it is said too, for it may be why nothing is found.
+fn loaded_with_warnings(source: &PolicySource) -> Result<PolicyGeneration, ExitCode> {
+    let policies = loaded(source)?;
+    eprint!("{}", render_problems(policies.warnings(), colour()));
+    Ok(policies)
+}
+
 /// How a command ends that cannot do what it is to do.
 fn failed(cause: &str) -> ExitCode {
     eprintln!("portcullis: {cause}");

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::Value as Json;
 
-use super::{GREW, NOT_PROVED, Output, loaded};
+use super::{GREW, NOT_PROVED, Output, loaded, loaded_with_warnings};
 use crate::admin::{ProbeTarget, read_from};
 use crate::analysis::{Solver, plan};
 use crate::cli::{FAILURE, colour};
@@ -68,8 +68,7 @@ pub(super) fn run(arguments: &PlanArgs) -> ExitCode {
 }
 
 fn compared(old: &Path, new: &Path, arguments: &PlanArgs) -> ExitCode {
-    let load = |directory: &Path| loaded(&PolicySource::of(directory));
-    let (old, new) = match (load(old), load(new)) {
+    let (old, new) = match (loaded(&PolicySource::of(old)), loaded_with_warnings(&PolicySource::of(new))) {
         (Ok(old), Ok(new)) => (old, new),
         (Err(code), _) | (_, Err(code)) => return code,
     };

@@ -65,6 +65,7 @@ pub(super) fn run(arguments: &ProveArgs) -> ExitCode {
     };
     match arguments.output {
         Output::Text => {
+            eprint!("{}", render_problems(policies.warnings(), colour()));
             eprint!("{}", render_problems(invariants.warnings(), colour()));
             print!("{}", proving.text());
             if let Some(path) = &written {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{GREW, Output, SourceArgs, failed, loaded};
+use super::{GREW, Output, SourceArgs, failed, loaded_with_warnings};
 use crate::analysis::{proved, replay, suggest};
 use crate::policy::PolicyGeneration;
 
@@ -40,7 +40,7 @@ pub(super) struct SuggestArgs {
 
 fn load(source: &SourceArgs) -> Result<(PolicyGeneration, PathBuf), ExitCode> {
     let source = source.source()?;
-    Ok((loaded(&source)?, source.directory))
+    Ok((loaded_with_warnings(&source)?, source.directory))
 }
 
 /// Runs `replay`: 0 if nobody is allowed more, 2 if somebody is.

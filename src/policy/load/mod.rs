@@ -1,5 +1,6 @@
 //! From a directory to policies that can be trusted: read, parsed, validated, checked. All problems are found at once.
 
+mod absent;
 mod advice;
 mod check;
 mod depth;

@@ -10,10 +10,10 @@ use cedar_policy::{
     ValidationWarning, Validator,
 };
 
-use super::advice;
 use super::depth::{Language, too_deep};
 use super::literals::{Literals, effect_at};
 use super::problem::{PolicyProblem, Problems, SourceFile};
+use super::{absent, advice};
 use crate::config::nearest;
 use crate::policy::schema::MergedSchema;
 
@@ -210,6 +210,7 @@ fn name(policies: &mut [ParsedPolicy], problems: &mut Problems) {
 /// nothing is worse than a denial.
 pub(in crate::policy) fn validate(policies: &[ParsedPolicy], merged: &MergedSchema, problems: &mut Problems) {
     let schema = &merged.schema;
+    absent::check(policies, &merged.forms, problems);
     let by_id: HashMap<&str, &ParsedPolicy> = policies.iter().map(|parsed| (&*parsed.id, parsed)).collect();
     let find = |id: &PolicyId| by_id.get(AsRef::<str>::as_ref(id)).copied();
     let result = judge(policies, schema);

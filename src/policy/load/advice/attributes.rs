@@ -8,7 +8,8 @@ use crate::policy::forms::ActionForms;
 use crate::policy::load::ids;
 
 /// What is computed for a workload.
-const OF_WORKLOADS: [&str; 5] = ["spiffeId", "trustDomain", "path", "namespace", "serviceAccount"];
+pub(in crate::policy::load) const OF_WORKLOADS: [&str; 5] =
+    ["spiffeId", "trustDomain", "path", "namespace", "serviceAccount"];
 
 /// `context has encryption && context.encryption == "aws:kms"`, from the condition as it is written. `told` is what Cedar says of the
 /// access: `` `encryption` in context for … `` or `` `namespace` on entity type … ``.
@@ -100,6 +101,22 @@ fn of_context(text: &str, at: usize, path: &str, action: &str, forms: &ActionFor
         "only requests by actions {} have it: name those in the scope; in a policy that is about others too ask first, `{ask}`",
         protocols.join(" and ")
     )
+}
+
+/// What to ask for in place of an attribute that there is not; `of` is `context`, `principal`, `context.headers` or the claims.
+pub(in crate::policy::load) fn never_there(of: &str, name: &str, context: &BTreeSet<&str>) -> String {
+    let meant = match of {
+        "context" => nearest(name, context.iter().copied()),
+        "principal" => nearest(name, OF_WORKLOADS),
+        _ => return format!("these are tags: `{of}.hasTag(\"{name}\")`"),
+    };
+    match (meant, of) {
+        (Some(meant), _) => format!("did you mean `{of} has {meant}`?"),
+        (None, "context") => {
+            meant_elsewhere(name).unwrap_or_else(|| "docs/policy-schema.md lists what the context holds".to_owned())
+        }
+        (None, _) => format!("what entities.json adds are tags: `{of}.hasTag(\"{name}\")`"),
+    }
 }
 
 /// What others call what is no attribute here.

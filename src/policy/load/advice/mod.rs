@@ -9,6 +9,7 @@ mod place;
 mod syntax;
 mod typed;
 
+pub(super) use attributes::{OF_WORKLOADS, never_there};
 pub(super) use named::{everybody, no_principal, not_applicable, unknown_action, unknown_type};
 pub(super) use syntax::of_syntax;
 pub(super) use typed::{in_words, of_type};

@@ -108,6 +108,7 @@ fn of_token(text: &str, at: usize, before: &Before<'_>) -> Option<String> {
                 let more = rest.split(|c: char| !c.is_alphanumeric() && c != ':').next().unwrap_or_default();
                 format!("ids stand in quotes: `{kind}::\"{id}{more}\"`")
             }
+            None if rest.starts_with("::") && before.is_in_scope() => several(name, rest, before)?,
             None => format!("write two colons between a type and an id: `{name}::\"…\"`"),
         });
     }
@@ -121,6 +122,18 @@ fn of_token(text: &str, at: usize, before: &Before<'_>) -> Option<String> {
         _ => {}
     }
     of_condition(text, at, word, before)
+}
+
+/// A second entity of the scope, after a comma.
+fn several(kind: &str, rest: &str, before: &Before<'_>) -> Option<String> {
+    let id = rest.split('"').nth(1)?;
+    let variable = before.variable();
+    let first = before.policy.rsplit_once(&format!("{variable} in "))?.1.split(',').next()?;
+    let both = format!("{variable} in [{first}, {kind}::\"{id}\"]");
+    Some(match variable {
+        "action" => format!("several stand in brackets: `{both}`"),
+        _ => format!("here stands one: write `{variable}` alone and below it `when {{ {both} }}`"),
+    })
 }
 
 fn of_annotation(rest: &str, first: char, before: &Before<'_>) -> Option<String> {

@@ -93,6 +93,10 @@ fn unexpected(expected: &str, saw: &str, here: &str, whole: &str) -> Option<Stri
         ("datetime", "String", Some(literal)) => Some(format!("write `datetime(\"{literal}\")`")),
         ("duration", "String", Some(literal)) => Some(format!("write `duration(\"{literal}\")`")),
         ("ipaddr", "String", Some(literal)) => Some(format!("write `ip(\"{literal}\")`")),
+        (_, "datetime", _) if expected.contains("OpenRecord") => Some(
+            "a time has no attributes; the time of day is a duration since midnight, UTC: `context.now.toTime() >= duration(\"8h\")`"
+                .to_owned(),
+        ),
         ("Long", "duration", _) => Some("compare it with a duration: `duration(\"8h\")`".to_owned()),
         ("Long", "datetime", _) => Some("compare it with a time: `datetime(\"2026-12-01T00:00:00Z\")`".to_owned()),
         ("duration", "Long", _) => Some("write a duration: `duration(\"8h\")`".to_owned()),
@@ -119,6 +123,10 @@ fn of_membership(saw: &str, whole: &str) -> Option<String> {
 }
 
 fn incompatible(one: &str, other: &str, whole: &str) -> Option<String> {
+    if whole.contains(".contains([") {
+        let any = whole.replacen(".contains([", ".containsAny([", 1);
+        return Some(format!("`contains` is about one: write `{any}`, or `containsAll` if all have to be there"));
+    }
     let (left, right) = whole.split_once(" == ").or_else(|| whole.split_once(" != "))?;
     let is_not = whole.contains(" != ");
     let other = if one == "String" { other } else { one };
