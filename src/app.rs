@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use thiserror::Error;
-use tokio::runtime;
+use tokio::runtime::{self, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinSet;
@@ -52,6 +52,9 @@ use tokens::TokenKeys;
 
 /// How often idle upstream connections are looked through.
 const RETIRE_EVERY: Duration = Duration::from_secs(10);
+/// What may block beside the data path at a time: a look at the files, explanations, a bundle of policies, and a name for each endpoint that is
+/// asked. Each has a stack of [`crate::policy::STACK`], of which little is ever touched; the system counts it as address space all the same.
+const MOST_BLOCKING: usize = 64;
 
 /// Why the sidecar does not start.
 #[derive(Debug, Error)]
@@ -97,7 +100,7 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct App {
     config: Arc<Config>,
-    runtime: runtime::Runtime,
+    runtime: Runtime,
     shared: Arc<Shared>,
     bound: Vec<Arc<Prepared>>,
     admin: AdminServer,
@@ -160,11 +163,7 @@ impl App {
         };
         logs::init(format, &config.log.filter)?;
         let metrics = metrics::install()?;
-        let runtime = runtime::Builder::new_current_thread()
-            .enable_all()
-            // Of those that load policies and explain decisions.
-            .thread_stack_size(crate::policy::STACK)
-            .build()?;
+        let runtime = control_runtime()?;
         let (identity, files) = identity_store(&config);
         let missing = identity::start(&files)?;
         let (policies, distribution) = policies::start(&config)?;
@@ -235,8 +234,20 @@ impl App {
                 tracing::error!("a data-path thread ended by a panic");
             }
         }
+        // A file that is still being read may never come to its end, and is nobody's business any more.
+        runtime.shutdown_background();
         ended
     }
+}
+
+/// The runtime of everything beside the data path.
+fn control_runtime() -> io::Result<Runtime> {
+    runtime::Builder::new_current_thread()
+        .enable_all()
+        // Of those that load policies and explain decisions.
+        .thread_stack_size(crate::policy::STACK)
+        .max_blocking_threads(MOST_BLOCKING)
+        .build()
 }
 
 /// Everything beside the data path, until the process is to end; then the drain.
@@ -342,7 +353,9 @@ fn data_path(
             () = retiring => {}
         }
     });
-    // Connections that outlived the drain are cut here; their records are written as they are dropped.
+    // Connections that outlived the drain are cut here; their records are written as they are dropped. What is asked of a file or of a
+    // program meanwhile may take its time, and is for nobody.
+    runtime.shutdown_background();
 }
 
 impl Prepared {
@@ -437,3 +450,6 @@ impl Shared {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,6 +9,7 @@ use http::request::Parts;
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
 use serde::Serialize;
+use tokio::sync::Semaphore;
 
 use super::door::{Door, Route};
 use super::{Addresses, AdminState, NotReady, Status};
@@ -29,11 +30,14 @@ pub(super) struct Routes {
     addresses: Addresses,
     since: Instant,
     was_ready: AtomicBool,
+    /// Turns to explain.
+    explaining: Arc<Semaphore>,
 }
 
 impl Routes {
     pub(super) fn new(state: Arc<dyn AdminState>, metrics: MetricsHandle, addresses: Addresses) -> Self {
-        Self { state, metrics, addresses, since: Instant::now(), was_ready: AtomicBool::new(false) }
+        let (since, was_ready) = (Instant::now(), AtomicBool::new(false));
+        Self { state, metrics, addresses, since, was_ready, explaining: Arc::new(Semaphore::new(MOST_EXPLANATIONS)) }
     }
 
     /// The answer; one that takes long is made on a thread that serves no connections.
@@ -41,10 +45,15 @@ impl Routes {
         if !matches!(door.route(&request), Ok(Route::Explain)) {
             return self.answer(door, &request);
         }
-        match tokio::task::spawn_blocking(move || self.answer(door, &request)).await {
-            Ok(made) => made,
-            Err(_) => answer(StatusCode::INTERNAL_SERVER_ERROR, TEXT, "the explanation broke off\n"),
-        }
+        let broken_off = || answer(StatusCode::INTERNAL_SERVER_ERROR, TEXT, "the explanation broke off\n");
+        let Ok(turn) = Arc::clone(&self.explaining).acquire_owned().await else { return broken_off() };
+        let explained = tokio::task::spawn_blocking(move || {
+            let made = self.answer(door, &request);
+            // Not before: who has asked may be gone long since, and its explanation is made to the end.
+            drop(turn);
+            made
+        });
+        explained.await.unwrap_or_else(|_| broken_off())
     }
 
     pub(super) fn answer(&self, door: Door, request: &Parts) -> Answer {
@@ -133,6 +142,9 @@ struct Report<'a> {
     status: Status,
     admin: &'a Addresses,
 }
+
+/// As many explanations are made at a time: each asks the policies again clause by clause, on a thread with a large stack.
+pub(super) const MOST_EXPLANATIONS: usize = 2;
 
 /// How many denials are explained unless the request says it.
 const DENIALS: usize = 10;

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
-use std::time::Duration;
+use std::sync::{Mutex, mpsc};
 
 use bytes::Bytes;
 use http::{Request, StatusCode};
@@ -179,8 +179,11 @@ async fn the_ready_command_ends_as_exec_probes_need_it() {
 async fn shutdown_by_either_name_finishes_what_is_open_and_exits_0() {
     for path in ["/shutdown", "/quitquitquit"] {
         let world = World::new();
-        let upstream = Recorder::answering(|_| {
-            std::thread::sleep(Duration::from_millis(700));
+        // Answers when the test has seen what it wants to see meanwhile.
+        let (go, answers) = mpsc::channel();
+        let answers = Mutex::new(answers);
+        let upstream = Recorder::answering(move |_| {
+            answers.lock().expect("no test panicked").recv().expect("the test says when");
             Reply::text("slow")
         });
         let service = world.sidecar("service").policies(ALLOW_ALL);
@@ -199,6 +202,7 @@ async fn shutdown_by_either_name_finishes_what_is_open_and_exits_0() {
         assert!(ready.text().contains("draining"), "{ready:?}");
         assert_eq!(get(service.health(), "/live").await.status, StatusCode::OK);
         assert_eq!(service.status().await["draining"], true);
+        go.send(()).expect("it waits");
         let answer = within("the open request", slow).await.expect("does not fail");
         assert_eq!((answer.status, answer.text().as_str()), (StatusCode::OK, "slow"));
         assert_eq!(service.process.exited().await.code(), Some(0));

@@ -3,8 +3,8 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{OpenOptionsExt, symlink};
+use std::path::Path;
 use std::time::Instant;
 
 use http::StatusCode;
@@ -317,23 +317,17 @@ fn client(world: &World) -> TlsClient {
 /// Waits until a handshake shows exactly this certificate, and is good for a request.
 async fn shows(world: &World, service: &Sidecar, svid: &Svid) {
     let (client, address) = (client(world), service.inbound("endpoint"));
-    let deadline = Instant::now() + DEADLINE;
-    loop {
-        if let Ok(stream) = client.connect(address).await {
-            let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first).cloned();
-            if shown.as_ref() == Some(svid.leaf()) {
-                let answer = http1(stream).await.send(request("GET", "service.example", "/", &[], "")).await;
-                assert_eq!(answer.status, StatusCode::OK);
-                return;
-            }
+    eventually_so("a handshake with the certificate", async || {
+        let Ok(stream) = client.connect(address).await else { return Err(service.log()) };
+        let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first).cloned();
+        if shown.as_ref() != Some(svid.leaf()) {
+            return Err(service.log());
         }
-        assert!(
-            Instant::now() < deadline,
-            "the certificate is never shown; the log says\n{}",
-            service.log().join("\n")
-        );
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-    }
+        let answer = http1(stream).await.send(request("GET", "service.example", "/", &[], "")).await;
+        assert_eq!(answer.status, StatusCode::OK);
+        Ok(())
+    })
+    .await;
 }
 
 /// Whether a handshake of this client is accepted.
@@ -374,43 +368,18 @@ fn files(world: &World, svid: &Svid) -> Vec<(String, String)> {
     ]
 }
 
-/// Puts a link in place of whatever is there, at once.
-fn put_link(target: &Path, at: &Path) {
-    let next = at.with_extension("next");
-    symlink(target, &next).and_then(|()| fs::rename(&next, at)).expect("is writable");
-}
-
-/// A mounted Secret: every file is a link through `..data`, and swapping that swaps them all at once; the old folder is then
-/// removed. (kubernetes, pkg/volume/util/atomic_writer.go)
-#[derive(Debug)]
-struct Mount {
-    folder: PathBuf,
-    version: usize,
-}
-
-impl Mount {
-    fn at(folder: &Path) -> Self {
-        fs::create_dir_all(folder).expect("is writable");
-        Self { folder: folder.to_owned(), version: 0 }
-    }
-
-    fn swap(&mut self, files: &[(String, String)]) {
-        let name = |version: usize| format!("..2026_11_22_10_00_{version:02}.{version}");
-        let (old, new) = (name(self.version), name(self.version + 1));
-        self.version += 1;
-        let made = self.folder.join(&new);
-        fs::create_dir(&made).expect("is writable");
-        for (name, content) in files {
-            fs::write(made.join(name), content).expect("is writable");
-        }
-        let (data, next) = (self.folder.join("..data"), self.folder.join("..data_tmp"));
-        symlink(&new, &next).and_then(|()| fs::rename(&next, &data)).expect("is writable");
-        for (name, _) in files {
-            let link = self.folder.join(name);
-            if !link.is_symlink() {
-                put_link(Path::new(&format!("..data/{name}")), &link);
-            }
-        }
-        let _ = fs::remove_dir_all(self.folder.join(old));
-    }
+#[tokio::test]
+async fn a_file_that_is_never_read_to_its_end_does_not_keep_the_process_from_ending() {
+    /// open(2).
+    const O_NONBLOCK: i32 = 0o4_000;
+    let (_world, service) = service("").await;
+    let (pipe, svid) = (service.directory().join(".next"), service.directory().join("svid.pem"));
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo is there");
+    assert!(made.success(), "{made}");
+    fs::rename(&pipe, &svid).expect("the folder is writable");
+    // Only while somebody reads can it be opened so.
+    let writer = || fs::OpenOptions::new().write(true).custom_flags(O_NONBLOCK).open(&svid).ok();
+    let held = eventually("the look at it", writer).await;
+    service.stop().await;
+    drop(held);
 }

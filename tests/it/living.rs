@@ -3,11 +3,13 @@
 
 use std::time::{Duration, Instant};
 
-use http::StatusCode;
+use bytes::Bytes;
+use http::{Request, StatusCode};
 use serde_json::Value;
 use time::OffsetDateTime;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 
 use crate::support::pg_wire::query;
 use crate::support::*;
@@ -299,11 +301,7 @@ async fn idle_connections_to_an_upstream_that_is_not_trusted_any_more_are_closed
 
 /// Waits until no peer is connected to a sidecar.
 async fn no_connection_is_open(sidecar: &Sidecar) {
-    let deadline = Instant::now() + DEADLINE;
-    while sidecar.metric("portcullis_connections", &["direction=\"inbound\""]).await > 0.0 {
-        assert!(Instant::now() < deadline, "connections stay open");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    sidecar.metric_with("portcullis_connections", &["direction=\"inbound\""], |open| open == 0.0).await;
 }
 
 #[tokio::test]
@@ -489,6 +487,69 @@ async fn an_upstreams_certificate_bounds_the_connections_to_it() {
     app.stop().await;
 }
 
+#[tokio::test]
+async fn the_certificate_that_we_have_shown_an_upstream_bounds_the_connection_whether_or_not_we_have_another_by_now() {
+    let house = House::new();
+    let brief = house.world.ca.issue_with("/ns/test/sa/app", |params| params.not_after = in_seconds(4));
+    let relay = tls_echo(&house.world.ca.issue("/ns/test/sa/echo")).await;
+    let app = house.sidecar("app").svid(brief);
+    let app = app.outbound("relay", "tcp", &relay, &house.world.id("echo"), "").start().await;
+    let connect = async || {
+        let mut stream = TcpStream::connect(app.outbound("relay")).await.expect("it listens");
+        ping(&mut stream).await;
+        stream
+    };
+    let mut cut = connect().await;
+    app.replace_svid(&house.world.ca.issue("/ns/test/sa/app"));
+    app.status_with("the rotation", |status| status["identity"]["generation"] == 2).await;
+    let mut stays = connect().await;
+    is_reset(&mut cut).await;
+    let ended = app.records.find("the relay", |record| record["reason"] == "own-svid-expired").await;
+    assert_eq!(ended["error"].as_str().map(|error| error.contains("our own certificate")), Some(true), "{ended:#}");
+    ping(&mut stays).await;
+    drop(stays);
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_peer_that_does_not_hear_goaway_is_served_nothing_once_its_certificate_is_over() {
+    let (house, upstream) = (House::new(), Recorder::start());
+    let service = house.sidecar("service").yaml("limits: {grace: 30s}");
+    let service = service.inbound("endpoint", "http", &upstream.url(), "").start().await;
+    let end = in_seconds(4);
+    let brief = house.world.ca.issue_with("/ns/test/sa/brief", |params| params.not_after = end);
+    let stream = TlsClient::with(&brief).alpn(&["h2"]).connect(service.inbound("endpoint")).await;
+    let mut peer = FrameConnection::open(stream.expect("is trusted yet")).await;
+    let fields = |method| [(":method", method), (":scheme", "https"), (":authority", "a.example"), (":path", "/")];
+    // One that stays open, so that the connection does.
+    assert!(peer.send(&Frame::open_head(1, &fields("POST"))).await);
+    let (mut served, mut is_told) = (0, false);
+    for stream in (3..).step_by(2) {
+        let sent = OffsetDateTime::now_utc();
+        assert!(peer.send(&Frame::head(stream, &fields("HEAD"))).await);
+        let answer = loop {
+            // Pings are not answered: whoever answers the one behind GOAWAY has said that it has heard.
+            let frame = peer.next().await.expect("the connection stays within the grace");
+            match frame.kind {
+                FrameKind::GoAway => is_told = true,
+                FrameKind::Headers if frame.stream == stream => break frame,
+                _ => {}
+            }
+        };
+        // `:status: 200` is the eighth entry of the static table (RFC 7541, appendix A).
+        if answer.payload.first() != Some(&0x88) {
+            break;
+        }
+        served += 1;
+        assert!(sent < end + time::Duration::seconds(1), "it is served on after {served} requests");
+    }
+    assert!(is_told && served > 0, "told: {is_told}, served: {served}");
+    let refused = service.records.find("the refusal", |record| record["reason"] == "peer-distrusted").await;
+    assert_eq!((&refused["status"], &refused["principal"]), (&403.into(), &brief.id.into()));
+    drop(peer);
+    service.stop().await;
+}
+
 /// An echo behind TLS that portcullis did not make.
 async fn tls_echo(svid: &Svid) -> String {
     let acceptor = server_config(svid, &[]);
@@ -623,30 +684,89 @@ async fn an_exchange_within_the_grace_finishes_under_the_policies_that_it_began_
     service.stop().await;
 }
 
+/// A call whose body decides what it asks, of which the half has been sent.
+struct HalfSent {
+    raw: Raw<TlsStream<TcpStream>>,
+    rest: &'static str,
+}
+
+impl HalfSent {
+    async fn to(service: &Sidecar, peer: &TlsClient, bucket: &str) -> Self {
+        const BATCH: &str = "<Delete><Object><Key>a</Key></Object></Delete>";
+        let (half, rest) = BATCH.split_at(20);
+        let mut raw = Raw::over(peer.connect(service.inbound("endpoint")).await.expect("is trusted"));
+        let length = BATCH.len();
+        let head = format!("POST /{bucket}?delete HTTP/1.1\r\nhost: 127.0.0.1:9000\r\ncontent-length: {length}\r\n");
+        // Whoever says that it goes on has seen the head.
+        raw.write(head + "expect: 100-continue\r\n\r\n").await;
+        assert_eq!(raw.answer().await.expect("a word").status(), 100);
+        raw.write(half).await;
+        Self { raw, rest }
+    }
+
+    async fn finish(mut self) -> RawAnswer {
+        self.raw.write(self.rest).await;
+        self.raw.answer().await.expect("an answer")
+    }
+}
+
+/// Asks until the policies deny it, and what has begun before `began` is open for longer than the grace.
+async fn until_denied(client: &mut Client, ask: impl Fn() -> Request<Bytes>, began: Instant) {
+    let deadline = Instant::now() + DEADLINE;
+    while client.send(ask()).await.status != StatusCode::FORBIDDEN || began.elapsed() <= Duration::from_secs(1) {
+        assert!(Instant::now() < deadline, "the new policies are not in force");
+    }
+}
+
+#[tokio::test]
+async fn a_batch_that_was_long_on_its_way_is_judged_by_the_policies_in_force_when_it_is_there() {
+    let (house, store) = (House::new(), Recorder::start());
+    let service = house.sidecar("service").yaml("limits: {grace: 1s}");
+    let service = service.inbound("endpoint", "s3", &store.url(), "").start().await;
+    let peer = TlsClient::with(&house.world.ca.issue("/ns/test/sa/app"));
+    let batches = || store.seen().into_iter().filter(|seen| seen.method == "POST").count();
+    let (denied, allowed) =
+        (HalfSent::to(&service, &peer, "private").await, HalfSent::to(&service, &peer, "public").await);
+    let began = Instant::now();
+    let mut client = http1(peer.connect(service.inbound("endpoint")).await.expect("is trusted")).await;
+    let keep =
+        "@id(\"keep\")\nforbid (principal, action in Action::\"delete\", resource in Bucket::\"endpoint/private\");\n";
+    service.replace("policies/test.cedar", &format!("{ALLOW_ALL}{keep}"));
+    let delete = || request("DELETE", "127.0.0.1:9000", "/private/a", &[], "");
+    until_denied(&mut client, delete, began).await;
+    let answer = denied.finish().await;
+    let text = String::from_utf8_lossy(&answer.body);
+    assert!(text.contains("<Code>AccessDenied</Code>"), "{text}");
+    let of_batch = |record: &Value| record["method"] == "POST";
+    assert_eq!(service.records.find("the denial", of_batch).await["policies"], serde_json::json!(["keep"]));
+    assert_eq!(service.records.all().into_iter().filter(of_batch).count(), 1, "it was never allowed");
+    assert_eq!(batches(), 0, "what is forbidden by now reached the store");
+    assert_eq!(allowed.finish().await.status(), 200);
+    assert_eq!(batches(), 1);
+
+    // Policies that read what was not looked at when its head came.
+    let late = HalfSent::to(&service, &peer, "public").await;
+    let began = Instant::now();
+    let by_header = "@id(\"tenant\")\nforbid (principal, action == Action::\"s3:DeleteObject\", resource) when { context.headers.hasTag(\"x-tenant\") };\n";
+    service.replace("policies/test.cedar", &format!("{ALLOW_ALL}{by_header}"));
+    let tenant = || request("DELETE", "127.0.0.1:9000", "/public/a", &[("x-tenant", "t")], "");
+    until_denied(&mut client, tenant, began).await;
+    assert_eq!(late.finish().await.status(), 403);
+    service.records.find("why", |record| record["reason"] == "headers-not-judged").await;
+    assert_eq!(batches(), 1);
+    assert_eq!(HalfSent::to(&service, &peer, "public").await.finish().await.status(), 200, "it may ask again");
+    service.stop().await;
+}
+
 #[tokio::test]
 async fn a_websocket_ends_when_the_policies_would_not_permit_it_any_more() {
-    let (house, echo) = (
-        House::new(),
-        RawUpstream::start(|bytes| {
-            if bytes.starts_with(b"GET ") {
-                let head = "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n";
-                return Step::Reply(head.into());
-            }
-            Step::Reply(bytes.to_vec())
-        }),
-    );
+    let (house, echo) = (House::new(), RawUpstream::echoing_websockets());
     let service = house.sidecar("service").inbound("endpoint", "http", &echo.url(), "").start().await;
     let peer = TlsClient::with(&house.world.ca.issue("/ns/test/sa/app"));
     let mut open = Vec::new();
     for path in ["/private/chat", "/public/chat"] {
-        let mut raw = Raw::over(peer.connect(service.inbound("endpoint")).await.expect("is trusted"));
-        raw.write(format!(
-            "GET {path} HTTP/1.1\r\nhost: a.example\r\nupgrade: websocket\r\nconnection: upgrade\r\n\
-             sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-        ))
-        .await;
-        assert_eq!(raw.answer().await.expect("it switches").status(), 101);
-        open.push(raw);
+        let stream = peer.connect(service.inbound("endpoint")).await.expect("is trusted");
+        open.push(Raw::websocket(stream, path, "").await);
     }
     service.replace("policies/test.cedar", &format!("{ALLOW_ALL}{ALL_BUT_ALL}"));
     let [cut, stays] = open.as_mut_slice() else { panic!("there are two") };

@@ -81,6 +81,9 @@ async fn numbers_agree_with_what_was_done() {
     let left = service.metric("portcullis_svid_expiry_timestamp_seconds", &[]).await
         - service.metric("process_start_time_seconds", &[]).await;
     assert!((80_000.0..=86_400.0).contains(&left), "the SVID expires {left} s after the start");
+    let rotated = service.metric("portcullis_svid_last_rotation_timestamp_seconds", &[]).await
+        - service.metric("process_start_time_seconds", &[]).await;
+    assert!((-1.0..=60.0).contains(&rotated), "the SVID came into force {rotated} s after the start");
     assert!(service.metric("process_resident_memory_bytes", &[]).await > 1e6);
 
     for sidecar in [&app, &service] {

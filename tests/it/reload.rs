@@ -4,8 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::SocketAddr;
-use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
@@ -194,12 +192,9 @@ async fn a_mismatched_pair_leaves_the_last_good_one_in_force_and_counts() {
         service.replace("svid.key", "");
         service.replace("svid.pem", &chain);
         service.replace("svid.key", &key);
-        let deadline = Instant::now() + DEADLINE;
         // The reload that looked between the two replacements counts as well.
-        while service.metric("portcullis_svid_rotation_total", &["result=\"failed\""]).await < failed + 2.0 {
-            assert!(Instant::now() < deadline, "{said}: nothing is counted");
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        }
+        let rotations = ("portcullis_svid_rotation_total", &["result=\"failed\""]);
+        service.metric_with(rotations.0, rotations.1, |count| count >= failed + 2.0).await;
         let error = service.status().await["identity"]["last_error"].to_string();
         assert!(error.contains(said), "`{error}` does not say `{said}`");
         let status = service.status().await;
@@ -341,13 +336,11 @@ async fn an_expired_svid_of_our_own_is_not_served_and_its_successor_is() {
     assert_eq!(service.metric("portcullis_svid_rotation_overdue", &[]).await, 1.0, "less than a third is left");
 
     let health = service.health();
-    let mut ready = get(health, "/ready").await;
-    let deadline = Instant::now() + DEADLINE;
-    while ready.status.is_success() {
-        assert!(Instant::now() < deadline, "still ready with an expired SVID");
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        ready = get(health, "/ready").await;
-    }
+    let ready = eventually_so("an expired SVID", async || {
+        let ready = get(health, "/ready").await;
+        if ready.status.is_success() { Err(ready) } else { Ok(ready) }
+    });
+    let ready = ready.await;
     assert!(ready.text().contains("identity"), "{ready:?}");
     client.refused_by(service.inbound("endpoint")).await;
     let refused = service.records.find("the refused handshake", |record| record["kind"] == "handshake").await;
@@ -423,28 +416,13 @@ fn in_seconds(seconds: i64) -> OffsetDateTime {
 
 /// `policy` of `/status`, once `wanted` holds of it.
 async fn in_force(sidecar: &Sidecar, wanted: impl Fn(&Value) -> bool) -> Value {
-    let deadline = Instant::now() + DEADLINE;
-    loop {
-        let policy = sidecar.status().await["policy"].clone();
-        if wanted(&policy) {
-            return policy;
-        }
-        assert!(Instant::now() < deadline, "waited in vain; in force is {policy:#}");
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
+    sidecar.status_with("the policies", |status| wanted(&status["policy"])).await["policy"].clone()
 }
 
 /// Waits until the identity of this number is in force.
 async fn generation(sidecar: &Sidecar, number: u64) {
-    let deadline = Instant::now() + DEADLINE;
-    loop {
-        let identity = sidecar.status().await["identity"].clone();
-        if identity["generation"].as_u64().is_some_and(|generation| generation >= number) {
-            return;
-        }
-        assert!(Instant::now() < deadline, "waited in vain for generation {number}; in force is {identity:#}");
-        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
-    }
+    let is_reached = |status: &Value| status["identity"]["generation"].as_u64() >= Some(number);
+    sidecar.status_with("the generation", is_reached).await;
 }
 
 fn streamed(
@@ -454,40 +432,6 @@ fn streamed(
         receiver.recv().await.map(|bytes| (Ok(Frame::data(bytes)), receiver))
     });
     BodyExt::boxed(StreamBody::new(frames))
-}
-
-/// A mounted ConfigMap or Secret: every file is a link through `..data`, and swapping that swaps them all at once.
-/// (kubernetes, pkg/volume/util/atomic_writer.go)
-#[derive(Debug)]
-struct Mount {
-    folder: PathBuf,
-    version: usize,
-}
-
-impl Mount {
-    fn at(folder: &Path) -> Self {
-        Self { folder: folder.to_owned(), version: 0 }
-    }
-
-    fn swap(&mut self, files: &[(String, String)]) {
-        let (old, new) = (format!("..version_{}", self.version), format!("..version_{}", self.version + 1));
-        self.version += 1;
-        let made = self.folder.join(&new);
-        fs::create_dir(&made).expect("the folder is writable");
-        for (name, content) in files {
-            fs::write(made.join(name), content).expect("the folder is writable");
-        }
-        let (data, next) = (self.folder.join("..data"), self.folder.join("..data_tmp"));
-        symlink(&new, &next).and_then(|()| fs::rename(&next, &data)).expect("the folder is writable");
-        for (name, _) in files {
-            let link = self.folder.join(name);
-            if !link.is_symlink() {
-                let _ = fs::remove_file(&link);
-                symlink(format!("..data/{name}"), &link).expect("the folder is writable");
-            }
-        }
-        let _ = fs::remove_dir_all(self.folder.join(old));
-    }
 }
 
 /// Where a client connects.

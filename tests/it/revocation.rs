@@ -47,11 +47,7 @@ impl Door {
     }
 
     async fn lets_in(&self, what: &str, svid: &Svid) {
-        let stream = TlsClient::with(svid).connect(self.address()).await;
-        let stream = stream.unwrap_or_else(|error| panic!("{what}: {error}"));
-        let answer = http1(stream).await.try_send(request("GET", "service.example", "/twin", &[], "")).await;
-        let answer = answer.unwrap_or_else(|error| panic!("{what}: {error}"));
-        assert_eq!(answer.status, StatusCode::OK, "{what}");
+        TlsClient::with(svid).is_let_in(self.address(), what).await;
     }
 
     /// Refused with this alert, and a record that names the rule and the ID.

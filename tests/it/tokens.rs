@@ -1,7 +1,7 @@
 //! Tokens beside certificates: humans need a second factor, a bad token is refused whatever the policies say, and none gets anywhere
 //! that it should not.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -528,12 +528,7 @@ async fn a_bundle_without_keys_for_tokens_is_told_of_where_tokens_are_taken_by_i
 
 #[tokio::test]
 async fn a_websocket_is_judged_together_with_its_token_when_the_policies_change() {
-    let echo = RawUpstream::start(|bytes| match bytes.starts_with(b"GET ") {
-        true => {
-            Step::Reply("HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n".into())
-        }
-        false => Step::Reply(bytes.to_vec()),
-    });
+    let echo = RawUpstream::echoing_websockets();
     let (world, issuer) = (World::new(), TokenIssuer::new("k1"));
     let jwks = world.write("jwks.json", &issuer.jwks());
     let options = options(HEADER, &format!("{{issuer: https://login.example, jwks: {}}}", jwks.display()), "");
@@ -542,14 +537,8 @@ async fn a_websocket_is_judged_together_with_its_token_when_the_policies_change(
     let peer = TlsClient::with(&world.ca.issue("/ns/test/sa/peer"));
     let mut open = Vec::new();
     for token in [issuer.token(&ada()), issuer.token(&but(ada(), json!({"sub": "bob"})))] {
-        let mut raw = Raw::over(peer.connect(service.inbound("endpoint")).await.expect("is trusted"));
-        raw.write(format!(
-            "GET /chat HTTP/1.1\r\nhost: a.example\r\nupgrade: websocket\r\nconnection: upgrade\r\nauthorization: Bearer {token}\r\n\
-             sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-        ))
-        .await;
-        assert_eq!(raw.answer().await.expect("it switches").status(), 101);
-        open.push(raw);
+        let stream = peer.connect(service.inbound("endpoint")).await.expect("is trusted");
+        open.push(Raw::websocket(stream, "/chat", &format!("authorization: Bearer {token}\r\n")).await);
     }
     let not_ada = "@id(\"not-ada\")\nforbid (principal, action, resource) when { context has token && context.token.sub == \"ada\" };\n";
     service.replace("policies/test.cedar", &format!("{ALLOW_ALL}{not_ada}"));
@@ -565,12 +554,7 @@ async fn a_websocket_is_judged_together_with_its_token_when_the_policies_change(
 
 #[tokio::test]
 async fn what_was_opened_with_a_token_ends_with_it() {
-    let echo = RawUpstream::start(|bytes| match bytes.starts_with(b"GET ") {
-        true => {
-            Step::Reply("HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n".into())
-        }
-        false => Step::Reply(bytes.to_vec()),
-    });
+    let echo = RawUpstream::echoing_websockets();
     let silent = Recorder::behaving(Behaviour::Stall, None);
     let (world, issuer) = (World::new(), TokenIssuer::new("k1"));
     let jwks = world.write("jwks.json", &issuer.jwks());
@@ -583,14 +567,8 @@ async fn what_was_opened_with_a_token_ends_with_it() {
     let (short, long) = (issuer.token(&but(ada(), json!({"exp": in_seconds(3)}))), issuer.token(&ada()));
     let mut open = Vec::new();
     for token in [&short, &long] {
-        let mut raw = Raw::over(peer.connect(service.inbound("endpoint")).await.expect("is trusted"));
-        raw.write(format!(
-            "GET /chat HTTP/1.1\r\nhost: a.example\r\nupgrade: websocket\r\nconnection: upgrade\r\nauthorization: Bearer {token}\r\n\
-             sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-        ))
-        .await;
-        assert_eq!(raw.answer().await.expect("it switches").status(), 101);
-        open.push(raw);
+        let stream = peer.connect(service.inbound("endpoint")).await.expect("is trusted");
+        open.push(Raw::websocket(stream, "/chat", &format!("authorization: Bearer {token}\r\n")).await);
     }
     let mut waiting = http1(peer.connect(service.inbound("silent")).await.expect("is trusted")).await;
     let ask = request("GET", "a.example", "/feed", &[(HEADER, &bearer(&short))], "");
@@ -616,6 +594,39 @@ async fn what_was_opened_with_a_token_ends_with_it() {
     stays.half_close().await;
     assert_eq!(stays.rest().await, b"still here");
     service.stop().await;
+}
+
+#[tokio::test]
+async fn a_token_that_ends_while_a_batch_is_on_its_way_permits_nothing_of_it() {
+    const BATCH: &str = "<Delete><Object><Key>a</Key></Object></Delete>";
+    let policies =
+        "@id(\"people\")\npermit (principal, action in Action::\"delete\", resource) when { context has token };";
+    let desk = Desk::speaking("s3", policies, "x-id-token", "  leeway: 1s").await;
+    let (short, long) = (desk.issuer.token(&but(ada(), json!({"exp": in_seconds(2)}))), desk.issuer.token(&ada()));
+    let (half, rest) = BATCH.split_at(20);
+    let mut open = Vec::new();
+    for token in [&short, &long] {
+        let mut raw = Raw::over(desk.tls().await);
+        let head = format!("POST /raw?delete HTTP/1.1\r\nhost: 127.0.0.1:9000\r\nx-id-token: {token}\r\n");
+        raw.write(format!("{head}content-length: {}\r\n\r\n{half}", BATCH.len())).await;
+        open.push(raw);
+    }
+    let mut client = desk.client().await;
+    let read = || request("GET", "127.0.0.1:9000", "/raw/a", &[("x-id-token", short.as_str())], "");
+    let deadline = Instant::now() + DEADLINE;
+    while client.send(read()).await.status != StatusCode::UNAUTHORIZED {
+        assert!(Instant::now() < deadline, "the token does not end");
+    }
+    let mut answers = Vec::new();
+    for raw in &mut open {
+        raw.write(rest).await;
+        answers.push(raw.answer().await.expect("an answer"));
+    }
+    assert_eq!(answers.iter().map(RawAnswer::status).collect::<Vec<_>>(), [401, 200]);
+    let of_batch = |record: &Value| record["method"] == "POST" && record["reason"] == "token-expired";
+    desk.service.records.find("the refusal", of_batch).await;
+    assert_eq!(desk.upstream.complete(1).await.len(), 1, "the batch of the token that lives");
+    desk.closed_without_a_trace_of(&[&short, &long]).await;
 }
 
 fn expiry_of(token: &str) -> u64 {

@@ -71,17 +71,6 @@ async fn serving(service: &Sidecar, svid: &Svid) -> Value {
     service.status_with("the SVID in force", |status| status["identity"]["sha256"] == wanted).await
 }
 
-async fn until_metric(service: &Sidecar, name: &str, labels: &[&str], wanted: impl Fn(f64) -> bool) -> f64 {
-    for _ in 0..2_000 {
-        let value = service.metric(name, labels).await;
-        if wanted(value) {
-            return value;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("{name} never got there: {}", service.metric(name, labels).await);
-}
-
 async fn not_ready(service: &Sidecar) -> String {
     // Why is told only on the loopback's admin door.
     let answer = get(service.admin(), "/ready").await;
@@ -124,7 +113,7 @@ async fn an_agent_that_is_not_there_yet_is_waited_for_and_used_as_soon_as_it_com
     let scene = Scene::new();
     let mut service = scene.plan("").spawn();
     service.listening().await;
-    until_metric(&service, FAILURES, &["reason=\"unavailable\""], |count| count >= 3.0).await;
+    service.metric_with(FAILURES, &["reason=\"unavailable\""], |count| count >= 3.0).await;
     let reason = not_ready(&service).await;
     assert!(reason.contains("agent.sock") && reason.contains("cannot be reached"), "{reason}");
     assert!(reason.contains("No such file or directory"), "the system's own reason is missing: {reason}");
@@ -151,8 +140,8 @@ async fn what_an_agent_gave_is_used_while_it_is_away_and_its_successor_is_found(
     let service = scene.plan("").start().await;
 
     drop(agent);
-    until_metric(&service, UP, OURS, |up| up == 0.0).await;
-    until_metric(&service, FAILURES, &["reason=\"unavailable\""], |count| count >= 3.0).await;
+    service.metric_with(UP, OURS, |up| up == 0.0).await;
+    service.metric_with(FAILURES, &["reason=\"unavailable\""], |count| count >= 3.0).await;
     assert!(scene.is_served(&service, &app).await, "what is held is good until it expires");
     assert_eq!(get(service.health(), "/ready").await.status, StatusCode::OK);
     let held = serving(&service, &first).await;
@@ -167,7 +156,7 @@ async fn what_an_agent_gave_is_used_while_it_is_away_and_its_successor_is_found(
     let second = scene.svid();
     let agent = Agent::start(&scene.socket, scene.entry(&second));
     serving(&service, &second).await;
-    until_metric(&service, UP, OURS, |up| up == 1.0).await;
+    service.metric_with(UP, OURS, |up| up == 1.0).await;
     service.logged("gives us an identity again").await;
 
     // Another one, of another authority for the same trust domain.
@@ -189,14 +178,14 @@ async fn an_agent_that_issues_no_identity_is_told_apart_from_one_that_is_away() 
     let agent = Agent::start(&scene.socket, Offer::none());
     let mut service = scene.plan("").spawn();
     service.listening().await;
-    until_metric(&service, FAILURES, &["reason=\"no_identity\""], |count| count >= 2.0).await;
+    service.metric_with(FAILURES, &["reason=\"no_identity\""], |count| count >= 2.0).await;
     let reason = not_ready(&service).await;
     assert!(reason.contains("issues no identity to this workload (PermissionDenied)"), "{reason}");
     assert_eq!(service.metric(FAILURES, &["reason=\"unavailable\""]).await, 0.0);
     assert!(service.logged("no_identity").await.contains("ERROR"));
 
     agent.offer(Offer::Refused(Status::unavailable("still starting")));
-    until_metric(&service, FAILURES, &["reason=\"unavailable\""], |count| count >= 1.0).await;
+    service.metric_with(FAILURES, &["reason=\"unavailable\""], |count| count >= 1.0).await;
     let reason = not_ready(&service).await;
     assert!(reason.contains("not available (Unavailable): still starting"), "{reason}");
 
@@ -217,7 +206,7 @@ async fn an_identity_that_the_agent_takes_back_is_not_used_any_more() {
 
     // Unavailable is no reason to give it up …
     agent.offer(Offer::Refused(Status::unavailable("overloaded")));
-    until_metric(&service, FAILURES, &["reason=\"unavailable\""], |count| count >= 1.0).await;
+    service.metric_with(FAILURES, &["reason=\"unavailable\""], |count| count >= 1.0).await;
     assert!(scene.is_served(&service, &app).await);
 
     // … PermissionDenied is.
@@ -245,7 +234,7 @@ async fn an_agent_that_refuses_the_call_for_good_is_asked_again_only_when_told_o
         let agent = Agent::start(&scene.socket, Offer::Refused(status));
         let mut service = scene.plan("").spawn();
         service.listening().await;
-        until_metric(&service, FAILURES, &["reason=\"refused\""], |count| count == 1.0).await;
+        service.metric_with(FAILURES, &["reason=\"refused\""], |count| count == 1.0).await;
         assert!(not_ready(&service).await.contains("refuses the call"));
         let first = scene.svid();
         agent.offer(scene.entry(&first));
@@ -259,7 +248,7 @@ async fn an_agent_that_refuses_the_call_for_good_is_asked_again_only_when_told_o
         serving(&service, &first).await;
 
         agent.offer(Offer::Refused(Status::invalid_argument("security header missing")));
-        until_metric(&service, FAILURES, &["reason=\"refused\""], |count| count == 2.0).await;
+        service.metric_with(FAILURES, &["reason=\"refused\""], |count| count == 2.0).await;
         serving(&service, &first).await;
         drop(agent);
         let second = scene.svid();
@@ -306,7 +295,7 @@ async fn of_several_svids_the_configuration_says_which_one_by_hint_or_id() {
     ] {
         let mut service = scene.plan(choice).spawn();
         service.listening().await;
-        until_metric(&service, FAILURES, &["reason=\"not_offered\""], |count| count == 1.0).await;
+        service.metric_with(FAILURES, &["reason=\"not_offered\""], |count| count == 1.0).await;
         let reason = not_ready(&service).await;
         assert!(reason.contains(wanted), "{reason}");
         for offered in [
@@ -321,7 +310,7 @@ async fn of_several_svids_the_configuration_says_which_one_by_hint_or_id() {
     // What was ours and is offered no more is another thing than an agent that is away; what is held stays until then.
     let service = scene.plan("hint: external").start().await;
     agent.offer(offer(x509([entry(&default, ca, "")])));
-    until_metric(&service, FAILURES, &["reason=\"not_offered\""], |count| count == 1.0).await;
+    service.metric_with(FAILURES, &["reason=\"not_offered\""], |count| count == 1.0).await;
     service.stop().await;
 }
 
@@ -333,7 +322,7 @@ async fn nobody_is_served_before_the_lists_are_there_that_files_bring() {
     let denied = scene.world.path().join("deny.txt");
     let mut service = scene.plan(&format!("deny_file: {}", denied.display())).spawn();
     service.listening().await;
-    until_metric(&service, UP, OURS, |up| up == 1.0).await;
+    service.metric_with(UP, OURS, |up| up == 1.0).await;
     let reason = not_ready(&service).await;
     assert!(reason.contains("deny.txt"), "{reason}");
     scene.world.write("deny.txt", &format!("{}\n", scene.world.id("nobody")));
@@ -424,7 +413,7 @@ async fn a_message_without_our_svid_still_says_whom_to_trust() {
     agent.offer(offer(x509([entry(&next, ca, "internal")])));
     let status = serving(&service, &next).await;
     assert_eq!((&status["identity"]["last_error"], &status["identity"]["trust_faults"]), (&Value::Null, &json!([])));
-    until_metric(&service, UP, OURS, |up| up == 1.0).await;
+    service.metric_with(UP, OURS, |up| up == 1.0).await;
     assert!(scene.is_served(&service, &app).await);
     service.stop().await;
 }
@@ -549,7 +538,7 @@ async fn an_update_that_does_not_stand_up_leaves_the_last_good_one() {
         assert_eq!(service.metric(UP, OURS).await, 0.0, "{said}");
         // A good one between them: the stream goes on, and each fault is its own.
         agent.offer(scene.entry(&svid));
-        until_metric(&service, UP, OURS, |up| up == 1.0).await;
+        service.metric_with(UP, OURS, |up| up == 1.0).await;
     }
     assert!(scene.is_served(&service, &app).await);
     agent.offer(scene.entry(&next));
@@ -570,11 +559,11 @@ async fn an_svid_whose_time_has_not_come_is_in_force_as_soon_as_it_has() {
     let soon = time::OffsetDateTime::now_utc() + time::Duration::seconds(5);
     let early = scene.world.ca.issue_with(SERVICE, |params| params.not_before = soon);
     agent.offer(scene.entry(&early));
-    until_metric(&service, FAILURES, &["reason=\"bad_update\""], |count| count == 1.0).await;
+    service.metric_with(FAILURES, &["reason=\"bad_update\""], |count| count == 1.0).await;
     assert_eq!(service.metric(UP, OURS).await, 0.0);
     serving(&service, &svid).await;
     serving(&service, &early).await;
-    until_metric(&service, UP, OURS, |up| up == 1.0).await;
+    service.metric_with(UP, OURS, |up| up == 1.0).await;
     service.stop().await;
 }
 
@@ -729,10 +718,10 @@ async fn a_sidecar_lives_from_certs_serve_with_nothing_but_the_environment_varia
 
     // Killed, and started anew on the socket that it left behind.
     agent.signal("KILL");
-    until_metric(&service, UP, OURS, |up| up == 0.0).await;
+    service.metric_with(UP, OURS, |up| up == 0.0).await;
     let (agent, again) = certs_serve(&folder, &["--spiffe-id", &id, "--lifetime", "1h"]).await;
     assert_eq!(again, address);
-    until_metric(&service, UP, OURS, |up| up == 1.0).await;
+    service.metric_with(UP, OURS, |up| up == 1.0).await;
     let before = service.status().await["identity"]["generation"].as_u64();
     agent.signal("HUP");
     service

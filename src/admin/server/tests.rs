@@ -1,11 +1,12 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex};
 use std::time::SystemTime;
 
 use super::*;
+use crate::admin::routes::MOST_EXPLANATIONS;
 use crate::admin::{
     AuditStatus, IdentityStatus, ListenerStatus, NotReady, PolicyStatus, ProbeError, ProbeTarget, Status, probe_ready,
 };
@@ -17,6 +18,40 @@ const PATIENCE: Duration = Duration::from_secs(30);
 struct App {
     reasons: Mutex<Vec<NotReady>>,
     shutdowns: AtomicUsize,
+    explaining: Mutex<Explaining>,
+    explained: Condvar,
+}
+
+/// How many explanations are being made; while `is_slow` none gets done.
+#[derive(Debug, Default)]
+struct Explaining {
+    is_slow: bool,
+    at_once: usize,
+    most: usize,
+}
+
+impl App {
+    fn explain(&self) {
+        let mut explaining = self.explaining.lock().unwrap();
+        explaining.at_once += 1;
+        explaining.most = explaining.most.max(explaining.at_once);
+        self.explained.notify_all();
+        explaining = self.explained.wait_while(explaining, |explaining| explaining.is_slow).unwrap();
+        explaining.at_once -= 1;
+        self.explained.notify_all();
+    }
+
+    fn explain_slowly(&self, is_slow: bool) {
+        self.explaining.lock().unwrap().is_slow = is_slow;
+        self.explained.notify_all();
+    }
+
+    fn when_explaining(&self, at_once: usize) {
+        let explaining = self.explaining.lock().unwrap();
+        let not_yet = |explaining: &mut Explaining| explaining.at_once != at_once;
+        let (explaining, waited) = self.explained.wait_timeout_while(explaining, PATIENCE, not_yet).unwrap();
+        assert!(!waited.timed_out(), "{at_once} are never made at once: {explaining:?}");
+    }
 }
 
 impl AdminState for App {
@@ -25,6 +60,7 @@ impl AdminState for App {
     }
 
     fn denials(&self, most: usize) -> serde_json::Value {
+        self.explain();
         serde_json::json!({ "asked_for": most })
     }
 
@@ -280,6 +316,28 @@ fn connections_beyond_the_limit_are_closed_and_the_others_served() {
     last.read_to_string(&mut rest).unwrap();
     assert!(rest.contains("HTTP/1.1 200"), "{rest}");
     assert_eq!(running.health("GET /live").0, 200, "the other doors are not concerned");
+}
+
+#[test]
+fn few_explanations_are_made_at_once_and_who_leaves_makes_no_room_for_more() {
+    let running = Running::start();
+    running.app.explain_slowly(true);
+    let ask = || {
+        let mut stream = UnixStream::connect(running.addresses.socket.as_ref().unwrap()).unwrap();
+        stream.write_all(b"GET /explain?last=1 HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
+        stream
+    };
+    let asking: Vec<_> = (0..MOST_EXPLANATIONS * 3).map(|_| ask()).collect();
+    running.app.when_explaining(MOST_EXPLANATIONS);
+    assert_eq!(running.socket("GET /live").0, 200, "other things do not wait for them");
+    drop(asking);
+    let asking: Vec<_> = (0..MOST_EXPLANATIONS * 3).map(|_| ask()).collect();
+    assert_eq!(running.socket("GET /live").0, 200);
+    running.app.explain_slowly(false);
+    assert_eq!(body(&running.socket("GET /explain?last=1").1)["asked_for"], 1, "there is room again");
+    drop(asking);
+    running.app.when_explaining(0);
+    assert_eq!(running.app.explaining.lock().unwrap().most, MOST_EXPLANATIONS);
 }
 
 #[test]

@@ -131,7 +131,7 @@ impl Token {
     ///
     /// # Errors
     /// [`TokenError::Expired`], [`TokenError::NotYetValid`].
-    pub(super) fn check_time(&self, now: SystemTime) -> Result<(), TokenError> {
+    pub fn check_time(&self, now: SystemTime) -> Result<(), TokenError> {
         let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         // RFC 7519, 4.1.4: not on or after.
         if now >= self.expires.saturating_add(self.leeway) {

@@ -146,9 +146,7 @@ impl TrustBundleSet {
         usage: ChainUsage,
         now: SystemTime,
     ) -> Result<(), ChainError> {
-        let trust_domain = svid.id().trust_domain();
-        let unknown = || ChainError::UnknownTrustDomain { trust_domain: trust_domain.to_owned() };
-        let bundle = self.bundle(trust_domain).ok_or_else(unknown)?;
+        let bundle = self.bundle_of(svid)?;
         let stands = |path: &VerifiedPath<'_>| {
             let authorities = bundle.authorities().filter(|(anchor, _)| *anchor == path.anchor());
             self.denied().check(svid.id(), path, authorities.map(|(_, limits)| limits))?;
@@ -168,9 +166,13 @@ impl TrustBundleSet {
         usage: ChainUsage,
         now: SystemTime,
     ) -> Result<(), ChainError> {
+        self.bundle_of(svid)?.verify(svid, chain, usage, now, &|_| Ok(()))
+    }
+
+    fn bundle_of(&self, svid: &X509Svid) -> Result<&TrustBundle, ChainError> {
         let trust_domain = svid.id().trust_domain();
         let unknown = || ChainError::UnknownTrustDomain { trust_domain: trust_domain.to_owned() };
-        self.bundle(trust_domain).ok_or_else(unknown)?.verify(svid, chain, usage, now, &|_| Ok(()))
+        self.bundle(trust_domain).ok_or_else(unknown)
     }
 }
 

@@ -15,7 +15,7 @@ use super::forward;
 use super::reply::Replier;
 use super::request::forward_permitted;
 use super::service::HttpConnection;
-use super::timing;
+use super::{standing, timing};
 use crate::enforce::{Denied, Exchange, Permit, Settlement};
 use crate::failure::Failure;
 use crate::mapping::s3::{DeleteObjects, DeleteRequest, RestoreObject};
@@ -53,6 +53,10 @@ pub(super) async fn walk(
         Ok(named) => named,
         Err(refusal) => return replier.refused(connection, exchange, refusal),
     };
+    let generation = match still_fit(connection, &exchange, generation) {
+        Ok(generation) => generation,
+        Err(refusal) => return replier.refused(connection, exchange, refusal),
+    };
     let permit = match (point.enforce(generation, &connection.asker, exchange, operations), keys) {
         (Ok(permit), _) => permit,
         (Err(denied), Some(keys)) => return partly(connection, &keys, parts, denied, replier).await,
@@ -61,6 +65,30 @@ pub(super) async fn walk(
     forward::prepare(connection, &mut parts, None, &permit.exchange().request_id)?;
     let request = Request::from_parts(parts, RequestBody::whole(body));
     forward_permitted(connection, permit, request, None, replier).await
+}
+
+/// The policies to ask when the body is there, which its peer may have let wait. Within the grace they are those that the request began
+/// with, later those in force, as for everything that is open for long.
+///
+/// # Errors
+/// The token that the request came with is over, or the policies read headers that it was not judged by.
+fn still_fit(
+    connection: &HttpConnection,
+    exchange: &Exchange,
+    began_with: Arc<PolicyGeneration>,
+) -> Result<Arc<PolicyGeneration>, Refusal> {
+    let listener = &connection.listener;
+    if let (Some(tokens), Some(token)) = (&listener.tokens, &exchange.token) {
+        tokens.still_holds(token)?;
+    }
+    if exchange.started.elapsed() < listener.limits.grace {
+        return Ok(began_with);
+    }
+    let in_force = listener.point.policies_in_force();
+    match standing::unfit(Some(&began_with), &in_force) {
+        None => Ok(in_force),
+        Some((rule, message)) => Err(Refusal::with_status(403, rule, message)),
+    }
 }
 
 /// Some keys are denied. Where nobody signed the body it is written anew with the others; a signed one is not forwarded.

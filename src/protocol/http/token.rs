@@ -72,6 +72,14 @@ impl Tokens {
         }
     }
 
+    /// Judges the time of a token that was verified a while ago.
+    ///
+    /// # Errors
+    /// It is over: 401.
+    pub(super) fn still_holds(&self, token: &Token) -> Result<(), Refusal> {
+        token.check_time(self.clock.now()).map_err(|error| refusal(&error))
+    }
+
     /// Puts a token back where the upstream is to have it.
     pub(super) fn put_back(&self, brought: Brought, headers: &mut HeaderMap) {
         if self.forward == ForwardToken::Keep {

@@ -8,24 +8,21 @@ mod workloads;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{
-    AlertDescription as Alert, ClientConfig, DigitallySignedStruct, Error as TlsError, HandshakeKind, NamedGroup,
-    ServerConfig, SignatureScheme,
-};
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{AlertDescription as Alert, ClientConfig, Error as TlsError, HandshakeKind, NamedGroup, ServerConfig};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::sync::watch;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::handshake::versions;
+use super::judge::{Judge, Judged};
 use super::verifier::PROVIDER;
 use super::*;
 use crate::config::{PeerMatcher, TlsVersion};
 use crate::identity::dev_ca::{DevCa, ExtendedKeyUsagePurpose, KeyUsagePurpose, Minted, San, SvidParams};
 use crate::identity::{
-    Clock, SpiffeId, SpiffeIdPattern, TrustBundle, TrustBundleSet, TrustDomain, X509Generation, X509Source, X509Svid,
+    ChainUsage, Clock, SpiffeId, SpiffeIdPattern, TrustBundle, TrustBundleSet, TrustDomain, X509Generation, X509Source,
+    X509Svid,
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -122,38 +119,9 @@ fn exactly(uri: &str) -> PeerMatcher {
 #[derive(Debug)]
 struct Gullible;
 
-impl ServerCertVerifier for Gullible {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, TlsError> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, TlsError> {
-        verify_tls12_signature(message, cert, dss, &PROVIDER.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, TlsError> {
-        verify_tls13_signature(message, cert, dss, &PROVIDER.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        PROVIDER.signature_verification_algorithms.supported_schemes()
+impl Judge for Gullible {
+    fn judge(&self, _: &CertificateDer<'_>, _: &[CertificateDer<'_>], _: ChainUsage) -> Result<(), TlsError> {
+        Ok(())
     }
 }
 
@@ -166,7 +134,7 @@ fn foreign_client(certificate: Option<&Minted>, version: TlsVersion) -> ClientCo
         .with_protocol_versions(versions)
         .unwrap()
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Gullible));
+        .with_custom_certificate_verifier(Arc::new(Judged(Gullible)));
     let mut config = match certificate {
         Some(minted) => {
             let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&minted.key().unwrap()).unwrap();

@@ -1,5 +1,6 @@
 //! Child processes: their output as events, their end with a deadline, killed on drop.
 
+use std::fmt::Debug;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
@@ -20,12 +21,17 @@ pub(crate) async fn within<F: Future>(what: &str, future: F) -> F::Output {
 
 /// Asks `probe` until it answers. For what gives no event of its own, such as a file that grows.
 pub(crate) async fn eventually<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
+    eventually_so(what, async || probe().ok_or("it is not there")).await
+}
+
+/// The same for what takes a while to be asked, such as the state of another process. What it says meanwhile is told when it takes too long.
+pub(crate) async fn eventually_so<T, W: Debug>(what: &str, mut probe: impl AsyncFnMut() -> Result<T, W>) -> T {
     let deadline = Instant::now() + DEADLINE;
     loop {
-        if let Some(found) = probe() {
-            return found;
+        match probe().await {
+            Ok(found) => return found,
+            Err(instead) => assert!(Instant::now() < deadline, "waited {DEADLINE:?} in vain for {what}: {instead:#?}"),
         }
-        assert!(Instant::now() < deadline, "waited {DEADLINE:?} in vain for {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

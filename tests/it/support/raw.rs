@@ -29,6 +29,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
         Self { stream, received: Vec::new() }
     }
 
+    /// Over a stream on which the other side has switched to a WebSocket at `path`. `headers` are lines of their own.
+    pub(crate) async fn websocket(stream: S, path: &str, headers: &str) -> Self {
+        let mut raw = Self::over(stream);
+        raw.write(format!(
+            "GET {path} HTTP/1.1\r\nhost: a.example\r\nupgrade: websocket\r\nconnection: upgrade\r\n{headers}\
+             sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        ))
+        .await;
+        assert_eq!(raw.answer().await.expect("an answer").status(), 101);
+        raw
+    }
+
     /// Writes all of it. That the other side may have closed already is no fault: the answer tells.
     pub(crate) async fn write(&mut self, bytes: impl AsRef<[u8]>) {
         let written = async {
@@ -152,6 +164,12 @@ impl RawUpstream {
             None => Step::Wait,
             Some(_) => Step::Reply(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok".to_vec()),
         })
+    }
+
+    /// Switches to a WebSocket when it is asked to, and answers everything after that with itself.
+    pub(crate) fn echoing_websockets() -> Self {
+        const SWITCHES: &str = "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n";
+        Self::start(|bytes| Step::Reply(if bytes.starts_with(b"GET ") { SWITCHES.into() } else { bytes.to_vec() }))
     }
 
     pub(crate) fn url(&self) -> String {

@@ -10,7 +10,7 @@ use std::process::Command;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{Ca, Output, Process, Records, Svid, eventually, get};
+use super::{Ca, Output, Process, Records, Svid, eventually, eventually_so, get};
 
 /// A policy that permits everything, for the side that a test is not about.
 pub(crate) const ALLOW_ALL: &str = "@id(\"allow-all\")\npermit (principal, action, resource);\n";
@@ -249,13 +249,12 @@ impl SidecarPlan {
         sidecar.listening().await;
         let health = sidecar.health();
         // Ready is a state, not an event: asked until it is so.
-        for _ in 0..2_000 {
-            if get(health, "/ready").await.status.is_success() {
-                return sidecar;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        }
-        panic!("{} listens but does not get ready", sidecar.plan.name);
+        eventually_so("a sidecar that is ready", async || {
+            let answer = get(health, "/ready").await;
+            if answer.status.is_success() { Ok(()) } else { Err((sidecar.plan.name.clone(), answer)) }
+        })
+        .await;
+        sidecar
     }
 
     /// Writes the folder and starts the process, without waiting for anything.
@@ -454,16 +453,19 @@ impl Sidecar {
         series.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }
 
+    /// The same, once `wanted` holds of it.
+    pub(crate) async fn metric_with(&self, name: &str, labels: &[&str], wanted: impl Fn(f64) -> bool) -> f64 {
+        eventually_so(name, async || Some(self.metric(name, labels).await).filter(|value| wanted(*value)).ok_or(labels))
+            .await
+    }
+
     /// Waits until `/status` satisfies `wanted`, and returns it.
     pub(crate) async fn status_with(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-        for _ in 0..2_000 {
+        eventually_so(what, async || {
             let status = self.status().await;
-            if wanted(&status) {
-                return status;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        }
-        panic!("/status never showed {what}: {:#}", self.status().await);
+            if wanted(&status) { Ok(status) } else { Err(status) }
+        })
+        .await
     }
 
     /// The log so far.

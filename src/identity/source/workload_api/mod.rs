@@ -15,14 +15,15 @@ use std::os::unix::fs::MetadataExt as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use futures_util::TryFutureExt as _;
 use tokio::sync::Notify;
 
 use super::{IdentityStore, Part, PartHealth, Reloaded, X509Source as _};
-use crate::identity::workload_api::WorkloadApiAddress;
+use crate::identity::workload_api::{JwtBundlesResponse, WorkloadApiAddress, X509SvidResponse};
 use crate::identity::{JwtAuthority, OnExpiredCrl, SpiffeId, TrustDomain};
 use crate::telemetry::IdentitySourceMetrics;
 use backoff::Backoff;
-use connection::Connection;
+use connection::{Connection, Pushed};
 use update::Update;
 
 pub use error::{UpdateError, WorkloadApiError};
@@ -128,27 +129,15 @@ impl WorkloadApiSource {
 
     /// Brings each update until the stream breaks, and says why it did.
     async fn follow_x509(&self) -> WorkloadApiError {
-        let mut stream = match Connection::to(&self.plan.address).await {
-            Ok(connection) => match connection.x509_svids().await {
-                Ok(stream) => stream,
-                Err(error) => return error,
-            },
-            Err(error) => return error,
-        };
-        loop {
-            let message = match stream.next().await {
-                Ok(message) => message,
-                Err(error) => return error,
-            };
-            match Update::read(&message, &self.plan) {
-                Ok(update) => {
-                    self.said().x509 = Some(update);
-                    self.bring();
-                }
-                // Workload API 4.5: report an error and discard the message.
-                Err(source) => self.failed(&WorkloadApiError::Update { address: self.plan.address.clone(), source }),
+        let open = Connection::to(&self.plan.address).and_then(Connection::x509_svids);
+        let take = |message: X509SvidResponse| match Update::read(&message, &self.plan) {
+            Ok(update) => {
+                self.said().x509 = Some(update);
+                self.bring();
             }
-        }
+            Err(source) => self.failed(&self.unusable(source)),
+        };
+        follow(open, take).await
     }
 
     /// The store tries again what it refused, such as an SVID whose time had not come, and we are not asked.
@@ -186,31 +175,22 @@ impl WorkloadApiSource {
     }
 
     async fn follow_jwt(&self) -> WorkloadApiError {
-        let mut stream = match Connection::to(&self.plan.address).await {
-            Ok(connection) => match connection.jwt_bundles().await {
-                Ok(stream) => stream,
-                Err(error) => return error,
-            },
-            Err(error) => return error,
-        };
-        loop {
-            let message = match stream.next().await {
-                Ok(message) => message,
-                Err(error) => return error,
-            };
-            match update::jwt_authorities(&message) {
-                Ok(authorities) => {
-                    let mut said = self.said();
-                    said.jwt = authorities;
-                    said.logged_jwt = None;
-                    drop(said);
-                    self.bring();
-                }
-                Err(source) => {
-                    self.jwt_failed(&WorkloadApiError::Update { address: self.plan.address.clone(), source });
-                }
+        let open = Connection::to(&self.plan.address).and_then(Connection::jwt_bundles);
+        let take = |message: JwtBundlesResponse| match update::jwt_authorities(&message) {
+            Ok(authorities) => {
+                let mut said = self.said();
+                said.jwt = authorities;
+                said.logged_jwt = None;
+                drop(said);
+                self.bring();
             }
-        }
+            Err(source) => self.jwt_failed(&self.unusable(source)),
+        };
+        follow(open, take).await
+    }
+
+    fn unusable(&self, source: UpdateError) -> WorkloadApiError {
+        WorkloadApiError::Update { address: self.plan.address.clone(), source }
     }
 
     /// Brings both halves of what was said last.
@@ -305,6 +285,24 @@ impl WorkloadApiSource {
 
     fn said(&self) -> MutexGuard<'_, Said> {
         self.said.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Takes each message until the stream breaks, and says why it did. One that cannot be used is no reason to end it: report an error and
+/// discard the message (Workload API 4.5).
+async fn follow<M>(
+    open: impl Future<Output = Result<Pushed<M>, WorkloadApiError>>,
+    take: impl Fn(M),
+) -> WorkloadApiError {
+    let mut stream = match open.await {
+        Ok(stream) => stream,
+        Err(error) => return error,
+    };
+    loop {
+        match stream.next().await {
+            Ok(message) => take(message),
+            Err(error) => return error,
+        }
     }
 }
 
