@@ -324,6 +324,12 @@ async fn a_poll_ends_though_every_part_of_it_would_come_in_time() {
     let policy = policy_with(&service, "a fault", |policy| policy["last_error"].is_string()).await;
     assert!(last_error(&policy).contains("bundle: no answer within 2 s"), "{policy:#}");
     assert_eq!((&policy["bundle"]["rule"], &policy["digest"]), (&"timeout".into(), &good["digest"]));
+    // No byte of it is late.
+    let (tar, signature) = at.signer.bundle(8, &permit("better", "read"));
+    at.server.put(SIG, Served::File(signature));
+    at.server.put(TAR, Served::Drip(tar));
+    ask_now(&service);
+    policy_with(&service, "another fault", |policy| last_error(policy).contains("bundle: no answer within 1 s")).await;
     at.server.serve(at.signer.bundle(8, &permit("better", "read")));
     ask_now(&service);
     in_force(&service, 8).await;

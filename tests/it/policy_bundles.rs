@@ -143,6 +143,14 @@ async fn whatever_the_server_has_the_last_good_policies_stay() {
             (Served::File(tar.clone()), Served::Raw("HTTP/1.1 304 Not Modified\r\n\r\n".to_owned())),
         ),
         (
+            "behind heads without end",
+            "status",
+            "status 500",
+            sent(Served::Raw(
+                "HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n".repeat(10_000) + "HTTP/1.1 500 E\r\n\r\n",
+            )),
+        ),
+        (
             "behind a head without end",
             "http",
             "gave no answer that can be read",

@@ -39,6 +39,8 @@ pub(crate) enum Served {
     Slow(Vec<u8>, Duration),
     /// A whole answer, head and body.
     Raw(String),
+    /// One that comes byte by byte, each in good time.
+    Drip(Vec<u8>),
     /// A body that never ends.
     Endless,
     /// Never an answer.
@@ -87,6 +89,14 @@ impl Server {
                     answers.lock().expect("nobody panics").push((path, status));
                     stream.write_all(&answer).await?;
                     match served {
+                        Some(Served::Drip(bytes)) => {
+                            for byte in bytes {
+                                stream.write_all(&[byte]).await?;
+                                stream.flush().await?;
+                                tokio::time::sleep(Duration::from_millis(20)).await;
+                            }
+                            stream.shutdown().await
+                        }
                         Some(Served::Endless) => loop {
                             stream.write_all(&[0; 16_384]).await?;
                         },
@@ -139,7 +149,7 @@ fn answer(head: &str, served: Option<&Served>) -> (u16, Vec<u8>) {
     match served {
         None => (404, b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n".to_vec()),
         Some(Served::Raw(answer)) => (0, answer.as_bytes().to_vec()),
-        Some(Served::Endless) => (200, b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n".to_vec()),
+        Some(Served::Endless | Served::Drip(_)) => (200, b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n".to_vec()),
         Some(Served::Silence) => (0, Vec::new()),
         Some(Served::File(bytes) | Served::Slow(bytes, _) | Served::SameEtag(bytes)) => {
             let content = bytes.iter().fold(0_u32, |sum, byte| sum.rotate_left(5) ^ u32::from(*byte));

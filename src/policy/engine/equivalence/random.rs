@@ -44,6 +44,8 @@ const RESOURCES: [&str; 17] = [
     "Table::\"wh/db.parts.people_1\"",
     "Group::\"g2\"",
 ];
+/// What conditions alone name: of what it is in nothing is named, so that what holds it differs by that only.
+const DEEP: &str = "Prefix::\"lake/raw/c/k\"";
 const ACTIONS: [&str; 12] = [
     "s3:GetObject",
     "s3:PutObject",
@@ -117,7 +119,8 @@ fn condition(rng: &mut Rng, depth: u8) -> String {
         };
     }
     let tag = pick(rng, &["t", "u"]);
-    match rng.u8(..50) {
+    match rng.u8(..52) {
+        50 | 51 => format!("{DEEP} in resource"),
         42 => "context has tls".to_owned(),
         43 => "context.tls has version".to_owned(),
         44 => "context has tls && context.tls.certificateExpiry < datetime(\"2026-01-01\")".to_owned(),
@@ -190,7 +193,7 @@ pub(super) struct Said {
 /// Every entity that a random policy can name.
 pub(super) fn universe() -> impl Iterator<Item = String> {
     let workloads = WORKLOADS.iter().chain(&ABOVE).map(|id| format!("Workload::\"{id}\""));
-    workloads.chain(PRINCIPALS.iter().chain(&RESOURCES).map(|uid| (*uid).to_owned()))
+    workloads.chain(PRINCIPALS.iter().chain(&RESOURCES).chain([&DEEP]).map(|uid| (*uid).to_owned()))
 }
 
 pub(super) fn entities(rng: &mut Rng) -> HashMap<String, Said> {

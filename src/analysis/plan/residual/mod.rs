@@ -3,13 +3,19 @@
 //! Everything that conditions can ask of a principal's, action's or resource's place (`in`, `==`, `is`, tags) is the same for all
 //! members of a class, so it is decided here. What is left reads the context, and attributes of the principal.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod compared;
+mod left;
+mod logic;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
-use time::format_description::well_known::Rfc3339;
-use time::{Duration, OffsetDateTime};
 
+pub(in crate::analysis) use self::compared::compared;
+pub(in crate::analysis) use self::left::{ContextAssumed, Left, may_err};
+pub(in crate::analysis) use self::logic::truth;
+use self::logic::{and, as_bool, like, not, or};
 use crate::mapping::ResourceKind;
 use crate::policy::{Spot, Survey, Surveyed};
 
@@ -238,225 +244,4 @@ fn entities(tree: &Json) -> Option<Vec<(&str, &str)>> {
 
 fn text_of(tree: &Json) -> Option<&str> {
     tree.get("Value")?.as_str()
-}
-
-pub(in crate::analysis) fn truth(value: bool) -> Json {
-    json!({"Value": value})
-}
-
-fn as_bool(tree: &Json) -> Option<bool> {
-    tree.get("Value")?.as_bool()
-}
-
-fn and(left: Json, right: Json) -> Json {
-    match (as_bool(&left), as_bool(&right)) {
-        (Some(false), _) => left,
-        (Some(true), _) => right,
-        (None, Some(true)) => left,
-        // What may fail has to be seen to fail.
-        (None, Some(false)) if !may_err(&left) => right,
-        _ => json!({"&&": {"left": left, "right": right}}),
-    }
-}
-
-fn or(left: Json, right: Json) -> Json {
-    match (as_bool(&left), as_bool(&right)) {
-        (Some(true), _) => left,
-        (Some(false), _) => right,
-        (None, Some(false)) => left,
-        (None, Some(true)) if !may_err(&left) => right,
-        _ => json!({"||": {"left": left, "right": right}}),
-    }
-}
-
-fn not(arg: Json) -> Json {
-    as_bool(&arg).map_or_else(|| json!({"!": {"arg": arg}}), |value| truth(!value))
-}
-
-/// `like`, of Cedar's patterns: texts and `"Wildcard"`s.
-fn like(text: &str, pattern: &Json) -> Option<bool> {
-    let mut parts = Vec::new();
-    for part in pattern.as_array()? {
-        parts.push(match part {
-            Json::String(wildcard) if wildcard == "Wildcard" => None,
-            part => Some(part.get("Literal")?.as_str()?),
-        });
-    }
-    Some(fits(text, &parts))
-}
-
-fn fits(text: &str, parts: &[Option<&str>]) -> bool {
-    match parts.split_first() {
-        None => text.is_empty(),
-        Some((Some(literal), rest)) => text.strip_prefix(literal).is_some_and(|text| fits(text, rest)),
-        Some((None, rest)) => {
-            let ends = text.char_indices().map(|(at, _)| at).chain([text.len()]);
-            ends.into_iter().any(|at| text.get(at..).is_some_and(|text| fits(text, rest)))
-        }
-    }
-}
-
-/// Whether an evaluation can fail: of what passes validation only arithmetic, where it leaves its range.
-pub(in crate::analysis) fn may_err(tree: &Json) -> bool {
-    const ARITHMETIC: [&str; 7] = ["+", "-", "*", "neg", "offset", "durationSince", "toDate"];
-    match tree {
-        Json::Object(fields) => fields.iter().any(|(operator, operands)| {
-            operator != "Value" && (ARITHMETIC.contains(&operator.as_str()) || may_err(operands))
-        }),
-        Json::Array(items) => items.iter().any(may_err),
-        _ => false,
-    }
-}
-
-/// What a condition still reads.
-#[derive(Debug, Default, Clone)]
-pub(in crate::analysis) struct Left {
-    pub(in crate::analysis) context: BTreeSet<String>,
-    pub(in crate::analysis) whole_context: bool,
-    /// Attributes of the principal.
-    pub(in crate::analysis) principal: bool,
-    /// Something that is not decided by class, and that a solver would take for anything: entities, the resource itself.
-    pub(in crate::analysis) strange: bool,
-}
-
-impl Left {
-    pub(in crate::analysis) fn of<'a>(residuals: impl IntoIterator<Item = &'a Residual>) -> Self {
-        let mut left = Self::default();
-        for residual in residuals {
-            if let Body::Open(tree) = &residual.body {
-                left.walk(tree);
-            }
-        }
-        left
-    }
-
-    fn walk(&mut self, tree: &Json) {
-        match tree {
-            Json::Array(items) => items.iter().for_each(|item| self.walk(item)),
-            Json::Object(fields) => fields.iter().for_each(|(operator, operands)| self.operator(operator, operands)),
-            _ => {}
-        }
-    }
-
-    fn operator(&mut self, operator: &str, operands: &Json) {
-        let left = operands.pointer("/left/Var").and_then(Json::as_str);
-        let attribute = operands.get("attr");
-        let attribute = attribute.and_then(|name| name.get(0).unwrap_or(name).as_str());
-        match (operator, left, attribute) {
-            ("." | "has", Some("context"), Some(name)) => {
-                self.context.insert(name.to_owned());
-            }
-            ("." | "has", Some("principal"), Some(_)) => self.principal = true,
-            ("Var", ..) if operands == "context" => self.whole_context = true,
-            ("Var" | "Slot", ..) => self.strange = true,
-            ("Value", ..) => self.strange |= operands.get("__entity").is_some(),
-            ("Record", ..) => operands.as_object().into_iter().flatten().for_each(|(_, field)| self.walk(field)),
-            _ => self.walk(operands),
-        }
-    }
-}
-
-/// The values that conditions hold context attributes against, and those beside them, to be tried: each as JSON.
-pub(in crate::analysis) fn compared<'a>(
-    residuals: impl IntoIterator<Item = &'a Residual>,
-) -> BTreeMap<String, BTreeSet<String>> {
-    let mut found = BTreeMap::new();
-    for residual in residuals {
-        if let Body::Open(tree) = &residual.body {
-            compare(tree, &mut found);
-        }
-    }
-    found
-}
-
-fn compare(tree: &Json, found: &mut BTreeMap<String, BTreeSet<String>>) {
-    match tree {
-        Json::Array(items) => items.iter().for_each(|item| compare(item, found)),
-        Json::Object(fields) => {
-            for operands in fields.values() {
-                // Methods of extension types have lists of operands, operators have named ones.
-                let named = operands.as_object().into_iter().flatten().map(|(_, part)| part);
-                let parts: Vec<&Json> = named.chain(list(operands)).collect();
-                for name in parts.iter().filter_map(|part| attribute_in(part)) {
-                    let set = parts.iter().filter_map(|part| part.get("Set")).flat_map(list);
-                    let values = parts.iter().copied().chain(set).flat_map(values);
-                    found.entry(name.to_owned()).or_default().extend(values.map(|value| value.to_string()));
-                }
-                compare(operands, found);
-            }
-        }
-        _ => {}
-    }
-}
-
-/// The context attribute that this is, or that its time of day or date is of.
-fn attribute_in(part: &Json) -> Option<&str> {
-    if let Some(of) = part.get("toTime").or(part.get("toDate")) {
-        return attribute_in(of.get(0)?);
-    }
-    let attribute = part.get(".")?;
-    (attribute.pointer("/left/Var")? == "context").then(|| attribute.get("attr")?.as_str())?
-}
-
-/// The values at and beside a literal.
-fn values(part: &Json) -> Vec<Json> {
-    let written = |function: &str| part.get(function)?.get(0)?.pointer("/Value")?.as_str();
-    if let Some(network) = written("ip") {
-        return network.split('/').next().map(|address| json!(address)).into_iter().collect();
-    }
-    let moment = match (written("datetime"), written("duration")) {
-        (Some(moment), _) if moment.contains('T') => OffsetDateTime::parse(moment, &Rfc3339).ok(),
-        (Some(day), _) => OffsetDateTime::parse(&format!("{day}T00:00:00Z"), &Rfc3339).ok(),
-        (None, Some(duration)) => time_of_day(duration),
-        (None, None) => None,
-    };
-    if let Some(moment) = moment {
-        let beside = [-1, 0, 1].map(|millis| moment.checked_add(Duration::milliseconds(millis))?.format(&Rfc3339).ok());
-        return beside.into_iter().flatten().map(Json::String).collect();
-    }
-    match part.get("Value") {
-        Some(value) if value.is_string() || value.is_boolean() => vec![value.clone()],
-        Some(value) => {
-            let beside = |number: i64| [number.checked_sub(1), Some(number), number.checked_add(1)];
-            value.as_i64().map(beside).into_iter().flatten().flatten().map(|number| json!(number)).collect()
-        }
-        None => Vec::new(),
-    }
-}
-
-/// A day of which so much is over: `8h30m`.
-fn time_of_day(duration: &str) -> Option<OffsetDateTime> {
-    let mut rest = duration;
-    let mut millis = 0_i64;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
-        let (number, unit) = rest.split_at_checked(digits)?;
-        let units = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
-        let (name, factor) = units.into_iter().find(|(name, _)| unit.starts_with(name))?;
-        millis = millis.checked_add(number.parse::<i64>().ok()?.checked_mul(factor)?)?;
-        rest = unit.strip_prefix(name)?;
-    }
-    // A Monday.
-    let day = OffsetDateTime::parse("2026-01-05T00:00:00Z", &Rfc3339).ok()?;
-    day.checked_add(Duration::milliseconds(millis))
-}
-
-/// What every real request's context keeps to.
-pub(in crate::analysis) struct ContextAssumed;
-
-impl ContextAssumed {
-    /// Of what is read.
-    pub(in crate::analysis) fn of(left: &Left) -> Vec<String> {
-        const KNOWN: [(&str, &str); 3] = [
-            // Cedar knows later ones, but no text that says them.
-            (
-                "now",
-                "context.now >= datetime(\"1970-01-01T00:00:00Z\") && context.now <= datetime(\"9999-12-31T23:59:59Z\")",
-            ),
-            ("direction", "[\"inbound\", \"outbound\"].contains(context.direction)"),
-            ("contentLength", "if context has contentLength then context.contentLength >= 0 else true"),
-        ];
-        let is_read = |name: &&(&str, &str)| left.context.contains(name.0);
-        KNOWN.iter().filter(is_read).map(|(_, assumed)| (*assumed).to_owned()).collect()
-    }
 }
