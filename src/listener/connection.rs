@@ -21,7 +21,7 @@ use crate::protocol::http::{self, HttpListener};
 use crate::protocol::postgres::{self, Opening, PostgresListener};
 use crate::protocol::tcp::{self, RelayListener};
 use crate::protocol::{Closed, Downstream, Last, Notice};
-use crate::relay::{Apart, Woken, apart};
+use crate::relay::{Apart, ReadAhead, Woken, apart};
 use crate::telemetry::{ConnectionGuard, ListenerMetrics};
 use crate::tls::{HandshakeRefusal, Peer, ServerTls, Stay, StayOver};
 
@@ -144,7 +144,7 @@ impl Listener {
                 }
                 Served::Http(_) => false,
             };
-            let accepted = tls.accept(stream).await;
+            let accepted = tls.accept(ReadAhead::new(stream)).await;
             match &accepted {
                 // Whoever does not say that it wants PostgreSQL may be made to speak another protocol to it (ALPACA): PostgreSQL 17
                 // demands it as well of direct TLS.

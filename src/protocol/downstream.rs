@@ -13,6 +13,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
 
+use crate::relay::ReadAhead;
+
 /// A downstream connection. One type for all of them keeps the HTTP stack from being built once for each.
 #[derive(Debug)]
 pub struct Downstream {
@@ -24,7 +26,7 @@ pub struct Downstream {
 enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<ReadAhead<TcpStream>>>),
 }
 
 /// How many bytes have moved on a connection, both ways together: standing still is how an idle one is found.
@@ -61,7 +63,7 @@ impl Downstream {
 
     /// A verified peer.
     #[must_use]
-    pub fn tls(stream: TlsStream<TcpStream>) -> Self {
+    pub fn tls(stream: TlsStream<ReadAhead<TcpStream>>) -> Self {
         Self { stream: Stream::Tls(Box::new(stream)), activity: Activity::default() }
     }
 
@@ -101,7 +103,7 @@ impl Downstream {
     fn socket(&self) -> Option<&TcpStream> {
         match &self.stream {
             Stream::Tcp(stream) => Some(stream),
-            Stream::Tls(stream) => Some(stream.get_ref().0),
+            Stream::Tls(stream) => Some(stream.get_ref().0.inner()),
             Stream::Unix(_) => None,
         }
     }

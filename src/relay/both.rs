@@ -1,6 +1,5 @@
 //! Bytes both ways between two streams, with half-close, an idle limit and counts.
 
-use std::cell::RefCell;
 use std::future::{Future as _, poll_fn};
 use std::io;
 use std::pin::Pin;
@@ -12,31 +11,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::Woken;
+use super::buffers::{give_back, take_buffer};
 
-/// Four TLS records (16 KiB each, RFC 8446, 5.1): what rustls takes at once, so that bulk moves with few system calls.
-const BUFFER_BYTES: usize = 64 * 1024;
 /// How often one direction fills a buffer before others on the thread have their turn.
 const ROUNDS_OF_A_TURN: usize = 16;
-/// Buffers that a thread keeps for the next that needs one.
-const KEPT_BUFFERS: usize = 8;
-
-thread_local! {
-    /// A direction holds a buffer only while it has bytes in it: idle connections hold none.
-    static BUFFERS: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
-}
-
-fn take_buffer() -> Box<[u8]> {
-    let kept = BUFFERS.with_borrow_mut(Vec::pop);
-    kept.unwrap_or_else(|| vec![0; BUFFER_BYTES].into_boxed_slice())
-}
-
-fn give_back(buffer: Box<[u8]>) {
-    BUFFERS.with_borrow_mut(|kept| {
-        if kept.len() < KEPT_BUFFERS {
-            kept.push(buffer);
-        }
-    });
-}
 
 /// How a relay ended.
 #[derive(Debug)]
@@ -471,7 +449,7 @@ mod tests {
         let _relay = tokio::spawn(relay(near, far, LONG));
         client.write_all(b"x").await.unwrap();
         server.read_exact(&mut [0]).await.unwrap();
-        assert_eq!(BUFFERS.with_borrow(Vec::len), 1, "given back to the thread, and used for both directions");
+        assert_eq!(super::super::buffers::kept(), 1, "given back to the thread, and used for both directions");
     }
 
     #[tokio::test]

@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::handshake::{Configured, prove, versions};
+use super::handshake::{Configured, MAX_FRAGMENT, prove, versions};
 use super::verifier::{PROVIDER, SvidVerifier};
 use super::{HandshakeRefusal, Peer, Stay};
 use crate::config::{PeerMatcher, TlsVersion};
@@ -94,6 +94,7 @@ impl ClientTls {
         config.resumption = Resumption::disabled();
         config.enable_sni = false;
         config.alpn_protocols.clone_from(&self.alpn);
+        config.max_fragment_size = MAX_FRAGMENT;
         Ok(config)
     }
 }

@@ -11,7 +11,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::HandshakeRefusal;
-use super::handshake::versions;
+use super::handshake::{MAX_FRAGMENT, versions};
 use super::reread::Reread;
 use super::verifier::PROVIDER;
 use crate::config::TlsVersion;
@@ -61,6 +61,7 @@ impl LocalTls {
             .with_single_cert(chain, key)
             .map_err(|error| unusable(&error.to_string()))?;
         config.alpn_protocols.clone_from(&self.alpn);
+        config.max_fragment_size = MAX_FRAGMENT;
         Ok(config)
     }
 }

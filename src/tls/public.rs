@@ -14,7 +14,7 @@ use tokio_rustls::client::TlsStream;
 use x509_parser::prelude::FromDer as _;
 
 use super::HandshakeRefusal;
-use super::handshake::versions;
+use super::handshake::{MAX_FRAGMENT, versions};
 use super::reread::Reread;
 use super::verifier::PROVIDER;
 use crate::config::{TlsVersion, UpstreamCa};
@@ -88,6 +88,7 @@ impl PublicTls {
         // rustls does not ask the verifier on a resumed session: a certificate that has expired since would be good still.
         config.resumption = Resumption::disabled();
         config.alpn_protocols.clone_from(&self.alpn);
+        config.max_fragment_size = MAX_FRAGMENT;
         Ok(config)
     }
 }

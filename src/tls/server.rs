@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::handshake::{Configured, prove, turn_away, versions};
+use super::handshake::{Configured, MAX_FRAGMENT, prove, turn_away, versions};
 use super::verifier::{PROVIDER, SvidVerifier};
 use super::{HandshakeRefusal, Peer, Stay};
 use crate::config::TlsVersion;
@@ -82,6 +82,7 @@ impl ServerTls {
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         config.alpn_protocols.clone_from(&self.alpn);
+        config.max_fragment_size = MAX_FRAGMENT;
         Ok(config)
     }
 }

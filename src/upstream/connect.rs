@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use super::UpstreamIo;
 use crate::config::{UpstreamConfig, UpstreamScheme};
 use crate::failure::Failure;
+use crate::relay::ReadAhead;
 use crate::telemetry::ListenerMetrics;
 use crate::tls::ClientTls;
 
@@ -74,7 +75,7 @@ impl Connector {
             return Ok((UpstreamIo::plain(stream), http2));
         };
         let (tls, outlive) = (if wanted == Wanted::Http1 { &tls.http1 } else { &tls.any }, tls.outlive);
-        match tls.connect(stream).await {
+        match tls.connect(ReadAhead::new(stream)).await {
             Ok((stream, peer)) => {
                 self.metrics.handshake_done();
                 let io = UpstreamIo::tls(stream).staying(tls.stay(&peer, outlive));

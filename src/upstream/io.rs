@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
 
+use crate::relay::ReadAhead;
 use crate::tls::{Stay, server_end_point};
 
 /// A connection to an upstream, with a count of the bytes it has sent us.
@@ -40,7 +41,7 @@ pub struct Reached {
 enum Stream {
     Plain(TcpStream),
     Unix(UnixStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<ReadAhead<TcpStream>>>),
 }
 
 impl UpstreamIo {
@@ -52,7 +53,7 @@ impl UpstreamIo {
         Self::of(Stream::Unix(stream))
     }
 
-    pub(super) fn tls(stream: TlsStream<TcpStream>) -> Self {
+    pub(super) fn tls(stream: TlsStream<ReadAhead<TcpStream>>) -> Self {
         Self::of(Stream::Tls(Box::new(stream)))
     }
 
@@ -101,7 +102,7 @@ impl UpstreamIo {
     pub fn abort(&self) {
         let socket = match &self.stream {
             Stream::Plain(stream) => stream,
-            Stream::Tls(stream) => stream.get_ref().0,
+            Stream::Tls(stream) => stream.get_ref().0.inner(),
             Stream::Unix(_) => return,
         };
         // Who is gone already needs no reset.

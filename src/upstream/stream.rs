@@ -12,6 +12,7 @@ use super::{UpstreamIo, UpstreamOptions};
 use crate::config::{ProtocolConfig, UpstreamConfig, UpstreamScheme, UpstreamTls};
 use crate::enforce::Permit;
 use crate::failure::Failure;
+use crate::relay::ReadAhead;
 use crate::tls::{ClientTls, HandshakeRefusal, PublicTls};
 
 /// Where a listener's permitted connections go.
@@ -170,7 +171,7 @@ impl StreamUpstream {
         let reached = Reached { upstream: position, address: stream.peer_addr().ok() };
         let io = match (&connector.tls, &self.public) {
             (Some(peer), _) => {
-                let connected = peer.any.connect(stream).await;
+                let connected = peer.any.connect(ReadAhead::new(stream)).await;
                 connected.map(|(stream, found)| UpstreamIo::tls(stream).staying(peer.any.stay(&found, peer.outlive)))
             }
             (None, Some(public)) => {
@@ -197,7 +198,7 @@ impl Public {
         &self,
         mut stream: TcpStream,
         host: &str,
-    ) -> std::io::Result<Result<tokio_rustls::client::TlsStream<TcpStream>, HandshakeRefusal>> {
+    ) -> std::io::Result<Result<tokio_rustls::client::TlsStream<ReadAhead<TcpStream>>, HandshakeRefusal>> {
         if self.asks {
             // SSLRequest and its answer of one byte (PostgreSQL, "SSL Session Encryption"). Only that byte is read, so nothing that came
             // before the handshake can be taken for something from inside it (CVE-2021-23222).
@@ -208,7 +209,7 @@ impl Public {
                 return Ok(Err(HandshakeRefusal { rule: "no-tls", message, peer_san: None }));
             }
         }
-        Ok(self.tls.connect(stream, host).await)
+        Ok(self.tls.connect(ReadAhead::new(stream), host).await)
     }
 }
 

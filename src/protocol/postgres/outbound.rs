@@ -20,7 +20,7 @@ use crate::audit::new_decision_id;
 use crate::enforce::{Asker, Permit, Settlement};
 use crate::failure::Failure;
 use crate::protocol::{Closed, Downstream, Notice};
-use crate::relay::apart;
+use crate::relay::{ReadAhead, apart};
 use crate::upstream::{OwnPurpose, UpstreamIo};
 
 /// An error by which a server takes no sessions has no need of more bytes.
@@ -111,7 +111,7 @@ async fn local_tls(mut client: Downstream, listener: &PostgresListener) -> Resul
     let Some(stream) = client.into_tcp() else {
         return Err(failed("TLS was asked for on a Unix socket".into()));
     };
-    let accepted = timeout(listener.limits.handshake_timeout, tls.accept(stream)).await;
+    let accepted = timeout(listener.limits.handshake_timeout, tls.accept(ReadAhead::new(stream))).await;
     match accepted {
         Ok(Ok(stream)) => Ok(Downstream::tls(stream)),
         Ok(Err(refusal)) => {

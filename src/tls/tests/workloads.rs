@@ -23,6 +23,30 @@ async fn two_workloads_know_each_other_after_the_handshake() {
     assert_eq!(&hello, b"hello");
 }
 
+#[tokio::test]
+async fn records_of_both_sides_have_eight_kib_at_most() {
+    let world = World::new();
+    let server = world.server();
+    let client = world.client("spiffe://prod.test/load", exactly("spiffe://prod.test/lake"));
+    let (near, far) = duplex(64 * 1024);
+    let (accepted, connected) = tokio::join!(server.accept(near), client.connect(far));
+    let ((mut inner, _), (mut outer, _)) = (accepted.unwrap(), connected.unwrap());
+    let much = [7; 20_000];
+    inner.write_all(&much).await.unwrap();
+    outer.write_all(&much).await.unwrap();
+    // With that each has sent all, and has read nothing: what is in the pipes are records.
+    for mut pipe in [outer.into_inner().0, inner.into_inner().0] {
+        for expected in [8 * 1024, 8 * 1024, 20_000 - 2 * (8 * 1024 - 22) + 22] {
+            let mut head = [0; 5];
+            pipe.read_exact(&mut head).await.unwrap();
+            let [_type, _major, _minor, high, low] = head;
+            let length = usize::from(u16::from_be_bytes([high, low]));
+            assert_eq!(head.len() + length, expected);
+            pipe.read_exact(&mut vec![0; length]).await.unwrap();
+        }
+    }
+}
+
 #[cfg(feature = "post-quantum")]
 #[tokio::test]
 async fn the_key_exchange_is_hybrid_post_quantum() {
