@@ -4,6 +4,7 @@ mod bundle;
 mod explain;
 mod format;
 mod lint;
+mod live;
 mod plan;
 mod prove;
 mod recorded;
