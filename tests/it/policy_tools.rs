@@ -87,6 +87,7 @@ async fn cases_say_what_they_do_not_show_and_ci_reads_the_results() {
         (CASES.replace("endpoints:", "endpoint:"), "unknown key `endpoint`, did you mean `endpoints`?"),
         (CASES.replace("lake: s3", "lake: s33"), "it is http, s3, tcp or postgres"),
         (CASES.replace("[writes]", "[write]"), "there is no policy `write`"),
+        ("endpoints: { lake: s3 }\ncases: []\n".to_owned(), "`cases` has no case: nothing would be tested"),
     ] {
         let folder = directory(&world, &cases);
         let output = policy(&["test", &folder, "--junit", &junit]).await;
@@ -123,6 +124,10 @@ async fn tests_of_cedars_own_command_line_are_asked_too() {
     let output = policy(&["test", &folder, "--tests", &foreign]).await;
     assert_eq!(output.code(), 1, "{output:#?}");
     assert!(output.stderr.contains("test 1: principal `User::\"bob\"` is no Workload"), "{}", output.stderr);
+    let none = world.write("tests.json", "[]").display().to_string();
+    let output = policy(&["test", &folder, "--tests", &none]).await;
+    assert_eq!(output.code(), 1, "{output:#?}");
+    assert!(output.stderr.contains("tests.json: list has no test: nothing would be tested"), "{}", output.stderr);
 }
 
 #[tokio::test]
