@@ -1,5 +1,6 @@
 //! `portcullis policy`: policy directories are validated and tested.
 
+mod below;
 mod bundle;
 mod explain;
 mod format;
