@@ -55,6 +55,8 @@ const RETIRE_EVERY: Duration = Duration::from_secs(10);
 /// What may block beside the data path at a time: a look at the files, explanations, a bundle of policies, and a name for each endpoint that is
 /// asked. Each has a stack of [`crate::policy::STACK`], of which little is ever touched; the system counts it as address space all the same.
 const MOST_BLOCKING: usize = 64;
+/// How long the process waits at its end for what still blocks.
+const LAST_WRITES: Duration = Duration::from_secs(2);
 
 /// Why the sidecar does not start.
 #[derive(Debug, Error)]
@@ -234,8 +236,8 @@ impl App {
                 tracing::error!("a data-path thread ended by a panic");
             }
         }
-        // A file that is still being read may never come to its end, and is nobody's business any more.
-        runtime.shutdown_background();
+        // What is being written, a bundle on its way to the disk, is let come to its end; a file that is read may never come to one.
+        runtime.shutdown_timeout(LAST_WRITES);
         ended
     }
 }

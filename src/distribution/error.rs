@@ -31,7 +31,7 @@ pub enum DistributionError {
     Sequence { found: Manifest, newest: Manifest },
     /// Two bundles under one number: nobody could say which one is in force.
     #[error(
-        "the bundle is `{found}`, and other policies were here under this sequence number before: sign it with a higher one"
+        "the bundle is `{found}`, and other policies, or the same with another end, were here under this sequence number before: sign it with a higher one"
     )]
     SequenceTwice { found: Manifest },
     /// Who has signed it wants it to be used no more.

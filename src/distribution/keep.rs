@@ -242,7 +242,9 @@ impl Distribution {
             if found.sequence < newest.manifest.sequence {
                 return Err(DistributionError::Sequence { found, newest: newest.manifest.clone() });
             }
-            if found.sequence == newest.manifest.sequence && fetched.bundle.digest() != newest.digest {
+            // Nor may a number come with another end: the server could take back one that was signed to end sooner.
+            let is_other = fetched.bundle.digest() != newest.digest || found.expires != newest.manifest.expires;
+            if found.sequence == newest.manifest.sequence && is_other {
                 return Err(DistributionError::SequenceTwice { found });
             }
         }

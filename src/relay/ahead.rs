@@ -1,4 +1,4 @@
-//! Reading more than is asked for.
+//! Reading more than is asked for, though not more than one TLS record may have.
 
 use std::io;
 use std::pin::Pin;
@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::buffers::{give_back, take_buffer};
+use super::buffers::{AHEAD, Buffers};
 
 /// A stream from which as much is read at once as has come, however little is asked for.
 ///
@@ -50,7 +50,7 @@ impl<S> ReadAhead<S> {
 
     fn pass(&mut self, mut left: Left, into: &mut ReadBuf<'_>) {
         if left.pass(into) {
-            give_back(left.buffer);
+            AHEAD.with(|ahead| ahead.give_back(left.buffer));
         } else {
             self.left = Some(left);
         }
@@ -63,9 +63,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for ReadAhead<S> {
             self.pass(left, into);
             return Poll::Ready(Ok(()));
         }
-        let mut buffer = take_buffer();
+        let mut buffer = AHEAD.with(Buffers::take);
         if into.remaining() >= buffer.len() {
-            give_back(buffer);
+            AHEAD.with(|ahead| ahead.give_back(buffer));
             return Pin::new(&mut self.stream).poll_read(cx, into);
         }
         let mut read = ReadBuf::new(&mut buffer);
@@ -106,7 +106,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ReadAhead<S> {
 impl<S> Drop for ReadAhead<S> {
     fn drop(&mut self) {
         if let Some(left) = self.left.take() {
-            give_back(left.buffer);
+            AHEAD.with(|ahead| ahead.give_back(left.buffer));
         }
     }
 }
@@ -116,7 +116,6 @@ mod tests {
     use proptest::prelude::*;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 
-    use super::super::buffers;
     use super::*;
 
     fn block_on<T>(future: impl Future<Output = T>) -> T {
@@ -174,10 +173,10 @@ mod tests {
             for _ in 0..3 {
                 ahead.read_exact(&mut [0; 4 * 1024]).await.unwrap();
             }
-            assert_eq!((ahead.stream.1, ahead.left.is_some(), buffers::kept()), (1, true, 0));
+            assert_eq!((ahead.stream.1, ahead.left.is_some(), AHEAD.with(Buffers::kept)), (1, true, 0));
             ahead.read_exact(&mut [0; 4 * 1024]).await.unwrap();
         });
-        assert_eq!((ahead.stream.1, ahead.left.is_none(), buffers::kept()), (1, true, 1));
+        assert_eq!((ahead.stream.1, ahead.left.is_none(), AHEAD.with(Buffers::kept)), (1, true, 1));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::Woken;
-use super::buffers::{give_back, take_buffer};
+use super::buffers::{BULK, Buffers};
 
 /// How often one direction fills a buffer before others on the thread have their turn.
 const ROUNDS_OF_A_TURN: usize = 16;
@@ -259,14 +259,14 @@ impl Pump {
             self.unflushed = true;
         }
         if let Some(pending) = self.pending.take() {
-            give_back(pending.buffer);
+            BULK.with(|bulk| bulk.give_back(pending.buffer));
         }
         Ok(Poll::Ready(()))
     }
 
     /// Reads until nothing is there or the buffer is full: TLS gives one record at a time, and they are written together.
     fn poll_fill<R: AsyncRead>(&mut self, cx: &mut Context<'_>, mut from: Pin<&mut R>) -> io::Result<Poll<()>> {
-        let mut buffer = take_buffer();
+        let mut buffer = BULK.with(Buffers::take);
         let mut read = ReadBuf::new(&mut buffer);
         let polled = loop {
             let before = read.filled().len();
@@ -286,7 +286,7 @@ impl Pump {
         if end > 0 {
             self.pending = Some(Pending { buffer, start: 0, end });
         } else {
-            give_back(buffer);
+            BULK.with(|bulk| bulk.give_back(buffer));
         }
         Ok(polled)
     }
@@ -449,7 +449,7 @@ mod tests {
         let _relay = tokio::spawn(relay(near, far, LONG));
         client.write_all(b"x").await.unwrap();
         server.read_exact(&mut [0]).await.unwrap();
-        assert_eq!(super::super::buffers::kept(), 1, "given back to the thread, and used for both directions");
+        assert_eq!(BULK.with(Buffers::kept), 1, "given back to the thread, and used for both directions");
     }
 
     #[tokio::test]

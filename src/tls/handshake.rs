@@ -16,11 +16,10 @@ use super::peer::Verified;
 use super::{HandshakeRefusal, Peer};
 use crate::config::TlsVersion;
 use crate::identity::{Clock, X509Generation, X509Source};
+use crate::relay::RECORD_PAYLOAD;
 
-/// What rustls puts into one record: with the record's head (5 bytes), type and tag (1 and 16; RFC 8446, 5.2) 8 KiB, of which it counts the
-/// head itself. A record of the full 16 KiB would be of a size for which the allocator goes through half a MiB before it comes back to
-/// memory that it has just given out: what is copied into a record would miss the caches each time.
-pub(super) const MAX_FRAGMENT: Option<usize> = Some(8 * 1024 - 16 - 1);
+/// What rustls puts into one record, which counts the record's head (5 bytes).
+pub(super) const MAX_FRAGMENT: Option<usize> = Some(RECORD_PAYLOAD + 5);
 
 tokio::task_local! {
     // Of the task and not of the thread: a handshake spans polls, and each may run on another thread.

@@ -759,6 +759,30 @@ async fn a_batch_that_was_long_on_its_way_is_judged_by_the_policies_in_force_whe
 }
 
 #[tokio::test]
+async fn a_batch_whose_peer_is_trusted_no_more_when_it_is_there_is_not_begun() {
+    let (house, store) = (House::new(), Recorder::start());
+    let service = house.sidecar("service").yaml("limits: {grace: 30s}");
+    let service = service.inbound("endpoint", "s3", &store.url(), "").start().await;
+    let end = in_seconds(4);
+    let brief = house.world.ca.issue_with("/ns/test/sa/brief", |params| params.not_after = end);
+    let (brief, lasting) = (TlsClient::with(&brief), TlsClient::with(&house.world.ca.issue("/ns/test/sa/app")));
+    let (denied, allowed) =
+        (HalfSent::to(&service, &brief, "public").await, HalfSent::to(&service, &lasting, "public").await);
+    let batches = || store.seen().into_iter().filter(|seen| seen.method == "POST").count();
+    let mut client = http1(lasting.connect(service.inbound("endpoint")).await.expect("is trusted")).await;
+    while OffsetDateTime::now_utc() < end + time::Duration::seconds(1) {
+        assert_eq!(client.send(request("GET", "127.0.0.1:9000", "/public/a", &[], "")).await.status, StatusCode::OK);
+    }
+    assert_eq!(denied.finish().await.status(), 403);
+    let refused = service.records.find("the refusal", |record| record["method"] == "POST").await;
+    assert_eq!(refused["reason"], "peer-distrusted", "{refused:#}");
+    assert_eq!(batches(), 0, "a batch of a peer that is trusted no more reached the store");
+    assert_eq!(allowed.finish().await.status(), 200);
+    assert_eq!(batches(), 1);
+    service.stop().await;
+}
+
+#[tokio::test]
 async fn a_websocket_ends_when_the_policies_would_not_permit_it_any_more() {
     let (house, echo) = (House::new(), RawUpstream::echoing_websockets());
     let service = house.sidecar("service").inbound("endpoint", "http", &echo.url(), "").start().await;

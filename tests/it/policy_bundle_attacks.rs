@@ -374,8 +374,9 @@ async fn a_server_whose_etags_say_nothing_holds_a_bundle_back_for_some_polls_at_
 async fn of_a_server_that_was_broken_into_nothing_comes_into_force_that_was_not_signed_as_the_next_one() {
     let at = Bundles::new().await;
     let stranger = Signer::new(&at.world, "stranger", &PKCS_ED25519);
+    let soon = SystemTime::now() + Duration::from_secs(3_600);
     let (seven, eight) =
-        (at.signer.bundle(7, &permit("seven", "write")), at.signer.bundle(8, &permit("eight", "read")));
+        (at.signer.bundle(7, &permit("seven", "write")), at.signer.expiring(8, &permit("eight", "read"), soon));
     at.server.serve(eight.clone());
     let service = at.sidecar("").start().await;
     let good = in_force(&service, 8).await;
@@ -399,6 +400,7 @@ async fn of_a_server_that_was_broken_into_nothing_comes_into_force_that_was_not_
         ("an old one again", "sequence-rollback", seven.clone()),
         ("what is newer, by its own key", "signature", stranger.bundle(9, &permit("evil", "write"))),
         ("other policies of the same number", "sequence-twice", at.signer.bundle(8, &permit("other", "write"))),
+        ("the same policies, signed without an end", "sequence-twice", at.signer.bundle(8, &permit("eight", "read"))),
         ("two signatures", "signature", (eight.0.clone(), of_two)),
         ("an old one at last", "sequence-rollback", seven.clone()),
         ("the rest of one", "signature", (eight.0[512..].to_vec(), eight.1.clone())),

@@ -1,5 +1,7 @@
 //! How deep policies and schemas go: Cedar's parser, and all that walks what it makes, calls itself for each bracket and each operator. Too many of them
 //! would overrun the stack, which ends the process; so they are counted before anything is parsed.
+//!
+//! What counts has to see the same text as Cedar does: a carriage return alone ends a comment for Cedar's lexer, and for hardly an editor.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -21,8 +23,14 @@ pub(in crate::policy) enum Language {
     Schema,
 }
 
-/// What makes the file too deep to be parsed, if anything does.
+/// What makes the file one that is not to be parsed, if anything does: it is too deep, or its lines end in a way that is read in two ways.
 pub(in crate::policy) fn too_deep(file: &Arc<SourceFile>, language: Language) -> Option<PolicyProblem> {
+    if let Some(at) = lone_return(file.text()) {
+        let help = "end lines with a line feed, or with both; within a string write `\\r`";
+        return Some(
+            PolicyProblem::error(file, Some(at..at + 1), "a carriage return stands without a line feed").help(help),
+        );
+    }
     let (span, what) = deepest(file.text(), language)?;
     let help = match what {
         TooMany::Brackets => format!("at most {MOST_NESTED} brackets may stand within each other"),
@@ -38,6 +46,12 @@ pub(in crate::policy) fn too_deep(file: &Arc<SourceFile>, language: Language) ->
 enum TooMany {
     Brackets,
     Operators,
+}
+
+/// A carriage return behind which no line feed comes.
+fn lone_return(text: &str) -> Option<usize> {
+    let bytes = text.as_bytes();
+    memchr::memchr_iter(b'\r', bytes).find(|at| bytes.get(at + 1) != Some(&b'\n'))
 }
 
 fn deepest(text: &str, language: Language) -> Option<(Range<usize>, TooMany)> {
@@ -129,6 +143,19 @@ mod tests {
         assert_eq!(refused(&words(MOST_OPERATORS + 1)), Some(TooMany::Operators));
         let bangs = |count| format!("permit (principal, action, resource) when {{ {}true }};", "!".repeat(count));
         assert_eq!(refused(&bangs(MOST_OPERATORS + 1)), Some(TooMany::Operators));
+    }
+
+    #[test]
+    fn a_comment_ends_where_it_ends_for_cedar() {
+        let file = |text: &str| SourceFile::new("a.cedar", text);
+        let problem = too_deep(&file("// x\rpermit (principal, action, resource);"), Language::Policies).unwrap();
+        assert!(
+            problem.line().contains("a.cedar:1:5") && problem.line().contains("without a line feed"),
+            "{}",
+            problem.line()
+        );
+        assert!(too_deep(&file("entity A;\r"), Language::Schema).is_some());
+        assert!(too_deep(&file("// x\r\npermit (principal, action, resource);\r\n"), Language::Policies).is_none());
     }
 
     #[test]

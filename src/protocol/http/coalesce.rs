@@ -10,8 +10,10 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// As much as one TLS record holds (RFC 8446, 5.1). More is written at once.
-const MOST: usize = 16 * 1024;
+use crate::relay::RECORD_PAYLOAD;
+
+/// As much as two TLS records hold. More is written at once.
+const MOST: usize = 2 * RECORD_PAYLOAD;
 
 /// A stream whose small writes go out together.
 ///

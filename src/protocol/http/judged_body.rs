@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use super::body::ResponseBody;
 use super::forward;
 use super::reply::Replier;
-use super::request::forward_permitted;
+use super::request::{distrusted, forward_permitted};
 use super::service::HttpConnection;
 use super::{standing, timing};
 use crate::enforce::{Denied, Exchange, Permit, Settlement};
@@ -71,15 +71,18 @@ pub(super) async fn walk(
 /// with, later those in force, as for everything that is open for long.
 ///
 /// # Errors
-/// The token that the request came with is over, or the policies read headers that it was not judged by.
+/// The peer is not trusted any more, the token that the request came with is over, or the policies read headers that it was not judged by.
 fn still_fit(
     connection: &HttpConnection,
     exchange: &Exchange,
     began_with: Arc<PolicyGeneration>,
 ) -> Result<Arc<PolicyGeneration>, Refusal> {
     let listener = &connection.listener;
+    if !connection.takes_requests() {
+        return Err(distrusted());
+    }
     if let (Some(tokens), Some(token)) = (&listener.tokens, &exchange.token) {
-        tokens.still_holds(token)?;
+        tokens.still_holds(token, &listener.point.metrics)?;
     }
     if exchange.started.elapsed() < listener.limits.grace {
         return Ok(began_with);

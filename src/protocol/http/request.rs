@@ -65,8 +65,7 @@ async fn walk(
         return Err(Failure::Audit);
     }
     if !connection.takes_requests() {
-        let refusal = Refusal::with_status(403, "peer-distrusted", "the peer's certificate is no longer trusted");
-        return replier.refused(connection, exchange, refusal);
+        return replier.refused(connection, exchange, distrusted());
     }
     let generation = point.policies_in_force();
     let mut brought = Ok(None);
@@ -109,6 +108,11 @@ async fn walk(
     forward::prepare(connection, &mut parts, target.as_deref(), &permit.exchange().request_id)?;
     let request = Request::from_parts(parts, body);
     forward_permitted(connection, permit, request, upload, replier).await
+}
+
+/// Nothing more of this peer is begun.
+pub(super) fn distrusted() -> Refusal {
+    Refusal::with_status(403, "peer-distrusted", "the peer's certificate is no longer trusted")
 }
 
 /// Sends a permitted request and passes its answer on.

@@ -76,8 +76,11 @@ impl Tokens {
     ///
     /// # Errors
     /// It is over: 401.
-    pub(super) fn still_holds(&self, token: &Token) -> Result<(), Refusal> {
-        token.check_time(self.clock.now()).map_err(|error| refusal(&error))
+    pub(super) fn still_holds(&self, token: &Token, metrics: &ListenerMetrics) -> Result<(), Refusal> {
+        token.check_time(self.clock.now()).map_err(|error| {
+            metrics.token_refused(error.rule());
+            refusal(&error)
+        })
     }
 
     /// Puts a token back where the upstream is to have it.

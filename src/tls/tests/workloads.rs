@@ -1,6 +1,7 @@
 //! Workloads that know each other: what a handshake comes to.
 
 use super::*;
+use crate::relay::{RECORD_BYTES, RECORD_PAYLOAD};
 
 #[tokio::test]
 async fn two_workloads_know_each_other_after_the_handshake() {
@@ -36,7 +37,7 @@ async fn records_of_both_sides_have_eight_kib_at_most() {
     outer.write_all(&much).await.unwrap();
     // With that each has sent all, and has read nothing: what is in the pipes are records.
     for mut pipe in [outer.into_inner().0, inner.into_inner().0] {
-        for expected in [8 * 1024, 8 * 1024, 20_000 - 2 * (8 * 1024 - 22) + 22] {
+        for expected in [RECORD_BYTES, RECORD_BYTES, 20_000 - 2 * RECORD_PAYLOAD + 22] {
             let mut head = [0; 5];
             pipe.read_exact(&mut head).await.unwrap();
             let [_type, _major, _minor, high, low] = head;
