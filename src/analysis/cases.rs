@@ -189,6 +189,9 @@ impl Cases {
                 )),
             }
         }
+        if list.is_empty() {
+            faults.push(format!("{file}: `cases` has no case: nothing would be tested"));
+        }
         if !faults.is_empty() {
             return Err(CaseErrors::Cases(faults));
         }

@@ -52,6 +52,9 @@ pub(super) fn read(path: &Path) -> Result<Vec<Case>, CaseErrors> {
     let tests: Vec<Json> = serde_json::from_str(&text)
         .map_err(|cause| CaseErrors::Cases(vec![format!("{file}: not a JSON list of tests: {cause}")]))?;
     let mut faults = Vec::new();
+    if tests.is_empty() {
+        faults.push(format!("{file}: list has no test: nothing would be tested"));
+    }
     let mut cases = Vec::new();
     for (number, json) in (1..).zip(tests) {
         match serde_json::from_value(json).map_err(|cause| cause.to_string()).and_then(|test| case(number, test)) {

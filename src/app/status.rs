@@ -19,7 +19,7 @@ use crate::config::{AuditSinkConfig, Config, PolicyOrigin, PolicyUrl};
 use crate::distribution::{BundleInForce, DistributionState};
 use crate::drain::DrainWatch;
 use crate::identity::{Crl, TrustBundle, X509Source as _};
-use crate::policy::{Expiry, PolicyProblem};
+use crate::policy::{Candidate, Expiry, PolicyProblem};
 
 /// Snapshots of what is in force, taken when they are asked for.
 #[derive(Debug)]
@@ -108,6 +108,7 @@ impl AdminState for State {
             "policy_generation": policies.number(),
             "shadow_digest": policies.shadow_digest(),
             "shadow_error": policies.shadow_fault(),
+            "candidates": policies.tried().map(Candidate::as_str).collect::<Vec<_>>(),
             "flips": flips.collect::<Vec<_>>(),
             "beyond": beyond,
         })

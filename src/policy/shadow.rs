@@ -79,6 +79,11 @@ impl PolicyGeneration {
         !self.candidates().is_empty()
     }
 
+    /// The candidates that are tried.
+    pub fn tried(&self) -> impl Iterator<Item = Candidate> {
+        self.candidates().iter().map(|tried| tried.of)
+    }
+
     /// What each candidate would decide.
     #[must_use]
     pub fn trials<'a>(

@@ -80,7 +80,7 @@ async fn the_commonest_mistakes_say_what_to_write_before_and_at_the_start() {
         let folder = world.folder("cases");
         fs::write(folder.join("lake.cedar"), policy).expect("the folder is writable");
         fs::write(folder.join("entities.json"), entities().to_string()).expect("the folder is writable");
-        let cases = "endpoints: { lake: s3, api: http }\ncases: []\n";
+        let cases = "endpoints: { lake: s3, api: http }\ncases: [{ name: a, as: 'spiffe://a.test/a', request: GET s3://lake/raw/a, expect: allowed }]\n";
         fs::write(folder.join("cases.yaml"), cases).expect("the folder is writable");
         let tested = Process::run("policy test", portcullis().args(["policy", "test"]).arg(&folder), "").await;
         assert_eq!(tested.code(), 3, "{tested:#?}");

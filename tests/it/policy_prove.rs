@@ -137,6 +137,9 @@ async fn what_is_odd_about_the_policies_is_said_beside_what_is_found() {
         for output in outputs {
             assert_eq!(output.stderr.contains(said), is_empty, "{output:#?}");
         }
+        let problems =
+            prove(folder, &["--invariants", &invariants, "--output", "json"]).await.json()["problems"].to_string();
+        assert_eq!(problems.contains(said), is_empty, "{problems}");
     }
 }
 
@@ -448,6 +451,37 @@ async fn an_invariant_about_what_does_not_exist_holds_and_is_warned_of() {
         (&json!(true), &json!(false)),
         "{json:#}"
     );
+}
+
+/// The folder of a bundle's copy on disk has no policies: of none nearly anything holds.
+#[tokio::test]
+async fn of_a_bundle_the_policies_in_it_are_proved() {
+    let at = Bundles::new().await;
+    let never = |method: &str| {
+        format!("invariants: [{{name: never, never: {{actions: 'action == Action::\"http:{method}\"'}}}}]\n")
+    };
+    let reads = "@id(\"p\") permit (principal, action == Action::\"http:GET\", resource in Endpoint::\"endpoint\");\n";
+    at.server.serve(at.signer.bundle(7, reads));
+    let service = at.sidecar("").start().await;
+    in_force(&service, 7).await;
+    let config = service.directory().join("portcullis.yaml").display().to_string();
+    for (method, code) in [("PUT", 0), ("GET", 2)] {
+        let file = at.world.write("invariants.yaml", &never(method)).display().to_string();
+        let output = policy(&["prove", "--config", &config, "--invariants", &file]).await;
+        assert_eq!(output.code(), code, "{method}: {output:#?}");
+    }
+    let none = policy(&["prove", "--config", &config]).await;
+    assert_eq!(none.code(), 3, "{none:#?}");
+    assert!(none.stderr.contains("there are no invariants to be proved"), "{none:#?}");
+    // A bundle may bring its own. What is signed is not written to.
+    fs::write(at.signer.folder.join("invariants.yaml"), never("GET")).expect("is writable");
+    at.server.serve(at.signer.bundle(8, reads));
+    in_force(&service, 8).await;
+    service.stop().await;
+    assert_eq!(policy(&["prove", "--config", &config]).await.code(), 2);
+    let write = policy(&["prove", "--config", &config, "--write"]).await;
+    assert_eq!(write.code(), 1, "{write:#?}");
+    assert!(write.stderr.contains("prove it before `policy bundle` packs it"), "{write:#?}");
 }
 
 #[tokio::test]

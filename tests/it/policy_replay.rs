@@ -1,7 +1,7 @@
 //! Policies and the audit log of a real sidecar: replayed, and suggested from it.
 
 use http::StatusCode;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::*;
 
@@ -108,4 +108,59 @@ async fn recorded_requests_are_asked_again_and_suggest_the_least_policies() {
         assert!(output.stderr.contains(said), "{}", output.stderr);
     }
     service.stop().await;
+}
+
+#[tokio::test]
+async fn a_replay_that_asked_nothing_or_not_everything_is_no_pass() {
+    let world = World::new();
+    let folder = world.folder("policies");
+    let cedar = "@id(\"p\") permit (principal, action == Action::\"http:GET\", resource in Endpoint::\"api\");\n";
+    std::fs::write(folder.join("p.cedar"), cedar).expect("the folder is writable");
+    let folder = folder.display().to_string();
+    let record = |outcome: &str| {
+        json!({"kind": "request", "decision_id": "01A", "outcome": outcome, "policies": [], "principal": "spiffe://a.test/etl",
+               "action": "http:GET", "resource": "HttpPath::\"api/a\"",
+               "context": {"now": "2026-11-21T09:30:00.125Z", "direction": "inbound", "headers": {}}})
+    };
+    let with = |field: &str, value: Value| {
+        let mut record = record("allowed");
+        record[field] = value;
+        record.to_string()
+    };
+    let (allowed, denied) = (record("allowed").to_string(), record("not_permitted").to_string());
+    let handshake = json!({"kind": "handshake", "decision_id": "01B", "outcome": "refused"}).to_string();
+    let mut of_nobody = record("allowed");
+    of_nobody.as_object_mut().expect("an object").remove("principal");
+    let half = allowed.get(..allowed.len() / 2).expect("it is ASCII");
+    let of_nothing = "no recorded decision was asked again";
+    for (log, code, said) in [
+        (String::new(), 4, Some(of_nothing)),
+        (format!("{handshake}\n"), 4, Some(of_nothing)),
+        (format!("{}\n", with("action", json!("s3:NoSuch"))), 4, Some(of_nothing)),
+        (
+            format!("{allowed}\n{}\n", with("action", json!("s3:NoSuch"))),
+            4,
+            Some("1 recorded decision could not be asked"),
+        ),
+        (
+            format!("{allowed}\n{}\n", with("principal", json!("nobody"))),
+            4,
+            Some("1 recorded decision could not be asked"),
+        ),
+        (format!("{allowed}\n{}\n", with("resource", Value::Null)), 4, Some("1 recorded decision could not be asked")),
+        (format!("{allowed}\n{of_nobody}\n"), 4, Some("1 recorded decision could not be asked")),
+        (format!("{allowed}\n{half}"), 4, Some("1 line is no record")),
+        // What grows is said to, whatever else there is.
+        (format!("{denied}\n{half}"), 2, Some("1 line is no record")),
+        (format!("{allowed}\n{handshake}\n"), 0, None),
+    ] {
+        let file = world.write("audit.jsonl", &log).display().to_string();
+        let output = policy(&["replay", "--policies", &folder, &file]).await;
+        assert_eq!(output.code(), code, "{log}\n{output:#?}");
+        let line = output.stdout.lines().find(|line| line.starts_with("not proved: "));
+        assert!(said.map_or(line.is_none(), |said| line.is_some_and(|line| line.contains(said))), "{log}\n{output:#?}");
+        let json = policy(&["replay", "--policies", &folder, &file, "--output", "json"]).await;
+        assert_eq!(json.code(), code, "{log}\n{json:#?}");
+        assert_eq!(json.json()["not_proved"].as_array().map(Vec::is_empty), Some(said.is_none()), "{json:#?}");
+    }
 }

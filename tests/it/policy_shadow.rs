@@ -102,5 +102,37 @@ async fn candidates_decide_beside_the_policies_and_are_never_enforced() {
         |status: &Value| status["policy"]["shadow_error"].as_str().is_some_and(|error| error.contains("c.cedar"));
     service.status_with("the broken candidate", broken).await;
     assert_eq!(ask(&mut app, "GET", "/orders/2").await, StatusCode::OK);
+    // The groups begin anew; of the candidate that lies there nothing is known.
+    let plan = live(&service, &[]).await;
+    assert_eq!(plan.code(), 4, "{plan:#?}");
+    assert!(plan.stdout.contains("not proved: the candidate does not load: "), "{}", plan.stdout);
     service.stop().await;
+}
+
+async fn live(service: &Sidecar, more: &[&str]) -> Output {
+    let mut command = portcullis();
+    command.args(["policy", "plan", "--live", "--socket"]).arg(service.directory().join("admin.sock")).args(more);
+    Process::run("plan --live", &mut command, "").await
+}
+
+/// That nothing would have been decided otherwise is said of a candidate, not of none.
+#[tokio::test]
+async fn without_a_candidate_nothing_is_said_of_what_would_have_been() {
+    let (world, upstream) = (World::new(), Recorder::start());
+    let plain = "@id(\"reads\") permit (principal, action == Action::\"http:GET\", resource);\n";
+    let tried = "@id(\"tried\") @mode(\"shadow\") permit (principal, action == Action::\"http:PUT\", resource);\n";
+    for (policies, candidates, code, said) in [
+        (plain.to_owned(), json!([]), 4, "not proved: no candidate is tried"),
+        (format!("{plain}{tried}"), json!(["annotated"]), 0, "no request would have been decided otherwise"),
+    ] {
+        let service = world.sidecar("service").policies(&policies).doors("", "socket: admin.sock");
+        let service = service.inbound("endpoint", "http", &upstream.url(), "").start().await;
+        let plan = live(&service, &[]).await;
+        assert_eq!(plan.code(), code, "{plan:#?}");
+        assert!(plan.stdout.contains(said), "no `{said}`: {plan:#?}");
+        let plan = live(&service, &["--output", "json"]).await;
+        assert_eq!((plan.code(), &plan.json()["candidates"]), (code, &candidates), "{plan:#?}");
+        assert_eq!(plan.json()["not_proved"].as_array().map(Vec::len), Some(usize::from(code == 4)), "{plan:#?}");
+        service.stop().await;
+    }
 }

@@ -1,6 +1,7 @@
 //! `portcullis policy test` and `format`, as a CI job of somebody who keeps policies runs them.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use serde_json::Value;
@@ -87,6 +88,7 @@ async fn cases_say_what_they_do_not_show_and_ci_reads_the_results() {
         (CASES.replace("endpoints:", "endpoint:"), "unknown key `endpoint`, did you mean `endpoints`?"),
         (CASES.replace("lake: s3", "lake: s33"), "it is http, s3, tcp or postgres"),
         (CASES.replace("[writes]", "[write]"), "there is no policy `write`"),
+        ("endpoints: { lake: s3 }\ncases: []\n".to_owned(), "`cases` has no case: nothing would be tested"),
     ] {
         let folder = directory(&world, &cases);
         let output = policy(&["test", &folder, "--junit", &junit]).await;
@@ -123,6 +125,37 @@ async fn tests_of_cedars_own_command_line_are_asked_too() {
     let output = policy(&["test", &folder, "--tests", &foreign]).await;
     assert_eq!(output.code(), 1, "{output:#?}");
     assert!(output.stderr.contains("test 1: principal `User::\"bob\"` is no Workload"), "{}", output.stderr);
+    let none = world.write("tests.json", "[]").display().to_string();
+    let output = policy(&["test", &folder, "--tests", &none]).await;
+    assert_eq!(output.code(), 1, "{output:#?}");
+    assert!(output.stderr.contains("tests.json: list has no test: nothing would be tested"), "{}", output.stderr);
+}
+
+/// Whoever reads the exit code alone takes what was not looked at for good.
+#[tokio::test]
+async fn a_folder_that_cannot_be_read_is_neither_tested_nor_formatted() {
+    let world = World::new();
+    let folder = directory(&world, CASES);
+    assert_eq!(policy(&["format", &folder]).await.code(), 0);
+    let link = Path::new(&folder).join("more");
+    // What editors leave beside a file that is open is no policy.
+    let lock = Path::new(&folder).join(".#p.cedar");
+    symlink("somebody@host.1234", &lock).expect("the folder is writable");
+    for arguments in [&["test", &folder][..], &["format", "--check", &folder]] {
+        let output = policy(arguments).await;
+        assert_eq!(output.code(), 0, "{output:#?}");
+        symlink("/nonexistent/policies", &link).expect("the folder is writable");
+        let output = policy(arguments).await;
+        fs::remove_file(&link).expect("it is there");
+        assert_eq!(output.code(), 1, "{output:#?}");
+        let said = format!("cannot read `{}`: No such file or directory", link.display());
+        assert!(output.stderr.contains(&said), "no `{said}`: {}", output.stderr);
+    }
+    // As `test` has it of cases: one without any beside a good one would pass for checked.
+    let none = world.folder("none").display().to_string();
+    let output = policy(&["format", "--check", &folder, &none]).await;
+    assert_eq!(output.code(), 1, "{output:#?}");
+    assert!(output.stderr.contains(&format!("there are no *.cedar files in or below `{none}`")), "{}", output.stderr);
 }
 
 #[tokio::test]

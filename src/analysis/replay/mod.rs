@@ -115,9 +115,12 @@ pub(super) fn each_record(path: &Path, mut each: impl FnMut(Option<&Json>)) -> i
 
 /// Whether a record is of a question to the policies that has been answered.
 pub(super) fn is_question(record: &Json) -> bool {
-    record.get("kind").and_then(Json::as_str) == Some("request")
-        && record.get("action").is_some()
-        && record.get("principal").is_some()
+    was_decided(record) && record.get("principal").is_some()
+}
+
+/// The same, whatever is missing of it: policies have been asked about a request that has an action.
+fn was_decided(record: &Json) -> bool {
+    record.get("kind").and_then(Json::as_str) == Some("request") && record.get("action").is_some()
 }
 
 /// What was decided about each operation of a record.
@@ -142,12 +145,13 @@ type Group = (String, String, String, String, Vec<String>, Outcome, Vec<Arc<str>
 
 impl Run<'_> {
     fn record(&mut self, record: &Json) {
-        if !is_question(record) {
+        if !was_decided(record) {
             self.replay.skipped += 1;
             return;
         }
         let Ok(recorded) = Recorded::read(record) else {
-            self.replay.skipped += 1;
+            self.note("not asked at all: a question that cannot be read");
+            self.replay.unasked += 1;
             return;
         };
         let principal = self

@@ -12,6 +12,24 @@ impl Replay {
         self.flips.iter().any(|flip| flip.would_be.is_allowed())
     }
 
+    /// Why it is not known of all that was recorded whether it is allowed.
+    #[must_use]
+    pub fn left_open(&self) -> Vec<String> {
+        let mut open = Vec::new();
+        if self.decided == 0 {
+            open.push("no recorded decision was asked again".to_owned());
+        }
+        if self.unasked > 0 {
+            open.push(format!("{} could not be asked", counted(self.unasked, "recorded decision")));
+        }
+        match self.broken {
+            0 => {}
+            1 => open.push("1 line is no record".to_owned()),
+            several => open.push(format!("{several} lines are no records")),
+        }
+        open
+    }
+
     /// For people.
     #[must_use]
     pub fn text(&self) -> String {
@@ -42,14 +60,11 @@ impl Replay {
                 ));
             }
         }
-        if self.flips.is_empty() {
+        if self.flips.is_empty() && self.decided > 0 {
             text.push_str("no recorded request is decided otherwise\n");
         }
         let (decided, skipped) = (counted(self.decided, "decision"), counted(self.skipped, "record"));
         text.push_str(&format!("{decided} asked again, {skipped} of something else\n"));
-        if self.broken > 0 {
-            text.push_str(&format!("no records: {}\n", counted(self.broken, "line")));
-        }
         for (reason, count) in &self.inexact {
             text.push_str(&format!("not exact: {reason} ({count})\n"));
         }
@@ -59,6 +74,7 @@ impl Replay {
                 self.stands_for
             ));
         }
+        text.extend(self.left_open().iter().map(|why| format!("not proved: {why}\n")));
         text
     }
 
@@ -72,6 +88,6 @@ impl Replay {
         });
         let inexact = self.inexact.iter().map(|(reason, count)| json!({"reason": reason, "count": count}));
         json!({"decided": self.decided, "skipped": self.skipped, "unasked": self.unasked, "sampled": self.sampled, "broken": self.broken, "stands_for": self.stands_for,
-               "flips": flips.collect::<Vec<_>>(), "inexact": inexact.collect::<Vec<_>>()})
+               "flips": flips.collect::<Vec<_>>(), "inexact": inexact.collect::<Vec<_>>(), "not_proved": self.left_open()})
     }
 }

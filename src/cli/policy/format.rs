@@ -6,6 +6,8 @@ use std::process::ExitCode;
 use cedar_policy_formatter::{Config, policies_str_to_pretty};
 use clap::Args;
 
+use super::below::entries;
+use super::failed;
 use crate::cli::FAILURE;
 
 /// Options of `portcullis policy format`.
@@ -23,15 +25,18 @@ pub(super) struct FormatArgs {
 pub(super) fn run(arguments: &FormatArgs) -> ExitCode {
     let mut files = Vec::new();
     for path in &arguments.paths {
-        if path.is_dir() {
-            find(path, &mut files);
-        } else {
+        if !path.is_dir() {
             files.push(path.clone());
+            continue;
         }
-    }
-    if files.is_empty() {
-        eprintln!("portcullis: there are no *.cedar files in the given directories");
-        return ExitCode::from(FAILURE);
+        let before = files.len();
+        if let Err(cause) = find(path, &mut files) {
+            return failed(&cause);
+        }
+        // Beside one that has some it would pass for looked at.
+        if files.len() == before {
+            return failed(&format!("there are no *.cedar files in or below `{}`", path.display()));
+        }
     }
     let mut code = ExitCode::SUCCESS;
     for file in &files {
@@ -76,19 +81,13 @@ fn format(file: &Path, check: bool) -> Result<bool, String> {
     Ok(true)
 }
 
-fn find(directory: &Path, found: &mut Vec<PathBuf>) {
-    let mut entries: Vec<PathBuf> =
-        std::fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
-    entries.sort();
-    for path in entries {
-        let is_hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
-        if is_hidden {
-            continue;
-        }
-        if path.is_dir() {
-            find(&path, found);
-        } else if path.extension().is_some_and(|extension| extension == "cedar") {
-            found.push(path);
+fn find(directory: &Path, found: &mut Vec<PathBuf>) -> Result<(), String> {
+    for entry in entries(directory)?.into_iter().filter(|entry| !entry.is_hidden) {
+        if entry.is_folder {
+            find(&entry.path, found)?;
+        } else if entry.path.extension().is_some_and(|extension| extension == "cedar") {
+            found.push(entry.path);
         }
     }
+    Ok(())
 }

@@ -1,9 +1,11 @@
 //! `portcullis policy`: policy directories are validated and tested.
 
+mod below;
 mod bundle;
 mod explain;
 mod format;
 mod lint;
+mod live;
 mod plan;
 mod prove;
 mod recorded;
@@ -61,7 +63,7 @@ enum PolicyCommand {
     Prove(prove::ProveArgs),
     /// Find grants that are too wide and policies that do nothing or can fail: 0 nothing, 2 something, 4 not all was checked
     Lint(lint::LintArgs),
-    /// Ask policies what is in audit files: 0 nobody may do more than then, 2 somebody may
+    /// Ask policies what is in audit files: 0 nobody may do more than then, 2 somebody may, 4 not all could be asked
     Replay(recorded::ReplayArgs),
     /// Write a policy directory as one signed file, for `policy.url`
     Bundle(bundle::BundleArgs),

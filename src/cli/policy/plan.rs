@@ -5,17 +5,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use serde_json::Value as Json;
 
-use super::{GREW, NOT_PROVED, Output, loaded, loaded_with_warnings};
-use crate::admin::{ProbeTarget, read_from};
+use super::{GREW, NOT_PROVED, Output, live, loaded, loaded_with_warnings};
 use crate::analysis::{Solver, plan};
-use crate::cli::{FAILURE, colour};
-use crate::config::{Config, Overrides};
+use crate::cli::FAILURE;
 use crate::policy::PolicySource;
-
-/// How long the sidecar may take to answer.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Options of `portcullis policy plan`.
 #[derive(Debug, Args)]
@@ -63,7 +57,7 @@ impl SolverArgs {
 pub(super) fn run(arguments: &PlanArgs) -> ExitCode {
     match (&arguments.old, &arguments.new) {
         (Some(old), Some(new)) => compared(old, new, arguments),
-        _ => run_live(arguments),
+        _ => live::run(arguments.socket.as_deref(), arguments.config.as_deref(), arguments.output),
     }
 }
 
@@ -89,87 +83,4 @@ fn compared(old: &Path, new: &Path, arguments: &PlanArgs) -> ExitCode {
             ExitCode::from(FAILURE)
         }
     }
-}
-
-fn run_live(arguments: &PlanArgs) -> ExitCode {
-    match live(arguments) {
-        Ok(shadow) => {
-            match arguments.output {
-                Output::Json => println!("{shadow:#}"),
-                Output::Text => print!("{}", text(&shadow)),
-            }
-            let grows = flips(&shadow).any(|flip| flip.get("would_be").and_then(Json::as_str) == Some("allowed"));
-            if grows { ExitCode::from(GREW) } else { ExitCode::SUCCESS }
-        }
-        Err(code) => code,
-    }
-}
-
-fn live(arguments: &PlanArgs) -> Result<Json, ExitCode> {
-    let failed = |cause: String| {
-        eprintln!("portcullis: {cause}");
-        ExitCode::from(FAILURE)
-    };
-    let socket = match (&arguments.socket, &arguments.config) {
-        (Some(socket), _) => socket.clone(),
-        (None, Some(file)) => {
-            let config = Config::load(file, &Overrides::default()).map_err(|errors| {
-                eprint!("{}", errors.render(colour()));
-                ExitCode::from(FAILURE)
-            })?;
-            config.admin.socket.ok_or_else(|| failed("the configuration names no `admin.socket`".to_owned()))?
-        }
-        (None, None) => return Err(failed("which sidecar? give `--socket PATH` or `--config FILE`".to_owned())),
-    };
-    let body = read_from(&ProbeTarget::Unix(socket), "/shadow", PATIENCE).map_err(|error| failed(error.to_string()))?;
-    serde_json::from_str(&body).map_err(|error| failed(format!("the sidecar's answer is not JSON: {error}")))
-}
-
-fn flips(shadow: &Json) -> impl Iterator<Item = &Json> {
-    shadow.get("flips").and_then(Json::as_array).into_iter().flatten()
-}
-
-fn text(shadow: &Json) -> String {
-    let said = |json: &Json, name: &str| json.get(name).and_then(Json::as_str).unwrap_or_default().to_owned();
-    let mut text = String::new();
-    if let Some(fault) = shadow.get("shadow_error").and_then(Json::as_str) {
-        text.push_str(&format!("the candidate does not load: {fault}\n"));
-    }
-    let (grows, shrinks): (Vec<_>, Vec<_>) = flips(shadow).partition(|flip| said(flip, "would_be") == "allowed");
-    for (title, group) in [("would become allowed", &grows), ("would no longer be allowed", &shrinks)] {
-        if group.is_empty() {
-            continue;
-        }
-        text.push_str(&format!("{title}\n"));
-        for flip in group {
-            let by = |name: &str| {
-                let policies = flip.get(name).and_then(Json::as_array).into_iter().flatten();
-                let policies: Vec<_> = policies.filter_map(Json::as_str).collect();
-                if policies.is_empty() { String::new() } else { format!(" by {}", policies.join(", ")) }
-            };
-            let count = flip.get("count").and_then(Json::as_u64).unwrap_or_default();
-            text.push_str(&format!(
-                "  {count:>8}  {} {} {}\n            {} {}, now {}{}, then {}{}; last {} ({})\n",
-                said(flip, "who"),
-                said(flip, "action"),
-                said(flip, "resource"),
-                said(flip, "direction"),
-                said(flip, "listener"),
-                said(flip, "outcome"),
-                by("policies"),
-                said(flip, "would_be"),
-                by("would_be_by"),
-                said(flip, "last"),
-                said(flip, "example"),
-            ));
-        }
-    }
-    let beyond = shadow.get("beyond").and_then(Json::as_u64).unwrap_or_default();
-    if beyond > 0 {
-        text.push_str(&format!("and {beyond} more that are in none of these groups\n"));
-    }
-    if text.is_empty() {
-        text.push_str("no request would have been decided otherwise\n");
-    }
-    text
 }

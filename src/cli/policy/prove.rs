@@ -38,6 +38,11 @@ pub(super) fn run(arguments: &ProveArgs) -> ExitCode {
         Ok(source) => source,
         Err(code) => return code,
     };
+    if arguments.write && source.bundle.is_some() {
+        return failed(
+            "a bundle is not written to: `--write` is for a directory (`--policies DIR`), so prove it before `policy bundle` packs it",
+        );
+    }
     let (policies, invariants) = match Invariants::load(&source, arguments.invariants.as_deref()) {
         Ok(loaded) => loaded,
         Err(errors) => {
@@ -77,7 +82,8 @@ pub(super) fn run(arguments: &ProveArgs) -> ExitCode {
             if let Some(fields) = json.as_object_mut() {
                 fields.insert("policies_digest".to_owned(), json!(policies.digest()));
                 fields.insert("invariants_digest".to_owned(), json!(invariants.digest()));
-                fields.insert("problems".to_owned(), invariants.warnings().iter().map(problem_json).collect());
+                let odd = policies.warnings().iter().chain(invariants.warnings());
+                fields.insert("problems".to_owned(), odd.map(problem_json).collect());
                 fields.insert("written".to_owned(), json!(written));
             }
             println!("{json:#}");

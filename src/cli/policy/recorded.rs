@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{GREW, Output, SourceArgs, failed, loaded_with_warnings};
+use super::{GREW, NOT_PROVED, Output, SourceArgs, failed, loaded_with_warnings};
 use crate::analysis::{proved, replay, suggest};
 use crate::policy::PolicyGeneration;
 
@@ -43,7 +43,7 @@ fn load(source: &SourceArgs) -> Result<(PolicyGeneration, PathBuf), ExitCode> {
     Ok((loaded_with_warnings(&source)?, source.directory))
 }
 
-/// Runs `replay`: 0 if nobody is allowed more, 2 if somebody is.
+/// Runs `replay`: 0 if nobody is allowed more, 2 if somebody is, 4 if nothing or not everything could be asked.
 pub(super) fn run_replay(arguments: &ReplayArgs) -> ExitCode {
     let (policies, _) = match load(&arguments.source) {
         Ok(loaded) => loaded,
@@ -55,7 +55,11 @@ pub(super) fn run_replay(arguments: &ReplayArgs) -> ExitCode {
                 Output::Text => print!("{}", replay.text()),
                 Output::Json => println!("{:#}", replay.json()),
             }
-            if replay.grows() { ExitCode::from(GREW) } else { ExitCode::SUCCESS }
+            match (replay.grows(), replay.left_open().is_empty()) {
+                (true, _) => ExitCode::from(GREW),
+                (false, true) => ExitCode::SUCCESS,
+                (false, false) => ExitCode::from(NOT_PROVED),
+            }
         }
         Err(cause) => failed(&format!("cannot read {cause}")),
     }

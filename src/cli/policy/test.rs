@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::json;
 
-use super::{INVALID_POLICY, Output};
+use super::below::entries;
+use super::{INVALID_POLICY, Output, failed};
 use crate::analysis::{PolicyTest, PolicyTestError, junit, test_cedar_file, test_directory};
 use crate::cli::{FAILURE, colour};
 use crate::policy::{PolicySource, render_problems};
@@ -42,14 +43,17 @@ pub(super) fn run(arguments: &TestArgs) -> ExitCode {
             }
             (None, directories) => {
                 let mut found = Vec::new();
-                directories.iter().for_each(|directory| find(directory, &mut found));
-                // One that is misspelt beside a good one would pass for tested.
-                if let Some(none) = directories.iter().find(|named| !found.iter().any(|found| found.starts_with(named)))
-                {
-                    let said =
-                        if none.is_dir() { "there is no cases.yaml in or below" } else { "there is no directory" };
-                    eprintln!("portcullis: {said} `{}`", none.display());
-                    return ExitCode::from(FAILURE);
+                for directory in directories {
+                    // One that is misspelt beside a good one would pass for tested.
+                    if !directory.is_dir() {
+                        return failed(&format!("there is no directory `{}`", directory.display()));
+                    }
+                    if let Err(cause) = find(directory, &mut found) {
+                        return failed(&cause);
+                    }
+                    if !found.iter().any(|found| found.starts_with(directory)) {
+                        return failed(&format!("there is no cases.yaml in or below `{}`", directory.display()));
+                    }
                 }
                 found.into_iter().map(|directory| (directory.clone(), test_directory(&directory))).collect()
             }
@@ -88,19 +92,12 @@ pub(super) fn run(arguments: &TestArgs) -> ExitCode {
 }
 
 /// The directories with cases, in order.
-fn find(directory: &Path, found: &mut Vec<PathBuf>) {
-    if directory.join("cases.yaml").is_file() {
+fn find(directory: &Path, found: &mut Vec<PathBuf>) -> Result<(), String> {
+    let entries = entries(directory)?;
+    if entries.iter().any(|entry| !entry.is_folder && entry.path.file_name().is_some_and(|name| name == "cases.yaml")) {
         found.push(directory.to_owned());
     }
-    let mut below: Vec<PathBuf> = std::fs::read_dir(directory)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|path| path.is_dir())
-        .collect();
-    below.sort();
-    below.iter().for_each(|directory| find(directory, found));
+    entries.iter().filter(|entry| entry.is_folder).try_for_each(|folder| find(&folder.path, found))
 }
 
 fn report(test: &PolicyTest, output: Output) -> serde_json::Value {

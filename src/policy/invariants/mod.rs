@@ -15,8 +15,8 @@ use cedar_policy::{EntityUid, Policy, PolicyId};
 
 use super::generation::{PolicyGeneration, PolicySource};
 use super::load::{
-    CheckedNames, Literals, ParsedPolicy, PolicyErrors, PolicyFiles, PolicyProblem, Problems, SourceFile,
-    StaticEntities, ancestors_above, beside, check, parse, text_digest, validate,
+    CheckedNames, INVARIANTS_FILE, Literals, ParsedPolicy, PolicyErrors, PolicyFiles, PolicyProblem, Problems,
+    SourceFile, StaticEntities, ancestors_above, beside, check, parse, text_digest, validate,
 };
 use super::schema::{self, MergedSchema};
 use crate::config::nearest;
@@ -49,13 +49,16 @@ pub struct Invariant {
 }
 
 impl Invariants {
-    /// Loads a directory with its invariants, or with those of another file.
+    /// Loads a directory, or a bundle, with its invariants, or with those of another file.
     ///
     /// # Errors
     /// Everything that is wrong with the policies, or else with the invariants.
     pub fn load(source: &PolicySource, file: Option<&Path>) -> Result<(PolicyGeneration, Self), PolicyErrors> {
         let source = PolicySource { require_proof: false, shadow: None, ..source.clone() };
-        let mut files = PolicyFiles::read_settled(&source.directory)?;
+        let mut files = match &source.bundle {
+            Some(bundle) => bundle.policy_files().clone(),
+            None => PolicyFiles::read_settled(&source.directory)?,
+        };
         // What it said before this is proved is of no interest.
         files.proof = Ok(None);
         let generation = PolicyGeneration::from_files(&files, &source, 1, None)?;
@@ -64,8 +67,11 @@ impl Invariants {
             None => files.invariants.clone(),
         };
         let Some(written) = beside.map_err(PolicyErrors::one)? else {
-            let shown = file.map_or_else(|| source.directory.join("invariants.yaml"), Path::to_owned);
-            let place = SourceFile::new(shown.display().to_string(), "");
+            let shown = file.map_or_else(
+                || format!("{}/{INVARIANTS_FILE}", files.directory.name()),
+                |path| path.display().to_string(),
+            );
+            let place = SourceFile::new(shown, "");
             let problem = PolicyProblem::error(&place, None, "there are no invariants to be proved");
             return Err(PolicyErrors::one(
                 problem.help("docs/proving.md says how to write them; `--invariants FILE` says where they are"),
