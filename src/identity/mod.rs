@@ -6,6 +6,7 @@
 mod clock;
 mod der;
 pub mod dev_ca;
+mod json;
 mod pattern;
 mod source;
 mod spiffe_id;
@@ -17,6 +18,7 @@ mod trust;
 pub mod workload_api;
 
 pub use clock::Clock;
+pub use json::UniqueJson;
 pub use pattern::{PatternError, SpiffeIdPattern};
 pub use source::{
     Brought, Fault, FileSource, FileSourcePaths, GenerationError, IdentityStore, JwtSource, JwtSvid, Offered,

@@ -8,14 +8,13 @@ use std::sync::Arc;
 use cedar_policy::{Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression, Schema};
 use serde_json::{Map, Value, json};
 
-use super::json::Unique;
 use super::problem::{PolicyProblem, Problems, SourceFile};
 use super::{advice, ids};
 use crate::config::nearest;
-use crate::identity::SpiffeId;
+use crate::identity::{SpiffeId, UniqueJson};
 
 /// The shipped types: their attributes and the hierarchy of their ids are computed, never written.
-const SHIPPED_TYPES: [&str; 13] = [
+pub(super) const SHIPPED_TYPES: [&str; 13] = [
     "Workload",
     "TrustDomain",
     "Stage",
@@ -139,7 +138,7 @@ impl StaticEntities {
 
 /// Reads one file. An entity that another file has, or this one before, is said with both places.
 fn read(file: &Arc<SourceFile>, schema: &Schema, entries: &mut HashMap<EntityUid, Entry>, problems: &mut Problems) {
-    let items = match serde_json::from_str::<Vec<Unique>>(file.text()) {
+    let items = match serde_json::from_str::<Vec<UniqueJson>>(file.text()) {
         Ok(items) => items,
         Err(cause) => {
             let at = offset(file.text(), cause.line(), cause.column());
@@ -155,7 +154,7 @@ fn read(file: &Arc<SourceFile>, schema: &Schema, entries: &mut HashMap<EntityUid
         }
     };
     let spans = element_spans(file.text()).into_iter().map(Some).chain(std::iter::repeat(None));
-    for (Unique(item), span) in items.into_iter().zip(spans) {
+    for (UniqueJson(item), span) in items.into_iter().zip(spans) {
         let place = Place { file: Arc::clone(file), span };
         match Entry::read(item, &place, schema) {
             Ok(entry) => match entries.get(&entry.uid) {

@@ -7,7 +7,6 @@ mod depth;
 mod entities;
 mod files;
 mod ids;
-mod json;
 mod literals;
 mod policies;
 mod problem;

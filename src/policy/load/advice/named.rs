@@ -5,26 +5,10 @@ use std::collections::BTreeSet;
 use cedar_policy::{ActionConstraint, EntityTypeName, EntityUid, Policy, PrincipalConstraint, Schema};
 
 use crate::config::nearest;
+use crate::policy::load::entities::SHIPPED_TYPES;
 
 /// What a request asks is in one of these.
 const GROUPS: [&str; 6] = ["read", "write", "delete", "list", "admin", "connect"];
-
-/// What may stand in a policy.
-const TYPES: [&str; 13] = [
-    "Workload",
-    "TrustDomain",
-    "Stage",
-    "Group",
-    "Endpoint",
-    "HttpPath",
-    "Bucket",
-    "Prefix",
-    "Object",
-    "Database",
-    "Schema",
-    "Table",
-    "Function",
-];
 
 /// What to write in place of an action that there is not.
 pub(in crate::policy::load) fn unknown_action<'a>(id: &str, known: impl Iterator<Item = &'a str>) -> String {
@@ -50,13 +34,13 @@ pub(in crate::policy::load) fn unknown_type(kind: &str) -> String {
         "File" | "Key" => Some("Object"),
         "Folder" | "Directory" => Some("Prefix"),
         "Listener" | "Upstream" | "Host" => Some("Endpoint"),
-        _ => nearest(kind, TYPES),
+        _ => nearest(kind, SHIPPED_TYPES),
     };
     match meant {
         Some(meant) => format!("did you mean `{meant}`?"),
         None => format!(
             "types are {}, and those of your own *.cedarschema",
-            TYPES.map(|kind| format!("`{kind}`")).join(", ")
+            SHIPPED_TYPES.map(|kind| format!("`{kind}`")).join(", ")
         ),
     }
 }

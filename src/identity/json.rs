@@ -7,9 +7,9 @@ use serde_json::{Map, Value};
 
 /// A value each object of which has each key once.
 #[derive(Debug)]
-pub(super) struct Unique(pub(super) Value);
+pub struct UniqueJson(pub Value);
 
-impl<'de> Deserialize<'de> for Unique {
+impl<'de> Deserialize<'de> for UniqueJson {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         from.deserialize_any(Reader).map(Self)
     }
@@ -50,7 +50,7 @@ impl<'de> Visitor<'de> for Reader {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let mut list = Vec::new();
-        while let Some(Unique(item)) = items.next_element()? {
+        while let Some(UniqueJson(item)) = items.next_element()? {
             list.push(item);
         }
         Ok(list.into())
@@ -58,7 +58,7 @@ impl<'de> Visitor<'de> for Reader {
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
         let mut object = Map::new();
-        while let Some((key, Unique(value))) = entries.next_entry::<String, Unique>()? {
+        while let Some((key, UniqueJson(value))) = entries.next_entry::<String, UniqueJson>()? {
             if object.contains_key(&key) {
                 return Err(A::Error::custom(format_args!("key `{key}` is there twice")));
             }
@@ -75,10 +75,10 @@ mod tests {
     #[test]
     fn a_value_is_what_serde_json_makes_of_it_unless_a_key_stands_twice() {
         let text = r#"[null, true, -1, 18446744073709551615, 1.5, "a\n", {"a": {"a": []}, "b": [{"a": 1}, {"a": 1}]}]"#;
-        let Unique(value) = serde_json::from_str(text).expect("is JSON");
+        let UniqueJson(value) = serde_json::from_str(text).expect("is JSON");
         assert_eq!(value, serde_json::from_str::<Value>(text).expect("is JSON"));
         for twice in [r#"{"a": 1, "a": 1}"#, r#"[{"b": {"a": 1, "c": 2, "\u0061": 3}}]"#] {
-            let error = serde_json::from_str::<Unique>(twice).expect_err(twice);
+            let error = serde_json::from_str::<UniqueJson>(twice).expect_err(twice);
             assert!(error.to_string().starts_with("key `a` is there twice"), "{error}");
         }
     }
