@@ -2,7 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -72,8 +72,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for ReadAhead<S> {
         let polled = Pin::new(&mut self.stream).poll_read(cx, &mut read);
         let end = read.filled().len();
         self.pass(Left { buffer, start: 0, end }, into);
-        ready!(polled)?;
-        Poll::Ready(Ok(()))
+        polled
     }
 }
 

@@ -8,27 +8,11 @@ use std::sync::Arc;
 use cedar_policy::{Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression, Schema};
 use serde_json::{Map, Value, json};
 
+use super::advice::{self, SHIPPED_TYPES};
+use super::ids;
 use super::problem::{PolicyProblem, Problems, SourceFile};
-use super::{advice, ids};
 use crate::config::nearest;
 use crate::identity::{SpiffeId, UniqueJson};
-
-/// The shipped types: their attributes and the hierarchy of their ids are computed, never written.
-pub(super) const SHIPPED_TYPES: [&str; 13] = [
-    "Workload",
-    "TrustDomain",
-    "Stage",
-    "Group",
-    "Endpoint",
-    "HttpPath",
-    "Bucket",
-    "Prefix",
-    "Object",
-    "Database",
-    "Schema",
-    "Table",
-    "Function",
-];
 
 /// What entities.json says, complete: attributes computed, ancestors closed.
 #[derive(Debug, Default)]

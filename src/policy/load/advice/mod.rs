@@ -10,7 +10,7 @@ mod syntax;
 mod typed;
 
 pub(super) use attributes::{OF_WORKLOADS, never_there};
-pub(super) use named::{everybody, no_principal, not_applicable, unknown_action, unknown_type};
+pub(super) use named::{SHIPPED_TYPES, everybody, no_principal, not_applicable, unknown_action, unknown_type};
 pub(super) use syntax::of_syntax;
 pub(super) use typed::{in_words, of_type};
 pub(super) use typed::{is_of_left, is_said_of_left, never_true};

@@ -5,10 +5,26 @@ use std::collections::BTreeSet;
 use cedar_policy::{ActionConstraint, EntityTypeName, EntityUid, Policy, PrincipalConstraint, Schema};
 
 use crate::config::nearest;
-use crate::policy::load::entities::SHIPPED_TYPES;
 
 /// What a request asks is in one of these.
 const GROUPS: [&str; 6] = ["read", "write", "delete", "list", "admin", "connect"];
+
+/// The shipped types: their attributes and the hierarchy of their ids are computed, never written.
+pub(in crate::policy::load) const SHIPPED_TYPES: [&str; 13] = [
+    "Workload",
+    "TrustDomain",
+    "Stage",
+    "Group",
+    "Endpoint",
+    "HttpPath",
+    "Bucket",
+    "Prefix",
+    "Object",
+    "Database",
+    "Schema",
+    "Table",
+    "Function",
+];
 
 /// What to write in place of an action that there is not.
 pub(in crate::policy::load) fn unknown_action<'a>(id: &str, known: impl Iterator<Item = &'a str>) -> String {
