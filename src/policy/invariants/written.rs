@@ -10,7 +10,7 @@ use serde_json::Value as Json;
 
 use super::places::Places;
 use crate::config::{Entry, Node, Value, document, nearest};
-use crate::policy::load::{PolicyProblem, Problems, SourceFile};
+use crate::policy::load::{Language, PolicyProblem, Problems, SourceFile, too_deep};
 
 /// Longest name, as that of a policy.
 const MAX_NAME_BYTES: usize = 128;
@@ -253,6 +253,9 @@ impl Reading<'_> {
             return Err(Box::new(self.error(entry.key_span.clone(), message).help(help)));
         };
         let places = Places::new(text, self.file.text(), entry.node.span.clone());
+        if let Some(problem) = too_deep(&SourceFile::new("", text.as_str()), Language::Policies) {
+            return Err(Box::new(problem.moved(self.file, |span| Some(places.of(span)), |message| message)));
+        }
         if let Err(errors) = Expression::from_str(text) {
             let problem = match errors.iter().next() {
                 Some(cause) => PolicyProblem::from_cedar(self.file, cause),
@@ -296,5 +299,29 @@ fn variables(tree: &Json) -> Vec<String> {
         }
         Json::Array(items) => items.iter().flat_map(variables).collect(),
         _ => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_expression_that_is_nested_too_deeply_is_refused_before_it_is_parsed() {
+        for (depth, is_refused) in [(40, false), (100_000, true)] {
+            let when = format!("{}true{}", "(".repeat(depth), ")".repeat(depth));
+            let text = format!(
+                "invariants:\n  - name: deep\n    never:\n      actions: action in Action::\"delete\"\n      when: {when}\n"
+            );
+            let mut problems = Problems::default();
+            read(&SourceFile::new("invariants.yaml", text), &mut problems);
+            let said = problems.verdict().map_or_else(|errors| errors.to_string(), |_| String::new());
+            assert_eq!(
+                said.contains("nested too deeply"),
+                is_refused,
+                "{}",
+                said.chars().take(300).collect::<String>()
+            );
+        }
     }
 }
