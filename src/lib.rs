@@ -8,6 +8,7 @@ pub mod failure;
 pub mod telemetry;
 
 pub mod identity;
+pub mod mux;
 pub mod relay;
 
 pub mod config;

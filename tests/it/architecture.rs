@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const ROWS: [&[&str]; 16] = [
     &["failure", "drain"],
     &["telemetry"],
-    &["relay", "identity"],
+    &["relay", "identity", "mux"],
     &["config"],
     &["tls", "mapping"],
     &["fetch"],
