@@ -8,13 +8,19 @@ use bytes::{Buf as _, BytesMut};
 use tokio::io::ReadBuf;
 
 use super::MOST_STREAMS;
-use super::frame::{Head, Kind, LAST_STREAM, MOST_DATA};
+use super::frame::{HEAD, Head, Kind, LAST_STREAM};
+use crate::relay::RECORD_PAYLOAD;
 
 /// What may be sent on a stream before its peer has read anything.
 const FIRST_WINDOW: u32 = 64 * 1024;
 /// What a peer whose bytes are taken as fast as they come may have on its way: what bulk needs over some distance. It is as much as a
 /// stream can make us hold.
 const LAST_WINDOW: u32 = 1024 * 1024;
+
+/// What one frame of ours carries at most: with its head it fills eight TLS records.
+const MOST_SENT: u32 = (8 * RECORD_PAYLOAD - HEAD) as u32;
+/// Credit that is not worth a frame while there is more to send. It is less than half of any window, so more comes.
+const LEAST_SENT: usize = FIRST_WINDOW as usize / 4;
 
 /// A peer does not keep to the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -268,7 +274,8 @@ impl Streams {
         if entry.reset || entry.we_ended {
             return Err(io::Error::new(io::ErrorKind::BrokenPipe, "the stream takes no more"));
         }
-        Ok(u32::try_from(bytes).unwrap_or(u32::MAX).min(entry.sendable).min(MOST_DATA))
+        let most = u32::try_from(bytes).unwrap_or(u32::MAX).min(entry.sendable).min(MOST_SENT);
+        Ok(if (most as usize) < bytes.min(LEAST_SENT) { 0 } else { most })
     }
 
     /// So much is sent.
