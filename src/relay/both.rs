@@ -191,6 +191,8 @@ struct Pump {
     pending: Option<Pending>,
     unflushed: bool,
     source_ended: bool,
+    /// What the source failed with, behind what is pending.
+    failed: Option<io::Error>,
     closed: bool,
     moved: u64,
 }
@@ -217,6 +219,9 @@ impl Pump {
         for _round in 0..ROUNDS_OF_A_TURN {
             if self.poll_write_out(cx, to.as_mut())?.is_pending() || self.source_ended {
                 return Ok(());
+            }
+            if let Some(error) = self.failed.take() {
+                return Err(error);
             }
             if self.poll_fill(cx, from.as_mut())?.is_pending() {
                 // What was written must not wait for more to come.
@@ -272,7 +277,12 @@ impl Pump {
             let before = read.filled().len();
             match from.as_mut().poll_read(cx, &mut read) {
                 Poll::Pending => break Poll::Pending,
-                Poll::Ready(result) => result?,
+                Poll::Ready(Ok(())) => {}
+                // What came before it is passed on first.
+                Poll::Ready(Err(error)) => {
+                    self.failed = Some(error);
+                    break Poll::Ready(());
+                }
             }
             if read.filled().len() == before {
                 self.source_ended = true;
