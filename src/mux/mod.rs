@@ -24,6 +24,8 @@ mod core;
 mod frame;
 mod stream;
 mod streams;
+#[cfg(test)]
+mod tests;
 
 pub use connection::{Connection, Opener};
 pub use frame::fuzz_frames;

@@ -29,6 +29,8 @@ pub(super) struct Streams {
     last: u32,
     /// Opened by the peer, and taken by nobody yet.
     opened: VecDeque<u32>,
+    /// Who has filled the connection last.
+    turn: u32,
     we_left: bool,
     peer_left: bool,
     /// Why the connection is over.
@@ -63,10 +65,16 @@ impl Streams {
             entries: BTreeMap::new(),
             last: 0,
             opened: VecDeque::new(),
+            turn: 0,
             we_left: false,
             peer_left: false,
             over: None,
         }
+    }
+
+    /// Whether it is we who open them.
+    pub(super) const fn is_client(&self) -> bool {
+        self.is_client
     }
 
     /// How many there are, those included that only we have not given up yet.
@@ -84,7 +92,7 @@ impl Streams {
         self.peer_left && self.entries.is_empty()
     }
 
-    /// Whether those that the peer has given up are too many to take more from it: each is to be noticed first.
+    /// Whether those that are over for the peer are too many to take more from it: each is to be noticed first.
     pub(super) fn is_crowded(&self) -> bool {
         self.entries.len() >= 2 * MOST_STREAMS
     }
@@ -181,7 +189,7 @@ impl Streams {
         if id != self.last + 1 {
             return Err(Violation("a stream that is not the next one"));
         }
-        if self.entries.values().filter(|entry| !entry.reset).count() >= MOST_STREAMS {
+        if self.entries.values().filter(|entry| !entry.is_over()).count() >= MOST_STREAMS {
             return Err(Violation("too many streams"));
         }
         self.last = id;
@@ -212,15 +220,14 @@ impl Streams {
     }
 
     /// Reads what was kept.
-    pub(super) fn read_kept(&mut self, id: u32, into: &mut ReadBuf<'_>) -> usize {
-        let Some(entry) = self.entries.get_mut(&id) else { return 0 };
+    pub(super) fn read_kept(&mut self, id: u32, into: &mut ReadBuf<'_>) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
         let count = into.remaining().min(entry.arrived.len());
         into.put_slice(entry.arrived.get(..count).unwrap_or_default());
         entry.arrived.advance(count);
         if entry.arrived.is_empty() && entry.arrived.capacity() > FIRST_WINDOW as usize / 8 {
             entry.arrived = BytesMut::new();
         }
-        count
     }
 
     /// So much of a stream was read: tells the peer if that is worth a frame.
@@ -278,6 +285,11 @@ impl Streams {
         }
     }
 
+    /// It has filled the connection: others are before it the next time.
+    pub(super) const fn had_its_turn(&mut self, id: u32) {
+        self.turn = id;
+    }
+
     /// Has `waker` told when more may be sent.
     pub(super) fn wait_to_send(&mut self, id: u32, waker: &Waker) {
         if let Some(entry) = self.entries.get_mut(&id) {
@@ -285,11 +297,19 @@ impl Streams {
         }
     }
 
-    /// Those who wait for room in the connection may go on.
+    /// Those who wait for room in the connection may go on. The first may fill it again: it is the one behind who did so last.
     pub(super) fn wake_writers(&mut self, wake: &mut Vec<Waker>) {
-        wake.extend(
-            self.entries.values_mut().filter(|entry| entry.sendable > 0).filter_map(|entry| entry.writer.take()),
-        );
+        let (before, first) = (wake.len(), self.turn);
+        let mut passed = 0;
+        for (id, entry) in self.entries.iter_mut().filter(|(_, entry)| entry.sendable > 0) {
+            if let Some(writer) = entry.writer.take() {
+                wake.push(writer);
+                passed += usize::from(*id <= first);
+            }
+        }
+        if let Some(woken) = wake.get_mut(before..) {
+            woken.rotate_left(passed);
+        }
     }
 
     /// Ends our direction of a stream.
@@ -305,8 +325,7 @@ impl Streams {
     /// Gives a stream up. The peer is told, unless it knows that it is over.
     pub(super) fn give_up(&mut self, id: u32, out: &mut BytesMut) {
         let Some(entry) = self.entries.remove(&id) else { return };
-        let is_over = entry.we_ended && entry.peer_ended;
-        if !is_over && !entry.reset && self.over.is_none() {
+        if !entry.is_over() && self.over.is_none() {
             Head::new(Kind::Reset, id).put(out);
         }
     }
@@ -326,6 +345,11 @@ impl Entry {
             writer: None,
             reset: false,
         }
+    }
+
+    /// Whether the peer may have forgotten it: it was reset, or both directions have ended. Ours is still held.
+    const fn is_over(&self) -> bool {
+        self.reset || (self.we_ended && self.peer_ended)
     }
 }
 
