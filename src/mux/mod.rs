@@ -22,6 +22,7 @@
 mod connection;
 mod core;
 mod frame;
+mod fuzz;
 mod stream;
 mod streams;
 #[cfg(test)]
@@ -29,6 +30,7 @@ mod tests;
 
 pub use connection::{Connection, Opener};
 pub use frame::fuzz_frames;
+pub use fuzz::fuzz_connection;
 pub use stream::Stream;
 
 /// What the protocol is called in a handshake.

@@ -2,6 +2,7 @@
 
 mod endings;
 mod flows;
+mod fuzzing;
 mod limits;
 mod violations;
 mod windows;
