@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 use tokio::io::{AsyncBufRead, AsyncWrite};
 
 use super::Stream;
-use super::core::{Over, Shared};
+use super::shared::{Over, Shared};
 
 /// A connection. It has to be driven for its streams to come and go; dropped, it is cut.
 #[derive(Debug)]

@@ -21,9 +21,9 @@
 //! Everything else is a violation, and ends the connection. What comes for a stream that was given up is dropped.
 
 mod connection;
-mod core;
 mod frame;
 mod fuzz;
+mod shared;
 mod stream;
 mod streams;
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::core::{Core, Shared};
+use super::shared::{Core, Shared};
 
 /// One stream of a connection. Dropped before both directions have ended, it is reset.
 #[derive(Debug)]

@@ -1,5 +1,7 @@
 //! How many streams there are at a time, how they are numbered, and how their connection is left.
 
+use std::io;
+
 use super::*;
 
 #[test]
@@ -91,31 +93,32 @@ fn leaving_again_and_again_is_answered_once() {
 }
 
 #[test]
-fn streams_that_a_peer_opens_and_resets_wait_to_be_noticed() {
+fn streams_that_a_peer_gives_up_faster_than_that_is_noticed_are_refused() {
     run(async {
-        let (near, mut peer) = pipe(1_024);
+        let (near, peer) = pipe(1_024);
         let (driven, mut opened, _) = drive_server(Connection::server(near));
+        let (mut reader, mut writer) = tokio::io::split(peer);
         let written = tokio::spawn(async move {
             for id in 1..=2_000 {
-                peer.write_all(&[frame(OPEN, id, 0), frame(RESET, id, 0)].concat()).await.unwrap();
+                writer.write_all(&[frame(OPEN, id, 0), frame(RESET, id, 0)].concat()).await.unwrap();
             }
-            peer
+            writer
         });
-        settle().await;
+        let most = u32::try_from(2 * MOST_STREAMS).unwrap();
+        for id in 1..=2_000 {
+            let answer = if id <= most { ACCEPT } else { RESET };
+            assert_eq!(said_at_all(&mut reader).await, (answer, id, 0, vec![]));
+        }
+        let mut writer = written.await.unwrap();
         let mut held: Vec<Stream> = std::iter::from_fn(|| opened.try_recv().ok()).collect();
         assert_eq!(held.len(), 2 * MOST_STREAMS);
-        assert!(!written.is_finished());
-        // Each one that is noticed lets one more come.
-        held.truncate(100);
+        // Each one that is noticed gives its place to one more.
+        held.truncate(127);
         settle().await;
-        assert_eq!(std::iter::from_fn(|| opened.try_recv().ok()).count(), 2 * MOST_STREAMS - 100);
-        drop(held);
-        let mut count = 2 * MOST_STREAMS + 28;
-        while count < 2_000 {
-            drop(opened.recv().await.unwrap());
-            count += 1;
-        }
-        drop(written.await.unwrap());
+        writer.write_all(&[frame(OPEN, 2_001, 0), frame(OPEN, 2_002, 0)].concat()).await.unwrap();
+        assert_eq!(said_at_all(&mut reader).await, (ACCEPT, 2_001, 0, vec![]));
+        assert_eq!(said_at_all(&mut reader).await, (RESET, 2_002, 0, vec![]));
+        drop((reader, writer));
         assert_eq!(driven.await.unwrap(), None);
     });
 }
@@ -187,5 +190,32 @@ fn a_server_that_hears_nothing_is_given_no_more_streams() {
             count += 1;
         }
         assert!((5_000..20_000).contains(&count), "{count} streams wait to be opened");
+    });
+}
+
+#[test]
+fn a_stream_knows_that_its_server_answers_that_it_does_not_and_that_it_refuses() {
+    run(async {
+        let mut pair = Pair::over(1_024);
+        let (mut near, far) = pair.stream().await;
+        near.accepted().await.unwrap();
+        // Said once, it stays said, also of one that is over.
+        drop(far);
+        settle().await;
+        near.accepted().await.unwrap();
+        drop(near);
+        pair.part().await;
+
+        let (near, mut silent) = pipe(1_024);
+        let (connection, opener, mut first) = Connection::client(near);
+        let _driven = drive_client(connection, opener.clone());
+        assert_eq!(said(&mut silent).await, (OPEN, 1, 0, vec![]));
+        settle().await;
+        assert!(futures_util::FutureExt::now_or_never(first.accepted()).is_none(), "nothing was said yet");
+        silent.write_all(&frame(RESET, 1, 0)).await.unwrap();
+        assert_eq!(first.accepted().await.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+        let mut second = opener.open(MOST_STREAMS).unwrap();
+        drop(silent);
+        second.accepted().await.unwrap_err();
     });
 }

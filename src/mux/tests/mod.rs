@@ -26,6 +26,7 @@ const END: u8 = 3;
 const RESET: u8 = 4;
 const CREDIT: u8 = 5;
 const LEAVE: u8 = 6;
+const ACCEPT: u8 = 7;
 
 /// What a stream takes at first.
 const FIRST: usize = 64 * 1024;
@@ -148,8 +149,18 @@ fn data(stream: u32, bytes: &[u8]) -> Vec<u8> {
     [frame(DATA, stream, u32::try_from(bytes.len()).unwrap()), bytes.to_vec()].concat()
 }
 
-/// A head that our end sends, and its data.
+/// A head that our end sends, and its data; that streams are accepted is passed over.
 async fn said(peer: &mut (impl tokio::io::AsyncRead + Unpin)) -> (u8, u32, u32, Vec<u8>) {
+    loop {
+        let said = said_at_all(peer).await;
+        if said.0 != ACCEPT {
+            return said;
+        }
+    }
+}
+
+/// A head that our end sends, and its data.
+async fn said_at_all(peer: &mut (impl tokio::io::AsyncRead + Unpin)) -> (u8, u32, u32, Vec<u8>) {
     let mut head = [0; 8];
     peer.read_exact(&mut head).await.unwrap();
     let [kind, a, b, c, d, e, f, g] = head;
