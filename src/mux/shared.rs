@@ -38,6 +38,9 @@ pub(super) struct Core {
     /// None when the connection is over.
     transport: Option<Box<dyn Transport>>,
     unflushed: bool,
+    /// How much of `out` was ever written, and flushed.
+    written: u64,
+    flushed: u64,
     /// A stream waits for room, and not for its peer.
     is_full: bool,
     /// Nothing is received until the peer has read some of what waits.
@@ -76,6 +79,8 @@ impl Shared {
             out: BytesMut::new(),
             transport: Some(Box::new(transport)),
             unflushed: false,
+            written: 0,
+            flushed: 0,
             is_full: false,
             is_held: false,
             parser: Parser::default(),
@@ -199,6 +204,7 @@ impl Core {
                 return Err(io::ErrorKind::WriteZero.into());
             }
             self.out.advance(written);
+            self.written += written as u64;
             self.unflushed = true;
         }
         if self.out.capacity() > MOST_WAITING / 4 {
@@ -206,6 +212,9 @@ impl Core {
         }
         if self.unflushed {
             self.unflushed = Pin::new(&mut *transport).poll_flush(cx)?.is_pending();
+        }
+        if !self.unflushed {
+            self.flushed = self.written;
         }
         if self.is_full && !self.unflushed {
             self.is_full = false;
@@ -314,10 +323,10 @@ impl Core {
         Poll::Ready(Ok(data.len()))
     }
 
-    /// Ends our direction of a stream; ready when nothing of it waits to be sent any more.
+    /// Ends our direction of a stream; ready when that is sent, whatever others have said since.
     pub(super) fn poll_shut(&mut self, id: u32, cx: &Context<'_>, wake: &mut Vec<Waker>) -> Poll<io::Result<()>> {
-        self.streams.shut(id, &mut self.out)?;
-        if self.transport.is_none() || (self.out.is_empty() && !self.unflushed) {
+        let end = self.streams.shut(id, &mut self.out, self.written)?;
+        if self.transport.is_none() || self.flushed >= end {
             return Poll::Ready(Ok(()));
         }
         self.is_full = true;

@@ -63,6 +63,8 @@ struct Entry {
     /// What we may still send.
     sendable: u32,
     we_ended: bool,
+    /// How much is sent on the connection when our end is.
+    end: u64,
     /// The server has answered.
     is_accepted: bool,
     writer: Option<Waker>,
@@ -343,14 +345,18 @@ impl Streams {
         }
     }
 
-    /// Ends our direction of a stream.
-    pub(super) fn shut(&mut self, id: u32, out: &mut BytesMut) -> io::Result<()> {
+    /// Ends our direction of a stream. Gives how much has to be sent for its peer to know, if `sent` was before what is in `out`.
+    pub(super) fn shut(&mut self, id: u32, out: &mut BytesMut, sent: u64) -> io::Result<u64> {
         let Some(entry) = self.entries.get_mut(&id) else { return Err(io::ErrorKind::NotConnected.into()) };
-        if !entry.we_ended && !entry.reset && self.over.is_none() {
+        if entry.we_ended {
+            return Ok(entry.end);
+        }
+        if !entry.reset && self.over.is_none() {
             Head::new(Kind::End, id).put(out);
+            entry.end = sent + out.len() as u64;
         }
         entry.we_ended = true;
-        Ok(())
+        Ok(entry.end)
     }
 
     /// Gives a stream up. The peer is told, unless it knows that it is over.
@@ -374,6 +380,7 @@ impl Entry {
             reader: None,
             sendable: FIRST_WINDOW,
             we_ended: false,
+            end: 0,
             is_accepted: false,
             writer: None,
             reset: false,

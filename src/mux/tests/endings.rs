@@ -245,3 +245,34 @@ fn what_is_said_while_it_is_closed_is_sent() {
         assert_eq!(peer.read(&mut [0; 8]).await.unwrap(), 0);
     });
 }
+
+#[test]
+fn an_end_is_sent_though_others_go_on() {
+    run(async {
+        let wire = Wire::default();
+        let mut connection = Connection::server(wire.clone());
+        wire.show(&[frame(OPEN, 1, 0), frame(OPEN, 2, 0)].concat());
+        let (mut ends, mut goes_on) = (connection.next().await.unwrap(), connection.next().await.unwrap());
+        wire.change(|state| state.takes = Takes::None);
+        let driven = tokio::spawn(async move { while connection.next().await.is_some() {} });
+        settle().await;
+        goes_on.write_all(b"before").await.unwrap();
+        let ended = tokio::spawn(async move {
+            ends.shutdown().await.unwrap();
+            ends
+        });
+        settle().await;
+        assert!(!ended.is_finished(), "nothing was sent yet");
+        wire.change(|state| state.takes = Takes::All);
+        // There is always something that waits to be sent when the one that ends is looked at.
+        let busy = tokio::spawn(async move {
+            loop {
+                goes_on.write_all(b"and on").await.unwrap();
+                yield_now().await;
+            }
+        });
+        drop(ended.await.unwrap());
+        busy.abort();
+        driven.abort();
+    });
+}
