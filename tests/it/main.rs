@@ -51,6 +51,7 @@ mod postgres_pressure;
 mod postgres_regression;
 mod postgres_replication;
 mod postgres_roles;
+mod postgres_sharing;
 mod postgres_timeouts;
 mod postgres_upstreams;
 mod proxy;
