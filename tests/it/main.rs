@@ -52,6 +52,8 @@ mod postgres_regression;
 mod postgres_replication;
 mod postgres_roles;
 mod postgres_sharing;
+mod postgres_sharing_attacks;
+mod postgres_sharing_trust;
 mod postgres_timeouts;
 mod postgres_upstreams;
 mod proxy;
