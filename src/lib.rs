@@ -8,10 +8,10 @@ pub mod failure;
 pub mod telemetry;
 
 pub mod identity;
-pub mod mux;
 pub mod relay;
 
 pub mod config;
+pub mod mux;
 
 pub mod mapping;
 pub mod tls;

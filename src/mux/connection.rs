@@ -125,7 +125,10 @@ impl Connection {
     /// # Cancel safety
     /// Dropping the future cuts the connection.
     pub async fn close(self) -> io::Result<()> {
-        poll_fn(|cx| self.shared.lock().poll_close(cx)).await
+        let mut wake = Vec::new();
+        let closed = poll_fn(|cx| self.shared.lock().poll_close(cx, &mut wake)).await;
+        wake.into_iter().for_each(Waker::wake);
+        closed
     }
 }
 

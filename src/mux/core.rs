@@ -14,6 +14,11 @@ use super::streams::{Streams, Violation};
 
 /// What waits to be sent before streams have to wait for it.
 const MOST_WAITING: usize = 64 * 1024;
+/// What waits to be sent, as little as that may be, to a peer that reads nothing and has us say ever more: more than all streams say that
+/// wait in order.
+const MOST_UNREAD: usize = 4 * MOST_WAITING;
+/// How many frames are taken before others on the thread have their turn.
+const FRAMES_OF_A_TURN: usize = 4 * 1024;
 /// Data of this length is not gathered with what others say, but goes by itself, copied no more than without streams.
 const BULK: usize = 4 * 1024;
 
@@ -121,12 +126,12 @@ impl Core {
         let Some(transport) = transport else {
             return Err(Over(io::ErrorKind::NotConnected, "the connection is over"));
         };
-        loop {
+        for _frame in 0..FRAMES_OF_A_TURN {
             if let Some(opened) = streams.next_opened() {
                 return Ok(Some(opened));
             }
-            if streams.is_crowded() {
-                return Ok(None);
+            if out.len() > MOST_UNREAD {
+                return Err(Violation("nothing is read of what is sent").into());
             }
             let Poll::Ready(chunk) = Pin::new(&mut *transport).poll_fill_buf(cx)? else { return Ok(None) };
             if chunk.is_empty() {
@@ -156,6 +161,8 @@ impl Core {
             };
             Pin::new(&mut *transport).consume(taken);
         }
+        cx.waker().wake_by_ref();
+        Ok(None)
     }
 
     /// Sends what there is to send.
@@ -169,6 +176,9 @@ impl Core {
             self.out.advance(written);
             self.unflushed = true;
         }
+        if self.out.capacity() > MOST_WAITING / 4 {
+            self.out = BytesMut::new();
+        }
         if self.unflushed {
             self.unflushed = Pin::new(&mut *transport).poll_flush(cx)?.is_pending();
         }
@@ -180,8 +190,8 @@ impl Core {
     }
 
     /// Closes the transport in order, when everything was sent.
-    pub(super) fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.send(cx, &mut Vec::new())?;
+    pub(super) fn poll_close(&mut self, cx: &mut Context<'_>, wake: &mut Vec<Waker>) -> Poll<io::Result<()>> {
+        self.send(cx, wake)?;
         match &mut self.transport {
             Some(_) if !self.out.is_empty() => Poll::Pending,
             Some(transport) => Pin::new(transport).poll_shutdown(cx),
@@ -205,7 +215,7 @@ impl Core {
             }
             Err(over) => {
                 self.end(over, wake);
-                true
+                false
             }
         };
         let was_credited = self.streams.took(id, count, &mut self.out);
@@ -258,8 +268,7 @@ impl Core {
         }
         let is_bulk = data.len() >= BULK;
         if is_bulk && let Err(error) = self.send_for_a_stream(wake) {
-            self.end(error.into(), wake);
-            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+            return Poll::Ready(Err(self.broken(error, wake)));
         }
         let has_room = if is_bulk { self.out.is_empty() && !self.unflushed } else { self.out.len() < MOST_WAITING };
         if data.is_empty() || !has_room {
@@ -273,11 +282,29 @@ impl Core {
             head.put(&mut self.out);
             self.out.extend_from_slice(data);
             wake.extend(self.summon());
-        } else if let Err(error) = self.send_by_itself(head, data) {
-            self.end(error.into(), wake);
-            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        } else if let Err(error) = self.send_by_itself(head, data, wake) {
+            return Poll::Ready(Err(self.broken(error, wake)));
         }
         Poll::Ready(Ok(data.len()))
+    }
+
+    /// Ends our direction of a stream; ready when nothing of it waits to be sent any more.
+    pub(super) fn poll_shut(&mut self, id: u32, cx: &Context<'_>, wake: &mut Vec<Waker>) -> Poll<io::Result<()>> {
+        self.streams.shut(id, &mut self.out)?;
+        if self.transport.is_none() || (self.out.is_empty() && !self.unflushed) {
+            return Poll::Ready(Ok(()));
+        }
+        self.is_full = true;
+        self.streams.wait_to_send(id, cx.waker());
+        wake.extend(self.summon());
+        Poll::Pending
+    }
+
+    /// The transport has failed a stream: the connection's task is to know.
+    fn broken(&mut self, error: io::Error, wake: &mut Vec<Waker>) -> io::Error {
+        self.end(error.into(), wake);
+        wake.extend(self.summon());
+        io::ErrorKind::BrokenPipe.into()
     }
 
     /// Sends what waits, on behalf of a stream: the connection's task hears of the rest.
@@ -287,7 +314,7 @@ impl Core {
     }
 
     /// Sends a frame of which nothing is gathered: nothing may wait before it. What the transport does not take is kept.
-    fn send_by_itself(&mut self, head: Head, data: &[u8]) -> io::Result<()> {
+    fn send_by_itself(&mut self, head: Head, data: &[u8], wake: &mut Vec<Waker>) -> io::Result<()> {
         let Some(transport) = &mut self.transport else { return Err(io::ErrorKind::NotConnected.into()) };
         let (head, mut cx) = (head.to_bytes(), Context::from_waker(&self.task));
         let slices = [IoSlice::new(&head), IoSlice::new(data)];
@@ -300,7 +327,7 @@ impl Core {
         self.unflushed = Pin::new(&mut *transport).poll_flush(&mut cx)?.is_pending();
         if !self.out.is_empty() {
             // What is left has to be tried once more for the task to be told.
-            return self.send_for_a_stream(&mut Vec::new());
+            return self.send_for_a_stream(wake);
         }
         Ok(())
     }

@@ -11,6 +11,7 @@ pub(super) enum Kind {
     Reset,
     Credit,
     Leave,
+    Accept,
 }
 
 /// A frame without its data.
@@ -42,6 +43,7 @@ impl Kind {
             4 => Self::Reset,
             5 => Self::Credit,
             6 => Self::Leave,
+            7 => Self::Accept,
             _ => return None,
         })
     }
@@ -54,6 +56,7 @@ impl Kind {
             Self::Reset => 4,
             Self::Credit => 5,
             Self::Leave => 6,
+            Self::Accept => 7,
         }
     }
 }
@@ -88,7 +91,7 @@ impl Head {
         let is_number_right = match kind {
             Kind::Data => (1..=MOST_DATA).contains(&number),
             Kind::Credit => number > 0,
-            Kind::Open | Kind::End | Kind::Reset | Kind::Leave => number == 0,
+            Kind::Open | Kind::End | Kind::Reset | Kind::Leave | Kind::Accept => number == 0,
         };
         let is_stream_right = (stream == 0) == (kind == Kind::Leave);
         if is_number_right && is_stream_right { Ok(Self { kind, stream, number }) } else { Err(Malformed) }
@@ -165,8 +168,15 @@ mod tests {
     use super::*;
 
     fn head() -> impl Strategy<Value = Head> {
-        let kinds =
-            prop::sample::select(vec![Kind::Open, Kind::Data, Kind::End, Kind::Reset, Kind::Credit, Kind::Leave]);
+        let kinds = prop::sample::select(vec![
+            Kind::Open,
+            Kind::Data,
+            Kind::End,
+            Kind::Reset,
+            Kind::Credit,
+            Kind::Leave,
+            Kind::Accept,
+        ]);
         (kinds, 1..=LAST_STREAM, 1..=MOST_DATA).prop_map(|(kind, stream, number)| Head {
             kind,
             stream: if kind == Kind::Leave { 0 } else { stream },
@@ -222,9 +232,10 @@ mod tests {
 
     #[test]
     fn what_no_peer_of_ours_sends_is_refused() {
-        let refused: [[u8; HEAD]; 9] = [
+        let refused: [[u8; HEAD]; 10] = [
             [0, 0, 0, 1, 0, 0, 0, 0],
-            [7, 0, 0, 1, 0, 0, 0, 0],
+            [8, 0, 0, 1, 0, 0, 0, 0],
+            [7, 0, 0, 1, 0, 0, 0, 1],
             [1, 0, 0, 0, 0, 0, 0, 0],
             [1, 0, 0, 1, 0, 0, 0, 1],
             [2, 0, 0, 1, 0, 0, 0, 0],

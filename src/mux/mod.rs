@@ -15,6 +15,7 @@
 //! 4 Reset   a stream is over in both directions
 //! 5 Credit  `number` more bytes may be sent on a stream, beside the 64 KiB that each begins with
 //! 6 Leave   from the server (stream 0): open no more streams; from the client: none will be opened
+//! 7 Accept  the server has seen that a stream was opened
 //! ```
 //!
 //! Everything else is a violation, and ends the connection. What comes for a stream that was given up is dropped.

@@ -1,5 +1,6 @@
 //! One stream.
 
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -19,6 +20,21 @@ pub struct Stream {
 impl Stream {
     pub(super) const fn new(shared: Arc<Shared>, id: u32) -> Self {
         Self { shared, id }
+    }
+
+    /// Waits until the other end has answered that the stream was opened: then the connection lives.
+    ///
+    /// # Errors
+    /// The stream was reset, or the connection is over.
+    ///
+    /// # Cancel safety
+    /// Can be dropped and called again.
+    pub async fn accepted(&mut self) -> io::Result<()> {
+        poll_fn(|cx| {
+            let accepted = self.shared.lock().streams.accepted(self.id, cx.waker());
+            accepted.map_or(Poll::Pending, Poll::Ready)
+        })
+        .await
     }
 
     /// Does something, and wakes who is to be woken for it when nobody is kept waiting for the lock by that.
@@ -46,8 +62,9 @@ impl AsyncWrite for Stream {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(self.shared.summoning(|core| core.streams.shut(self.id, &mut core.out)))
+    /// Ready when everything was sent.
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.waking(|core, wake| core.poll_shut(self.id, cx, wake))
     }
 }
 

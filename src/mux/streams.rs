@@ -8,13 +8,21 @@ use bytes::{Buf as _, BytesMut};
 use tokio::io::ReadBuf;
 
 use super::MOST_STREAMS;
-use super::frame::{Head, Kind, LAST_STREAM, MOST_DATA};
+use super::frame::{HEAD, Head, Kind, LAST_STREAM};
+use crate::relay::RECORD_PAYLOAD;
 
 /// What may be sent on a stream before its peer has read anything.
 const FIRST_WINDOW: u32 = 64 * 1024;
 /// What a peer whose bytes are taken as fast as they come may have on its way: what bulk needs over some distance. It is as much as a
 /// stream can make us hold.
 const LAST_WINDOW: u32 = 1024 * 1024;
+
+/// What streams may have on their way beside what each begins with, all together: what a peer can make us hold by reading nothing.
+const MOST_GROWN: u32 = 4 * LAST_WINDOW;
+/// What one frame of ours carries at most: with its head it fills eight TLS records.
+const MOST_SENT: u32 = (8 * RECORD_PAYLOAD - HEAD) as u32;
+/// Credit that is not worth a frame while there is more to send. It is less than half of any window, so more comes.
+const LEAST_SENT: usize = FIRST_WINDOW as usize / 4;
 
 /// A peer does not keep to the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +41,10 @@ pub(super) struct Streams {
     peer_left: bool,
     /// Why the connection is over.
     over: Option<(io::ErrorKind, &'static str)>,
+    /// By how much windows have grown.
+    grown: u32,
+    /// The stream that had its turn first when those that waited to send had theirs.
+    turn: u32,
 }
 
 /// One end of a stream.
@@ -51,6 +63,8 @@ struct Entry {
     /// What we may still send.
     sendable: u32,
     we_ended: bool,
+    /// The server has answered.
+    is_accepted: bool,
     writer: Option<Waker>,
     /// The peer has given it up.
     reset: bool,
@@ -66,6 +80,8 @@ impl Streams {
             we_left: false,
             peer_left: false,
             over: None,
+            grown: 0,
+            turn: 0,
         }
     }
 
@@ -82,11 +98,6 @@ impl Streams {
     /// Whether the client has said that it opens no more, and none is left.
     pub(super) fn is_done(&self) -> bool {
         self.peer_left && self.entries.is_empty()
-    }
-
-    /// Whether those that the peer has given up are too many to take more from it: each is to be noticed first.
-    pub(super) fn is_crowded(&self) -> bool {
-        self.entries.len() >= 2 * MOST_STREAMS
     }
 
     /// Opens one more, if there is a place among `most`.
@@ -129,7 +140,7 @@ impl Streams {
     pub(super) fn take(&mut self, head: Head, out: &mut BytesMut, wake: &mut Vec<Waker>) -> Result<(), Violation> {
         let Head { kind, stream, number } = head;
         match kind {
-            Kind::Open => return self.peer_opens(stream),
+            Kind::Open => return self.peer_opens(stream, out),
             Kind::Leave => {
                 self.peer_left = true;
                 if self.is_client {
@@ -137,7 +148,8 @@ impl Streams {
                 }
                 return Ok(());
             }
-            Kind::Data | Kind::End | Kind::Reset | Kind::Credit => {}
+            Kind::Accept if !self.is_client => return Err(Violation("a stream that was accepted by the client")),
+            Kind::Data | Kind::End | Kind::Reset | Kind::Credit | Kind::Accept => {}
         }
         if stream > self.last {
             return Err(Violation("a frame of a stream that was not opened"));
@@ -151,6 +163,10 @@ impl Streams {
             Kind::Credit => {
                 entry.sendable = entry.sendable.checked_add(number).ok_or(Violation("too much credit"))?;
                 wake.extend(entry.writer.take());
+            }
+            Kind::Accept => {
+                entry.is_accepted = true;
+                wake.extend(entry.reader.take());
             }
             Kind::Reset => {
                 entry.reset = true;
@@ -171,7 +187,7 @@ impl Streams {
         Ok(())
     }
 
-    fn peer_opens(&mut self, id: u32) -> Result<(), Violation> {
+    fn peer_opens(&mut self, id: u32, out: &mut BytesMut) -> Result<(), Violation> {
         if self.is_client {
             return Err(Violation("a stream that was opened by the server"));
         }
@@ -181,10 +197,17 @@ impl Streams {
         if id != self.last + 1 {
             return Err(Violation("a stream that is not the next one"));
         }
-        if self.entries.values().filter(|entry| !entry.reset).count() >= MOST_STREAMS {
+        // The peer has forgotten those that are over in both directions, though we may not have noticed yet.
+        if self.entries.values().filter(|entry| !entry.reset && !entry.is_over()).count() >= MOST_STREAMS {
             return Err(Violation("too many streams"));
         }
         self.last = id;
+        // It gives up faster than we notice.
+        if self.entries.len() >= 2 * MOST_STREAMS {
+            Head::new(Kind::Reset, id).put(out);
+            return Ok(());
+        }
+        Head::new(Kind::Accept, id).put(out);
         self.entries.insert(id, Entry::new());
         self.opened.push_back(id);
         Ok(())
@@ -232,8 +255,10 @@ impl Streams {
         }
         let mut amount = entry.taken;
         // It had to wait for us, or nearly so, although what it sends is read: it may have more on its way.
-        if entry.receivable < entry.window / 4 && entry.window < LAST_WINDOW {
+        let may_grow = entry.window < LAST_WINDOW && self.grown + entry.window <= MOST_GROWN;
+        if entry.receivable < entry.window / 4 && may_grow {
             amount += entry.window;
+            self.grown += entry.window;
             entry.window *= 2;
         }
         entry.receivable += amount;
@@ -259,6 +284,14 @@ impl Streams {
         None
     }
 
+    /// Whether the server has answered that a stream was opened, or why it will not. Else `waker` is told when it has.
+    pub(super) fn accepted(&mut self, id: u32, waker: &Waker) -> Option<io::Result<()>> {
+        match self.entries.get(&id) {
+            Some(entry) if entry.is_accepted => Some(Ok(())),
+            _ => self.nothing_to_read(id, waker),
+        }
+    }
+
     /// How many of `bytes` may be sent now, which is none while the peer has to be waited for.
     pub(super) fn may_send(&mut self, id: u32, bytes: usize) -> io::Result<u32> {
         let Some(entry) = self.entries.get_mut(&id) else { return Err(io::ErrorKind::NotConnected.into()) };
@@ -268,7 +301,8 @@ impl Streams {
         if entry.reset || entry.we_ended {
             return Err(io::Error::new(io::ErrorKind::BrokenPipe, "the stream takes no more"));
         }
-        Ok(u32::try_from(bytes).unwrap_or(u32::MAX).min(entry.sendable).min(MOST_DATA))
+        let most = u32::try_from(bytes).unwrap_or(u32::MAX).min(entry.sendable).min(MOST_SENT);
+        Ok(if (most as usize) < bytes.min(LEAST_SENT) { 0 } else { most })
     }
 
     /// So much is sent.
@@ -285,11 +319,20 @@ impl Streams {
         }
     }
 
-    /// Those who wait for room in the connection may go on.
+    /// Those who wait for room in the connection may go on: first the one behind that which was first the last time, as it may take all the
+    /// room.
     pub(super) fn wake_writers(&mut self, wake: &mut Vec<Waker>) {
-        wake.extend(
-            self.entries.values_mut().filter(|entry| entry.sendable > 0).filter_map(|entry| entry.writer.take()),
-        );
+        let behind = self.turn + 1;
+        let mut first = None;
+        for ids in [behind..=LAST_STREAM, 0..=self.turn] {
+            for (id, entry) in self.entries.range_mut(ids) {
+                if let Some(writer) = entry.writer.take_if(|_| entry.sendable > 0 || entry.we_ended) {
+                    first.get_or_insert(*id);
+                    wake.push(writer);
+                }
+            }
+        }
+        self.turn = first.unwrap_or(self.turn);
     }
 
     /// Ends our direction of a stream.
@@ -305,14 +348,19 @@ impl Streams {
     /// Gives a stream up. The peer is told, unless it knows that it is over.
     pub(super) fn give_up(&mut self, id: u32, out: &mut BytesMut) {
         let Some(entry) = self.entries.remove(&id) else { return };
-        let is_over = entry.we_ended && entry.peer_ended;
-        if !is_over && !entry.reset && self.over.is_none() {
+        self.grown -= entry.window - FIRST_WINDOW;
+        if !entry.is_over() && !entry.reset && self.over.is_none() {
             Head::new(Kind::Reset, id).put(out);
         }
     }
 }
 
 impl Entry {
+    /// Both directions have ended.
+    const fn is_over(&self) -> bool {
+        self.we_ended && self.peer_ended
+    }
+
     fn new() -> Self {
         Self {
             arrived: BytesMut::new(),
@@ -323,6 +371,7 @@ impl Entry {
             reader: None,
             sendable: FIRST_WINDOW,
             we_ended: false,
+            is_accepted: false,
             writer: None,
             reset: false,
         }

@@ -107,6 +107,16 @@ impl Stay {
         *self.trust.borrow() == self.peer.generation() && self.left(self.clock.now()).is_ok_and(|left| !left.is_zero())
     }
 
+    /// Judges anew whether the peer may stay.
+    ///
+    /// # Errors
+    /// It may not.
+    pub fn judged(&self) -> Result<(), StayOver> {
+        let now = self.clock.now();
+        self.left(now)?;
+        self.verify(now, self.peer.generation()).map(|_generation| ())
+    }
+
     /// Waits until the peer may not stay any longer.
     ///
     /// # Cancel safety

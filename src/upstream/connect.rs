@@ -39,7 +39,8 @@ pub(super) struct Connector {
 #[derive(Debug)]
 pub(super) struct PeerTls {
     pub(super) any: ClientTls,
-    pub(super) http1: ClientTls,
+    /// Offers only what has a connection to itself: HTTP/1.1 for an upgrade, PostgreSQL for one session.
+    pub(super) unshared: ClientTls,
     /// What a connection may outlive its certificates by.
     pub(super) outlive: Duration,
 }
@@ -89,7 +90,7 @@ impl Connector {
             let http2 = self.config.scheme == UpstreamScheme::H2c && wanted == Wanted::Any;
             return Ok((UpstreamIo::plain(stream), http2));
         };
-        let (tls, outlive) = (if wanted == Wanted::Http1 { &tls.http1 } else { &tls.any }, tls.outlive);
+        let (tls, outlive) = (if wanted == Wanted::Http1 { &tls.unshared } else { &tls.any }, tls.outlive);
         let (stream, peer) = self.told(tls.connect(ReadAhead::new(stream)).await)?;
         let io = UpstreamIo::tls(stream).staying(tls.stay(&peer, outlive));
         let http2 = io.alpn() == Some(b"h2");

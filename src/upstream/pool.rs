@@ -8,12 +8,13 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio::time::{Sleep, sleep, timeout};
 use tokio_rustls::client::TlsStream;
 
 use super::UpstreamIo;
 use super::io::Reached;
-use crate::mux::{ALPN, Connection, Opener};
+use crate::mux::{ALPN, Connection, Opener, Stream};
 use crate::relay::{ReadAhead, Woken};
 use crate::tls::Stay;
 
@@ -30,10 +31,13 @@ const CLOSING: Duration = Duration::from_secs(2);
 pub(super) struct Pool {
     /// Sessions of a connection at most.
     most: usize,
+    /// How long a connection may take to answer that a stream was opened.
+    patience: Duration,
     connections: Mutex<Vec<Pooled>>,
-    /// Held by who makes a connection: those who come meanwhile share it.
-    dialing: tokio::sync::Mutex<()>,
-    /// The peer spoke another protocol when it was last asked: there is nothing to wait for.
+    queue: Mutex<Queue>,
+    /// A connection was made, or could not be.
+    dialed: Notify,
+    /// The peer spoke another protocol when it was last asked: nobody waits for another's connection.
     is_refused: AtomicBool,
 }
 
@@ -45,13 +49,28 @@ struct Pooled {
     since: Instant,
 }
 
+/// Sessions that have no stream yet, and the connections that are being made for them.
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: usize,
+    dialing: usize,
+}
+
+/// A session's place in the queue.
+struct Waiting<'a>(&'a Pool);
+
+/// A connection that is being made.
+struct Dialing<'a>(&'a Pool);
+
 impl Pool {
-    /// Connections of `most` sessions each.
-    pub(super) fn new(most: usize) -> Self {
+    /// Connections of `most` sessions each, to an upstream that has to be reached within `limit`.
+    pub(super) fn new(most: usize, limit: Duration) -> Self {
         Self {
             most,
+            patience: limit / 2,
             connections: Mutex::default(),
-            dialing: tokio::sync::Mutex::default(),
+            queue: Mutex::default(),
+            dialed: Notify::new(),
             is_refused: AtomicBool::new(false),
         }
     }
@@ -65,16 +84,19 @@ impl Pool {
         &self,
         dial: impl Future<Output = Result<(TlsStream<ReadAhead<TcpStream>>, Stay, Reached), E>>,
     ) -> Result<UpstreamIo, E> {
-        if let Some(io) = self.open() {
-            return Ok(io);
-        }
-        let _dialing = match self.is_refused.load(Ordering::Relaxed) {
-            true => None,
-            false => Some(self.dialing.lock().await),
+        let _waiting = self.wait();
+        let _dialing = loop {
+            let mut dialed = pin!(self.dialed.notified());
+            // From here on: what is done while the connections are looked through is heard.
+            dialed.as_mut().enable();
+            if let Some(io) = self.open().await {
+                return Ok(io);
+            }
+            match self.turn() {
+                Some(dialing) => break dialing,
+                None => dialed.await,
+            }
         };
-        if let Some(io) = self.open() {
-            return Ok(io);
-        }
         let (stream, stay, reached) = dial.await?;
         let is_shared = stream.get_ref().1.alpn_protocol() == Some(ALPN);
         self.is_refused.store(!is_shared, Ordering::Relaxed);
@@ -82,9 +104,21 @@ impl Pool {
         Ok(first.staying(stay).reached_at(reached))
     }
 
-    /// A stream of a connection that stands. Judged as a new handshake would be: one whose peer was proved by another generation than the
-    /// one in force takes no more.
-    fn open(&self) -> Option<UpstreamIo> {
+    /// A stream of a connection that stands and answers. One that does not takes no more: its host may be gone, which the system finds out
+    /// much later.
+    async fn open(&self) -> Option<UpstreamIo> {
+        loop {
+            let (mut stream, opener, stay, reached) = self.open_one()?;
+            if let Ok(Ok(())) = timeout(self.patience, stream.accepted()).await {
+                return Some(UpstreamIo::mux(stream).staying(stay).reached_at(reached));
+            }
+            opener.close();
+        }
+    }
+
+    /// A stream of a connection that takes more. That is judged as a new handshake would be: one whose peer was proved by another generation
+    /// than the one in force takes none.
+    fn open_one(&self) -> Option<(Stream, Opener, Stay, Reached)> {
         let mut connections = self.connections();
         connections.retain(|pooled| {
             let takes =
@@ -96,8 +130,24 @@ impl Pool {
         });
         connections.iter().find_map(|pooled| {
             let stream = pooled.opener.open(self.most)?;
-            Some(UpstreamIo::mux(stream).staying(pooled.stay.clone()).reached_at(pooled.reached))
+            Some((stream, pooled.opener.clone(), pooled.stay.clone(), pooled.reached))
         })
+    }
+
+    fn wait(&self) -> Waiting<'_> {
+        self.queue().waiting += 1;
+        Waiting(self)
+    }
+
+    /// The turn to make a connection, if those that are being made have no place for all who wait.
+    fn turn(&self) -> Option<Dialing<'_>> {
+        let is_refused = self.is_refused.load(Ordering::Relaxed);
+        let mut queue = self.queue();
+        if !is_refused && queue.waiting <= queue.dialing * self.most {
+            return None;
+        }
+        queue.dialing += 1;
+        Some(Dialing(self))
     }
 
     /// Keeps a connection for others too, and gives its first stream.
@@ -108,8 +158,25 @@ impl Pool {
         UpstreamIo::mux(first)
     }
 
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn connections(&self) -> MutexGuard<'_, Vec<Pooled>> {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.queue().waiting -= 1;
+    }
+}
+
+impl Drop for Dialing<'_> {
+    fn drop(&mut self) {
+        self.0.queue().dialing -= 1;
+        self.0.dialed.notify_waiters();
     }
 }
 

@@ -58,9 +58,11 @@ impl StreamUpstream {
             config: config.clone(),
             address: config.to_string(),
             tls: listener.peer.as_ref().map(|peer| {
-                let client =
-                    || ClientTls::new(Arc::clone(options.source), listener.tls_min_version, &offered, peer.clone());
-                PeerTls { any: client(), http1: client(), outlive: listener.limits.unsafe_outlive_certificate }
+                let client = |alpn: &[&[u8]]| {
+                    ClientTls::new(Arc::clone(options.source), listener.tls_min_version, alpn, peer.clone())
+                };
+                let outlive = listener.limits.unsafe_outlive_certificate;
+                PeerTls { any: client(&offered), unshared: client(alpn), outlive }
             }),
             limit: listener.limits.connect_timeout,
             metrics: Arc::clone(options.metrics),
@@ -77,7 +79,7 @@ impl StreamUpstream {
         let connectors: Vec<Connector> = all.map(connector).collect();
         let pooled = if sessions > 1 { connectors.len() } else { 0 };
         Self {
-            pools: (0..pooled).map(|_| Pool::new(sessions)).collect(),
+            pools: (0..pooled).map(|_| Pool::new(sessions, listener.limits.connect_timeout)).collect(),
             connectors,
             public: public.map(|(ca, asks)| Public { tls: PublicTls::new(ca.clone(), alpn), asks }),
         }
@@ -186,13 +188,15 @@ impl StreamUpstream {
             Ok((stream, reached))
         };
         if let Some(peer) = &connector.tls {
+            // One more to where an earlier one goes may not go by a connection that goes elsewhere.
+            let pool = self.pools.get(position).filter(|_| address.is_none());
+            let tls = if pool.is_some() { &peer.any } else { &peer.unshared };
             let proving = async {
                 let (stream, reached) = reaching.await?;
-                let (stream, found) = connector.told(peer.any.connect(ReadAhead::new(stream)).await)?;
-                Ok((stream, peer.any.stay(&found, peer.outlive), reached))
+                let (stream, found) = connector.told(tls.connect(ReadAhead::new(stream)).await)?;
+                Ok((stream, tls.stay(&found, peer.outlive), reached))
             };
-            // One more to where an earlier one goes may not go by one that goes elsewhere.
-            if let Some(pool) = self.pools.get(position).filter(|_| address.is_none()) {
+            if let Some(pool) = pool {
                 return pool.stream(proving).await;
             }
             let (stream, stay, reached) = proving.await?;

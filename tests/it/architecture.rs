@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 const ROWS: [&[&str]; 16] = [
     &["failure", "drain"],
     &["telemetry"],
-    &["relay", "identity", "mux"],
-    &["config"],
+    &["relay", "identity"],
+    &["config", "mux"],
     &["tls", "mapping"],
     &["fetch"],
     &["policy", "federation"],
