@@ -182,7 +182,12 @@ async fn a_peers_time_ends_the_sessions_of_its_connection() {
 async fn a_drain_of_either_side_ends_all_sessions_that_share_a_connection() {
     for side in ["inbound", "outbound"] {
         let world = World::new();
-        let house = world.warehouse(ALLOW_ALL, "").await;
+        let mut house = world.warehouse(ALLOW_ALL, "").await;
+        // An outbound sidecar does not see where a statement ends: it lets sessions go on for as long as a drain may take.
+        let soon = world.sidecar("soon").policies(ALLOW_ALL).yaml("shutdown_timeout: 3s");
+        let to = house.inbound.inbound(WAREHOUSE).to_string();
+        let soon = soon.outbound(WAREHOUSE, "postgres", &to, &world.id("service"), "").start().await;
+        std::mem::replace(&mut house.outbound, soon).stop().await;
         let (mut one, mut two, mut busy) = (house.session().await, house.session().await, house.session().await);
         busy.send(query("SELECT 'finished' FROM pg_sleep(1)")).await;
         house.server.runs("pg_sleep").await;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::pin::pin;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -56,8 +57,31 @@ impl MuxWire {
         Self { tls, buffer: Vec::new(), arrived: BTreeMap::new(), ended: Vec::new(), is_left: false }
     }
 
-    /// Sends what may not be taken any more.
+    /// Sends what may not be taken any more, and reads meanwhile what comes.
     pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        let (mut reader, mut writer) = tokio::io::split(&mut self.tls);
+        let buffer = &mut self.buffer;
+        let mut sending = pin!(async {
+            let _ = writer.write_all(bytes.as_ref()).await;
+            let _ = writer.flush().await;
+        });
+        let mut chunk = vec![0; 65_536];
+        let both = async {
+            loop {
+                tokio::select! {
+                    () = sending.as_mut() => return,
+                    read = reader.read(&mut chunk) => match read {
+                        Ok(count @ 1..) => buffer.extend_from_slice(&chunk[..count]),
+                        _ => return,
+                    }
+                }
+            }
+        };
+        within("bytes to be taken", both).await;
+    }
+
+    /// Sends, and reads nothing.
+    pub(crate) async fn send_deaf(&mut self, bytes: impl AsRef<[u8]>) {
         let _ = within("bytes to be taken", self.tls.write_all(bytes.as_ref())).await;
         let _ = within("bytes to be taken", self.tls.flush()).await;
     }
@@ -108,9 +132,14 @@ impl MuxWire {
         loop {
             let arrived = self.arrived.get(&stream).map_or(&[][..], Vec::as_slice);
             if kinds(arrived).ends_with('Z') || self.ended.contains(&stream) || self.frame(true).await.is_none() {
-                return self.arrived.remove(&stream).unwrap_or_default();
+                return self.take(stream);
             }
         }
+    }
+
+    /// What has come on a stream.
+    pub(crate) fn take(&mut self, stream: u32) -> Vec<u8> {
+        self.arrived.remove(&stream).unwrap_or_default()
     }
 
     /// Waits until the connection has ended.
