@@ -80,17 +80,15 @@ impl MuxWire {
         within("bytes to be taken", both).await;
     }
 
-    /// Sends, and reads nothing.
-    pub(crate) async fn send_deaf(&mut self, bytes: impl AsRef<[u8]>) {
-        let _ = within("bytes to be taken", self.tls.write_all(bytes.as_ref())).await;
-        let _ = within("bytes to be taken", self.tls.flush()).await;
-    }
-
     /// Opens a session and reads up to its first ReadyForQuery.
     pub(crate) async fn login(&mut self, stream: u32) {
+        assert!(self.try_login(stream).await, "no session on stream {stream}");
+    }
+
+    /// The same where the stream may be refused.
+    pub(crate) async fn try_login(&mut self, stream: u32) -> bool {
         self.send(session(stream, DATABASE)).await;
-        let said = self.said(stream).await;
-        assert!(kinds(&said).ends_with('Z'), "{}", said.escape_ascii());
+        kinds(&self.said(stream).await).ends_with('Z')
     }
 
     /// The next frame: its kind, stream and number. Its data is kept, and credit for it is given back if `is_credited`.
