@@ -27,10 +27,10 @@ pub struct Opener {
 }
 
 impl Opener {
-    /// One more stream; none if there are `most`, or the connection takes no more.
+    /// One more stream; none if there are `most`, or the connection takes no more, or none for now.
     #[must_use]
     pub fn open(&self, most: usize) -> Option<Stream> {
-        let id = self.shared.summoning(|core| core.streams.open(most, &mut core.out))?;
+        let id = self.shared.summoning(|core| core.open(most))?;
         Some(Stream::new(Arc::clone(&self.shared), id))
     }
 
@@ -88,7 +88,7 @@ impl Connection {
             Ok(Some(opened)) => Poll::Ready(Some(Stream::new(Arc::clone(&self.shared), opened))),
             Ok(None) => Poll::Pending,
             Err(Over(kind, why)) => {
-                self.violation = (kind == io::ErrorKind::InvalidData).then_some(why);
+                self.violation = self.violation.or((kind == io::ErrorKind::InvalidData).then_some(why));
                 Poll::Ready(None)
             }
         }
@@ -124,11 +124,13 @@ impl Connection {
     ///
     /// # Cancel safety
     /// Dropping the future cuts the connection.
-    pub async fn close(self) -> io::Result<()> {
-        let mut wake = Vec::new();
-        let closed = poll_fn(|cx| self.shared.lock().poll_close(cx, &mut wake)).await;
-        wake.into_iter().for_each(Waker::wake);
-        closed
+    pub async fn close(mut self) -> io::Result<()> {
+        poll_fn(|cx| {
+            let closed = self.shared.lock().poll_close(cx, &mut self.wake);
+            self.wake.drain(..).for_each(Waker::wake);
+            closed
+        })
+        .await
     }
 }
 

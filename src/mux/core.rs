@@ -14,13 +14,13 @@ use super::streams::{Streams, Violation};
 
 /// What waits to be sent before streams have to wait for it.
 const MOST_WAITING: usize = 64 * 1024;
-/// What waits to be sent, as little as that may be, to a peer that reads nothing and has us say ever more: more than all streams say that
-/// wait in order.
-const MOST_UNREAD: usize = 4 * MOST_WAITING;
 /// How many frames are taken before others on the thread have their turn.
 const FRAMES_OF_A_TURN: usize = 4 * 1024;
 /// Data of this length is not gathered with what others say, but goes by itself, copied no more than without streams.
 const BULK: usize = 4 * 1024;
+/// What waits to be sent before there are no more streams: a peer that does not read makes us hold no more. Data alone, for which streams
+/// wait, does not come to so much.
+const MOST_ANSWERS: usize = 2 * MOST_WAITING;
 
 /// What carries a connection: TLS, which shows what it has decrypted without a copy.
 pub(super) trait Transport: AsyncBufRead + AsyncWrite + Unpin + Send {}
@@ -40,6 +40,8 @@ pub(super) struct Core {
     unflushed: bool,
     /// A stream waits for room, and not for its peer.
     is_full: bool,
+    /// Nothing is received until the peer has read some of what waits.
+    is_held: bool,
     parser: Parser,
     /// The data that comes was left to its stream.
     is_offered: bool,
@@ -75,6 +77,7 @@ impl Shared {
             transport: Some(Box::new(transport)),
             unflushed: false,
             is_full: false,
+            is_held: false,
             parser: Parser::default(),
             is_offered: false,
             task: Waker::noop().clone(),
@@ -120,9 +123,15 @@ impl Core {
         self.streams.end(kind, why, wake);
     }
 
+    /// The same when a stream has found that out: the connection's task waits for nothing any more, and is told.
+    fn end_for_a_stream(&mut self, over: Over, wake: &mut Vec<Waker>) {
+        self.end(over, wake);
+        wake.extend(self.summon());
+    }
+
     /// Takes what has come, until a stream was opened: that one. None when there is nothing more for now.
     pub(super) fn receive(&mut self, cx: &mut Context<'_>, wake: &mut Vec<Waker>) -> Result<Option<u32>, Over> {
-        let Self { streams, out, transport, parser, is_offered, .. } = self;
+        let Self { streams, out, transport, parser, is_offered, is_held, .. } = self;
         let Some(transport) = transport else {
             return Err(Over(io::ErrorKind::NotConnected, "the connection is over"));
         };
@@ -130,8 +139,10 @@ impl Core {
             if let Some(opened) = streams.next_opened() {
                 return Ok(Some(opened));
             }
-            if out.len() > MOST_UNREAD {
-                return Err(Violation("nothing is read of what is sent").into());
+            // A client has streams at will, and each is answered. It is the server alone who waits: were both to, nobody would go on.
+            *is_held = !streams.is_client() && out.len() >= MOST_ANSWERS;
+            if *is_held {
+                return Ok(None);
             }
             let Poll::Ready(chunk) = Pin::new(&mut *transport).poll_fill_buf(cx)? else { return Ok(None) };
             if chunk.is_empty() {
@@ -165,8 +176,22 @@ impl Core {
         Ok(None)
     }
 
+    /// Opens one more stream, unless it is long that the peer has read what it is told.
+    pub(super) fn open(&mut self, most: usize) -> Option<u32> {
+        if self.out.len() < MOST_ANSWERS { self.streams.open(most, &mut self.out) } else { None }
+    }
+
     /// Sends what there is to send.
     pub(super) fn send(&mut self, cx: &mut Context<'_>, wake: &mut Vec<Waker>) -> io::Result<()> {
+        let sent = self.send_some(cx, wake);
+        if self.is_held && self.out.len() < MOST_ANSWERS {
+            self.is_held = false;
+            wake.extend(self.summon());
+        }
+        sent
+    }
+
+    fn send_some(&mut self, cx: &mut Context<'_>, wake: &mut Vec<Waker>) -> io::Result<()> {
         let Some(transport) = &mut self.transport else { return Ok(()) };
         while !self.out.is_empty() {
             let Poll::Ready(written) = Pin::new(&mut *transport).poll_write(cx, &self.out)? else { return Ok(()) };
@@ -191,6 +216,7 @@ impl Core {
 
     /// Closes the transport in order, when everything was sent.
     pub(super) fn poll_close(&mut self, cx: &mut Context<'_>, wake: &mut Vec<Waker>) -> Poll<io::Result<()>> {
+        self.runs(cx);
         self.send(cx, wake)?;
         match &mut self.transport {
             Some(_) if !self.out.is_empty() => Poll::Pending,
@@ -207,17 +233,13 @@ impl Core {
         into: &mut ReadBuf<'_>,
         wake: &mut Vec<Waker>,
     ) -> Poll<io::Result<()>> {
-        let mut count = self.streams.read_kept(id, into);
-        let is_dry = match self.read_what_comes(id, into) {
-            Ok((more, is_dry)) => {
-                count += more;
-                is_dry
-            }
-            Err(over) => {
-                self.end(over, wake);
-                false
-            }
-        };
+        let before = into.filled().len();
+        self.streams.read_kept(id, into);
+        let is_dry = self.read_what_comes(id, into).unwrap_or_else(|over| {
+            self.end_for_a_stream(over, wake);
+            true
+        });
+        let count = into.filled().len() - before;
         let was_credited = self.streams.took(id, count, &mut self.out);
         if was_credited || !is_dry {
             wake.extend(self.summon());
@@ -228,17 +250,17 @@ impl Core {
         self.streams.nothing_to_read(id, cx.waker()).map_or(Poll::Pending, Poll::Ready)
     }
 
-    /// Reads data of a stream from the transport; with whether the connection's task will hear when there is more.
-    fn read_what_comes(&mut self, id: u32, into: &mut ReadBuf<'_>) -> Result<(usize, bool), Over> {
-        let mut count = 0;
-        let Some(transport) = &mut self.transport else { return Ok((0, true)) };
+    /// Reads data of a stream from the transport: whether the connection's task will hear when there is more.
+    fn read_what_comes(&mut self, id: u32, into: &mut ReadBuf<'_>) -> Result<bool, Over> {
+        let Some(transport) = &mut self.transport else { return Ok(true) };
         if !self.streams.reads_what_comes(id) {
-            return Ok((0, true));
+            return Ok(true);
         }
+        let mut is_dry = true;
         let mut cx = Context::from_waker(&self.task);
         while let Some((_, left)) = self.parser.data().filter(|(next, _)| *next == id && into.remaining() > 0) {
             let Poll::Ready(chunk) = Pin::new(&mut *transport).poll_fill_buf(&mut cx)? else {
-                return Ok((count, true));
+                return Ok(true);
             };
             if chunk.is_empty() {
                 return Err(Over(io::ErrorKind::UnexpectedEof, "the connection has ended"));
@@ -248,9 +270,9 @@ impl Core {
             Pin::new(&mut *transport).consume(some);
             self.parser.took(some);
             self.is_offered = false;
-            count += some;
+            is_dry = false;
         }
-        Ok((count, count == 0))
+        Ok(is_dry)
     }
 
     /// Sends some of `bytes` on a stream.
@@ -268,7 +290,8 @@ impl Core {
         }
         let is_bulk = data.len() >= BULK;
         if is_bulk && let Err(error) = self.send_for_a_stream(wake) {
-            return Poll::Ready(Err(self.broken(error, wake)));
+            self.end_for_a_stream(error.into(), wake);
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
         let has_room = if is_bulk { self.out.is_empty() && !self.unflushed } else { self.out.len() < MOST_WAITING };
         if data.is_empty() || !has_room {
@@ -283,7 +306,10 @@ impl Core {
             self.out.extend_from_slice(data);
             wake.extend(self.summon());
         } else if let Err(error) = self.send_by_itself(head, data, wake) {
-            return Poll::Ready(Err(self.broken(error, wake)));
+            self.end_for_a_stream(error.into(), wake);
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        } else {
+            self.streams.had_its_turn(id);
         }
         Poll::Ready(Ok(data.len()))
     }
@@ -298,13 +324,6 @@ impl Core {
         self.streams.wait_to_send(id, cx.waker());
         wake.extend(self.summon());
         Poll::Pending
-    }
-
-    /// The transport has failed a stream: the connection's task is to know.
-    fn broken(&mut self, error: io::Error, wake: &mut Vec<Waker>) -> io::Error {
-        self.end(error.into(), wake);
-        wake.extend(self.summon());
-        io::ErrorKind::BrokenPipe.into()
     }
 
     /// Sends what waits, on behalf of a stream: the connection's task hears of the rest.

@@ -23,11 +23,15 @@
 mod connection;
 mod core;
 mod frame;
+mod fuzz;
 mod stream;
 mod streams;
+#[cfg(test)]
+mod tests;
 
 pub use connection::{Connection, Opener};
 pub use frame::fuzz_frames;
+pub use fuzz::fuzz_connection;
 pub use stream::Stream;
 
 /// What the protocol is called in a handshake.

@@ -37,14 +37,14 @@ pub(super) struct Streams {
     last: u32,
     /// Opened by the peer, and taken by nobody yet.
     opened: VecDeque<u32>,
+    /// Who has filled the connection last.
+    turn: u32,
     we_left: bool,
     peer_left: bool,
     /// Why the connection is over.
     over: Option<(io::ErrorKind, &'static str)>,
     /// By how much windows have grown.
     grown: u32,
-    /// The stream that had its turn first when those that waited to send had theirs.
-    turn: u32,
 }
 
 /// One end of a stream.
@@ -77,12 +77,17 @@ impl Streams {
             entries: BTreeMap::new(),
             last: 0,
             opened: VecDeque::new(),
+            turn: 0,
             we_left: false,
             peer_left: false,
             over: None,
             grown: 0,
-            turn: 0,
         }
+    }
+
+    /// Whether it is we who open them.
+    pub(super) const fn is_client(&self) -> bool {
+        self.is_client
     }
 
     /// How many there are, those included that only we have not given up yet.
@@ -197,8 +202,8 @@ impl Streams {
         if id != self.last + 1 {
             return Err(Violation("a stream that is not the next one"));
         }
-        // The peer has forgotten those that are over in both directions, though we may not have noticed yet.
-        if self.entries.values().filter(|entry| !entry.reset && !entry.is_over()).count() >= MOST_STREAMS {
+        // The peer has forgotten those that are over, though we may not have noticed yet.
+        if self.entries.values().filter(|entry| !entry.is_over()).count() >= MOST_STREAMS {
             return Err(Violation("too many streams"));
         }
         self.last = id;
@@ -235,15 +240,14 @@ impl Streams {
     }
 
     /// Reads what was kept.
-    pub(super) fn read_kept(&mut self, id: u32, into: &mut ReadBuf<'_>) -> usize {
-        let Some(entry) = self.entries.get_mut(&id) else { return 0 };
+    pub(super) fn read_kept(&mut self, id: u32, into: &mut ReadBuf<'_>) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
         let count = into.remaining().min(entry.arrived.len());
         into.put_slice(entry.arrived.get(..count).unwrap_or_default());
         entry.arrived.advance(count);
         if entry.arrived.is_empty() && entry.arrived.capacity() > FIRST_WINDOW as usize / 8 {
             entry.arrived = BytesMut::new();
         }
-        count
     }
 
     /// So much of a stream was read: tells the peer if that is worth a frame.
@@ -312,6 +316,11 @@ impl Streams {
         }
     }
 
+    /// It has filled the connection: others are before it the next time.
+    pub(super) const fn had_its_turn(&mut self, id: u32) {
+        self.turn = id;
+    }
+
     /// Has `waker` told when more may be sent.
     pub(super) fn wait_to_send(&mut self, id: u32, waker: &Waker) {
         if let Some(entry) = self.entries.get_mut(&id) {
@@ -319,20 +328,19 @@ impl Streams {
         }
     }
 
-    /// Those who wait for room in the connection may go on: first the one behind that which was first the last time, as it may take all the
-    /// room.
+    /// Those who wait for room in the connection may go on. The first may fill it again: it is the one behind who did so last.
     pub(super) fn wake_writers(&mut self, wake: &mut Vec<Waker>) {
-        let behind = self.turn + 1;
-        let mut first = None;
-        for ids in [behind..=LAST_STREAM, 0..=self.turn] {
-            for (id, entry) in self.entries.range_mut(ids) {
-                if let Some(writer) = entry.writer.take_if(|_| entry.sendable > 0 || entry.we_ended) {
-                    first.get_or_insert(*id);
-                    wake.push(writer);
-                }
+        let (before, first) = (wake.len(), self.turn);
+        let mut passed = 0;
+        for (id, entry) in self.entries.iter_mut().filter(|(_, entry)| entry.sendable > 0 || entry.we_ended) {
+            if let Some(writer) = entry.writer.take() {
+                wake.push(writer);
+                passed += usize::from(*id <= first);
             }
         }
-        self.turn = first.unwrap_or(self.turn);
+        if let Some(woken) = wake.get_mut(before..) {
+            woken.rotate_left(passed);
+        }
     }
 
     /// Ends our direction of a stream.
@@ -349,18 +357,13 @@ impl Streams {
     pub(super) fn give_up(&mut self, id: u32, out: &mut BytesMut) {
         let Some(entry) = self.entries.remove(&id) else { return };
         self.grown -= entry.window - FIRST_WINDOW;
-        if !entry.is_over() && !entry.reset && self.over.is_none() {
+        if !entry.is_over() && self.over.is_none() {
             Head::new(Kind::Reset, id).put(out);
         }
     }
 }
 
 impl Entry {
-    /// Both directions have ended.
-    const fn is_over(&self) -> bool {
-        self.we_ended && self.peer_ended
-    }
-
     fn new() -> Self {
         Self {
             arrived: BytesMut::new(),
@@ -375,6 +378,11 @@ impl Entry {
             writer: None,
             reset: false,
         }
+    }
+
+    /// Whether the peer may have forgotten it: it was reset, or both directions have ended. Ours is still held.
+    const fn is_over(&self) -> bool {
+        self.reset || (self.we_ended && self.peer_ended)
     }
 }
 
