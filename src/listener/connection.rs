@@ -11,7 +11,7 @@ use tokio::time::{sleep, timeout};
 
 use super::accept::Accepted;
 use super::ending::{self, Ending};
-use super::streams::{Caller, Place};
+use super::streams::Caller;
 use super::{Slot, Slots};
 use crate::audit::{Kind, Record, new_decision_id};
 use crate::config::Limits;
@@ -165,17 +165,16 @@ impl Listener {
 
         self.metrics().handshake_done();
         open.open();
-        let Some(workload_slot) = self.slots.take_for(peer.id()) else {
-            self.metrics().connection_refused("workload-full");
-            return apart(|| self.turn_away(Downstream::tls(stream))).await;
-        };
-        let place = Place { _slot: slot, _workload_slot: workload_slot };
         let stay = tls.stay(&peer, self.limits.unsafe_outlive_certificate);
         if stream.get_ref().1.alpn_protocol() == Some(mux::ALPN) {
             drop(open);
             let connection = mux::Connection::server(stream);
-            return apart(|| self.streams(connection, Caller { peer, address, stay }, drain, place)).await;
+            return apart(|| self.streams(connection, Caller { peer, address, stay }, drain, slot)).await;
         }
+        let Some(_workload_slot) = self.slots.take_for(peer.id()) else {
+            self.metrics().connection_refused("workload-full");
+            return apart(|| self.turn_away(Downstream::tls(stream))).await;
+        };
         let Some(own) = self.own_id() else { return };
         let asker = Asker::new(Arc::clone(&peer), Some(address));
         let stay = match &self.served {

@@ -34,9 +34,9 @@ pub(super) struct Caller {
 
 /// A session's place among those of the listener and of its workload. Given back when dropped.
 #[derive(Debug)]
-pub(super) struct Place {
-    pub(super) _slot: Slot,
-    pub(super) _workload_slot: WorkloadSlot,
+struct Place {
+    _slot: Slot,
+    _workload_slot: WorkloadSlot,
 }
 
 /// The places of a connection: the one that it has while it has no session, which its first session takes and its last one leaves behind.
@@ -64,14 +64,22 @@ impl Listener {
         mut connection: Connection,
         caller: Caller,
         drain: &DrainWatch,
-        place: Place,
+        slot: Slot,
     ) {
         let Caller { peer, address, stay } = &caller;
         let opened = Instant::now();
-        let places = Arc::new(Mutex::new(Places { spare: Some(place), taken: 0 }));
+        let (spare, _slot, mut asked_to_leave) = match self.slots.take_for(peer.id()) {
+            Some(workload_slot) => (Some(Place { _slot: slot, _workload_slot: workload_slot }), None, None),
+            // Those who have opened a stream are told so on it.
+            None => {
+                connection.leave();
+                (None, Some(slot), Some(opened))
+            }
+        };
+        let places = Arc::new(Mutex::new(Places { spare, taken: 0 }));
         let mut over = stay.clone().told_ahead();
         let mut ending = Woken::new(apart(|| ending::of(drain, over.over(), self.limits.connection_age)));
-        let (mut asked_to_leave, mut idle) = (None::<Instant>, None::<Woken<Pin<Box<Sleep>>>>);
+        let mut idle = None::<Woken<Pin<Box<Sleep>>>>;
         let violation = loop {
             let event = poll_fn(|cx| {
                 if let Poll::Ready(opened) = connection.poll_next(cx) {
