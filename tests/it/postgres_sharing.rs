@@ -300,7 +300,7 @@ async fn a_sidecar_that_dies_ends_all_sessions_and_the_one_that_comes_after_it_t
         assert!(told.errors.iter().all(|error| error.severity() == "FATAL"), "session {number}: {told:#?}");
     }
     let refused = PgWire::try_session(address, "admin_role").await.err().expect("nobody is there");
-    assert_eq!((refused.severity(), &refused.sqlstate()[..2]), ("FATAL", "08"), "{refused:?}");
+    assert!(refused.severity() == "FATAL" && refused.sqlstate().starts_with("08"), "{refused:?}");
     server.sessions_end().await;
 
     // At the same place again.
