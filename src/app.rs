@@ -27,6 +27,7 @@ use crate::identity::{
     Clock, FileSource, IdentityStore, JwksFileError, SourceError, TrustBundle, WorkloadApiSource, X509Source,
 };
 use crate::listener::{BindError, Bound, Listener, Served, Slots, accept};
+use crate::mux;
 use crate::policy::{BundleKeyError, PolicyErrors, PolicyStore};
 use crate::protocol::http::{HttpListener, Speaks, Tokens};
 use crate::protocol::postgres::{CancelKeys, PostgresListener};
@@ -409,7 +410,7 @@ impl Prepared {
             ProtocolConfig::Postgres(config) => {
                 let upstream = Arc::new(StreamUpstream::new(&options, &[b"postgresql"]));
                 let postgres = PostgresListener::new(listener, config, point(), upstream, Arc::clone(&self.cancels));
-                (Served::Postgres(Arc::new(postgres)), &[b"postgresql"])
+                (Served::Postgres(Arc::new(postgres)), &[mux::ALPN, b"postgresql"])
             }
         };
         let inbound = listener.direction == Direction::Inbound;

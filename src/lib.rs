@@ -11,6 +11,7 @@ pub mod identity;
 pub mod relay;
 
 pub mod config;
+pub mod mux;
 
 pub mod mapping;
 pub mod tls;

@@ -106,6 +106,7 @@ const RULES: &[Rule] = &[
     rule("tls", "see whether TLS is spoken there at all, and which versions"),
     rule("no-tls", "switch TLS on there: `ssl = on` in postgresql.conf"),
     rule("no-alpn", "use libpq 17 or later, or `sslnegotiation=postgres`"),
+    rule("mux-violation", "find out what that workload runs: no sidecar of ours does that"),
     rule("closed", "see whether a load balancer or a port without TLS is in between"),
     rule("handshake-timeout", "see the network and the peer's load; the limit is `limits.handshake_timeout`"),
     rule("host-name", "write the server's DNS name as upstream"),

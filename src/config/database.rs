@@ -58,6 +58,8 @@ pub struct PostgresConfig {
     pub upstream_tls: UpstreamTls,
     /// Certificate for local clients that insist on TLS (outbound): chain and key, PEM.
     pub local_certificate: Option<(PathBuf, PathBuf)>,
+    /// How many sessions share a connection to a sidecar (outbound). Default 16; 1: each has its own.
+    pub sessions_per_connection: usize,
     /// Caps of the session's timeouts; none: not capped.
     pub caps: SessionCaps,
     /// Longest message from a client that is no COPY data. Default 16 MiB.

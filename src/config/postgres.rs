@@ -44,6 +44,7 @@ pub(super) fn outbound_keys(keys: &OutboundDatabaseKeys) -> Vec<(&'static str, &
     vec![
         ("local_certificate", POSTGRES, keys.local_certificate.is_some()),
         ("local_private_key", POSTGRES, keys.local_private_key.is_some()),
+        ("sessions_per_connection", POSTGRES, keys.sessions_per_connection.is_some()),
     ]
 }
 
@@ -56,6 +57,7 @@ fn defaults(common: &DatabaseKeys) -> PostgresConfig {
         catalog_max_age: Duration::from_secs(1),
         upstream_tls: UpstreamTls::Disable,
         local_certificate: None,
+        sessions_per_connection: 16,
         caps: SessionCaps::default(),
         message_bytes: 16 * 1024 * 1024,
         statement_bytes: 1024 * 1024,
@@ -131,7 +133,9 @@ pub(super) fn outbound(
             return reading.refuse(&at.key(key), PostgresError::HalfOfPair { key, other });
         }
     };
-    Some(PostgresConfig { local_certificate, ..defaults(common) })
+    let defaults = defaults(common);
+    let sessions_per_connection = keys.sessions_per_connection.unwrap_or(defaults.sessions_per_connection);
+    Some(PostgresConfig { local_certificate, sessions_per_connection, ..defaults })
 }
 
 fn role(reading: &mut Reading<'_>, at: &KeyPath, keys: &InboundDatabaseKeys) -> Option<RoleConfig> {

@@ -9,14 +9,16 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
-use super::Slots;
 use super::accept::Accepted;
 use super::ending::{self, Ending};
+use super::streams::Caller;
+use super::{Slot, Slots};
 use crate::audit::{Kind, Record, new_decision_id};
 use crate::config::Limits;
 use crate::drain::DrainWatch;
 use crate::enforce::{Asker, EnforcementPoint};
 use crate::identity::{SpiffeId, X509Source};
+use crate::mux;
 use crate::protocol::http::{self, HttpListener};
 use crate::protocol::postgres::{self, Opening, PostgresListener};
 use crate::protocol::tcp::{self, RelayListener};
@@ -96,8 +98,8 @@ impl Listener {
         &self.point.metrics
     }
 
-    pub(super) async fn connection(&self, accepted: Accepted, drain: &DrainWatch) {
-        let Some(_slot) = self.slots.take() else {
+    pub(super) async fn connection(self: &Arc<Self>, accepted: Accepted, drain: &DrainWatch) {
+        let Some(slot) = self.slots.take() else {
             self.metrics().connection_refused("listener-full");
             // Before a handshake nobody gets an answer: those who overload a listener would make it do one more.
             return match (accepted, &self.tls) {
@@ -109,7 +111,7 @@ impl Listener {
         let mut open = self.metrics().connection();
         match (accepted, &self.tls) {
             (Accepted::Tcp(stream, address), Some(tls)) => {
-                apart(|| self.inbound(stream, address, tls, (drain, &mut open))).await;
+                apart(|| self.inbound((stream, address), tls, drain, (slot, open))).await;
             }
             (Accepted::Tcp(stream, address), None) => {
                 open.open();
@@ -126,11 +128,11 @@ impl Listener {
 
     /// A peer that has to prove who it is.
     async fn inbound(
-        &self,
-        mut stream: TcpStream,
-        mut address: SocketAddr,
+        self: &Arc<Self>,
+        (mut stream, mut address): (TcpStream, SocketAddr),
         tls: &ServerTls,
-        (drain, open): (&DrainWatch, &mut ConnectionGuard),
+        drain: &DrainWatch,
+        (slot, mut open): (Slot, ConnectionGuard),
     ) {
         let handshake = apart(|| async {
             let direct = match &self.served {
@@ -163,13 +165,18 @@ impl Listener {
 
         self.metrics().handshake_done();
         open.open();
-        let Some(_slot) = self.slots.take_for(peer.id()) else {
+        let stay = tls.stay(&peer, self.limits.unsafe_outlive_certificate);
+        if stream.get_ref().1.alpn_protocol() == Some(mux::ALPN) {
+            drop(open);
+            let connection = mux::Connection::server(stream);
+            return apart(|| self.streams(connection, Caller { peer, address, stay }, drain, slot)).await;
+        }
+        let Some(_workload_slot) = self.slots.take_for(peer.id()) else {
             self.metrics().connection_refused("workload-full");
             return apart(|| self.turn_away(Downstream::tls(stream))).await;
         };
         let Some(own) = self.own_id() else { return };
         let asker = Asker::new(Arc::clone(&peer), Some(address));
-        let stay = tls.stay(&peer, self.limits.unsafe_outlive_certificate);
         let stay = match &self.served {
             // Without ends to wait for, nothing is gained by an earlier one.
             Served::Tcp(_) => stay,
@@ -189,7 +196,7 @@ impl Listener {
     }
 
     /// Serves a connection until it ends or has to.
-    async fn serve(
+    pub(super) async fn serve(
         &self,
         (stream, asker): (Downstream, Asker),
         own: &SpiffeId,
@@ -266,13 +273,13 @@ impl Listener {
     }
 
     /// There is no place for a client. A protocol that has words for it says them.
-    async fn turn_away(&self, stream: Downstream) {
+    pub(super) async fn turn_away(&self, stream: Downstream) {
         if let Served::Postgres(_) = &self.served {
             postgres::turn_away(stream).await;
         }
     }
 
-    fn own_id(&self) -> Option<SpiffeId> {
+    pub(super) fn own_id(&self) -> Option<SpiffeId> {
         self.source.current().map(|own| own.svid.id().clone())
     }
 
@@ -293,7 +300,7 @@ impl Listener {
     }
 
     /// A record for a connection that did not end in order.
-    fn record_end(
+    pub(super) fn record_end(
         &self,
         address: Option<SocketAddr>,
         peer: Option<&Arc<Peer>>,

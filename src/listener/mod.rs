@@ -5,8 +5,10 @@ mod bind;
 mod connection;
 mod ending;
 mod slots;
+mod streams;
 
 pub use accept::accept;
 pub use bind::{Acceptor, BindError, Bound};
 pub use connection::{Listener, Served};
 pub use slots::Slots;
+use slots::{Slot, WorkloadSlot};

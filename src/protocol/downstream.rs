@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
 
+use crate::mux;
 use crate::relay::ReadAhead;
 
 /// A downstream connection. One type for all of them keeps the HTTP stack from being built once for each.
@@ -26,6 +27,7 @@ pub struct Downstream {
 enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+    Mux(mux::Stream),
     Tls(Box<TlsStream<ReadAhead<TcpStream>>>),
 }
 
@@ -67,6 +69,12 @@ impl Downstream {
         Self { stream: Stream::Tls(Box::new(stream)), activity: Activity::default() }
     }
 
+    /// One stream of a verified peer's connection.
+    #[must_use]
+    pub fn mux(stream: mux::Stream) -> Self {
+        Self { stream: Stream::Mux(stream), activity: Activity::default() }
+    }
+
     /// The connection's byte count.
     #[must_use]
     pub fn activity(&self) -> Activity {
@@ -76,7 +84,7 @@ impl Downstream {
     /// Whether it is encrypted.
     #[must_use]
     pub const fn is_tls(&self) -> bool {
-        matches!(self.stream, Stream::Tls(_))
+        matches!(self.stream, Stream::Tls(_) | Stream::Mux(_))
     }
 
     /// The bare TCP connection, if it is one.
@@ -84,7 +92,7 @@ impl Downstream {
     pub fn into_tcp(self) -> Option<TcpStream> {
         match self.stream {
             Stream::Tcp(stream) => Some(stream),
-            Stream::Unix(_) | Stream::Tls(_) => None,
+            Stream::Unix(_) | Stream::Mux(_) | Stream::Tls(_) => None,
         }
     }
 
@@ -104,7 +112,7 @@ impl Downstream {
         match &self.stream {
             Stream::Tcp(stream) => Some(stream),
             Stream::Tls(stream) => Some(stream.get_ref().0.inner()),
-            Stream::Unix(_) => None,
+            Stream::Unix(_) | Stream::Mux(_) => None,
         }
     }
 
@@ -113,7 +121,7 @@ impl Downstream {
     pub fn alpn(&self) -> Option<&[u8]> {
         match &self.stream {
             Stream::Tls(stream) => stream.get_ref().1.alpn_protocol(),
-            Stream::Tcp(_) | Stream::Unix(_) => None,
+            Stream::Tcp(_) | Stream::Unix(_) | Stream::Mux(_) => None,
         }
     }
 }
@@ -124,6 +132,7 @@ impl AsyncRead for Downstream {
         let polled = match &mut self.stream {
             Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
             Stream::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Stream::Mux(stream) => Pin::new(stream).poll_read(cx, buffer),
             Stream::Tls(stream) => Pin::new(stream.as_mut()).poll_read(cx, buffer),
         };
         self.activity.count(buffer.filled().len() - before);
@@ -136,6 +145,7 @@ impl AsyncWrite for Downstream {
         let polled = match &mut self.stream {
             Stream::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
             Stream::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Stream::Mux(stream) => Pin::new(stream).poll_write(cx, bytes),
             Stream::Tls(stream) => Pin::new(stream.as_mut()).poll_write(cx, bytes),
         };
         self.counted(polled)
@@ -149,6 +159,7 @@ impl AsyncWrite for Downstream {
         let polled = match &mut self.stream {
             Stream::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
             Stream::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Stream::Mux(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
             Stream::Tls(stream) => Pin::new(stream.as_mut()).poll_write_vectored(cx, slices),
         };
         self.counted(polled)
@@ -158,6 +169,7 @@ impl AsyncWrite for Downstream {
         match &self.stream {
             Stream::Tcp(stream) => stream.is_write_vectored(),
             Stream::Unix(stream) => stream.is_write_vectored(),
+            Stream::Mux(stream) => stream.is_write_vectored(),
             Stream::Tls(stream) => stream.is_write_vectored(),
         }
     }
@@ -166,6 +178,7 @@ impl AsyncWrite for Downstream {
         match &mut self.stream {
             Stream::Tcp(stream) => Pin::new(stream).poll_flush(cx),
             Stream::Unix(stream) => Pin::new(stream).poll_flush(cx),
+            Stream::Mux(stream) => Pin::new(stream).poll_flush(cx),
             Stream::Tls(stream) => Pin::new(stream.as_mut()).poll_flush(cx),
         }
     }
@@ -174,6 +187,7 @@ impl AsyncWrite for Downstream {
         match &mut self.stream {
             Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Stream::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Mux(stream) => Pin::new(stream).poll_shutdown(cx),
             Stream::Tls(stream) => Pin::new(stream.as_mut()).poll_shutdown(cx),
         }
     }

@@ -14,8 +14,9 @@ const LARGEST_RECORD: usize = 5 + 16 * 1024 + 256;
 const KEPT_BUFFERS: usize = 8;
 
 thread_local! {
-    /// Eight records: what rustls takes at once (64 KiB), so that bulk moves with few system calls.
-    pub(super) static BULK: Buffers = const { Buffers::of(8 * RECORD_PAYLOAD) };
+    /// Eight records: what rustls takes at once (64 KiB), so that bulk moves with few system calls. The head of a frame that carries it
+    /// (`mux`) has its place in them.
+    pub(super) static BULK: Buffers = const { Buffers::of(8 * RECORD_PAYLOAD - 8) };
     /// What a peer can make us hold for each connection that it lets stand: no more than one record.
     pub(super) static AHEAD: Buffers = const { Buffers::of(LARGEST_RECORD) };
 }

@@ -100,6 +100,23 @@ impl Stay {
         &self.peer
     }
 
+    /// Whether nothing has changed since the handshake: by the same generation and within the time of the same certificates a new one would
+    /// come to the same.
+    #[must_use]
+    pub fn is_as_begun(&self) -> bool {
+        *self.trust.borrow() == self.peer.generation() && self.left(self.clock.now()).is_ok_and(|left| !left.is_zero())
+    }
+
+    /// Judges anew whether the peer may stay.
+    ///
+    /// # Errors
+    /// It may not.
+    pub fn judged(&self) -> Result<(), StayOver> {
+        let now = self.clock.now();
+        self.left(now)?;
+        self.verify(now, self.peer.generation()).map(|_generation| ())
+    }
+
     /// Waits until the peer may not stay any longer.
     ///
     /// # Cancel safety

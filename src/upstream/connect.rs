@@ -13,7 +13,7 @@ use crate::config::{UpstreamConfig, UpstreamScheme};
 use crate::failure::Failure;
 use crate::relay::ReadAhead;
 use crate::telemetry::ListenerMetrics;
-use crate::tls::ClientTls;
+use crate::tls::{ClientTls, HandshakeRefusal};
 
 /// Which HTTP version a connection is wanted for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +39,8 @@ pub(super) struct Connector {
 #[derive(Debug)]
 pub(super) struct PeerTls {
     pub(super) any: ClientTls,
-    pub(super) http1: ClientTls,
+    /// Offers only what has a connection to itself: HTTP/1.1 for an upgrade, PostgreSQL for one session.
+    pub(super) unshared: ClientTls,
     /// What a connection may outlive its certificates by.
     pub(super) outlive: Duration,
 }
@@ -59,6 +60,21 @@ impl Connector {
         }
     }
 
+    /// What a handshake came to, of which the metrics are told.
+    pub(super) fn told<T>(&self, handshake: Result<T, HandshakeRefusal>) -> Result<T, Failure> {
+        match handshake {
+            Ok(connected) => {
+                self.metrics.handshake_done();
+                Ok(connected)
+            }
+            Err(refusal) => {
+                self.metrics.handshake_refused(refusal.rule);
+                let upstream = self.address.clone();
+                Err(Failure::Handshake { upstream, rule: refusal.rule, cause: refusal.with_names() })
+            }
+        }
+    }
+
     /// Since which generation our SVID has been the one that a new connection would show; 0 where there is no TLS.
     pub(super) fn generation(&self) -> u64 {
         self.tls.as_ref().map_or(0, |tls| tls.any.own_since())
@@ -74,20 +90,11 @@ impl Connector {
             let http2 = self.config.scheme == UpstreamScheme::H2c && wanted == Wanted::Any;
             return Ok((UpstreamIo::plain(stream), http2));
         };
-        let (tls, outlive) = (if wanted == Wanted::Http1 { &tls.http1 } else { &tls.any }, tls.outlive);
-        match tls.connect(ReadAhead::new(stream)).await {
-            Ok((stream, peer)) => {
-                self.metrics.handshake_done();
-                let io = UpstreamIo::tls(stream).staying(tls.stay(&peer, outlive));
-                let http2 = io.alpn() == Some(b"h2");
-                Ok((io, http2))
-            }
-            Err(refusal) => {
-                self.metrics.handshake_refused(refusal.rule);
-                let upstream = self.address.clone();
-                Err(Failure::Handshake { upstream, rule: refusal.rule, cause: refusal.with_names() })
-            }
-        }
+        let (tls, outlive) = (if wanted == Wanted::Http1 { &tls.unshared } else { &tls.any }, tls.outlive);
+        let (stream, peer) = self.told(tls.connect(ReadAhead::new(stream)).await)?;
+        let io = UpstreamIo::tls(stream).staying(tls.stay(&peer, outlive));
+        let http2 = io.alpn() == Some(b"h2");
+        Ok((io, http2))
     }
 
     /// The first of the host's addresses that accepts.

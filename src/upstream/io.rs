@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
 
+use crate::mux;
 use crate::relay::ReadAhead;
 use crate::tls::{Stay, server_end_point};
 
@@ -41,6 +42,7 @@ pub struct Reached {
 enum Stream {
     Plain(TcpStream),
     Unix(UnixStream),
+    Mux(mux::Stream),
     Tls(Box<TlsStream<ReadAhead<TcpStream>>>),
 }
 
@@ -55,6 +57,10 @@ impl UpstreamIo {
 
     pub(super) fn tls(stream: TlsStream<ReadAhead<TcpStream>>) -> Self {
         Self::of(Stream::Tls(Box::new(stream)))
+    }
+
+    pub(super) fn mux(stream: mux::Stream) -> Self {
+        Self::of(Stream::Mux(stream))
     }
 
     fn of(stream: Stream) -> Self {
@@ -86,7 +92,7 @@ impl UpstreamIo {
     /// Whether it is encrypted.
     #[must_use]
     pub const fn is_tls(&self) -> bool {
-        matches!(self.stream, Stream::Tls(_))
+        matches!(self.stream, Stream::Tls(_) | Stream::Mux(_))
     }
 
     /// The server's certificate as SCRAM binds a login to it; none without TLS.
@@ -94,7 +100,7 @@ impl UpstreamIo {
     pub fn server_end_point(&self) -> Option<Vec<u8>> {
         match &self.stream {
             Stream::Tls(stream) => server_end_point(stream),
-            Stream::Plain(_) | Stream::Unix(_) => None,
+            Stream::Plain(_) | Stream::Unix(_) | Stream::Mux(_) => None,
         }
     }
 
@@ -103,7 +109,8 @@ impl UpstreamIo {
         let socket = match &self.stream {
             Stream::Plain(stream) => stream,
             Stream::Tls(stream) => stream.get_ref().0.inner(),
-            Stream::Unix(_) => return,
+            // Dropped, it is reset.
+            Stream::Unix(_) | Stream::Mux(_) => return,
         };
         // Who is gone already needs no reset.
         let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
@@ -112,7 +119,7 @@ impl UpstreamIo {
     /// The protocol agreed by ALPN, if any.
     pub(super) fn alpn(&self) -> Option<&[u8]> {
         match &self.stream {
-            Stream::Plain(_) | Stream::Unix(_) => None,
+            Stream::Plain(_) | Stream::Unix(_) | Stream::Mux(_) => None,
             Stream::Tls(stream) => stream.get_ref().1.alpn_protocol(),
         }
     }
@@ -129,6 +136,7 @@ impl AsyncRead for UpstreamIo {
         let polled = match &mut self.stream {
             Stream::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
             Stream::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Stream::Mux(stream) => Pin::new(stream).poll_read(cx, buffer),
             Stream::Tls(stream) => Pin::new(stream.as_mut()).poll_read(cx, buffer),
         };
         let read = buffer.filled().len() - before;
@@ -144,6 +152,7 @@ impl AsyncWrite for UpstreamIo {
         match &mut self.stream {
             Stream::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
             Stream::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Stream::Mux(stream) => Pin::new(stream).poll_write(cx, bytes),
             Stream::Tls(stream) => Pin::new(stream.as_mut()).poll_write(cx, bytes),
         }
     }
@@ -156,6 +165,7 @@ impl AsyncWrite for UpstreamIo {
         match &mut self.stream {
             Stream::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
             Stream::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Stream::Mux(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
             Stream::Tls(stream) => Pin::new(stream.as_mut()).poll_write_vectored(cx, slices),
         }
     }
@@ -164,6 +174,7 @@ impl AsyncWrite for UpstreamIo {
         match &self.stream {
             Stream::Plain(stream) => stream.is_write_vectored(),
             Stream::Unix(stream) => stream.is_write_vectored(),
+            Stream::Mux(stream) => stream.is_write_vectored(),
             Stream::Tls(stream) => stream.is_write_vectored(),
         }
     }
@@ -172,6 +183,7 @@ impl AsyncWrite for UpstreamIo {
         match &mut self.stream {
             Stream::Plain(stream) => Pin::new(stream).poll_flush(cx),
             Stream::Unix(stream) => Pin::new(stream).poll_flush(cx),
+            Stream::Mux(stream) => Pin::new(stream).poll_flush(cx),
             Stream::Tls(stream) => Pin::new(stream.as_mut()).poll_flush(cx),
         }
     }
@@ -180,6 +192,7 @@ impl AsyncWrite for UpstreamIo {
         match &mut self.stream {
             Stream::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             Stream::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Mux(stream) => Pin::new(stream).poll_shutdown(cx),
             Stream::Tls(stream) => Pin::new(stream.as_mut()).poll_shutdown(cx),
         }
     }

@@ -6,6 +6,7 @@ mod http1;
 mod http2;
 mod io;
 mod lease;
+mod pool;
 mod send;
 mod stream;
 mod term;

@@ -69,7 +69,7 @@ impl Upstream {
             };
             PeerTls {
                 any: client(&[b"h2", b"http/1.1"]),
-                http1: client(&[b"http/1.1"]),
+                unshared: client(&[b"http/1.1"]),
                 outlive: listener.limits.unsafe_outlive_certificate,
             }
         });

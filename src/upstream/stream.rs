@@ -8,10 +8,12 @@ use tokio::net::{TcpStream, UnixStream};
 
 use super::connect::{Connector, PeerTls, connected};
 use super::io::Reached;
+use super::pool::Pool;
 use super::{UpstreamIo, UpstreamOptions};
 use crate::config::{ProtocolConfig, UpstreamConfig, UpstreamScheme, UpstreamTls};
 use crate::enforce::Permit;
 use crate::failure::Failure;
+use crate::mux;
 use crate::relay::ReadAhead;
 use crate::tls::{ClientTls, HandshakeRefusal, PublicTls};
 
@@ -19,6 +21,8 @@ use crate::tls::{ClientTls, HandshakeRefusal, PublicTls};
 #[derive(Debug)]
 pub struct StreamUpstream {
     connectors: Vec<Connector>,
+    /// Of each, where sessions share connections; else empty.
+    pools: Vec<Pool>,
     public: Option<Public>,
 }
 
@@ -40,17 +44,25 @@ pub enum OwnPurpose {
 }
 
 impl StreamUpstream {
-    /// The upstream of a listener. `alpn` is what a peer is offered.
+    /// The upstream of a listener. `alpn` is what an upstream is offered; a peer that is a sidecar is asked first whether sessions may share
+    /// a connection, if they are to.
     #[must_use]
     pub fn new(options: &UpstreamOptions<'_>, alpn: &[&[u8]]) -> Self {
         let listener = options.listener;
+        let sessions = match &listener.protocol {
+            ProtocolConfig::Postgres(postgres) if listener.peer.is_some() => postgres.sessions_per_connection,
+            _ => 1,
+        };
+        let offered: Vec<&[u8]> = (sessions > 1).then_some(mux::ALPN).into_iter().chain(alpn.iter().copied()).collect();
         let connector = |config: &UpstreamConfig| Connector {
             config: config.clone(),
             address: config.to_string(),
             tls: listener.peer.as_ref().map(|peer| {
-                let client =
-                    || ClientTls::new(Arc::clone(options.source), listener.tls_min_version, alpn, peer.clone());
-                PeerTls { any: client(), http1: client(), outlive: listener.limits.unsafe_outlive_certificate }
+                let client = |alpn: &[&[u8]]| {
+                    ClientTls::new(Arc::clone(options.source), listener.tls_min_version, alpn, peer.clone())
+                };
+                let outlive = listener.limits.unsafe_outlive_certificate;
+                PeerTls { any: client(&offered), unshared: client(alpn), outlive }
             }),
             limit: listener.limits.connect_timeout,
             metrics: Arc::clone(options.metrics),
@@ -64,8 +76,11 @@ impl StreamUpstream {
             _ => None,
         };
         let all = std::iter::once(&listener.upstream).chain(&listener.further_upstreams);
+        let connectors: Vec<Connector> = all.map(connector).collect();
+        let pooled = if sessions > 1 { connectors.len() } else { 0 };
         Self {
-            connectors: all.map(connector).collect(),
+            pools: (0..pooled).map(|_| Pool::new(sessions, listener.limits.connect_timeout)).collect(),
+            connectors,
             public: public.map(|(ca, asks)| Public { tls: PublicTls::new(ca.clone(), alpn), asks }),
         }
     }
@@ -163,33 +178,39 @@ impl StreamUpstream {
             let stream = UnixStream::connect(&connector.config.host).await.map_err(failed)?;
             return Ok(UpstreamIo::unix(stream).reached_at(Reached { upstream: position, address: None }));
         }
-        let stream = match address {
-            Some(address) => connected(address).await,
-            None => connector.tcp().await,
+        let reaching = async {
+            let stream = match address {
+                Some(address) => connected(address).await,
+                None => connector.tcp().await,
+            };
+            let stream = stream.map_err(failed)?;
+            let reached = Reached { upstream: position, address: stream.peer_addr().ok() };
+            Ok((stream, reached))
         };
-        let stream = stream.map_err(failed)?;
-        let reached = Reached { upstream: position, address: stream.peer_addr().ok() };
-        let io = match (&connector.tls, &self.public) {
-            (Some(peer), _) => {
-                let connected = peer.any.connect(ReadAhead::new(stream)).await;
-                connected.map(|(stream, found)| UpstreamIo::tls(stream).staying(peer.any.stay(&found, peer.outlive)))
+        if let Some(peer) = &connector.tls {
+            // One more to where an earlier one goes may not go by a connection that goes elsewhere.
+            let pool = self.pools.get(position).filter(|_| address.is_none());
+            let tls = if pool.is_some() { &peer.any } else { &peer.unshared };
+            let proving = async {
+                let (stream, reached) = reaching.await?;
+                let (stream, found) = connector.told(tls.connect(ReadAhead::new(stream)).await)?;
+                Ok((stream, tls.stay(&found, peer.outlive), reached))
+            };
+            if let Some(pool) = pool {
+                return pool.stream(proving).await;
             }
-            (None, Some(public)) => {
-                public.handshake(stream, &connector.config.host).await.map_err(failed)?.map(UpstreamIo::tls)
-            }
-            (None, None) => return Ok(UpstreamIo::plain(stream).reached_at(reached)),
-        };
-        match io {
-            Ok(io) => {
-                connector.metrics.handshake_done();
-                Ok(io.reached_at(reached))
-            }
-            Err(refusal) => {
-                connector.metrics.handshake_refused(refusal.rule);
-                let upstream = connector.address.clone();
-                Err(Failure::Handshake { upstream, rule: refusal.rule, cause: refusal.with_names() })
-            }
+            let (stream, stay, reached) = proving.await?;
+            return Ok(UpstreamIo::tls(stream).staying(stay).reached_at(reached));
         }
+        let (stream, reached) = reaching.await?;
+        let io = match &self.public {
+            Some(public) => {
+                let connected = public.handshake(stream, &connector.config.host).await.map_err(failed)?;
+                UpstreamIo::tls(connector.told(connected)?)
+            }
+            None => UpstreamIo::plain(stream),
+        };
+        Ok(io.reached_at(reached))
     }
 }
 

@@ -9,7 +9,7 @@ const ROWS: [&[&str]; 16] = [
     &["failure", "drain"],
     &["telemetry"],
     &["relay", "identity"],
-    &["config"],
+    &["config", "mux"],
     &["tls", "mapping"],
     &["fetch"],
     &["policy", "federation"],

@@ -16,7 +16,7 @@ async fn what_a_client_does_not_read_is_not_kept_for_it() {
     let house = world.warehouse(ALLOW_ALL, "").await;
     let mut bystander = house.session().await;
     let before = (house.inbound.resident_bytes(), house.outbound.resident_bytes());
-    let notices = "DO $$ BEGIN FOR i IN 1..50000 LOOP RAISE NOTICE '%', repeat('n', 1000); END LOOP; END $$";
+    let notices = "DO $$ BEGIN FOR i IN 1..200000 LOOP RAISE NOTICE '%', repeat('n', 1000); END LOOP; END $$";
     let mut deaf = Vec::new();
     for text in [
         "SELECT repeat('x', 1000) FROM generate_series(1, 100000)",
@@ -38,10 +38,11 @@ async fn what_a_client_does_not_read_is_not_kept_for_it() {
     for _ in 0..20 {
         assert_eq!(bystander.query("SELECT repeat('y', 100000)").await.value().len(), 100_000);
     }
+    // Of some 500 MB that wait; allocators keep what they were given back for a while.
     let grown = house.inbound.resident_bytes().saturating_sub(before.0);
-    assert!(grown < 48 * MIB, "{grown} bytes more at the inbound side");
+    assert!(grown < 96 * MIB, "{grown} bytes more at the inbound side");
     let grown = house.outbound.resident_bytes().saturating_sub(before.1);
-    assert!(grown < 48 * MIB, "{grown} bytes more at the outbound side");
+    assert!(grown < 96 * MIB, "{grown} bytes more at the outbound side");
     // The one that reads in the end gets every notice.
     let mut loud = deaf.pop().expect("is the last");
     let mut count = 0;
@@ -51,7 +52,7 @@ async fn what_a_client_does_not_read_is_not_kept_for_it() {
             break;
         }
     }
-    assert_eq!(count, 50_000);
+    assert_eq!(count, 200_000);
     drop(deaf);
     house.server.sessions_are("of those who are there", |all| all.len() == 2).await;
     house.stop_with([bystander, loud]).await;

@@ -82,6 +82,9 @@ pub(crate) struct OutboundDatabaseKeys {
     /// `postgres` only. PEM file with the private key of `local_certificate`.
     #[schemars(length(min = 1), extend("examples" = ["/run/secrets/localhost.key"]))]
     pub(crate) local_private_key: Option<String>,
+    /// `postgres` only. How many sessions share a connection to the peer, if that is a sidecar; each data-path thread has connections of its own. 1: each session has a connection to itself, which a load balancer between the two may then send elsewhere.
+    #[schemars(range(min = 1, max = 64), extend("default" = 16))]
+    pub(crate) sessions_per_connection: Option<usize>,
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]

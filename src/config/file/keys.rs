@@ -239,10 +239,10 @@ pub(crate) struct LimitKeys {
     /// Concurrent HTTP/2 streams of a connection.
     #[schemars(range(min = 1, max = 10_000), extend("default" = 100))]
     pub(crate) concurrent_streams: Option<u32>,
-    /// Open connections of the listener.
+    /// Open connections of the listener. A PostgreSQL session that shares a connection counts as one.
     #[schemars(range(min = 1, max = 1_000_000), extend("default" = 10_000))]
     pub(crate) connections: Option<usize>,
-    /// Open connections of one workload.
+    /// Open connections of one workload, counted in the same way.
     #[schemars(range(min = 1, max = 1_000_000), extend("default" = 1_000))]
     pub(crate) connections_per_workload: Option<usize>,
     /// From accept to the end of the TLS handshake.

@@ -129,6 +129,46 @@ fn every_option_of_a_postgres_listener_is_read() {
 }
 
 #[test]
+fn how_many_sessions_share_a_connection_is_said_by_an_outbound_postgres_listener() {
+    let sessions = |keys: &str| {
+        let listener = outbound(&format!("    protocol: postgres\n    upstream: a:1{keys}"));
+        let ProtocolConfig::Postgres(config) = listener.protocol else { panic!("postgres") };
+        config.sessions_per_connection
+    };
+    assert_eq!(
+        ["", "\n    sessions_per_connection: 1", "\n    sessions_per_connection: 64"].map(sessions),
+        [16, 1, 64]
+    );
+    for number in ["0", "65"] {
+        let put = format!("    protocol: postgres\n    upstream: a:1\n    sessions_per_connection: {number}").leak();
+        let message = format!("`{number}` is out of range").leak();
+        assert_rows(&[(
+            OUTBOUND,
+            put,
+            (19, 30, "outbound[0].sessions_per_connection"),
+            message,
+            "at least 1, at most 64",
+        )]);
+    }
+    assert_rows(&[
+        (
+            OUTBOUND,
+            "    protocol: tcp\n    upstream: a:1\n    sessions_per_connection: 4",
+            (19, 5, "outbound[0].sessions_per_connection"),
+            "`sessions_per_connection` is for `protocol: postgres`, this listener speaks `tcp`",
+            "remove it, or write `protocol: postgres`",
+        ),
+        (
+            INBOUND,
+            "    protocol: postgres\n    upstream: 127.0.0.1:1\n    role: fixed a\n    sessions_per_connection: 4",
+            (14, 5, "inbound[0].sessions_per_connection"),
+            "unknown key `sessions_per_connection`",
+            "it is a key of `outbound[]`",
+        ),
+    ]);
+}
+
+#[test]
 fn roles_are_tried_in_the_order_of_the_file() {
     let role = postgres(
         "    role: by_identity\n    roles:\n      spiffe://pipeline.example/ns/z: one\n      \"spiffe://pipeline.example/ns/*\": two\n      \

@@ -44,11 +44,13 @@ pub(super) async fn serve(
     let starting = apart(|| start(&mut client, &listener, &asker));
     let starting = timeout(listener.config.authentication_timeout, starting);
     let started = tokio::select! {
-        started = starting => started,
+        // Who has no right to be here any more is asked nothing and answered nothing.
+        biased;
         notice = ending.as_mut() => {
             fatal(&mut client, &of_notice(&notice)).await;
             return Closed::InOrder;
         }
+        started = starting => started,
     };
     match started {
         Ok(Ok(Started::Statements { client_buffered, server, session })) => {

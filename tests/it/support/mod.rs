@@ -15,6 +15,7 @@ mod envoy;
 mod forge;
 mod frames;
 mod mount;
+pub(crate) mod mux;
 mod open_exchange;
 pub(crate) mod pg_wire;
 mod postgres;
