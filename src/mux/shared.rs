@@ -10,7 +10,7 @@ use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncBufRead, AsyncWrite, ReadBuf};
 
 use super::frame::{HEAD, Head, Malformed, Parser};
-use super::streams::{Streams, Violation};
+use super::streams::{Streams, Violation, give_back};
 
 /// What waits to be sent before streams have to wait for it.
 const MOST_WAITING: usize = 64 * 1024;
@@ -207,9 +207,7 @@ impl Core {
             self.written += written as u64;
             self.unflushed = true;
         }
-        if self.out.capacity() > MOST_WAITING / 4 {
-            self.out = BytesMut::new();
-        }
+        give_back(&mut self.out);
         if self.unflushed {
             self.unflushed = Pin::new(&mut *transport).poll_flush(cx)?.is_pending();
         }
@@ -326,9 +324,10 @@ impl Core {
     /// Ends our direction of a stream; ready when that is sent, whatever others have said since.
     pub(super) fn poll_shut(&mut self, id: u32, cx: &Context<'_>, wake: &mut Vec<Waker>) -> Poll<io::Result<()>> {
         let end = self.streams.shut(id, &mut self.out, self.written)?;
-        if self.transport.is_none() || self.flushed >= end {
+        if self.flushed >= end {
             return Poll::Ready(Ok(()));
         }
+        self.streams.stands()?;
         self.is_full = true;
         self.streams.wait_to_send(id, cx.waker());
         wake.extend(self.summon());
