@@ -62,7 +62,9 @@ struct Entry {
     reader: Option<Waker>,
     /// What we may still send.
     sendable: u32,
-    /// How much is sent on the connection when our end is, if there is one.
+    /// How much is sent on the connection when what we have said is.
+    said: u64,
+    /// The same of our end, if there is one.
     end: Option<u64>,
     /// The server has answered.
     is_accepted: bool,
@@ -308,10 +310,11 @@ impl Streams {
         Ok(if (most as usize) < bytes.min(LEAST_SENT) { 0 } else { most })
     }
 
-    /// So much is sent.
-    pub(super) fn sent(&mut self, id: u32, count: u32) {
+    /// So much is sent, with which so much is on the whole connection.
+    pub(super) fn sent(&mut self, id: u32, count: u32, said: u64) {
         if let Some(entry) = self.entries.get_mut(&id) {
             entry.sendable = entry.sendable.saturating_sub(count);
+            entry.said = said;
         }
     }
 
@@ -342,22 +345,24 @@ impl Streams {
         }
     }
 
-    /// Ends our direction of a stream. Gives how much has to be sent for its peer to know, if `sent` was before what is in `out`.
-    pub(super) fn shut(&mut self, id: u32, out: &mut BytesMut, sent: u64) -> io::Result<u64> {
+    /// Ends our direction of a stream, on a connection of which so much was sent and is on its way. Gives how much that has to be for its peer
+    /// to know.
+    pub(super) fn shut(&mut self, id: u32, out: &mut BytesMut, (sent, on_its_way): (u64, u64)) -> io::Result<u64> {
         let stands = self.stands();
         let Some(entry) = self.entries.get_mut(&id) else { return Err(io::ErrorKind::NotConnected.into()) };
         if let Some(end) = entry.end {
             return Ok(end);
         }
-        stands?;
-        match (entry.reset, entry.peer_ended) {
-            (false, _) => {}
-            // Its peer had said all, and did not wait for us.
-            (true, true) => return Ok(*entry.end.insert(0)),
-            (true, false) => return Err(io::Error::new(io::ErrorKind::BrokenPipe, "the stream takes no more")),
+        if !entry.reset && stands.is_ok() {
+            Head::new(Kind::End, id).put(out);
+            return Ok(*entry.end.insert(sent + out.len() as u64));
         }
-        Head::new(Kind::End, id).put(out);
-        Ok(*entry.end.insert(sent + out.len() as u64))
+        // Its peer had said all, has been sent all, and did not wait for our end.
+        if entry.peer_ended && on_its_way >= entry.said {
+            return Ok(*entry.end.insert(0));
+        }
+        stands?;
+        Err(io::Error::new(io::ErrorKind::BrokenPipe, "the stream takes no more"))
     }
 
     /// Whether the connection stands.
@@ -385,6 +390,7 @@ impl Entry {
             peer_ended: false,
             reader: None,
             sendable: FIRST_WINDOW,
+            said: 0,
             end: None,
             is_accepted: false,
             writer: None,

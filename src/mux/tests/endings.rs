@@ -324,3 +324,24 @@ fn an_end_that_was_not_sent_is_none() {
         assert_eq!(stream.shutdown().await.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
     });
 }
+
+#[test]
+fn who_has_said_all_and_was_sent_all_need_not_wait_for_an_end() {
+    for (has_said_all, is_sent) in [(true, true), (true, false), (false, true)] {
+        run(async move {
+            let wire = Wire::default();
+            let mut connection = Connection::server(wire.clone());
+            wire.show(&frame(OPEN, 1, 0));
+            let mut stream = connection.next().await.unwrap();
+            let cx = &mut Context::from_waker(Waker::noop());
+            wire.change(|state| state.takes = if is_sent { Takes::All } else { Takes::None });
+            stream.write_all(b"goodbye").await.unwrap();
+            assert!(connection.poll_next(cx).is_pending());
+            // It hears that, says its last words, and closes the connection: it has no other stream.
+            wire.show(&if has_said_all { frame(END, 1, 0) } else { vec![] });
+            wire.change(|state| state.is_lost = true);
+            assert!(connection.next().await.is_none());
+            assert_eq!(stream.shutdown().await.is_ok(), has_said_all && is_sent, "{has_said_all} {is_sent}");
+        });
+    }
+}
