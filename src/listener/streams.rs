@@ -16,7 +16,7 @@ use crate::drain::DrainWatch;
 use crate::enforce::Asker;
 use crate::mux::{Connection, Stream};
 use crate::protocol::{Closed, Downstream};
-use crate::relay::{Woken, apart};
+use crate::relay::{Apart, Woken, apart};
 use crate::tls::{Peer, Stay};
 
 /// How long a connection may have no stream. A sidecar that has no use for one closes it long before.
@@ -47,6 +47,18 @@ struct Places {
     taken: usize,
 }
 
+type Timer = Woken<Pin<Box<Sleep>>>;
+
+/// A connection, and how long it may be.
+struct Shared {
+    connection: Connection,
+    asked_to_leave: Option<Instant>,
+    /// While it has no stream.
+    idle: Option<Timer>,
+    /// Of one for which there is no place.
+    limit: Option<Timer>,
+}
+
 /// What a connection comes to next.
 enum Event {
     Opened(Stream),
@@ -57,81 +69,99 @@ enum Event {
     Over,
 }
 
+impl Shared {
+    async fn next(&mut self, ending: &mut Woken<Apart<'_, Ending>>) -> Event {
+        poll_fn(|cx| {
+            if let Poll::Ready(opened) = self.connection.poll_next(cx) {
+                return Poll::Ready(opened.map_or(Event::Over, Event::Opened));
+            }
+            if self.asked_to_leave.is_none() && Pin::new(&mut *ending).poll(cx).is_ready() {
+                return Poll::Ready(Event::Leave);
+            }
+            if self.limit.as_mut().is_some_and(|limit| Pin::new(limit).poll(cx).is_ready()) {
+                return Poll::Ready(Event::Done);
+            }
+            if !self.connection.is_idle() {
+                self.idle = None;
+                return Poll::Pending;
+            }
+            let limit = if self.asked_to_leave.is_some() { PARTING } else { IDLE };
+            let idle = self.idle.get_or_insert_with(|| timer(limit));
+            let is_done = self.connection.is_done() || Pin::new(idle).poll(cx).is_ready();
+            if is_done { Poll::Ready(Event::Done) } else { Poll::Pending }
+        })
+        .await
+    }
+
+    fn leave(&mut self) {
+        (self.asked_to_leave, self.idle) = (Some(Instant::now()), None);
+        self.connection.leave();
+    }
+
+    /// Whether the client has been asked for so long to open no more that it has heard of it.
+    fn must_have_left(&self, grace: Duration) -> bool {
+        self.asked_to_leave.is_some_and(|asked| asked.elapsed() > grace.max(PARTING))
+    }
+}
+
+fn timer(length: Duration) -> Timer {
+    Woken::new(Box::pin(sleep(length)))
+}
+
 impl Listener {
     /// Serves the streams of a connection until it ends or has to. Those that are open then have the time that their own end has.
     pub(super) async fn streams(
         self: &Arc<Self>,
-        mut connection: Connection,
+        connection: Connection,
         caller: Caller,
         drain: &DrainWatch,
         slot: Slot,
     ) {
         let Caller { peer, address, stay } = &caller;
         let opened = Instant::now();
-        let (spare, _slot, mut asked_to_leave) = match self.slots.take_for(peer.id()) {
-            Some(workload_slot) => (Some(Place { _slot: slot, _workload_slot: workload_slot }), None, None),
+        let mut shared = Shared { connection, asked_to_leave: None, idle: None, limit: None };
+        let (spare, _slot) = match self.slots.take_for(peer.id()) {
+            Some(workload_slot) => (Some(Place { _slot: slot, _workload_slot: workload_slot }), None),
             // Those who have opened a stream are told so on it.
             None => {
-                connection.leave();
-                (None, Some(slot), Some(opened))
+                shared.leave();
+                shared.limit = Some(timer(PARTING));
+                (None, Some(slot))
             }
         };
         let places = Arc::new(Mutex::new(Places { spare, taken: 0 }));
         let mut over = stay.clone().told_ahead();
         let mut ending = Woken::new(apart(|| ending::of(drain, over.over(), self.limits.connection_age)));
-        let mut idle = None::<Woken<Pin<Box<Sleep>>>>;
-        let violation = loop {
-            let event = poll_fn(|cx| {
-                if let Poll::Ready(opened) = connection.poll_next(cx) {
-                    return Poll::Ready(opened.map_or(Event::Over, Event::Opened));
+        let mut is_denied = false;
+        let closed = loop {
+            match shared.next(&mut ending).await {
+                Event::Opened(_) if shared.must_have_left(self.limits.grace) => {
+                    break violated("a stream that was opened long after none was to be");
                 }
-                if asked_to_leave.is_none() && Pin::new(&mut ending).poll(cx).is_ready() {
-                    return Poll::Ready(Event::Leave);
-                }
-                if !connection.is_idle() {
-                    idle = None;
-                    return Poll::Pending;
-                }
-                let limit = if asked_to_leave.is_some() { PARTING } else { IDLE };
-                let idle = idle.get_or_insert_with(|| Woken::new(Box::pin(sleep(limit))));
-                let is_done = connection.is_done() || Pin::new(idle).poll(cx).is_ready();
-                if is_done { Poll::Ready(Event::Done) } else { Poll::Pending }
-            })
-            .await;
-            match event {
-                Event::Opened(_) if asked_to_leave.is_some_and(|asked| asked.elapsed() > self.limits.grace) => {
-                    break Some("a stream that was opened long after none was to be");
-                }
-                Event::Opened(stream) => self.opened(stream, &caller, drain, &places),
-                Event::Leave => {
-                    (asked_to_leave, idle) = (Some(Instant::now()), None);
-                    connection.leave();
-                }
+                Event::Opened(stream) => match stay.judged() {
+                    Ok(()) => self.opened(stream, &caller, drain, &places),
+                    // It is reset. One record says so, however many are tried.
+                    Err(over) if !is_denied => {
+                        is_denied = true;
+                        let why = Ending::Over(over);
+                        self.record_end(Some(*address), Some(peer), opened, &Closed::Cut, Some(&why));
+                    }
+                    Err(_over) => {}
+                },
+                Event::Leave => shared.leave(),
                 Event::Done => {
-                    let _late = timeout(PARTING, connection.close()).await;
-                    return;
+                    let _late = timeout(PARTING, shared.connection.close()).await;
+                    break Closed::InOrder;
                 }
-                Event::Over => break connection.violation(),
+                Event::Over => break shared.connection.violation().map_or(Closed::InOrder, violated),
             }
         };
-        if let Some(violation) = violation {
-            let closed = Closed::Refused { rule: "mux-violation", message: violation.to_owned() };
-            self.record_end(Some(*address), Some(peer), opened, &closed, None);
-        }
+        self.record_end(Some(*address), Some(peer), opened, &closed, None);
     }
 
-    /// Serves a stream on a task of its own, if its peer would still be let in.
+    /// Serves a stream on a task of its own.
     fn opened(self: &Arc<Self>, stream: Stream, caller: &Caller, drain: &DrainWatch, places: &Arc<Mutex<Places>>) {
         let Caller { peer, address, stay } = caller;
-        if let Err(over) = stay.judged() {
-            return self.record_end(
-                Some(*address),
-                Some(peer),
-                Instant::now(),
-                &Closed::Cut,
-                Some(&Ending::Over(over)),
-            );
-        }
         let asker = Asker::new(Arc::clone(peer), Some(*address));
         let (listener, places, drain, stay) = (Arc::clone(self), Arc::clone(places), drain.clone(), stay.clone());
         // Before the task first runs, or a drain could end without it.
@@ -189,6 +219,10 @@ impl Drop for Placed {
             of_all.spare = self.place.take();
         }
     }
+}
+
+fn violated(what: &str) -> Closed {
+    Closed::Refused { rule: "mux-violation", message: what.to_owned() }
 }
 
 fn held(places: &Mutex<Places>) -> MutexGuard<'_, Places> {

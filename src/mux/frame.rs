@@ -2,6 +2,8 @@
 
 use bytes::{BufMut as _, BytesMut};
 
+use crate::relay::FRAME_HEAD;
+
 /// What a frame says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -28,7 +30,7 @@ pub(super) struct Head {
 pub(super) struct Malformed;
 
 /// The length of a head.
-pub(super) const HEAD: usize = 8;
+pub(super) const HEAD: usize = FRAME_HEAD;
 /// The largest number of a stream.
 pub(super) const LAST_STREAM: u32 = 0x00ff_ffff;
 /// What one frame carries at most.

@@ -10,7 +10,7 @@ use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncBufRead, AsyncWrite, ReadBuf};
 
 use super::frame::{HEAD, Head, Malformed, Parser};
-use super::streams::{Streams, Violation};
+use super::streams::{Streams, Violation, give_back};
 
 /// What waits to be sent before streams have to wait for it.
 const MOST_WAITING: usize = 64 * 1024;
@@ -38,7 +38,7 @@ pub(super) struct Core {
     /// None when the connection is over.
     transport: Option<Box<dyn Transport>>,
     unflushed: bool,
-    /// How much of `out` was ever written, and flushed.
+    /// How much was ever written, and flushed.
     written: u64,
     flushed: u64,
     /// A stream waits for room, and not for its peer.
@@ -207,9 +207,7 @@ impl Core {
             self.written += written as u64;
             self.unflushed = true;
         }
-        if self.out.capacity() > MOST_WAITING / 4 {
-            self.out = BytesMut::new();
-        }
+        give_back(&mut self.out);
         if self.unflushed {
             self.unflushed = Pin::new(&mut *transport).poll_flush(cx)?.is_pending();
         }
@@ -308,7 +306,6 @@ impl Core {
             self.streams.wait_to_send(id, cx.waker());
             return Poll::Pending;
         }
-        self.streams.sent(id, length);
         let head = Head::data(id, length);
         if !is_bulk {
             head.put(&mut self.out);
@@ -320,15 +317,17 @@ impl Core {
         } else {
             self.streams.had_its_turn(id);
         }
+        self.streams.sent(id, length, self.written + self.out.len() as u64);
         Poll::Ready(Ok(data.len()))
     }
 
     /// Ends our direction of a stream; ready when that is sent, whatever others have said since.
     pub(super) fn poll_shut(&mut self, id: u32, cx: &Context<'_>, wake: &mut Vec<Waker>) -> Poll<io::Result<()>> {
-        let end = self.streams.shut(id, &mut self.out, self.written)?;
-        if self.transport.is_none() || self.flushed >= end {
+        let end = self.streams.shut(id, &mut self.out, (self.written, self.flushed))?;
+        if self.flushed >= end {
             return Poll::Ready(Ok(()));
         }
+        self.streams.stands()?;
         self.is_full = true;
         self.streams.wait_to_send(id, cx.waker());
         wake.extend(self.summon());
@@ -350,9 +349,13 @@ impl Core {
             Poll::Ready(written) => written,
             Poll::Pending => 0,
         };
+        self.written += written as u64;
         self.out.extend_from_slice(head.get(written..).unwrap_or_default());
         self.out.extend_from_slice(data.get(written.saturating_sub(HEAD)..).unwrap_or_default());
         self.unflushed = Pin::new(&mut *transport).poll_flush(&mut cx)?.is_pending();
+        if !self.unflushed {
+            self.flushed = self.written;
+        }
         if !self.out.is_empty() {
             // What is left has to be tried once more for the task to be told.
             return self.send_for_a_stream(wake);

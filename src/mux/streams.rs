@@ -62,9 +62,10 @@ struct Entry {
     reader: Option<Waker>,
     /// What we may still send.
     sendable: u32,
-    we_ended: bool,
-    /// How much is sent on the connection when our end is.
-    end: u64,
+    /// How much is sent on the connection when what we have said is.
+    said: u64,
+    /// The same of our end, if there is one.
+    end: Option<u64>,
     /// The server has answered.
     is_accepted: bool,
     writer: Option<Waker>,
@@ -247,9 +248,7 @@ impl Streams {
         let count = into.remaining().min(entry.arrived.len());
         into.put_slice(entry.arrived.get(..count).unwrap_or_default());
         entry.arrived.advance(count);
-        if entry.arrived.is_empty() && entry.arrived.capacity() > FIRST_WINDOW as usize / 8 {
-            entry.arrived = BytesMut::new();
-        }
+        give_back(&mut entry.arrived);
     }
 
     /// So much of a stream was read: tells the peer if that is worth a frame.
@@ -301,20 +300,21 @@ impl Streams {
     /// How many of `bytes` may be sent now, which is none while the peer has to be waited for.
     pub(super) fn may_send(&mut self, id: u32, bytes: usize) -> io::Result<u32> {
         let Some(entry) = self.entries.get_mut(&id) else { return Err(io::ErrorKind::NotConnected.into()) };
-        if let Some(over) = self.over {
-            return Err(io::Error::new(over.0, over.1));
+        if let Some((kind, why)) = self.over {
+            return Err(io::Error::new(kind, why));
         }
-        if entry.reset || entry.we_ended {
+        if entry.reset || entry.end.is_some() {
             return Err(io::Error::new(io::ErrorKind::BrokenPipe, "the stream takes no more"));
         }
         let most = u32::try_from(bytes).unwrap_or(u32::MAX).min(entry.sendable).min(MOST_SENT);
         Ok(if (most as usize) < bytes.min(LEAST_SENT) { 0 } else { most })
     }
 
-    /// So much is sent.
-    pub(super) fn sent(&mut self, id: u32, count: u32) {
+    /// So much is sent, with which so much is on the whole connection.
+    pub(super) fn sent(&mut self, id: u32, count: u32, said: u64) {
         if let Some(entry) = self.entries.get_mut(&id) {
             entry.sendable = entry.sendable.saturating_sub(count);
+            entry.said = said;
         }
     }
 
@@ -334,7 +334,7 @@ impl Streams {
     pub(super) fn wake_writers(&mut self, wake: &mut Vec<Waker>) {
         let (before, first) = (wake.len(), self.turn);
         let mut passed = 0;
-        for (id, entry) in self.entries.iter_mut().filter(|(_, entry)| entry.sendable > 0 || entry.we_ended) {
+        for (id, entry) in self.entries.iter_mut().filter(|(_, entry)| entry.sendable > 0 || entry.end.is_some()) {
             if let Some(writer) = entry.writer.take() {
                 wake.push(writer);
                 passed += usize::from(*id <= first);
@@ -345,18 +345,29 @@ impl Streams {
         }
     }
 
-    /// Ends our direction of a stream. Gives how much has to be sent for its peer to know, if `sent` was before what is in `out`.
-    pub(super) fn shut(&mut self, id: u32, out: &mut BytesMut, sent: u64) -> io::Result<u64> {
+    /// Ends our direction of a stream, on a connection of which so much was sent and is on its way. Gives how much that has to be for its peer
+    /// to know.
+    pub(super) fn shut(&mut self, id: u32, out: &mut BytesMut, (sent, on_its_way): (u64, u64)) -> io::Result<u64> {
+        let stands = self.stands();
         let Some(entry) = self.entries.get_mut(&id) else { return Err(io::ErrorKind::NotConnected.into()) };
-        if entry.we_ended {
-            return Ok(entry.end);
+        if let Some(end) = entry.end {
+            return Ok(end);
         }
-        if !entry.reset && self.over.is_none() {
+        if !entry.reset && stands.is_ok() {
             Head::new(Kind::End, id).put(out);
-            entry.end = sent + out.len() as u64;
+            return Ok(*entry.end.insert(sent + out.len() as u64));
         }
-        entry.we_ended = true;
-        Ok(entry.end)
+        // Its peer had said all, has been sent all, and did not wait for our end.
+        if entry.peer_ended && on_its_way >= entry.said {
+            return Ok(*entry.end.insert(0));
+        }
+        stands?;
+        Err(io::Error::new(io::ErrorKind::BrokenPipe, "the stream takes no more"))
+    }
+
+    /// Whether the connection stands.
+    pub(super) fn stands(&self) -> io::Result<()> {
+        self.over.map_or(Ok(()), |(kind, why)| Err(io::Error::new(kind, why)))
     }
 
     /// Gives a stream up. The peer is told, unless it knows that it is over.
@@ -379,8 +390,8 @@ impl Entry {
             peer_ended: false,
             reader: None,
             sendable: FIRST_WINDOW,
-            we_ended: false,
-            end: 0,
+            said: 0,
+            end: None,
             is_accepted: false,
             writer: None,
             reset: false,
@@ -389,7 +400,15 @@ impl Entry {
 
     /// Whether the peer may have forgotten it: it was reset, or both directions have ended. Ours is still held.
     const fn is_over(&self) -> bool {
-        self.reset || (self.we_ended && self.peer_ended)
+        self.reset || (self.end.is_some() && self.peer_ended)
+    }
+}
+
+/// Gives the memory of an empty buffer back if it is more than a little.
+pub(super) fn give_back(buffer: &mut BytesMut) {
+    const LITTLE: usize = 16 * 1024;
+    if buffer.is_empty() && buffer.try_reclaim(LITTLE + 1) {
+        *buffer = BytesMut::new();
     }
 }
 

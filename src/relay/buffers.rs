@@ -7,6 +7,8 @@ use std::cell::RefCell;
 pub const RECORD_BYTES: usize = 8 * 1024;
 /// What such a record carries, beside its head, type and tag (5, 1 and 16 bytes in TLS 1.3; RFC 8446, 5.2).
 pub const RECORD_PAYLOAD: usize = RECORD_BYTES - 22;
+/// The head of a frame of `mux`, which goes into the records with what it carries.
+pub const FRAME_HEAD: usize = 8;
 /// The largest TLS record that a peer may write (RFC 8446, 5.2), with its head.
 const LARGEST_RECORD: usize = 5 + 16 * 1024 + 256;
 
@@ -15,8 +17,8 @@ const KEPT_BUFFERS: usize = 8;
 
 thread_local! {
     /// Eight records: what rustls takes at once (64 KiB), so that bulk moves with few system calls. The head of a frame that carries it
-    /// (`mux`) has its place in them.
-    pub(super) static BULK: Buffers = const { Buffers::of(8 * RECORD_PAYLOAD - 8) };
+    /// has its place in them.
+    pub(super) static BULK: Buffers = const { Buffers::of(8 * RECORD_PAYLOAD - FRAME_HEAD) };
     /// What a peer can make us hold for each connection that it lets stand: no more than one record.
     pub(super) static AHEAD: Buffers = const { Buffers::of(LARGEST_RECORD) };
 }

@@ -9,5 +9,5 @@ mod woken;
 pub use ahead::ReadAhead;
 pub use apart::{Apart, apart};
 pub use both::{Ended, Moved, Relayed, relay, relay_counted, relay_settled};
-pub use buffers::{RECORD_BYTES, RECORD_PAYLOAD};
+pub use buffers::{FRAME_HEAD, RECORD_BYTES, RECORD_PAYLOAD};
 pub use woken::Woken;

@@ -100,21 +100,21 @@ impl Stay {
         &self.peer
     }
 
-    /// Whether nothing has changed since the handshake: by the same generation and within the time of the same certificates a new one would
-    /// come to the same.
+    /// Whether a handshake would come to the same now: it would show and judge by the generation that this one did, and let the peer in.
     #[must_use]
     pub fn is_as_begun(&self) -> bool {
-        *self.trust.borrow() == self.peer.generation() && self.left(self.clock.now()).is_ok_and(|left| !left.is_zero())
+        *self.trust.borrow() == self.peer.generation() && self.judged().is_ok()
     }
 
-    /// Judges anew whether the peer may stay.
+    /// Judges the peer as a handshake would now: nothing is outlived, and the whole chain is verified.
     ///
     /// # Errors
-    /// It may not.
+    /// It would not be let in.
     pub fn judged(&self) -> Result<(), StayOver> {
         let now = self.clock.now();
-        self.left(now)?;
-        self.verify(now, self.peer.generation()).map(|_generation| ())
+        let strict = Self { outlive: Duration::ZERO, ahead: Duration::ZERO, ..self.clone() };
+        strict.left(now)?;
+        strict.verify(now, 0).map(|_generation| ())
     }
 
     /// Waits until the peer may not stay any longer.

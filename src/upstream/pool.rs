@@ -49,7 +49,7 @@ struct Pooled {
     since: Instant,
 }
 
-/// Sessions that have no stream yet, and the connections that are being made for them.
+/// Sessions for which no connection has a place, and the connections that are being made for them.
 #[derive(Debug, Default)]
 struct Queue {
     waiting: usize,
@@ -84,7 +84,6 @@ impl Pool {
         &self,
         dial: impl Future<Output = Result<(TlsStream<ReadAhead<TcpStream>>, Stay, Reached), E>>,
     ) -> Result<UpstreamIo, E> {
-        let _waiting = self.wait();
         let _dialing = loop {
             let mut dialed = pin!(self.dialed.notified());
             // From here on: what is done while the connections are looked through is heard.
@@ -92,8 +91,9 @@ impl Pool {
             if let Some(io) = self.open().await {
                 return Ok(io);
             }
+            let waiting = self.wait();
             match self.turn() {
-                Some(dialing) => break dialing,
+                Some(dialing) => break (dialing, waiting),
                 None => dialed.await,
             }
         };
@@ -105,18 +105,17 @@ impl Pool {
     }
 
     /// A stream of a connection that stands and answers. One that does not takes no more: its host may be gone, which the system finds out
-    /// much later.
+    /// much later. Others that began before it are likely to be of no more use.
     async fn open(&self) -> Option<UpstreamIo> {
-        loop {
-            let (mut stream, opener, stay, reached) = self.open_one()?;
-            if let Ok(Ok(())) = timeout(self.patience, stream.accepted()).await {
-                return Some(UpstreamIo::mux(stream).staying(stay).reached_at(reached));
-            }
-            opener.close();
+        let (mut stream, opener, stay, reached) = self.open_one()?;
+        if let Ok(Ok(())) = timeout(self.patience, stream.accepted()).await {
+            return Some(UpstreamIo::mux(stream).staying(stay).reached_at(reached));
         }
+        opener.close();
+        None
     }
 
-    /// A stream of a connection that takes more. That is judged as a new handshake would be: one whose peer was proved by another generation
+    /// A stream of the newest connection that takes more. That is judged as a new handshake would be: one whose peer was proved by another generation
     /// than the one in force takes none.
     fn open_one(&self) -> Option<(Stream, Opener, Stay, Reached)> {
         let mut connections = self.connections();
@@ -128,7 +127,7 @@ impl Pool {
             }
             takes
         });
-        connections.iter().find_map(|pooled| {
+        connections.iter().rev().find_map(|pooled| {
             let stream = pooled.opener.open(self.most)?;
             Some((stream, pooled.opener.clone(), pooled.stay.clone(), pooled.reached))
         })

@@ -16,6 +16,8 @@ struct State {
     shown: Vec<u8>,
     is_lost: bool,
     takes: Takes,
+    /// What it has taken is not on its way yet.
+    keeps: bool,
     waker: Option<Waker>,
 }
 
@@ -78,7 +80,12 @@ impl AsyncWrite for Wire {
         }
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut state = self.0.lock().unwrap();
+        if state.keeps {
+            state.waker = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
         Poll::Ready(Ok(()))
     }
 
@@ -263,4 +270,78 @@ fn an_end_is_sent_though_others_go_on() {
         goes_on.write_all(b"and on").await.unwrap();
         assert!(Pin::new(&mut ends).poll_shutdown(cx).is_ready());
     });
+}
+
+#[test]
+fn bulk_and_ends_wait_for_what_the_transport_has_not_sent() {
+    run(async {
+        let wire = Wire::default();
+        let mut connection = Connection::server(wire.clone());
+        wire.show(&[frame(OPEN, 1, 0), frame(OPEN, 2, 0)].concat());
+        let (mut bulk, mut ends) = (connection.next().await.unwrap(), connection.next().await.unwrap());
+        let driven = tokio::spawn(async move { while connection.next().await.is_some() {} });
+        settle().await;
+        wire.change(|state| state.keeps = true);
+        bulk.write_all(&[7; 8_000]).await.unwrap();
+        let more = tokio::spawn(async move {
+            bulk.write_all(&[7; 8_000]).await.unwrap();
+            bulk
+        });
+        let ended = tokio::spawn(async move {
+            ends.shutdown().await.unwrap();
+            ends
+        });
+        settle().await;
+        assert!(!more.is_finished(), "as much as the transport holds would be held again");
+        assert!(!ended.is_finished(), "its peer does not know yet");
+        wire.change(|state| state.keeps = false);
+        drop((more.await.unwrap(), ended.await.unwrap()));
+        driven.abort();
+    });
+}
+
+#[test]
+fn an_end_that_was_not_sent_is_none() {
+    run(async {
+        let wire = Wire::default();
+        let mut connection = Connection::server(wire.clone());
+        wire.show(&frame(OPEN, 1, 0));
+        let mut stream = connection.next().await.unwrap();
+        wire.change(|state| state.takes = Takes::None);
+        let cx = &mut Context::from_waker(Waker::noop());
+        stream.write_all(b"last words").await.unwrap();
+        assert!(Pin::new(&mut stream).poll_shutdown(cx).is_pending());
+        wire.change(|state| state.takes = Takes::Fails);
+        assert!(connection.next().await.is_none());
+        stream.shutdown().await.unwrap_err();
+        // Nor is one of a stream that its peer has given up.
+        let wire = Wire::default();
+        let mut connection = Connection::server(wire.clone());
+        wire.show(&frame(OPEN, 1, 0));
+        let mut stream = connection.next().await.unwrap();
+        wire.show(&frame(RESET, 1, 0));
+        assert!(connection.poll_next(cx).is_pending());
+        assert_eq!(stream.shutdown().await.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+    });
+}
+
+#[test]
+fn who_has_said_all_and_was_sent_all_need_not_wait_for_an_end() {
+    for (has_said_all, is_sent) in [(true, true), (true, false), (false, true)] {
+        run(async move {
+            let wire = Wire::default();
+            let mut connection = Connection::server(wire.clone());
+            wire.show(&frame(OPEN, 1, 0));
+            let mut stream = connection.next().await.unwrap();
+            let cx = &mut Context::from_waker(Waker::noop());
+            wire.change(|state| state.takes = if is_sent { Takes::All } else { Takes::None });
+            stream.write_all(b"goodbye").await.unwrap();
+            assert!(connection.poll_next(cx).is_pending());
+            // It hears that, says its last words, and closes the connection: it has no other stream.
+            wire.show(&if has_said_all { frame(END, 1, 0) } else { vec![] });
+            wire.change(|state| state.is_lost = true);
+            assert!(connection.next().await.is_none());
+            assert_eq!(stream.shutdown().await.is_ok(), has_said_all && is_sent, "{has_said_all} {is_sent}");
+        });
+    }
 }
